@@ -1,0 +1,54 @@
+package gatt
+
+import (
+	"context"
+
+	"bluez-esphome/internal/ble"
+)
+
+// Proxy is what this package needs of one proxy's session; apiconn implements
+// it. Every call returns an error that wraps ble.ErrNotConnected when the
+// session or the link is gone, ble.ErrTimeout when no answer came in time, a
+// ble.ATTError for an ATT error of the peripheral, or an error of the proxy's
+// own stack. Calls of one link are made one after another in order, except that Write
+// with response=false returns once the request is queued.
+type Proxy interface {
+	// Name is the proxy's unique name, stable over reconnects.
+	Name() string
+	// Online reports whether a session is up.
+	Online() bool
+	// Features are the flags of the present or last session.
+	Features() ble.Features
+	// Version is the ESPHome version of the present or last session, for messages.
+	Version() string
+	// Slots is the newest message 81 of the present session.
+	Slots() ble.Slots
+
+	// Connect asks for a link and waits for the answer (messages 68, 69): nil
+	// once it is up, with the MTU that was reported (23 with cached). When ctx ends
+	// first, the attempt is called off.
+	Connect(ctx context.Context, a ble.Address, t ble.AddressType, cached bool) (mtu int, err error)
+	// Disconnect ends a link or an attempt and waits for the report of it.
+	Disconnect(ctx context.Context, a ble.Address) error
+	// Services streams the GATT database (messages 70 to 72). Service.EndHandle and
+	// Characteristic.Handle are left zero: the wire does not carry them.
+	Services(ctx context.Context, a ble.Address) ([]ble.Service, error)
+	Read(ctx context.Context, a ble.Address, handle uint16) ([]byte, error)
+	Write(ctx context.Context, a ble.Address, handle uint16, value []byte, response bool) error
+	ReadDescriptor(ctx context.Context, a ble.Address, handle uint16) ([]byte, error)
+	WriteDescriptor(ctx context.Context, a ble.Address, handle uint16, value []byte) error
+	// Notify registers for notifications at the proxy; the CCCD is the caller's affair.
+	Notify(ctx context.Context, a ble.Address, handle uint16, enable bool) error
+	Pair(ctx context.Context, a ble.Address) error
+	Unpair(ctx context.Context, a ble.Address) error
+	ClearCache(ctx context.Context, a ble.Address) error
+	// SetConnectionParams: intervals in 1.25 ms, timeout in 10 ms.
+	SetConnectionParams(ctx context.Context, a ble.Address, minInterval, maxInterval, latency, timeout uint16) error
+}
+
+// ConnectResultError is how a Proxy reports an attempt that the proxy answered with
+// connected=false. Code is message 69's error: an HCI or GATT code, 0 with no slot.
+type ConnectResultError interface {
+	error
+	ConnectCode() int32
+}
