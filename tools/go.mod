@@ -1,0 +1,11 @@
+// Build-time tools, a module of their own so that the program does not depend on them.
+module bluez-esphome/tools
+
+go 1.26.0
+
+require (
+	github.com/bufbuild/protocompile v0.14.1
+	google.golang.org/protobuf v1.36.12
+)
+
+require golang.org/x/sync v0.8.0 // indirect
