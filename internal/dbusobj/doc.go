@@ -1,0 +1,24 @@
+// Package dbusobj serves a tree of D-Bus objects so that clients see exactly what
+// they see of a daemon built on BlueZ's gdbus over libdbus: the same dispatch order,
+// the same coalescing of signals, the same error names and texts, the same
+// introspection. It knows nothing of Bluetooth.
+//
+// One [Conn] owns the socket to the bus. A reader goroutine takes messages off it, a
+// writer goroutine batches messages onto it, and between them one loop goroutine, the
+// one that is in [Conn.Run], handles incoming messages and posted functions one by
+// one, in the order in which they came. All handlers and callbacks run in the loop, so
+// the state they share needs no lock; they must not block.
+//
+// Objects are data: an [Object] is a path, a pointer to the owner's data and a list of
+// shared [Interface] descriptions. Values are read when they are needed, through the
+// functions in the description, and encoded at once.
+//
+//	                 ┌────────────── loop ───────────────┐
+//	reader ─ queue ─▶│ dispatch ─▶ handler ─▶ flush      │─ chunks ─▶ writer
+//	Post   ─────────▶│              (state)   (signals)  │
+//	                 └───────────────────────────────────┘
+//
+// godbus supplies the types and the decoder of message bodies; its Conn is not used,
+// because it starts a goroutine for each call and so loses their order, never closes
+// received file descriptors, and marshals maps in random order.
+package dbusobj
