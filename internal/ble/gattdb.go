@@ -19,6 +19,19 @@ const (
 // Has reports whether any of q is set.
 func (p Properties) Has(q Properties) bool { return p&q != 0 }
 
+// ExtendedProperties is the value of the Characteristic Extended Properties descriptor
+// (Bluetooth Core, Vol 3 Part G, 3.3.3.1), 0 where there is none or it was not read.
+type ExtendedProperties uint8
+
+// Extended properties.
+const (
+	ExtReliableWrite       ExtendedProperties = 0x01
+	ExtWritableAuxiliaries ExtendedProperties = 0x02
+)
+
+// Has reports whether any of q is set.
+func (p ExtendedProperties) Has(q ExtendedProperties) bool { return p&q != 0 }
+
 // Database is the GATT database of one peripheral, services, characteristics
 // and descriptors each sorted by handle. It is immutable once built.
 type Database struct {
@@ -37,11 +50,12 @@ type Service struct {
 // that BlueZ names object paths after; ValueHandle is what ESPHome reports
 // and what operations use.
 type Characteristic struct {
-	Handle      uint16       `json:"handle"`
-	ValueHandle uint16       `json:"value_handle"`
-	UUID        UUID         `json:"uuid"`
-	Properties  Properties   `json:"properties"`
-	Descriptors []Descriptor `json:"descriptors,omitempty"`
+	Handle      uint16             `json:"handle"`
+	ValueHandle uint16             `json:"value_handle"`
+	UUID        UUID               `json:"uuid"`
+	Properties  Properties         `json:"properties"`
+	Extended    ExtendedProperties `json:"extended,omitempty"`
+	Descriptors []Descriptor       `json:"descriptors,omitempty"`
 }
 
 // Descriptor is one GATT descriptor.
