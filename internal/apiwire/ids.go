@@ -23,6 +23,8 @@ const (
 	PingResponse                                ID = 8
 	DeviceInfoRequest                           ID = 9
 	DeviceInfoResponse                          ID = 10
+	ListEntitiesRequest                         ID = 11
+	ListEntitiesDoneResponse                    ID = 19
 	SubscribeLogsRequest                        ID = 28
 	SubscribeLogsResponse                       ID = 29
 	GetTimeRequest                              ID = 36
@@ -92,6 +94,10 @@ func New(id ID) proto.Message {
 		return new(apipb.DeviceInfoRequest)
 	case DeviceInfoResponse:
 		return new(apipb.DeviceInfoResponse)
+	case ListEntitiesRequest:
+		return new(apipb.ListEntitiesRequest)
+	case ListEntitiesDoneResponse:
+		return new(apipb.ListEntitiesDoneResponse)
 	case SubscribeLogsRequest:
 		return new(apipb.SubscribeLogsRequest)
 	case SubscribeLogsResponse:
@@ -191,6 +197,10 @@ func IDOf(m proto.Message) ID {
 		return DeviceInfoRequest
 	case *apipb.DeviceInfoResponse:
 		return DeviceInfoResponse
+	case *apipb.ListEntitiesRequest:
+		return ListEntitiesRequest
+	case *apipb.ListEntitiesDoneResponse:
+		return ListEntitiesDoneResponse
 	case *apipb.SubscribeLogsRequest:
 		return SubscribeLogsRequest
 	case *apipb.SubscribeLogsResponse:

@@ -980,6 +980,79 @@ func (x *DeviceInfoResponse) GetApiOutgoingConnectionSupported() bool {
 	return false
 }
 
+// A device that is asked for its entities and has none answers with Done alone.
+type ListEntitiesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListEntitiesRequest) Reset() {
+	*x = ListEntitiesRequest{}
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListEntitiesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListEntitiesRequest) ProtoMessage() {}
+
+func (x *ListEntitiesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListEntitiesRequest.ProtoReflect.Descriptor instead.
+func (*ListEntitiesRequest) Descriptor() ([]byte, []int) {
+	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{10}
+}
+
+type ListEntitiesDoneResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListEntitiesDoneResponse) Reset() {
+	*x = ListEntitiesDoneResponse{}
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListEntitiesDoneResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListEntitiesDoneResponse) ProtoMessage() {}
+
+func (x *ListEntitiesDoneResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListEntitiesDoneResponse.ProtoReflect.Descriptor instead.
+func (*ListEntitiesDoneResponse) Descriptor() ([]byte, []int) {
+	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{11}
+}
+
 type DeviceCapabilitiesRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -988,7 +1061,7 @@ type DeviceCapabilitiesRequest struct {
 
 func (x *DeviceCapabilitiesRequest) Reset() {
 	*x = DeviceCapabilitiesRequest{}
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[10]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1000,7 +1073,7 @@ func (x *DeviceCapabilitiesRequest) String() string {
 func (*DeviceCapabilitiesRequest) ProtoMessage() {}
 
 func (x *DeviceCapabilitiesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[10]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1013,7 +1086,7 @@ func (x *DeviceCapabilitiesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceCapabilitiesRequest.ProtoReflect.Descriptor instead.
 func (*DeviceCapabilitiesRequest) Descriptor() ([]byte, []int) {
-	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{10}
+	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{12}
 }
 
 // Fields 2 to 7 describe other features.
@@ -1026,7 +1099,7 @@ type DeviceCapabilitiesResponse struct {
 
 func (x *DeviceCapabilitiesResponse) Reset() {
 	*x = DeviceCapabilitiesResponse{}
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[11]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1038,7 +1111,7 @@ func (x *DeviceCapabilitiesResponse) String() string {
 func (*DeviceCapabilitiesResponse) ProtoMessage() {}
 
 func (x *DeviceCapabilitiesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[11]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1051,7 +1124,7 @@ func (x *DeviceCapabilitiesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceCapabilitiesResponse.ProtoReflect.Descriptor instead.
 func (*DeviceCapabilitiesResponse) Descriptor() ([]byte, []int) {
-	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{11}
+	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *DeviceCapabilitiesResponse) GetBluetoothProxy() *BluetoothProxyCapabilities {
@@ -1071,7 +1144,7 @@ type BluetoothProxyCapabilities struct {
 
 func (x *BluetoothProxyCapabilities) Reset() {
 	*x = BluetoothProxyCapabilities{}
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[12]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1083,7 +1156,7 @@ func (x *BluetoothProxyCapabilities) String() string {
 func (*BluetoothProxyCapabilities) ProtoMessage() {}
 
 func (x *BluetoothProxyCapabilities) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[12]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1096,7 +1169,7 @@ func (x *BluetoothProxyCapabilities) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BluetoothProxyCapabilities.ProtoReflect.Descriptor instead.
 func (*BluetoothProxyCapabilities) Descriptor() ([]byte, []int) {
-	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{12}
+	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *BluetoothProxyCapabilities) GetFeatureFlags() uint32 {
@@ -1122,7 +1195,7 @@ type NoiseEncryptionSetKeyRequest struct {
 
 func (x *NoiseEncryptionSetKeyRequest) Reset() {
 	*x = NoiseEncryptionSetKeyRequest{}
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[13]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1134,7 +1207,7 @@ func (x *NoiseEncryptionSetKeyRequest) String() string {
 func (*NoiseEncryptionSetKeyRequest) ProtoMessage() {}
 
 func (x *NoiseEncryptionSetKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[13]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1147,7 +1220,7 @@ func (x *NoiseEncryptionSetKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoiseEncryptionSetKeyRequest.ProtoReflect.Descriptor instead.
 func (*NoiseEncryptionSetKeyRequest) Descriptor() ([]byte, []int) {
-	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{13}
+	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *NoiseEncryptionSetKeyRequest) GetKey() []byte {
@@ -1166,7 +1239,7 @@ type NoiseEncryptionSetKeyResponse struct {
 
 func (x *NoiseEncryptionSetKeyResponse) Reset() {
 	*x = NoiseEncryptionSetKeyResponse{}
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[14]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1178,7 +1251,7 @@ func (x *NoiseEncryptionSetKeyResponse) String() string {
 func (*NoiseEncryptionSetKeyResponse) ProtoMessage() {}
 
 func (x *NoiseEncryptionSetKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[14]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1191,7 +1264,7 @@ func (x *NoiseEncryptionSetKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoiseEncryptionSetKeyResponse.ProtoReflect.Descriptor instead.
 func (*NoiseEncryptionSetKeyResponse) Descriptor() ([]byte, []int) {
-	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{14}
+	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *NoiseEncryptionSetKeyResponse) GetSuccess() bool {
@@ -1209,7 +1282,7 @@ type GetTimeRequest struct {
 
 func (x *GetTimeRequest) Reset() {
 	*x = GetTimeRequest{}
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[15]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1221,7 +1294,7 @@ func (x *GetTimeRequest) String() string {
 func (*GetTimeRequest) ProtoMessage() {}
 
 func (x *GetTimeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[15]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1234,7 +1307,7 @@ func (x *GetTimeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTimeRequest.ProtoReflect.Descriptor instead.
 func (*GetTimeRequest) Descriptor() ([]byte, []int) {
-	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{15}
+	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{17}
 }
 
 type GetTimeResponse struct {
@@ -1248,7 +1321,7 @@ type GetTimeResponse struct {
 
 func (x *GetTimeResponse) Reset() {
 	*x = GetTimeResponse{}
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[16]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1260,7 +1333,7 @@ func (x *GetTimeResponse) String() string {
 func (*GetTimeResponse) ProtoMessage() {}
 
 func (x *GetTimeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[16]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1273,7 +1346,7 @@ func (x *GetTimeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTimeResponse.ProtoReflect.Descriptor instead.
 func (*GetTimeResponse) Descriptor() ([]byte, []int) {
-	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{16}
+	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GetTimeResponse) GetEpochSeconds() uint32 {
@@ -1310,7 +1383,7 @@ type ParsedTimezone struct {
 
 func (x *ParsedTimezone) Reset() {
 	*x = ParsedTimezone{}
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[17]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1322,7 +1395,7 @@ func (x *ParsedTimezone) String() string {
 func (*ParsedTimezone) ProtoMessage() {}
 
 func (x *ParsedTimezone) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[17]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1335,7 +1408,7 @@ func (x *ParsedTimezone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ParsedTimezone.ProtoReflect.Descriptor instead.
 func (*ParsedTimezone) Descriptor() ([]byte, []int) {
-	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{17}
+	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ParsedTimezone) GetStdOffsetSeconds() int32 {
@@ -1380,7 +1453,7 @@ type DSTRule struct {
 
 func (x *DSTRule) Reset() {
 	*x = DSTRule{}
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[18]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1392,7 +1465,7 @@ func (x *DSTRule) String() string {
 func (*DSTRule) ProtoMessage() {}
 
 func (x *DSTRule) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[18]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1405,7 +1478,7 @@ func (x *DSTRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DSTRule.ProtoReflect.Descriptor instead.
 func (*DSTRule) Descriptor() ([]byte, []int) {
-	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{18}
+	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DSTRule) GetTimeSeconds() int32 {
@@ -1460,7 +1533,7 @@ type SubscribeLogsRequest struct {
 
 func (x *SubscribeLogsRequest) Reset() {
 	*x = SubscribeLogsRequest{}
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[19]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1472,7 +1545,7 @@ func (x *SubscribeLogsRequest) String() string {
 func (*SubscribeLogsRequest) ProtoMessage() {}
 
 func (x *SubscribeLogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[19]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1485,7 +1558,7 @@ func (x *SubscribeLogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscribeLogsRequest.ProtoReflect.Descriptor instead.
 func (*SubscribeLogsRequest) Descriptor() ([]byte, []int) {
-	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{19}
+	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *SubscribeLogsRequest) GetLevel() LogLevel {
@@ -1512,7 +1585,7 @@ type SubscribeLogsResponse struct {
 
 func (x *SubscribeLogsResponse) Reset() {
 	*x = SubscribeLogsResponse{}
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[20]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1524,7 +1597,7 @@ func (x *SubscribeLogsResponse) String() string {
 func (*SubscribeLogsResponse) ProtoMessage() {}
 
 func (x *SubscribeLogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[20]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1537,7 +1610,7 @@ func (x *SubscribeLogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscribeLogsResponse.ProtoReflect.Descriptor instead.
 func (*SubscribeLogsResponse) Descriptor() ([]byte, []int) {
-	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{20}
+	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *SubscribeLogsResponse) GetLevel() LogLevel {
@@ -1563,7 +1636,7 @@ type SubscribeBluetoothLEAdvertisementsRequest struct {
 
 func (x *SubscribeBluetoothLEAdvertisementsRequest) Reset() {
 	*x = SubscribeBluetoothLEAdvertisementsRequest{}
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[21]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1575,7 +1648,7 @@ func (x *SubscribeBluetoothLEAdvertisementsRequest) String() string {
 func (*SubscribeBluetoothLEAdvertisementsRequest) ProtoMessage() {}
 
 func (x *SubscribeBluetoothLEAdvertisementsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[21]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1588,7 +1661,7 @@ func (x *SubscribeBluetoothLEAdvertisementsRequest) ProtoReflect() protoreflect.
 
 // Deprecated: Use SubscribeBluetoothLEAdvertisementsRequest.ProtoReflect.Descriptor instead.
 func (*SubscribeBluetoothLEAdvertisementsRequest) Descriptor() ([]byte, []int) {
-	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{21}
+	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SubscribeBluetoothLEAdvertisementsRequest) GetFlags() uint32 {
@@ -1606,7 +1679,7 @@ type UnsubscribeBluetoothLEAdvertisementsRequest struct {
 
 func (x *UnsubscribeBluetoothLEAdvertisementsRequest) Reset() {
 	*x = UnsubscribeBluetoothLEAdvertisementsRequest{}
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[22]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1618,7 +1691,7 @@ func (x *UnsubscribeBluetoothLEAdvertisementsRequest) String() string {
 func (*UnsubscribeBluetoothLEAdvertisementsRequest) ProtoMessage() {}
 
 func (x *UnsubscribeBluetoothLEAdvertisementsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[22]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1631,7 +1704,7 @@ func (x *UnsubscribeBluetoothLEAdvertisementsRequest) ProtoReflect() protoreflec
 
 // Deprecated: Use UnsubscribeBluetoothLEAdvertisementsRequest.ProtoReflect.Descriptor instead.
 func (*UnsubscribeBluetoothLEAdvertisementsRequest) Descriptor() ([]byte, []int) {
-	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{22}
+	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{24}
 }
 
 type BluetoothServiceData struct {
@@ -1645,7 +1718,7 @@ type BluetoothServiceData struct {
 
 func (x *BluetoothServiceData) Reset() {
 	*x = BluetoothServiceData{}
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[23]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1657,7 +1730,7 @@ func (x *BluetoothServiceData) String() string {
 func (*BluetoothServiceData) ProtoMessage() {}
 
 func (x *BluetoothServiceData) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[23]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1670,7 +1743,7 @@ func (x *BluetoothServiceData) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BluetoothServiceData.ProtoReflect.Descriptor instead.
 func (*BluetoothServiceData) Descriptor() ([]byte, []int) {
-	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{23}
+	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *BluetoothServiceData) GetUuid() string {
@@ -1709,7 +1782,7 @@ type BluetoothLEAdvertisementResponse struct {
 
 func (x *BluetoothLEAdvertisementResponse) Reset() {
 	*x = BluetoothLEAdvertisementResponse{}
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[24]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1721,7 +1794,7 @@ func (x *BluetoothLEAdvertisementResponse) String() string {
 func (*BluetoothLEAdvertisementResponse) ProtoMessage() {}
 
 func (x *BluetoothLEAdvertisementResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[24]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1734,7 +1807,7 @@ func (x *BluetoothLEAdvertisementResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BluetoothLEAdvertisementResponse.ProtoReflect.Descriptor instead.
 func (*BluetoothLEAdvertisementResponse) Descriptor() ([]byte, []int) {
-	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{24}
+	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *BluetoothLEAdvertisementResponse) GetAddress() uint64 {
@@ -1798,7 +1871,7 @@ type BluetoothLERawAdvertisement struct {
 
 func (x *BluetoothLERawAdvertisement) Reset() {
 	*x = BluetoothLERawAdvertisement{}
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[25]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1810,7 +1883,7 @@ func (x *BluetoothLERawAdvertisement) String() string {
 func (*BluetoothLERawAdvertisement) ProtoMessage() {}
 
 func (x *BluetoothLERawAdvertisement) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[25]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1823,7 +1896,7 @@ func (x *BluetoothLERawAdvertisement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BluetoothLERawAdvertisement.ProtoReflect.Descriptor instead.
 func (*BluetoothLERawAdvertisement) Descriptor() ([]byte, []int) {
-	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{25}
+	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *BluetoothLERawAdvertisement) GetAddress() uint64 {
@@ -1863,7 +1936,7 @@ type BluetoothLERawAdvertisementsResponse struct {
 
 func (x *BluetoothLERawAdvertisementsResponse) Reset() {
 	*x = BluetoothLERawAdvertisementsResponse{}
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[26]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1875,7 +1948,7 @@ func (x *BluetoothLERawAdvertisementsResponse) String() string {
 func (*BluetoothLERawAdvertisementsResponse) ProtoMessage() {}
 
 func (x *BluetoothLERawAdvertisementsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[26]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1888,7 +1961,7 @@ func (x *BluetoothLERawAdvertisementsResponse) ProtoReflect() protoreflect.Messa
 
 // Deprecated: Use BluetoothLERawAdvertisementsResponse.ProtoReflect.Descriptor instead.
 func (*BluetoothLERawAdvertisementsResponse) Descriptor() ([]byte, []int) {
-	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{26}
+	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *BluetoothLERawAdvertisementsResponse) GetAdvertisements() []*BluetoothLERawAdvertisement {
@@ -1909,7 +1982,7 @@ type BluetoothScannerStateResponse struct {
 
 func (x *BluetoothScannerStateResponse) Reset() {
 	*x = BluetoothScannerStateResponse{}
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[27]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1921,7 +1994,7 @@ func (x *BluetoothScannerStateResponse) String() string {
 func (*BluetoothScannerStateResponse) ProtoMessage() {}
 
 func (x *BluetoothScannerStateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[27]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1934,7 +2007,7 @@ func (x *BluetoothScannerStateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BluetoothScannerStateResponse.ProtoReflect.Descriptor instead.
 func (*BluetoothScannerStateResponse) Descriptor() ([]byte, []int) {
-	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{27}
+	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *BluetoothScannerStateResponse) GetState() BluetoothScannerState {
@@ -1967,7 +2040,7 @@ type BluetoothScannerSetModeRequest struct {
 
 func (x *BluetoothScannerSetModeRequest) Reset() {
 	*x = BluetoothScannerSetModeRequest{}
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[28]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1979,7 +2052,7 @@ func (x *BluetoothScannerSetModeRequest) String() string {
 func (*BluetoothScannerSetModeRequest) ProtoMessage() {}
 
 func (x *BluetoothScannerSetModeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[28]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1992,7 +2065,7 @@ func (x *BluetoothScannerSetModeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BluetoothScannerSetModeRequest.ProtoReflect.Descriptor instead.
 func (*BluetoothScannerSetModeRequest) Descriptor() ([]byte, []int) {
-	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{28}
+	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *BluetoothScannerSetModeRequest) GetMode() BluetoothScannerMode {
@@ -2014,7 +2087,7 @@ type BluetoothDeviceRequest struct {
 
 func (x *BluetoothDeviceRequest) Reset() {
 	*x = BluetoothDeviceRequest{}
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[29]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2026,7 +2099,7 @@ func (x *BluetoothDeviceRequest) String() string {
 func (*BluetoothDeviceRequest) ProtoMessage() {}
 
 func (x *BluetoothDeviceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[29]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2039,7 +2112,7 @@ func (x *BluetoothDeviceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BluetoothDeviceRequest.ProtoReflect.Descriptor instead.
 func (*BluetoothDeviceRequest) Descriptor() ([]byte, []int) {
-	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{29}
+	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *BluetoothDeviceRequest) GetAddress() uint64 {
@@ -2082,7 +2155,7 @@ type BluetoothDeviceConnectionResponse struct {
 
 func (x *BluetoothDeviceConnectionResponse) Reset() {
 	*x = BluetoothDeviceConnectionResponse{}
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[30]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2094,7 +2167,7 @@ func (x *BluetoothDeviceConnectionResponse) String() string {
 func (*BluetoothDeviceConnectionResponse) ProtoMessage() {}
 
 func (x *BluetoothDeviceConnectionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[30]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2107,7 +2180,7 @@ func (x *BluetoothDeviceConnectionResponse) ProtoReflect() protoreflect.Message 
 
 // Deprecated: Use BluetoothDeviceConnectionResponse.ProtoReflect.Descriptor instead.
 func (*BluetoothDeviceConnectionResponse) Descriptor() ([]byte, []int) {
-	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{30}
+	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *BluetoothDeviceConnectionResponse) GetAddress() uint64 {
@@ -2149,7 +2222,7 @@ type BluetoothDevicePairingResponse struct {
 
 func (x *BluetoothDevicePairingResponse) Reset() {
 	*x = BluetoothDevicePairingResponse{}
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[31]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2161,7 +2234,7 @@ func (x *BluetoothDevicePairingResponse) String() string {
 func (*BluetoothDevicePairingResponse) ProtoMessage() {}
 
 func (x *BluetoothDevicePairingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[31]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2174,7 +2247,7 @@ func (x *BluetoothDevicePairingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BluetoothDevicePairingResponse.ProtoReflect.Descriptor instead.
 func (*BluetoothDevicePairingResponse) Descriptor() ([]byte, []int) {
-	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{31}
+	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *BluetoothDevicePairingResponse) GetAddress() uint64 {
@@ -2209,7 +2282,7 @@ type BluetoothDeviceUnpairingResponse struct {
 
 func (x *BluetoothDeviceUnpairingResponse) Reset() {
 	*x = BluetoothDeviceUnpairingResponse{}
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[32]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2221,7 +2294,7 @@ func (x *BluetoothDeviceUnpairingResponse) String() string {
 func (*BluetoothDeviceUnpairingResponse) ProtoMessage() {}
 
 func (x *BluetoothDeviceUnpairingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[32]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2234,7 +2307,7 @@ func (x *BluetoothDeviceUnpairingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BluetoothDeviceUnpairingResponse.ProtoReflect.Descriptor instead.
 func (*BluetoothDeviceUnpairingResponse) Descriptor() ([]byte, []int) {
-	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{32}
+	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *BluetoothDeviceUnpairingResponse) GetAddress() uint64 {
@@ -2269,7 +2342,7 @@ type BluetoothDeviceClearCacheResponse struct {
 
 func (x *BluetoothDeviceClearCacheResponse) Reset() {
 	*x = BluetoothDeviceClearCacheResponse{}
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[33]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2281,7 +2354,7 @@ func (x *BluetoothDeviceClearCacheResponse) String() string {
 func (*BluetoothDeviceClearCacheResponse) ProtoMessage() {}
 
 func (x *BluetoothDeviceClearCacheResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[33]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2294,7 +2367,7 @@ func (x *BluetoothDeviceClearCacheResponse) ProtoReflect() protoreflect.Message 
 
 // Deprecated: Use BluetoothDeviceClearCacheResponse.ProtoReflect.Descriptor instead.
 func (*BluetoothDeviceClearCacheResponse) Descriptor() ([]byte, []int) {
-	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{33}
+	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *BluetoothDeviceClearCacheResponse) GetAddress() uint64 {
@@ -2326,7 +2399,7 @@ type SubscribeBluetoothConnectionsFreeRequest struct {
 
 func (x *SubscribeBluetoothConnectionsFreeRequest) Reset() {
 	*x = SubscribeBluetoothConnectionsFreeRequest{}
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[34]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2338,7 +2411,7 @@ func (x *SubscribeBluetoothConnectionsFreeRequest) String() string {
 func (*SubscribeBluetoothConnectionsFreeRequest) ProtoMessage() {}
 
 func (x *SubscribeBluetoothConnectionsFreeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[34]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2351,7 +2424,7 @@ func (x *SubscribeBluetoothConnectionsFreeRequest) ProtoReflect() protoreflect.M
 
 // Deprecated: Use SubscribeBluetoothConnectionsFreeRequest.ProtoReflect.Descriptor instead.
 func (*SubscribeBluetoothConnectionsFreeRequest) Descriptor() ([]byte, []int) {
-	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{34}
+	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{36}
 }
 
 type BluetoothConnectionsFreeResponse struct {
@@ -2365,7 +2438,7 @@ type BluetoothConnectionsFreeResponse struct {
 
 func (x *BluetoothConnectionsFreeResponse) Reset() {
 	*x = BluetoothConnectionsFreeResponse{}
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[35]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2377,7 +2450,7 @@ func (x *BluetoothConnectionsFreeResponse) String() string {
 func (*BluetoothConnectionsFreeResponse) ProtoMessage() {}
 
 func (x *BluetoothConnectionsFreeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[35]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2390,7 +2463,7 @@ func (x *BluetoothConnectionsFreeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BluetoothConnectionsFreeResponse.ProtoReflect.Descriptor instead.
 func (*BluetoothConnectionsFreeResponse) Descriptor() ([]byte, []int) {
-	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{35}
+	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *BluetoothConnectionsFreeResponse) GetFree() uint32 {
@@ -2427,7 +2500,7 @@ type BluetoothSetConnectionParamsRequest struct {
 
 func (x *BluetoothSetConnectionParamsRequest) Reset() {
 	*x = BluetoothSetConnectionParamsRequest{}
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[36]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2439,7 +2512,7 @@ func (x *BluetoothSetConnectionParamsRequest) String() string {
 func (*BluetoothSetConnectionParamsRequest) ProtoMessage() {}
 
 func (x *BluetoothSetConnectionParamsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[36]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2452,7 +2525,7 @@ func (x *BluetoothSetConnectionParamsRequest) ProtoReflect() protoreflect.Messag
 
 // Deprecated: Use BluetoothSetConnectionParamsRequest.ProtoReflect.Descriptor instead.
 func (*BluetoothSetConnectionParamsRequest) Descriptor() ([]byte, []int) {
-	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{36}
+	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *BluetoothSetConnectionParamsRequest) GetAddress() uint64 {
@@ -2500,7 +2573,7 @@ type BluetoothSetConnectionParamsResponse struct {
 
 func (x *BluetoothSetConnectionParamsResponse) Reset() {
 	*x = BluetoothSetConnectionParamsResponse{}
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[37]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2512,7 +2585,7 @@ func (x *BluetoothSetConnectionParamsResponse) String() string {
 func (*BluetoothSetConnectionParamsResponse) ProtoMessage() {}
 
 func (x *BluetoothSetConnectionParamsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[37]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2525,7 +2598,7 @@ func (x *BluetoothSetConnectionParamsResponse) ProtoReflect() protoreflect.Messa
 
 // Deprecated: Use BluetoothSetConnectionParamsResponse.ProtoReflect.Descriptor instead.
 func (*BluetoothSetConnectionParamsResponse) Descriptor() ([]byte, []int) {
-	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{37}
+	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *BluetoothSetConnectionParamsResponse) GetAddress() uint64 {
@@ -2551,7 +2624,7 @@ type BluetoothGATTGetServicesRequest struct {
 
 func (x *BluetoothGATTGetServicesRequest) Reset() {
 	*x = BluetoothGATTGetServicesRequest{}
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[38]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2563,7 +2636,7 @@ func (x *BluetoothGATTGetServicesRequest) String() string {
 func (*BluetoothGATTGetServicesRequest) ProtoMessage() {}
 
 func (x *BluetoothGATTGetServicesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[38]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2576,7 +2649,7 @@ func (x *BluetoothGATTGetServicesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BluetoothGATTGetServicesRequest.ProtoReflect.Descriptor instead.
 func (*BluetoothGATTGetServicesRequest) Descriptor() ([]byte, []int) {
-	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{38}
+	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *BluetoothGATTGetServicesRequest) GetAddress() uint64 {
@@ -2597,7 +2670,7 @@ type BluetoothGATTDescriptor struct {
 
 func (x *BluetoothGATTDescriptor) Reset() {
 	*x = BluetoothGATTDescriptor{}
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[39]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2609,7 +2682,7 @@ func (x *BluetoothGATTDescriptor) String() string {
 func (*BluetoothGATTDescriptor) ProtoMessage() {}
 
 func (x *BluetoothGATTDescriptor) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[39]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2622,7 +2695,7 @@ func (x *BluetoothGATTDescriptor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BluetoothGATTDescriptor.ProtoReflect.Descriptor instead.
 func (*BluetoothGATTDescriptor) Descriptor() ([]byte, []int) {
-	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{39}
+	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *BluetoothGATTDescriptor) GetUuid() []uint64 {
@@ -2659,7 +2732,7 @@ type BluetoothGATTCharacteristic struct {
 
 func (x *BluetoothGATTCharacteristic) Reset() {
 	*x = BluetoothGATTCharacteristic{}
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[40]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2671,7 +2744,7 @@ func (x *BluetoothGATTCharacteristic) String() string {
 func (*BluetoothGATTCharacteristic) ProtoMessage() {}
 
 func (x *BluetoothGATTCharacteristic) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[40]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2684,7 +2757,7 @@ func (x *BluetoothGATTCharacteristic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BluetoothGATTCharacteristic.ProtoReflect.Descriptor instead.
 func (*BluetoothGATTCharacteristic) Descriptor() ([]byte, []int) {
-	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{40}
+	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *BluetoothGATTCharacteristic) GetUuid() []uint64 {
@@ -2734,7 +2807,7 @@ type BluetoothGATTService struct {
 
 func (x *BluetoothGATTService) Reset() {
 	*x = BluetoothGATTService{}
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[41]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2746,7 +2819,7 @@ func (x *BluetoothGATTService) String() string {
 func (*BluetoothGATTService) ProtoMessage() {}
 
 func (x *BluetoothGATTService) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[41]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2759,7 +2832,7 @@ func (x *BluetoothGATTService) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BluetoothGATTService.ProtoReflect.Descriptor instead.
 func (*BluetoothGATTService) Descriptor() ([]byte, []int) {
-	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{41}
+	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *BluetoothGATTService) GetUuid() []uint64 {
@@ -2800,7 +2873,7 @@ type BluetoothGATTGetServicesResponse struct {
 
 func (x *BluetoothGATTGetServicesResponse) Reset() {
 	*x = BluetoothGATTGetServicesResponse{}
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[42]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2812,7 +2885,7 @@ func (x *BluetoothGATTGetServicesResponse) String() string {
 func (*BluetoothGATTGetServicesResponse) ProtoMessage() {}
 
 func (x *BluetoothGATTGetServicesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[42]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2825,7 +2898,7 @@ func (x *BluetoothGATTGetServicesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BluetoothGATTGetServicesResponse.ProtoReflect.Descriptor instead.
 func (*BluetoothGATTGetServicesResponse) Descriptor() ([]byte, []int) {
-	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{42}
+	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *BluetoothGATTGetServicesResponse) GetAddress() uint64 {
@@ -2851,7 +2924,7 @@ type BluetoothGATTGetServicesDoneResponse struct {
 
 func (x *BluetoothGATTGetServicesDoneResponse) Reset() {
 	*x = BluetoothGATTGetServicesDoneResponse{}
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[43]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2863,7 +2936,7 @@ func (x *BluetoothGATTGetServicesDoneResponse) String() string {
 func (*BluetoothGATTGetServicesDoneResponse) ProtoMessage() {}
 
 func (x *BluetoothGATTGetServicesDoneResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[43]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2876,7 +2949,7 @@ func (x *BluetoothGATTGetServicesDoneResponse) ProtoReflect() protoreflect.Messa
 
 // Deprecated: Use BluetoothGATTGetServicesDoneResponse.ProtoReflect.Descriptor instead.
 func (*BluetoothGATTGetServicesDoneResponse) Descriptor() ([]byte, []int) {
-	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{43}
+	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *BluetoothGATTGetServicesDoneResponse) GetAddress() uint64 {
@@ -2896,7 +2969,7 @@ type BluetoothGATTReadRequest struct {
 
 func (x *BluetoothGATTReadRequest) Reset() {
 	*x = BluetoothGATTReadRequest{}
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[44]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2908,7 +2981,7 @@ func (x *BluetoothGATTReadRequest) String() string {
 func (*BluetoothGATTReadRequest) ProtoMessage() {}
 
 func (x *BluetoothGATTReadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[44]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2921,7 +2994,7 @@ func (x *BluetoothGATTReadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BluetoothGATTReadRequest.ProtoReflect.Descriptor instead.
 func (*BluetoothGATTReadRequest) Descriptor() ([]byte, []int) {
-	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{44}
+	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *BluetoothGATTReadRequest) GetAddress() uint64 {
@@ -2949,7 +3022,7 @@ type BluetoothGATTReadResponse struct {
 
 func (x *BluetoothGATTReadResponse) Reset() {
 	*x = BluetoothGATTReadResponse{}
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[45]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2961,7 +3034,7 @@ func (x *BluetoothGATTReadResponse) String() string {
 func (*BluetoothGATTReadResponse) ProtoMessage() {}
 
 func (x *BluetoothGATTReadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[45]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2974,7 +3047,7 @@ func (x *BluetoothGATTReadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BluetoothGATTReadResponse.ProtoReflect.Descriptor instead.
 func (*BluetoothGATTReadResponse) Descriptor() ([]byte, []int) {
-	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{45}
+	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *BluetoothGATTReadResponse) GetAddress() uint64 {
@@ -3010,7 +3083,7 @@ type BluetoothGATTWriteRequest struct {
 
 func (x *BluetoothGATTWriteRequest) Reset() {
 	*x = BluetoothGATTWriteRequest{}
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[46]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3022,7 +3095,7 @@ func (x *BluetoothGATTWriteRequest) String() string {
 func (*BluetoothGATTWriteRequest) ProtoMessage() {}
 
 func (x *BluetoothGATTWriteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[46]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3035,7 +3108,7 @@ func (x *BluetoothGATTWriteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BluetoothGATTWriteRequest.ProtoReflect.Descriptor instead.
 func (*BluetoothGATTWriteRequest) Descriptor() ([]byte, []int) {
-	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{46}
+	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *BluetoothGATTWriteRequest) GetAddress() uint64 {
@@ -3076,7 +3149,7 @@ type BluetoothGATTReadDescriptorRequest struct {
 
 func (x *BluetoothGATTReadDescriptorRequest) Reset() {
 	*x = BluetoothGATTReadDescriptorRequest{}
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[47]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3088,7 +3161,7 @@ func (x *BluetoothGATTReadDescriptorRequest) String() string {
 func (*BluetoothGATTReadDescriptorRequest) ProtoMessage() {}
 
 func (x *BluetoothGATTReadDescriptorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[47]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3101,7 +3174,7 @@ func (x *BluetoothGATTReadDescriptorRequest) ProtoReflect() protoreflect.Message
 
 // Deprecated: Use BluetoothGATTReadDescriptorRequest.ProtoReflect.Descriptor instead.
 func (*BluetoothGATTReadDescriptorRequest) Descriptor() ([]byte, []int) {
-	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{47}
+	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *BluetoothGATTReadDescriptorRequest) GetAddress() uint64 {
@@ -3129,7 +3202,7 @@ type BluetoothGATTWriteDescriptorRequest struct {
 
 func (x *BluetoothGATTWriteDescriptorRequest) Reset() {
 	*x = BluetoothGATTWriteDescriptorRequest{}
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[48]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3141,7 +3214,7 @@ func (x *BluetoothGATTWriteDescriptorRequest) String() string {
 func (*BluetoothGATTWriteDescriptorRequest) ProtoMessage() {}
 
 func (x *BluetoothGATTWriteDescriptorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[48]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3154,7 +3227,7 @@ func (x *BluetoothGATTWriteDescriptorRequest) ProtoReflect() protoreflect.Messag
 
 // Deprecated: Use BluetoothGATTWriteDescriptorRequest.ProtoReflect.Descriptor instead.
 func (*BluetoothGATTWriteDescriptorRequest) Descriptor() ([]byte, []int) {
-	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{48}
+	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *BluetoothGATTWriteDescriptorRequest) GetAddress() uint64 {
@@ -3189,7 +3262,7 @@ type BluetoothGATTNotifyRequest struct {
 
 func (x *BluetoothGATTNotifyRequest) Reset() {
 	*x = BluetoothGATTNotifyRequest{}
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[49]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3201,7 +3274,7 @@ func (x *BluetoothGATTNotifyRequest) String() string {
 func (*BluetoothGATTNotifyRequest) ProtoMessage() {}
 
 func (x *BluetoothGATTNotifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[49]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3214,7 +3287,7 @@ func (x *BluetoothGATTNotifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BluetoothGATTNotifyRequest.ProtoReflect.Descriptor instead.
 func (*BluetoothGATTNotifyRequest) Descriptor() ([]byte, []int) {
-	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{49}
+	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *BluetoothGATTNotifyRequest) GetAddress() uint64 {
@@ -3249,7 +3322,7 @@ type BluetoothGATTNotifyDataResponse struct {
 
 func (x *BluetoothGATTNotifyDataResponse) Reset() {
 	*x = BluetoothGATTNotifyDataResponse{}
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[50]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3261,7 +3334,7 @@ func (x *BluetoothGATTNotifyDataResponse) String() string {
 func (*BluetoothGATTNotifyDataResponse) ProtoMessage() {}
 
 func (x *BluetoothGATTNotifyDataResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[50]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3274,7 +3347,7 @@ func (x *BluetoothGATTNotifyDataResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BluetoothGATTNotifyDataResponse.ProtoReflect.Descriptor instead.
 func (*BluetoothGATTNotifyDataResponse) Descriptor() ([]byte, []int) {
-	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{50}
+	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *BluetoothGATTNotifyDataResponse) GetAddress() uint64 {
@@ -3309,7 +3382,7 @@ type BluetoothGATTErrorResponse struct {
 
 func (x *BluetoothGATTErrorResponse) Reset() {
 	*x = BluetoothGATTErrorResponse{}
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[51]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3321,7 +3394,7 @@ func (x *BluetoothGATTErrorResponse) String() string {
 func (*BluetoothGATTErrorResponse) ProtoMessage() {}
 
 func (x *BluetoothGATTErrorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[51]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3334,7 +3407,7 @@ func (x *BluetoothGATTErrorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BluetoothGATTErrorResponse.ProtoReflect.Descriptor instead.
 func (*BluetoothGATTErrorResponse) Descriptor() ([]byte, []int) {
-	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{51}
+	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *BluetoothGATTErrorResponse) GetAddress() uint64 {
@@ -3368,7 +3441,7 @@ type BluetoothGATTWriteResponse struct {
 
 func (x *BluetoothGATTWriteResponse) Reset() {
 	*x = BluetoothGATTWriteResponse{}
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[52]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3380,7 +3453,7 @@ func (x *BluetoothGATTWriteResponse) String() string {
 func (*BluetoothGATTWriteResponse) ProtoMessage() {}
 
 func (x *BluetoothGATTWriteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[52]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3393,7 +3466,7 @@ func (x *BluetoothGATTWriteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BluetoothGATTWriteResponse.ProtoReflect.Descriptor instead.
 func (*BluetoothGATTWriteResponse) Descriptor() ([]byte, []int) {
-	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{52}
+	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *BluetoothGATTWriteResponse) GetAddress() uint64 {
@@ -3420,7 +3493,7 @@ type BluetoothGATTNotifyResponse struct {
 
 func (x *BluetoothGATTNotifyResponse) Reset() {
 	*x = BluetoothGATTNotifyResponse{}
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[53]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3432,7 +3505,7 @@ func (x *BluetoothGATTNotifyResponse) String() string {
 func (*BluetoothGATTNotifyResponse) ProtoMessage() {}
 
 func (x *BluetoothGATTNotifyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[53]
+	mi := &file_internal_apiwire_apipb_api_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3445,7 +3518,7 @@ func (x *BluetoothGATTNotifyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BluetoothGATTNotifyResponse.ProtoReflect.Descriptor instead.
 func (*BluetoothGATTNotifyResponse) Descriptor() ([]byte, []int) {
-	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{53}
+	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *BluetoothGATTNotifyResponse) GetAddress() uint64 {
@@ -3514,7 +3587,9 @@ const file_internal_apiwire_apipb_api_proto_rawDesc = "" +
 	"\x19zwave_proxy_feature_flags\x18\x17 \x01(\rR\x16zwaveProxyFeatureFlags\x12\"\n" +
 	"\rzwave_home_id\x18\x18 \x01(\rR\vzwaveHomeId\x12@\n" +
 	"\x1capi_encryption_provisionable\x18\x1a \x01(\bR\x1aapiEncryptionProvisionable\x12I\n" +
-	"!api_outgoing_connection_supported\x18\x1b \x01(\bR\x1eapiOutgoingConnectionSupported\"\x1b\n" +
+	"!api_outgoing_connection_supported\x18\x1b \x01(\bR\x1eapiOutgoingConnectionSupported\"\x15\n" +
+	"\x13ListEntitiesRequest\"\x1a\n" +
+	"\x18ListEntitiesDoneResponse\"\x1b\n" +
 	"\x19DeviceCapabilitiesRequest\"s\n" +
 	"\x1aDeviceCapabilitiesResponse\x12U\n" +
 	"\x0fbluetooth_proxy\x18\x01 \x01(\v2,.bluezesphome.api.BluetoothProxyCapabilitiesR\x0ebluetoothProxy\"b\n" +
@@ -3728,7 +3803,7 @@ func file_internal_apiwire_apipb_api_proto_rawDescGZIP() []byte {
 }
 
 var file_internal_apiwire_apipb_api_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_internal_apiwire_apipb_api_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
+var file_internal_apiwire_apipb_api_proto_msgTypes = make([]protoimpl.MessageInfo, 56)
 var file_internal_apiwire_apipb_api_proto_goTypes = []any{
 	(DisconnectReason)(0),                               // 0: bluezesphome.api.DisconnectReason
 	(DSTRuleType)(0),                                    // 1: bluezesphome.api.DSTRuleType
@@ -3746,71 +3821,73 @@ var file_internal_apiwire_apipb_api_proto_goTypes = []any{
 	(*PingResponse)(nil),                                // 13: bluezesphome.api.PingResponse
 	(*DeviceInfoRequest)(nil),                           // 14: bluezesphome.api.DeviceInfoRequest
 	(*DeviceInfoResponse)(nil),                          // 15: bluezesphome.api.DeviceInfoResponse
-	(*DeviceCapabilitiesRequest)(nil),                   // 16: bluezesphome.api.DeviceCapabilitiesRequest
-	(*DeviceCapabilitiesResponse)(nil),                  // 17: bluezesphome.api.DeviceCapabilitiesResponse
-	(*BluetoothProxyCapabilities)(nil),                  // 18: bluezesphome.api.BluetoothProxyCapabilities
-	(*NoiseEncryptionSetKeyRequest)(nil),                // 19: bluezesphome.api.NoiseEncryptionSetKeyRequest
-	(*NoiseEncryptionSetKeyResponse)(nil),               // 20: bluezesphome.api.NoiseEncryptionSetKeyResponse
-	(*GetTimeRequest)(nil),                              // 21: bluezesphome.api.GetTimeRequest
-	(*GetTimeResponse)(nil),                             // 22: bluezesphome.api.GetTimeResponse
-	(*ParsedTimezone)(nil),                              // 23: bluezesphome.api.ParsedTimezone
-	(*DSTRule)(nil),                                     // 24: bluezesphome.api.DSTRule
-	(*SubscribeLogsRequest)(nil),                        // 25: bluezesphome.api.SubscribeLogsRequest
-	(*SubscribeLogsResponse)(nil),                       // 26: bluezesphome.api.SubscribeLogsResponse
-	(*SubscribeBluetoothLEAdvertisementsRequest)(nil),   // 27: bluezesphome.api.SubscribeBluetoothLEAdvertisementsRequest
-	(*UnsubscribeBluetoothLEAdvertisementsRequest)(nil), // 28: bluezesphome.api.UnsubscribeBluetoothLEAdvertisementsRequest
-	(*BluetoothServiceData)(nil),                        // 29: bluezesphome.api.BluetoothServiceData
-	(*BluetoothLEAdvertisementResponse)(nil),            // 30: bluezesphome.api.BluetoothLEAdvertisementResponse
-	(*BluetoothLERawAdvertisement)(nil),                 // 31: bluezesphome.api.BluetoothLERawAdvertisement
-	(*BluetoothLERawAdvertisementsResponse)(nil),        // 32: bluezesphome.api.BluetoothLERawAdvertisementsResponse
-	(*BluetoothScannerStateResponse)(nil),               // 33: bluezesphome.api.BluetoothScannerStateResponse
-	(*BluetoothScannerSetModeRequest)(nil),              // 34: bluezesphome.api.BluetoothScannerSetModeRequest
-	(*BluetoothDeviceRequest)(nil),                      // 35: bluezesphome.api.BluetoothDeviceRequest
-	(*BluetoothDeviceConnectionResponse)(nil),           // 36: bluezesphome.api.BluetoothDeviceConnectionResponse
-	(*BluetoothDevicePairingResponse)(nil),              // 37: bluezesphome.api.BluetoothDevicePairingResponse
-	(*BluetoothDeviceUnpairingResponse)(nil),            // 38: bluezesphome.api.BluetoothDeviceUnpairingResponse
-	(*BluetoothDeviceClearCacheResponse)(nil),           // 39: bluezesphome.api.BluetoothDeviceClearCacheResponse
-	(*SubscribeBluetoothConnectionsFreeRequest)(nil),    // 40: bluezesphome.api.SubscribeBluetoothConnectionsFreeRequest
-	(*BluetoothConnectionsFreeResponse)(nil),            // 41: bluezesphome.api.BluetoothConnectionsFreeResponse
-	(*BluetoothSetConnectionParamsRequest)(nil),         // 42: bluezesphome.api.BluetoothSetConnectionParamsRequest
-	(*BluetoothSetConnectionParamsResponse)(nil),        // 43: bluezesphome.api.BluetoothSetConnectionParamsResponse
-	(*BluetoothGATTGetServicesRequest)(nil),             // 44: bluezesphome.api.BluetoothGATTGetServicesRequest
-	(*BluetoothGATTDescriptor)(nil),                     // 45: bluezesphome.api.BluetoothGATTDescriptor
-	(*BluetoothGATTCharacteristic)(nil),                 // 46: bluezesphome.api.BluetoothGATTCharacteristic
-	(*BluetoothGATTService)(nil),                        // 47: bluezesphome.api.BluetoothGATTService
-	(*BluetoothGATTGetServicesResponse)(nil),            // 48: bluezesphome.api.BluetoothGATTGetServicesResponse
-	(*BluetoothGATTGetServicesDoneResponse)(nil),        // 49: bluezesphome.api.BluetoothGATTGetServicesDoneResponse
-	(*BluetoothGATTReadRequest)(nil),                    // 50: bluezesphome.api.BluetoothGATTReadRequest
-	(*BluetoothGATTReadResponse)(nil),                   // 51: bluezesphome.api.BluetoothGATTReadResponse
-	(*BluetoothGATTWriteRequest)(nil),                   // 52: bluezesphome.api.BluetoothGATTWriteRequest
-	(*BluetoothGATTReadDescriptorRequest)(nil),          // 53: bluezesphome.api.BluetoothGATTReadDescriptorRequest
-	(*BluetoothGATTWriteDescriptorRequest)(nil),         // 54: bluezesphome.api.BluetoothGATTWriteDescriptorRequest
-	(*BluetoothGATTNotifyRequest)(nil),                  // 55: bluezesphome.api.BluetoothGATTNotifyRequest
-	(*BluetoothGATTNotifyDataResponse)(nil),             // 56: bluezesphome.api.BluetoothGATTNotifyDataResponse
-	(*BluetoothGATTErrorResponse)(nil),                  // 57: bluezesphome.api.BluetoothGATTErrorResponse
-	(*BluetoothGATTWriteResponse)(nil),                  // 58: bluezesphome.api.BluetoothGATTWriteResponse
-	(*BluetoothGATTNotifyResponse)(nil),                 // 59: bluezesphome.api.BluetoothGATTNotifyResponse
+	(*ListEntitiesRequest)(nil),                         // 16: bluezesphome.api.ListEntitiesRequest
+	(*ListEntitiesDoneResponse)(nil),                    // 17: bluezesphome.api.ListEntitiesDoneResponse
+	(*DeviceCapabilitiesRequest)(nil),                   // 18: bluezesphome.api.DeviceCapabilitiesRequest
+	(*DeviceCapabilitiesResponse)(nil),                  // 19: bluezesphome.api.DeviceCapabilitiesResponse
+	(*BluetoothProxyCapabilities)(nil),                  // 20: bluezesphome.api.BluetoothProxyCapabilities
+	(*NoiseEncryptionSetKeyRequest)(nil),                // 21: bluezesphome.api.NoiseEncryptionSetKeyRequest
+	(*NoiseEncryptionSetKeyResponse)(nil),               // 22: bluezesphome.api.NoiseEncryptionSetKeyResponse
+	(*GetTimeRequest)(nil),                              // 23: bluezesphome.api.GetTimeRequest
+	(*GetTimeResponse)(nil),                             // 24: bluezesphome.api.GetTimeResponse
+	(*ParsedTimezone)(nil),                              // 25: bluezesphome.api.ParsedTimezone
+	(*DSTRule)(nil),                                     // 26: bluezesphome.api.DSTRule
+	(*SubscribeLogsRequest)(nil),                        // 27: bluezesphome.api.SubscribeLogsRequest
+	(*SubscribeLogsResponse)(nil),                       // 28: bluezesphome.api.SubscribeLogsResponse
+	(*SubscribeBluetoothLEAdvertisementsRequest)(nil),   // 29: bluezesphome.api.SubscribeBluetoothLEAdvertisementsRequest
+	(*UnsubscribeBluetoothLEAdvertisementsRequest)(nil), // 30: bluezesphome.api.UnsubscribeBluetoothLEAdvertisementsRequest
+	(*BluetoothServiceData)(nil),                        // 31: bluezesphome.api.BluetoothServiceData
+	(*BluetoothLEAdvertisementResponse)(nil),            // 32: bluezesphome.api.BluetoothLEAdvertisementResponse
+	(*BluetoothLERawAdvertisement)(nil),                 // 33: bluezesphome.api.BluetoothLERawAdvertisement
+	(*BluetoothLERawAdvertisementsResponse)(nil),        // 34: bluezesphome.api.BluetoothLERawAdvertisementsResponse
+	(*BluetoothScannerStateResponse)(nil),               // 35: bluezesphome.api.BluetoothScannerStateResponse
+	(*BluetoothScannerSetModeRequest)(nil),              // 36: bluezesphome.api.BluetoothScannerSetModeRequest
+	(*BluetoothDeviceRequest)(nil),                      // 37: bluezesphome.api.BluetoothDeviceRequest
+	(*BluetoothDeviceConnectionResponse)(nil),           // 38: bluezesphome.api.BluetoothDeviceConnectionResponse
+	(*BluetoothDevicePairingResponse)(nil),              // 39: bluezesphome.api.BluetoothDevicePairingResponse
+	(*BluetoothDeviceUnpairingResponse)(nil),            // 40: bluezesphome.api.BluetoothDeviceUnpairingResponse
+	(*BluetoothDeviceClearCacheResponse)(nil),           // 41: bluezesphome.api.BluetoothDeviceClearCacheResponse
+	(*SubscribeBluetoothConnectionsFreeRequest)(nil),    // 42: bluezesphome.api.SubscribeBluetoothConnectionsFreeRequest
+	(*BluetoothConnectionsFreeResponse)(nil),            // 43: bluezesphome.api.BluetoothConnectionsFreeResponse
+	(*BluetoothSetConnectionParamsRequest)(nil),         // 44: bluezesphome.api.BluetoothSetConnectionParamsRequest
+	(*BluetoothSetConnectionParamsResponse)(nil),        // 45: bluezesphome.api.BluetoothSetConnectionParamsResponse
+	(*BluetoothGATTGetServicesRequest)(nil),             // 46: bluezesphome.api.BluetoothGATTGetServicesRequest
+	(*BluetoothGATTDescriptor)(nil),                     // 47: bluezesphome.api.BluetoothGATTDescriptor
+	(*BluetoothGATTCharacteristic)(nil),                 // 48: bluezesphome.api.BluetoothGATTCharacteristic
+	(*BluetoothGATTService)(nil),                        // 49: bluezesphome.api.BluetoothGATTService
+	(*BluetoothGATTGetServicesResponse)(nil),            // 50: bluezesphome.api.BluetoothGATTGetServicesResponse
+	(*BluetoothGATTGetServicesDoneResponse)(nil),        // 51: bluezesphome.api.BluetoothGATTGetServicesDoneResponse
+	(*BluetoothGATTReadRequest)(nil),                    // 52: bluezesphome.api.BluetoothGATTReadRequest
+	(*BluetoothGATTReadResponse)(nil),                   // 53: bluezesphome.api.BluetoothGATTReadResponse
+	(*BluetoothGATTWriteRequest)(nil),                   // 54: bluezesphome.api.BluetoothGATTWriteRequest
+	(*BluetoothGATTReadDescriptorRequest)(nil),          // 55: bluezesphome.api.BluetoothGATTReadDescriptorRequest
+	(*BluetoothGATTWriteDescriptorRequest)(nil),         // 56: bluezesphome.api.BluetoothGATTWriteDescriptorRequest
+	(*BluetoothGATTNotifyRequest)(nil),                  // 57: bluezesphome.api.BluetoothGATTNotifyRequest
+	(*BluetoothGATTNotifyDataResponse)(nil),             // 58: bluezesphome.api.BluetoothGATTNotifyDataResponse
+	(*BluetoothGATTErrorResponse)(nil),                  // 59: bluezesphome.api.BluetoothGATTErrorResponse
+	(*BluetoothGATTWriteResponse)(nil),                  // 60: bluezesphome.api.BluetoothGATTWriteResponse
+	(*BluetoothGATTNotifyResponse)(nil),                 // 61: bluezesphome.api.BluetoothGATTNotifyResponse
 }
 var file_internal_apiwire_apipb_api_proto_depIdxs = []int32{
 	0,  // 0: bluezesphome.api.DisconnectRequest.reason:type_name -> bluezesphome.api.DisconnectReason
-	18, // 1: bluezesphome.api.DeviceCapabilitiesResponse.bluetooth_proxy:type_name -> bluezesphome.api.BluetoothProxyCapabilities
-	23, // 2: bluezesphome.api.GetTimeResponse.parsed_timezone:type_name -> bluezesphome.api.ParsedTimezone
-	24, // 3: bluezesphome.api.ParsedTimezone.dst_start:type_name -> bluezesphome.api.DSTRule
-	24, // 4: bluezesphome.api.ParsedTimezone.dst_end:type_name -> bluezesphome.api.DSTRule
+	20, // 1: bluezesphome.api.DeviceCapabilitiesResponse.bluetooth_proxy:type_name -> bluezesphome.api.BluetoothProxyCapabilities
+	25, // 2: bluezesphome.api.GetTimeResponse.parsed_timezone:type_name -> bluezesphome.api.ParsedTimezone
+	26, // 3: bluezesphome.api.ParsedTimezone.dst_start:type_name -> bluezesphome.api.DSTRule
+	26, // 4: bluezesphome.api.ParsedTimezone.dst_end:type_name -> bluezesphome.api.DSTRule
 	1,  // 5: bluezesphome.api.DSTRule.type:type_name -> bluezesphome.api.DSTRuleType
 	2,  // 6: bluezesphome.api.SubscribeLogsRequest.level:type_name -> bluezesphome.api.LogLevel
 	2,  // 7: bluezesphome.api.SubscribeLogsResponse.level:type_name -> bluezesphome.api.LogLevel
-	29, // 8: bluezesphome.api.BluetoothLEAdvertisementResponse.service_data:type_name -> bluezesphome.api.BluetoothServiceData
-	29, // 9: bluezesphome.api.BluetoothLEAdvertisementResponse.manufacturer_data:type_name -> bluezesphome.api.BluetoothServiceData
-	31, // 10: bluezesphome.api.BluetoothLERawAdvertisementsResponse.advertisements:type_name -> bluezesphome.api.BluetoothLERawAdvertisement
+	31, // 8: bluezesphome.api.BluetoothLEAdvertisementResponse.service_data:type_name -> bluezesphome.api.BluetoothServiceData
+	31, // 9: bluezesphome.api.BluetoothLEAdvertisementResponse.manufacturer_data:type_name -> bluezesphome.api.BluetoothServiceData
+	33, // 10: bluezesphome.api.BluetoothLERawAdvertisementsResponse.advertisements:type_name -> bluezesphome.api.BluetoothLERawAdvertisement
 	3,  // 11: bluezesphome.api.BluetoothScannerStateResponse.state:type_name -> bluezesphome.api.BluetoothScannerState
 	4,  // 12: bluezesphome.api.BluetoothScannerStateResponse.mode:type_name -> bluezesphome.api.BluetoothScannerMode
 	4,  // 13: bluezesphome.api.BluetoothScannerStateResponse.configured_mode:type_name -> bluezesphome.api.BluetoothScannerMode
 	4,  // 14: bluezesphome.api.BluetoothScannerSetModeRequest.mode:type_name -> bluezesphome.api.BluetoothScannerMode
 	5,  // 15: bluezesphome.api.BluetoothDeviceRequest.request_type:type_name -> bluezesphome.api.BluetoothDeviceRequestType
-	45, // 16: bluezesphome.api.BluetoothGATTCharacteristic.descriptors:type_name -> bluezesphome.api.BluetoothGATTDescriptor
-	46, // 17: bluezesphome.api.BluetoothGATTService.characteristics:type_name -> bluezesphome.api.BluetoothGATTCharacteristic
-	47, // 18: bluezesphome.api.BluetoothGATTGetServicesResponse.services:type_name -> bluezesphome.api.BluetoothGATTService
+	47, // 16: bluezesphome.api.BluetoothGATTCharacteristic.descriptors:type_name -> bluezesphome.api.BluetoothGATTDescriptor
+	48, // 17: bluezesphome.api.BluetoothGATTService.characteristics:type_name -> bluezesphome.api.BluetoothGATTCharacteristic
+	49, // 18: bluezesphome.api.BluetoothGATTGetServicesResponse.services:type_name -> bluezesphome.api.BluetoothGATTService
 	19, // [19:19] is the sub-list for method output_type
 	19, // [19:19] is the sub-list for method input_type
 	19, // [19:19] is the sub-list for extension type_name
@@ -3829,7 +3906,7 @@ func file_internal_apiwire_apipb_api_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_apiwire_apipb_api_proto_rawDesc), len(file_internal_apiwire_apipb_api_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   54,
+			NumMessages:   56,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
