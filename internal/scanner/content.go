@@ -1,0 +1,150 @@
+package scanner
+
+import (
+	"hash/maphash"
+	"time"
+
+	"bluez-esphome/internal/ble"
+)
+
+const (
+	// replayWindow is for how long after newer content came a slower proxy's copy of older
+	// content is taken for a late one. Proxies batch for 100-200 ms; a congested Wi-Fi
+	// holds back seconds.
+	replayWindow = 5 * time.Second
+	// keepParsed is how many of the newest payloads stay parsed; maxLog how many are
+	// remembered by hash while several proxies hear the device.
+	keepParsed = 8
+	maxLog     = 64
+)
+
+// news is what an advert tells.
+type news uint8
+
+const (
+	repeated news = iota // the newest content again
+	novel                // new content
+	replay               // an older one's late copy
+)
+
+// contentLog is the order of a device's contents as the table believes they
+// were sent. Proxies have no common clock, but each passes on in order: a
+// cursor per proxy says how far it has got. What a proxy says next is either
+// found in the log behind its cursor, and then it only catches up, or it is new.
+type contentLog struct {
+	entries []content // oldest first; the last one is the newest content
+	base    uint64    // sequence number of entries[0]; the first ever is 1
+}
+
+type content struct {
+	hash       uint64
+	adv        *ble.Advertisement // nil for older ones
+	heard      int64              // last time from any proxy
+	superseded int64              // when the next one came, 0 while newest
+}
+
+// head is the sequence number of the newest content, 0 if there is none.
+func (l *contentLog) head() uint64 {
+	if len(l.entries) == 0 {
+		return 0
+	}
+	return l.base + uint64(len(l.entries)) - 1
+}
+
+// newest is nil for a device without content only.
+func (l *contentLog) newest() *ble.Advertisement {
+	if len(l.entries) == 0 {
+		return nil
+	}
+	return l.entries[len(l.entries)-1].adv
+}
+
+// find gives the sequence number of the first content with that hash, from
+// number from on, that was the newest within the replay window.
+func (l *contentLog) find(hash, from uint64, now int64) uint64 {
+	i := 0
+	if from > l.base {
+		i = int(from - l.base)
+	}
+	for ; i < len(l.entries); i++ {
+		e := &l.entries[i]
+		if e.hash == hash && (e.superseded == 0 || now-e.superseded <= int64(replayWindow)) {
+			return l.base + uint64(i)
+		}
+	}
+	return 0
+}
+
+func (l *contentLog) append(hash uint64, adv *ble.Advertisement, now int64, several bool) {
+	if n := len(l.entries); n > 0 {
+		l.entries[n-1].superseded = now
+		if n >= keepParsed {
+			l.entries[n-keepParsed].adv = nil
+		}
+		l.trim(now, several)
+	} else {
+		l.base = 1
+	}
+	l.entries = append(l.entries, content{hash: hash, adv: adv, heard: now})
+}
+
+// trim makes room for one more: beyond keepParsed only what a slower proxy may still repeat stays.
+func (l *contentLog) trim(now int64, several bool) {
+	drop, limit := 0, keepParsed
+	if several {
+		limit = maxLog
+	}
+	for n := len(l.entries); n-drop >= limit ||
+		n-drop >= keepParsed && now-l.entries[drop].superseded > int64(replayWindow); {
+		drop++
+	}
+	if drop > 0 {
+		n := copy(l.entries, l.entries[drop:])
+		clear(l.entries[n:])
+		l.entries = l.entries[:n]
+		l.base += uint64(drop)
+	}
+}
+
+// parsed finds content with that hash that is still parsed.
+func (l *contentLog) parsed(hash uint64) *ble.Advertisement {
+	for i := len(l.entries) - 1; i >= 0 && l.entries[i].adv != nil; i-- {
+		if l.entries[i].hash == hash {
+			return l.entries[i].adv
+		}
+	}
+	return nil
+}
+
+// content files what a proxy said of d. Contents are told apart by a keyed 64-bit hash.
+func (t *Table) content(d *device, s *source, data []byte, now int64) news {
+	hash := maphash.Bytes(t.seed, data)
+	l := &d.content
+	from := s.cursor
+	if s.cursor != 0 && hash != s.hash {
+		from++
+	}
+	s.hash = hash
+	if seq := l.find(hash, from, now); seq != 0 {
+		s.cursor = seq
+		e := &l.entries[seq-l.base]
+		e.heard = now
+		if e.hash == l.entries[len(l.entries)-1].hash {
+			// Either the newest, or an older one that happens to say the same. The
+			// cursor stays where it is: what came between may yet follow.
+			t.stats.Repeats++
+			return repeated
+		}
+		t.stats.Replays++
+		return replay
+	}
+	adv := l.parsed(hash)
+	if adv == nil {
+		adv = ble.ParseAdvertisement(data)
+	}
+	l.append(hash, adv, now, len(d.sources) > 1)
+	s.cursor = l.head()
+	d.learn(adv)
+	t.stats.Novel++
+	return novel
+}

@@ -1,0 +1,157 @@
+package scanner
+
+import (
+	"bytes"
+	"time"
+
+	"bluez-esphome/internal/ble"
+)
+
+const (
+	// maxPending is how many payloads of a device wait for Take.
+	maxPending = 8
+	// completeWithin: payloads of a device heard within this time are taken together.
+	completeWithin = 1500 * time.Millisecond
+	// rssiStep is the change that bluetoothd 5.87 signals.
+	rssiStep = 8
+	// refreshEvery is how often a device that says nothing new is reported all the same, so that
+	// who expires devices knows that it is still there.
+	refreshEvery = 10 * time.Second
+)
+
+// Changed has a value when [Table.Take] has reports.
+func (t *Table) Changed() <-chan struct{} { return t.wake }
+
+// consider decides what of an advert is worth a report.
+func (t *Table) consider(d *device, p *proxy, news news, data []byte, now int64) {
+	w := &t.want
+	first := d.wantGen != w.gen
+	due := now-d.reportedAt >= int64(refreshEvery)
+	byOwner := d.owner == p
+	// Several proxies hear each advertisement; its repetitions count once.
+	if news == replay && first || news != novel && !byOwner && !first && !due {
+		return
+	}
+	discovered, autoConnect := t.discovers(d, now)
+	monitored := false
+	if len(w.monitors) > 0 {
+		if news != replay && t.match(d, data, now) {
+			d.matchedAt = now
+		}
+		monitored = d.matchedAt != 0 && now-d.matchedAt <= int64(completeWithin)
+	}
+	if !discovered && !monitored {
+		return
+	}
+	dirty := first || due || len(d.events) > 0
+	switch head := d.content.head(); {
+	case news == replay:
+	case first:
+		t.enqueueRecent(d, now)
+		d.sent = head
+	case d.sent != head:
+		t.enqueue(d, d.content.newest())
+		d.sent, dirty = head, true
+	case w.duplicates && byOwner:
+		t.enqueue(d, d.content.newest())
+		dirty = true
+	}
+	if rssi := d.rssi(); rssi != 0 {
+		moved := int(rssi) - int(d.saidRSSI)
+		if w.everyRSSI && byOwner || first || moved >= rssiStep || moved <= -rssiStep {
+			d.saidRSSI, dirty = rssi, true
+		}
+	}
+	if !dirty {
+		return
+	}
+	d.wantGen, d.reportedAt = w.gen, now
+	d.discovered = d.discovered || discovered
+	d.monitored = d.monitored || monitored
+	d.autoConn = d.autoConn || autoConnect
+	t.enqueueDevice(d)
+}
+
+// enqueueRecent takes the payloads that together make up the device as it is now.
+func (t *Table) enqueueRecent(d *device, now int64) {
+	d.pending = nil
+	l := d.content.entries
+	for i := range l {
+		if l[i].adv != nil && (i == len(l)-1 || now-l[i].heard <= int64(completeWithin)) {
+			t.enqueue(d, l[i].adv)
+		}
+	}
+}
+
+// enqueue adds a payload, the same bytes only once, at the end.
+func (t *Table) enqueue(d *device, a *ble.Advertisement) {
+	for i, p := range d.pending {
+		if p == a || bytes.Equal(p.Raw, a.Raw) {
+			copy(d.pending[i:], d.pending[i+1:])
+			d.pending[len(d.pending)-1] = a
+			return
+		}
+	}
+	if len(d.pending) == maxPending {
+		copy(d.pending, d.pending[1:])
+		d.pending[maxPending-1] = a
+		t.stats.Overrun++
+		return
+	}
+	d.pending = append(d.pending, a)
+}
+
+func (t *Table) enqueueDevice(d *device) {
+	if t.closed {
+		return
+	}
+	if !d.queued {
+		d.queued = true
+		t.queue = append(t.queue, d)
+	}
+	t.signal()
+}
+
+// Take calls f for every device with something to report, oldest change first. f runs without the
+// table's lock and may keep what it gets. Devices that change meanwhile are for the
+// next call. A report with neither Discovered nor Monitored has nothing but Events.
+func (t *Table) Take(f func(*ble.Report)) {
+	t.mu.Lock()
+	queue := t.queue
+	t.queue = nil
+	t.mu.Unlock()
+	for _, d := range queue {
+		t.mu.Lock()
+		r := t.report(d)
+		t.mu.Unlock()
+		if r != nil {
+			f(r)
+		}
+	}
+}
+
+// report empties what is to be said of d; nil if that came to nothing.
+func (t *Table) report(d *device) *ble.Report {
+	w := &t.want
+	d.queued = false
+	r := &ble.Report{
+		Address: d.addr, Type: d.typ, RSSI: d.rssi(), At: t.timeOf(d.heard),
+		Payloads: d.pending, Last: d.content.newest(), Connectable: d.traits.connectable(),
+		Discovered: d.discovered && len(w.sessions) > 0, Monitored: d.monitored && len(w.monitors) > 0,
+		AutoConnect: d.autoConn, EveryRSSI: w.everyRSSI, Duplicates: w.duplicates,
+	}
+	for _, e := range d.events {
+		if t.monitor(e.Monitor) != nil {
+			r.Events = append(r.Events, e)
+		}
+	}
+	d.pending, d.events = nil, nil
+	d.discovered, d.monitored, d.autoConn = false, false, false
+	if d.gone || !r.Discovered && !r.Monitored && len(r.Events) == 0 {
+		return nil
+	}
+	if !r.Discovered && !r.Monitored {
+		r.Payloads = nil
+	}
+	return r
+}

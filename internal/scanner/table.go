@@ -1,0 +1,190 @@
+package scanner
+
+import (
+	"hash/maphash"
+	"log/slog"
+	"sync"
+	"time"
+
+	"bluez-esphome/internal/ble"
+)
+
+const (
+	defaultMaxDevices = 16384
+	// maxPayload is the most that extended advertising can carry (Bluetooth Core,
+	// Vol 4 Part E, 7.8.54); proxies send 62 bytes, hostile ones anything.
+	maxPayload = 1650
+	// expireAfter is how long a device that nobody hears stays, longer if its
+	// own interval says so (habluetooth 7.1.2 keeps 195 s too).
+	expireAfter = 195 * time.Second
+	sweepEvery  = 10 * time.Second
+)
+
+// Config makes a [Table].
+type Config struct {
+	MaxDevices int          // 0: 16384
+	Logger     *slog.Logger // nil: nothing is logged
+}
+
+// Table is one adapter's view of the air. Its methods are goroutine-safe and
+// do not block. Adverts of one proxy must be passed in the order in which they came.
+type Table struct {
+	log   *slog.Logger
+	max   int
+	epoch time.Time // all times inside are nanoseconds since then
+	seed  maphash.Seed
+	wake  chan struct{} // capacity 1: a level, not a count
+
+	mu       sync.Mutex
+	closed   bool
+	devices  map[ble.Address]*device
+	lru      device // list head; lru.next was heard last, lru.prev is the next to go
+	kept     map[ble.Address]struct{}
+	proxies  map[string]*proxy
+	queue    []*device // devices with something to report, oldest change first
+	want     wants
+	timer    *time.Timer // nil while no monitor waits for silence
+	stats    Stats
+	swept    int64
+	lastFull int64 // when the operator was last told that the table is full
+}
+
+// proxy is one source of adverts. Histories that carry an older gen don't count.
+type proxy struct {
+	name    string
+	up      bool
+	paused  bool
+	gen     uint32
+	heard   int64 // newest advert, 0 none
+	resumed int64 // when it last scanned again after a pause
+	adverts uint64
+}
+
+// New makes an empty table.
+func New(cfg Config) *Table {
+	t := &Table{
+		log: cfg.Logger, max: cfg.MaxDevices,
+		// Never 0 inside, so that 0 can mean "never".
+		epoch: time.Now().Add(-time.Hour), seed: maphash.MakeSeed(), wake: make(chan struct{}, 1),
+		devices: map[ble.Address]*device{}, kept: map[ble.Address]struct{}{}, proxies: map[string]*proxy{},
+	}
+	if t.log == nil {
+		t.log = slog.New(slog.DiscardHandler)
+	}
+	if t.max <= 0 {
+		t.max = defaultMaxDevices
+	}
+	t.lru.prev, t.lru.next = &t.lru, &t.lru
+	return t
+}
+
+// Close stops the table's timer. Reports stop; nothing else changes.
+func (t *Table) Close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.closed = true
+	if t.timer != nil {
+		t.timer.Stop()
+		t.timer = nil
+	}
+}
+
+func (t *Table) since(at time.Time) int64  { return max(1, int64(at.Sub(t.epoch))) }
+func (t *Table) now() int64                { return t.since(time.Now()) }
+func (t *Table) timeOf(ns int64) time.Time { return t.epoch.Add(time.Duration(ns)) }
+
+// ProxyUp says that adverts of a proxy are about to come.
+func (t *Table) ProxyUp(name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p := t.proxies[name]
+	if p == nil {
+		p = &proxy{name: name}
+		t.proxies[name] = p
+	}
+	p.up, p.paused = true, false
+	p.resumed = t.now()
+}
+
+// ProxyDown says that a proxy's session ended. What it heard no longer
+// counts for ownership and paths; devices it owned get another owner with the next
+// advert of any other proxy.
+func (t *Table) ProxyDown(name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if p := t.proxies[name]; p != nil && p.up {
+		p.up, p.paused, p.heard = false, false, 0
+		p.gen++
+	}
+}
+
+// PauseProxy says that a proxy does not scan because it is connecting: until ResumeProxy
+// any other proxy that hears its devices takes them over.
+func (t *Table) PauseProxy(name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if p := t.proxies[name]; p != nil {
+		p.paused = true
+	}
+}
+
+// ResumeProxy ends a pause.
+func (t *Table) ResumeProxy(name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if p := t.proxies[name]; p != nil && p.paused {
+		p.paused, p.resumed = false, t.now()
+	}
+}
+
+// Adverts takes one batch of a proxy that is up, in the order in which it came; adverts of
+// another proxy are counted and dropped. The data is not kept.
+func (t *Table) Adverts(proxyName string, at time.Time, batch []ble.RawAdvert) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p := t.proxies[proxyName]
+	if p == nil || !p.up {
+		t.stats.Late += uint64(len(batch))
+		return
+	}
+	now := t.since(at)
+	p.heard = max(p.heard, now)
+	p.adverts += uint64(len(batch))
+	for i := range batch {
+		t.advert(p, now, &batch[i])
+	}
+	if now-t.swept >= int64(sweepEvery) {
+		t.sweep(now)
+	}
+}
+
+// advert is the hot path: for bytes that this proxy said last time it updates time and
+// RSSI, looks at what is wanted, and neither parses nor allocates.
+func (t *Table) advert(p *proxy, now int64, raw *ble.RawAdvert) {
+	t.stats.Adverts++
+	if len(raw.Data) > maxPayload {
+		t.stats.Oversized++
+		return
+	}
+	d := t.devices[raw.Address]
+	if d == nil {
+		d = t.add(raw.Address)
+	}
+	t.touch(d, now)
+	d.typ = raw.Type
+	s := d.sourceOf(p)
+	known := s.hear(now, raw.RSSI, len(d.sources) > 1)
+	t.elect(d, s, now, known)
+	news := t.content(d, s, raw.Data, now)
+	if t.want.anybody {
+		t.consider(d, p, news, raw.Data, now)
+	}
+}
+
+// signal sets the level of Changed.
+func (t *Table) signal() {
+	select {
+	case t.wake <- struct{}{}:
+	default:
+	}
+}

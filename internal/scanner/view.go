@@ -1,0 +1,192 @@
+package scanner
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"time"
+
+	"bluez-esphome/internal/ble"
+)
+
+// Stats counts since the table was made.
+type Stats struct {
+	Devices   int    // now
+	Adverts   uint64 // taken
+	Repeats   uint64 // newest content again
+	Novel     uint64 // new content
+	Replays   uint64 // late copies of older content
+	Switches  uint64 // devices that went to another owner
+	Evicted   uint64 // devices dropped because the table was full
+	Expired   uint64 // devices dropped because nobody heard them
+	Overrun   uint64 // payloads dropped because nobody took reports in time
+	Late      uint64 // adverts of proxies that are not up
+	Oversized uint64 // adverts too long to be true
+}
+
+// Path is one way to a device.
+type Path struct {
+	Proxy     string
+	RSSI      int // dBm, smoothed; -127 unknown
+	LastHeard time.Time
+	Owner     bool
+	Paused    bool // the proxy is connecting at present
+}
+
+// Device is a device of the table, for status and listing.
+type Device struct {
+	Address     ble.Address
+	Type        ble.AddressType
+	Name        string // newest, raw
+	RSSI        int8   // the owner's, 0 unknown
+	LastHeard   time.Time
+	Connectable bool
+	Last        *ble.Advertisement
+	Sources     []ble.Source
+}
+
+// ProxyInfo is what the table knows of a proxy.
+type ProxyInfo struct {
+	Name       string
+	Up, Paused bool
+	Adverts    uint64
+	LastHeard  time.Time // zero: nothing in this session
+	Owned      int       // devices
+}
+
+// Forget drops what is known of a device, as if it had never been heard. Its
+// protection by Keep stays.
+func (t *Table) Forget(a ble.Address) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if d := t.devices[a]; d != nil {
+		t.drop(d)
+	}
+}
+
+// Keep protects a device (connected, connecting, bonded) from being dropped
+// because the table is full or it was not heard for long. It may be unknown yet.
+func (t *Table) Keep(a ble.Address, keep bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if keep {
+		t.kept[a] = struct{}{}
+	} else {
+		delete(t.kept, a)
+	}
+}
+
+// MarkConnectable notes that a device was connected, whatever it looks like.
+func (t *Table) MarkConnectable(a ble.Address) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if d := t.devices[a]; d != nil {
+		d.traits |= knownConnectable
+	}
+}
+
+// Lookup gives the address type, as the proxy reported it, and whether the device was heard at all.
+func (t *Table) Lookup(a ble.Address) (ble.AddressType, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	d := t.devices[a]
+	if d == nil {
+		return 0, false
+	}
+	return d.typ, true
+}
+
+// Sources lists who hears a device, by name of the proxy.
+func (t *Table) Sources(a ble.Address) []ble.Source {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.sourcesOf(t.devices[a])
+}
+
+func (t *Table) sourcesOf(d *device) []ble.Source {
+	if d == nil {
+		return nil
+	}
+	var out []ble.Source
+	for i := range d.sources {
+		if s := &d.sources[i]; s.valid() {
+			out = append(out, ble.Source{Proxy: s.proxy.name, RSSI: s.rssi, LastHeard: t.timeOf(s.heard),
+				Interval: time.Duration(s.interval), Owner: s.proxy == d.owner})
+		}
+	}
+	slices.SortFunc(out, func(a, b ble.Source) int { return cmp.Compare(a.Proxy, b.Proxy) })
+	return out
+}
+
+// Paths lists the proxies that hear a device, the loudest first. How old is too old is the caller's
+// affair.
+func (t *Table) Paths(a ble.Address) []Path {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	d := t.devices[a]
+	if d == nil {
+		return nil
+	}
+	var out []Path
+	for i := range d.sources {
+		s := &d.sources[i]
+		if !s.valid() {
+			continue
+		}
+		rssi := -127
+		if s.known {
+			rssi = int(math.Round(float64(s.smoothed)))
+		}
+		out = append(out, Path{Proxy: s.proxy.name, RSSI: rssi, LastHeard: t.timeOf(s.heard),
+			Owner: s.proxy == d.owner, Paused: s.proxy.paused})
+	}
+	slices.SortFunc(out, func(a, b Path) int {
+		return cmp.Or(cmp.Compare(b.RSSI, a.RSSI), cmp.Compare(a.Proxy, b.Proxy))
+	})
+	return out
+}
+
+// List gives all devices, by address.
+func (t *Table) List() []Device {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.sweep(t.now())
+	out := make([]Device, 0, len(t.devices))
+	for _, d := range t.devices {
+		out = append(out, Device{Address: d.addr, Type: d.typ, Name: d.name, RSSI: d.rssi(), LastHeard: t.timeOf(d.heard),
+			Connectable: d.traits.connectable(), Last: d.content.newest(), Sources: t.sourcesOf(d)})
+	}
+	slices.SortFunc(out, func(a, b Device) int { return cmp.Compare(a.Address, b.Address) })
+	return out
+}
+
+// Stats gives the counters.
+func (t *Table) Stats() Stats {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.stats
+	s.Devices = len(t.devices)
+	return s
+}
+
+// Proxies lists what was heard from whom, by name.
+func (t *Table) Proxies() []ProxyInfo {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	owned := map[*proxy]int{}
+	for _, d := range t.devices {
+		if s := d.ownerSource(); s != nil {
+			owned[s.proxy]++
+		}
+	}
+	out := make([]ProxyInfo, 0, len(t.proxies))
+	for _, p := range t.proxies {
+		i := ProxyInfo{Name: p.name, Up: p.up, Paused: p.paused, Adverts: p.adverts, Owned: owned[p]}
+		if p.heard != 0 {
+			i.LastHeard = t.timeOf(p.heard)
+		}
+		out = append(out, i)
+	}
+	slices.SortFunc(out, func(a, b ProxyInfo) int { return cmp.Compare(a.Name, b.Name) })
+	return out
+}

@@ -1,0 +1,147 @@
+package scanner
+
+import (
+	"slices"
+	"strings"
+
+	"bluez-esphome/internal/ble"
+)
+
+// wants is what discovery sessions and monitors want, under the table's lock.
+type wants struct {
+	anybody  bool
+	gen      uint32 // grows when somebody wants something after nobody did
+	sessions []ble.DiscoveryFilter
+	// regular: some session has no filter, so all devices are wanted.
+	regular bool
+	// everyRSSI: discovery is filtered and some session looks at RSSI (bluetoothd
+	// 5.87 then signals RSSI with every report).
+	everyRSSI  bool
+	duplicates bool
+	monitors   []*monitor
+}
+
+// SetDiscovery sets the filters of the sessions that discover now; with none
+// nobody discovers. The table keeps none of the slices' backing memory.
+//
+// A session without any condition is regular and wants all devices, discoverable or
+// not. Transport=le makes it filtered, as on a dual-mode adapter, which
+// changes nothing by itself. A session for bredr wants nothing.
+func (t *Table) SetDiscovery(sessions []ble.DiscoveryFilter) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	w := &t.want
+	started := len(w.sessions) == 0 && len(sessions) > 0
+	w.sessions = nil
+	w.regular, w.everyRSSI, w.duplicates = false, false, false
+	for _, f := range sessions {
+		f.UUIDs = slices.Clone(f.UUIDs)
+		w.sessions = append(w.sessions, f)
+		w.regular = w.regular || regular(&f)
+		w.everyRSSI = w.everyRSSI || f.HasRSSI || f.HasPathloss
+		w.duplicates = w.duplicates || f.DuplicateData
+	}
+	w.everyRSSI = w.everyRSSI && !w.regular
+	w.anybody = len(w.sessions) > 0 || len(w.monitors) > 0
+	if started {
+		// Everything that is heard from now on is reported anew, also what a monitor had
+		// reported: its RSSI may have been invalidated since.
+		w.gen++
+	}
+	if len(sessions) == 0 {
+		for _, d := range t.queue {
+			d.discovered, d.autoConn = false, false
+			if !d.monitored {
+				d.pending = nil
+			}
+		}
+	}
+}
+
+// regular reports whether f asks for nothing that an adapter would not do
+// anyway (bluetoothd 5.87 on a dual-mode adapter).
+func regular(f *ble.DiscoveryFilter) bool {
+	return len(f.UUIDs) == 0 && !f.HasRSSI && !f.HasPathloss && !f.HasPattern && !f.DuplicateData &&
+		f.Transport == ble.TransportAuto
+}
+
+// discovers reports whether some session's whole filter lets d pass, and whether one of those
+// asks to connect to it.
+func (t *Table) discovers(d *device, now int64) (wanted, autoConnect bool) {
+	for i := range t.want.sessions {
+		f := &t.want.sessions[i]
+		if !d.passes(f, now) {
+			continue
+		}
+		wanted = true
+		if f.AutoConnect && f.HasPattern {
+			return true, true
+		}
+	}
+	return wanted, false
+}
+
+// passes looks at what was heard within the last moments rather than at one payload alone: a
+// proxy may forward advertisement and scan response apart.
+func (d *device) passes(f *ble.DiscoveryFilter, now int64) bool {
+	if f.Transport == ble.TransportBREDR {
+		return false
+	}
+	rssi := int16(d.rssi())
+	if rssi == 0 {
+		rssi = -127
+	}
+	if f.HasRSSI && rssi < f.RSSI {
+		return false
+	}
+	if f.HasPathloss && !d.recently(now, func(a *ble.Advertisement) bool {
+		return a.HasTxPower && int16(a.TxPower)-rssi <= int16(f.Pathloss)
+	}) {
+		return false
+	}
+	if f.HasPattern && !addressHasPrefix(d.addr, f.Pattern) && !d.recently(now, func(a *ble.Advertisement) bool {
+		return strings.HasPrefix(a.Name, f.Pattern)
+	}) {
+		return false
+	}
+	return len(f.UUIDs) == 0 || d.recently(now, func(a *ble.Advertisement) bool {
+		for _, u := range a.ServiceUUIDs {
+			if slices.Contains(f.UUIDs, u) {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// addressHasPrefix compares in either case.
+func addressHasPrefix(a ble.Address, prefix string) bool {
+	if len(prefix) > 17 {
+		return false
+	}
+	for i := range len(prefix) {
+		c := byte(':')
+		if i%3 != 2 {
+			c = "0123456789abcdef"[a>>(44-4*(i-i/3))&15]
+		}
+		p := prefix[i]
+		if 'A' <= p && p <= 'F' {
+			p += 'a' - 'A'
+		}
+		if p != c {
+			return false
+		}
+	}
+	return true
+}
+
+// recently reports whether f holds for a payload heard within the completing window, or for the newest.
+func (d *device) recently(now int64, f func(*ble.Advertisement) bool) bool {
+	l := d.content.entries
+	for i := len(l) - 1; i >= 0 && l[i].adv != nil; i-- {
+		if (i == len(l)-1 || now-l[i].heard <= int64(completeWithin)) && f(l[i].adv) {
+			return true
+		}
+	}
+	return false
+}
