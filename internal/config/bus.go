@@ -1,0 +1,28 @@
+package config
+
+import (
+	"errors"
+	"strings"
+)
+
+// Bus says where org.bluez is published: BusSystem, BusPrivate, or the D-Bus address of
+// a bus, unix:….
+type Bus string
+
+// The buses with names of their own.
+const (
+	BusSystem  Bus = "system"
+	BusPrivate Bus = "private"
+)
+
+// ParseBus reads what may stand in the key bus and behind --bus.
+func ParseBus(s string) (Bus, error) {
+	switch b := Bus(s); {
+	case b == BusSystem, b == BusPrivate:
+		return b, nil
+	case strings.HasPrefix(s, "unix:path=") && len(s) > len("unix:path="),
+		strings.HasPrefix(s, "unix:abstract=") && len(s) > len("unix:abstract="):
+		return b, nil
+	}
+	return "", errors.New("want system, private or unix:path=PATH")
+}

@@ -1,0 +1,153 @@
+package config
+
+import (
+	"log/slog"
+	"time"
+
+	"bluez-esphome/internal/ble"
+)
+
+// DefaultPath is where the configuration is looked for when none is named.
+const DefaultPath = "/etc/bluez-esphome/bluez-esphome.yaml"
+
+// DefaultPort is the native API's port at every proxy whose address names none.
+const DefaultPort = 6053
+
+// Config is a validated configuration with all defaults filled in.
+type Config struct {
+	// Path is the file it was read from, as it was named; for messages.
+	Path string
+	Bus  Bus
+	// StateDir is where state that outlives a run is kept. It need not exist yet.
+	StateDir     string
+	Adapters     AdapterMode
+	AdapterAlias string
+	Proxies      []Proxy
+	Devices      []Device
+	// AutoAdd is nil unless every proxy that mDNS shows shall be used.
+	AutoAdd *AutoAdd
+	Link    Link
+	Connect Connect
+	// MaxDevices bounds the merged table of devices, 1…1048576.
+	MaxDevices int
+	Share      Share
+	HTTP       HTTP
+	Log        Log
+	// Warnings are one line each: what is allowed but probably not meant.
+	Warnings []string
+}
+
+// Proxy is one configured proxy.
+type Proxy struct {
+	// Host is a name or an IP address without brackets; Port is 1…65535.
+	Host string
+	Port uint16
+	// PSK is the Noise key; not set means plaintext.
+	PSK Secret
+	// Name is unique among the configured proxies, or empty: then the proxy's own name counts.
+	Name string
+	// MAC is the only device accepted at this address; valid if HasMAC.
+	MAC    ble.Address
+	HasMAC bool
+	// Password is what firmware up to 2025 may ask for; empty for none.
+	Password   Password
+	ScanMode   ScanMode
+	OnConflict OnConflict
+	OnNoSlot   OnNoSlot
+	// Line is where the proxy stands in the file, for messages.
+	Line int
+}
+
+// Device is the configuration of one Bluetooth device. At most one of Pin and (Prefer, Deny) is set.
+type Device struct {
+	Address ble.Address
+	// Pin is the only proxy to connect through, by name.
+	Pin string
+	// Prefer are tried first, in this order; Deny never.
+	Prefer, Deny []string
+}
+
+// AutoAdd is how proxies found by mDNS are used.
+type AutoAdd struct {
+	// PSK is the Noise key of all of them; not set means plaintext.
+	PSK Secret
+}
+
+// Link is when a silent session with a proxy is asked for a sign of life, and given up.
+// 0 < PingAfter < DeadAfter.
+type Link struct{ PingAfter, DeadAfter time.Duration }
+
+// Connect bounds an attempt to connect to a device: in all, through one proxy, and while waiting
+// for a free connection slot. 0 < PerPath ≤ Timeout, 0 ≤ SlotWait ≤ Timeout.
+type Connect struct{ Timeout, PerPath, SlotWait time.Duration }
+
+// Share offers each proxy on to other hosts; off while Listen is empty.
+type Share struct {
+	// Listen is a host name or IP address without port.
+	Listen string
+	// BasePort is the port of the first shared proxy; the others follow, all ≤ 65535.
+	BasePort uint16
+	// PSK is the Noise key that other hosts need; not set means plaintext.
+	PSK Secret
+	// Names is the pattern of the shared proxies' names; {name} stands for the proxy's.
+	Names string
+}
+
+// HTTP is the listener for metrics, health and the live page; off while Listen is
+// empty, else HOST:PORT.
+type HTTP struct{ Listen string }
+
+// Log is how and how much is logged.
+type Log struct {
+	Level  slog.Level
+	Format LogFormat
+	// Redact hides Bluetooth addresses.
+	Redact bool
+}
+
+// AdapterMode says which adapters are published.
+type AdapterMode string
+
+// Adapter modes: hci0 with everything merged, or one more for each of the first eight proxies.
+const (
+	AdaptersMerged   AdapterMode = "merged"
+	AdaptersPerProxy AdapterMode = "per-proxy"
+)
+
+// ScanMode is how a proxy scans; auto follows what clients ask for.
+type ScanMode string
+
+// Scan modes.
+const (
+	ScanAuto    ScanMode = "auto"
+	ScanActive  ScanMode = "active"
+	ScanPassive ScanMode = "passive"
+)
+
+// OnConflict says what happens when another host is at work on a proxy.
+type OnConflict string
+
+// Conflict policies: leave the proxy to the other host, or subscribe all the same.
+const (
+	ConflictYield  OnConflict = "yield"
+	ConflictRetake OnConflict = "retake"
+)
+
+// OnNoSlot says what a connection attempt does while every slot is taken.
+type OnNoSlot string
+
+// Slot policies: wait for at most Connect.SlotWait, or fail at once.
+const (
+	NoSlotWait OnNoSlot = "wait"
+	NoSlotFail OnNoSlot = "fail"
+)
+
+// LogFormat is the form of log lines; auto is text on a terminal and journal-friendly text elsewhere.
+type LogFormat string
+
+// Log formats.
+const (
+	LogAuto LogFormat = "auto"
+	LogText LogFormat = "text"
+	LogJSON LogFormat = "json"
+)

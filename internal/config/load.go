@@ -1,0 +1,184 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/viper"
+	"go.yaml.in/yaml/v3"
+)
+
+// maxFile bounds the file, in bytes: thousands of proxies fit many times over.
+const maxFile = 4 << 20
+
+// Load reads and validates the file at path. A file that cannot be read gives an error
+// that wraps the operating system's; mistakes in it give an *Error.
+func Load(path string) (*Config, error) {
+	return newLoader(path).load()
+}
+
+// Parse validates data as if it were the file called name: keys are looked up beside it.
+// Mistakes give an *Error.
+func Parse(data []byte, name string) (*Config, error) {
+	return newLoader(name).parse(data)
+}
+
+// loader is one reading; its functions stand between it and the machine.
+type loader struct {
+	path   string
+	getenv func(string) string
+	fsys   files
+	root   bool // running as root
+	report *reporter
+	out    *Config
+	inline bool // the file itself holds keys or passwords
+}
+
+// files is what is read besides the configuration itself.
+type files interface {
+	Stat(name string) (fs.FileInfo, error)
+	ReadFile(name string) ([]byte, error)
+}
+
+type osFiles struct{}
+
+func (osFiles) Stat(name string) (fs.FileInfo, error) { return os.Stat(name) }
+func (osFiles) ReadFile(name string) ([]byte, error)  { return os.ReadFile(name) }
+
+func newLoader(path string) *loader {
+	return &loader{path: path, getenv: os.Getenv, fsys: osFiles{}, root: os.Geteuid() == 0}
+}
+
+func (l *loader) load() (*Config, error) {
+	info, err := l.fsys.Stat(l.path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("cannot read configuration %s: %w; the documented example is configs/bluez-esphome.yaml", l.path, fs.ErrNotExist)
+	case err != nil:
+		return nil, fmt.Errorf("cannot read configuration %s: %w", l.path, err)
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("cannot read configuration %s: not a regular file", l.path)
+	case info.Size() > maxFile:
+		return nil, fmt.Errorf("cannot read configuration %s: %d bytes are more than the %d allowed", l.path, info.Size(), maxFile)
+	}
+	data, err := l.fsys.ReadFile(l.path)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read configuration %s: %w", l.path, err)
+	}
+	c, err := l.parse(data)
+	if err == nil && info.Mode().Perm()&0o004 != 0 && l.inline {
+		c.Warnings = append(c.Warnings, l.path+": holds keys and everybody may read it; chmod o-r it, or use noise_psk_file")
+	}
+	return c, err
+}
+
+func (l *loader) parse(data []byte) (*Config, error) {
+	l.report = &reporter{file: l.path, lines: map[string]int{}, env: map[string]string{}, broken: map[string]bool{}}
+	l.out = &Config{Path: l.path}
+	tree, err := l.tree(data)
+	if err != nil {
+		return nil, err
+	}
+	r, err := l.decode(tree)
+	if err != nil {
+		return nil, err
+	}
+	l.validate(r)
+	if err := l.report.err(); err != nil {
+		return nil, err
+	}
+	return l.out, nil
+}
+
+// tree parses the YAML and leaves only what the schema knows.
+func (l *loader) tree(data []byte) (map[string]any, error) {
+	if len(data) > maxFile {
+		l.report.atLine(0, "", "", "%d bytes are more than the %d allowed", len(data), maxFile)
+		return nil, l.report.err()
+	}
+	var doc yaml.Node
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	err := dec.Decode(&doc)
+	if err == nil && !errors.Is(dec.Decode(new(yaml.Node)), io.EOF) {
+		err = errors.New("more than one document")
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		line, what := yamlError(err)
+		l.report.atLine(line, "", "indent with spaces, and quote values that hold \": \" or \"#\"", "not valid YAML: %s", what)
+		return nil, l.report.err()
+	}
+	if len(doc.Content) == 0 { // nothing but comments
+		return map[string]any{}, nil
+	}
+	root := reflect.TypeFor[raw]()
+	l.report.lines[""] = doc.Content[0].Line
+	w := &walker{reporter: l.report, keys: allKeys(root, "")}
+	m, _ := w.value(doc.Content[0], root, "").(map[string]any)
+	if m == nil {
+		m = map[string]any{}
+	}
+	return m, nil
+}
+
+var yamlLine = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?(.*)$`)
+
+// yamlError takes line and text out of an error of the YAML library.
+func yamlError(err error) (int, string) {
+	first, _, _ := strings.Cut(err.Error(), "\n")
+	m := yamlLine.FindStringSubmatch(first)
+	if m == nil {
+		return 0, first
+	}
+	line, _ := strconv.Atoi(m[1])
+	return line, m[2]
+}
+
+// decode lets viper put defaults, file and environment together. Keys are joined by a byte that
+// no key has: viper splits at its delimiter and lower-cases, so a dot in a name would tear it apart.
+func (l *loader) decode(tree map[string]any) (*raw, error) {
+	const delimiter = "\x1f"
+	v := viper.NewWithOptions(viper.KeyDelimiter(delimiter))
+	for k, d := range defaults() {
+		v.SetDefault(strings.ReplaceAll(k, ".", delimiter), d)
+	}
+	_, autoAdd := tree["auto_add"]
+	if err := v.MergeConfigMap(tree); err != nil {
+		return nil, fmt.Errorf("cannot read configuration %s: %w", l.path, err)
+	}
+	for _, k := range scalarKeys() {
+		if value := l.getenv(envName(k)); value != "" {
+			v.Set(strings.ReplaceAll(k, ".", delimiter), value)
+			l.report.env[k] = envName(k)
+		}
+	}
+	var r raw
+	if err := v.UnmarshalExact(&r); err != nil {
+		return nil, fmt.Errorf("cannot read configuration %s: %w", l.path, err)
+	}
+	if autoAdd && r.AutoAdd == nil { // an empty group means plaintext; viper drops it
+		r.AutoAdd = &rawAutoAdd{}
+	}
+	return &r, nil
+}
+
+func (l *loader) resolve(name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	if dir := l.getenv("CREDENTIALS_DIRECTORY"); dir != "" && !strings.ContainsRune(name, filepath.Separator) {
+		path := filepath.Join(dir, name)
+		if _, err := l.fsys.Stat(path); err == nil {
+			return path
+		}
+	}
+	return filepath.Join(filepath.Dir(l.path), name)
+}

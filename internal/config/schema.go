@@ -1,0 +1,227 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// walker turns a YAML tree into the plain maps, lists and strings that the schema allows
+// and reports everything else. What it reports it leaves out, so that the rest is still
+// checked.
+type walker struct {
+	*reporter
+	keys []string // all keys of the schema, dotted, lists as "proxies[]"
+}
+
+// field finds the struct field for a key, or nil.
+func fieldOf(t reflect.Type, key string) reflect.Type {
+	for i := range t.NumField() {
+		if f := t.Field(i); f.Tag.Get("mapstructure") == key {
+			if f.Type.Kind() == reflect.Pointer {
+				return f.Type.Elem()
+			}
+			return f.Type
+		}
+	}
+	return nil
+}
+
+// keysOf lists the keys of a raw structure, in order.
+func keysOf(t reflect.Type) []string {
+	out := make([]string, t.NumField())
+	for i := range out {
+		out[i] = t.Field(i).Tag.Get("mapstructure")
+	}
+	return out
+}
+
+// allKeys lists every dotted key below t.
+func allKeys(t reflect.Type, prefix string) []string {
+	switch t.Kind() {
+	case reflect.Pointer:
+		return allKeys(t.Elem(), prefix)
+	case reflect.Slice:
+		return allKeys(t.Elem(), prefix+"[]")
+	case reflect.Struct:
+		var out []string
+		for i := range t.NumField() {
+			k := join(prefix, t.Field(i).Tag.Get("mapstructure"))
+			out = append(append(out, k), allKeys(t.Field(i).Type, k)...)
+		}
+		return out
+	}
+	return nil
+}
+
+func join(prefix, key string) string {
+	if prefix == "" {
+		return key
+	}
+	return prefix + "." + key
+}
+
+// value converts node to the form of t: map[string]any, []any or string; nil if it is
+// null or was reported.
+func (w *walker) value(node *yaml.Node, t reflect.Type, key string) any {
+	if node.Kind == yaml.AliasNode {
+		node = node.Alias
+	}
+	if node.Kind == yaml.ScalarNode && node.Tag == "!!null" {
+		return nil
+	}
+	switch t.Kind() {
+	case reflect.Struct:
+		if node.Kind != yaml.MappingNode {
+			w.at(key, "its keys are "+strings.Join(keysOf(t), ", "), "want a group of keys, not %s", describe(node))
+			return nil
+		}
+		return w.mapping(node, t, key)
+	case reflect.Slice:
+		if node.Kind != yaml.SequenceNode {
+			w.at(key, `begin each entry on a line of its own with "- "`, "want a list, not %s", describe(node))
+			return nil
+		}
+		out := make([]any, 0, len(node.Content))
+		for i, item := range node.Content {
+			k := key + "[" + strconv.Itoa(i) + "]"
+			w.lines[k] = item.Line
+			v := w.value(item, t.Elem(), k)
+			if v == nil { // keep the numbering
+				w.broken[k] = item.Tag != "!!null"
+				v = empty(t.Elem())
+			}
+			out = append(out, v)
+		}
+		return out
+	}
+	if node.Kind != yaml.ScalarNode {
+		w.at(key, "", "want one value, not %s", describe(node))
+		return nil
+	}
+	return node.Value
+}
+
+func empty(t reflect.Type) any {
+	if t.Kind() == reflect.Struct {
+		return map[string]any{}
+	}
+	return ""
+}
+
+func (w *walker) mapping(node *yaml.Node, t reflect.Type, prefix string) map[string]any {
+	out := make(map[string]any, len(node.Content)/2)
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		k, v := node.Content[i], node.Content[i+1]
+		key := join(prefix, k.Value)
+		ft := fieldOf(t, k.Value)
+		if k.Kind != yaml.ScalarNode || ft == nil {
+			w.atLine(k.Line, prefix, w.suggest(prefix, k.Value, keysOf(t)), "unknown key %s", quoteKey(k))
+			continue
+		}
+		if _, dup := out[k.Value]; dup {
+			w.atLine(k.Line, key, "remove one of them", "is already given in line %d", w.lines[key])
+			continue
+		}
+		w.lines[key] = k.Line
+		out[k.Value] = w.value(v, ft, key)
+	}
+	maps.DeleteFunc(out, func(_ string, v any) bool { return v == nil })
+	return out
+}
+
+// suggest names the key that was probably meant: one of this group, one that stands elsewhere, or the
+// nearest of this group together with all the others.
+func (w *walker) suggest(prefix, got string, here []string) string {
+	got = strings.ToLower(got)
+	best, dist := nearest(got, here)
+	for _, k := range here {
+		if len(got) >= 3 && strings.Contains(k, got) {
+			best, dist = k, 0
+			break
+		}
+	}
+	if dist <= max(1, len(got)/3) {
+		return fmt.Sprintf("did you mean %q?", best)
+	}
+	for _, k := range w.keys {
+		if k[strings.LastIndexByte(k, '.')+1:] == got && k != prefix {
+			return fmt.Sprintf("it stands elsewhere, as %q", k)
+		}
+	}
+	return fmt.Sprintf("the nearest known key is %q; known here are %s", best, strings.Join(here, ", "))
+}
+
+// nearest gives the candidate with the smallest edit distance.
+func nearest(got string, candidates []string) (string, int) {
+	best, dist := "", 1<<30
+	for _, c := range candidates {
+		if d := distance(got, c); d < dist {
+			best, dist = c, d
+		}
+	}
+	return best, dist
+}
+
+// distance is Levenshtein's; only the first bytes of a long text count, for speed.
+func distance(a, b string) int {
+	a = a[:min(len(a), 64)]
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+func quoteKey(n *yaml.Node) string {
+	if n.Kind != yaml.ScalarNode {
+		return describe(n)
+	}
+	return strconv.Quote(clip(n.Value))
+}
+
+func describe(n *yaml.Node) string {
+	switch n.Kind {
+	case yaml.MappingNode:
+		return "a group of keys"
+	case yaml.SequenceNode:
+		return "a list"
+	case yaml.ScalarNode:
+		return "a single value"
+	}
+	return "an alias"
+}
+
+// clip keeps messages short whatever the file holds.
+func clip(s string) string {
+	const most = 80
+	if len(s) > most {
+		return strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return s
+}
+
+// scalarKeys lists the keys that environment variables may set, sorted.
+func scalarKeys() []string { return slices.Sorted(maps.Keys(defaults())) }
+
+// envName is the environment variable of a key.
+func envName(key string) string {
+	return "BLUEZ_ESPHOME_" + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
+}
