@@ -1,0 +1,89 @@
+package bluezshim
+
+import (
+	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/dbusobj"
+)
+
+// acquireWrite is GattCharacteristic1.AcquireWrite (bluetoothd 5.87): each packet of the socket becomes one
+// Write Command; closing the socket releases it.
+func (c *char) acquireWrite(call *dbusobj.Call) {
+	p := c.peer()
+	switch {
+	case !p.connected:
+		errDisconnected.to(call)
+	case c.svc.readOnly():
+		errNotAuthorized.to(call)
+	case c.writer != nil:
+		errNotPermitted("Write acquired").to(call)
+	case !c.def.Properties.Has(ble.PropWriteWithoutResponse):
+		errNotSupported.to(call)
+	default:
+		pipe, fd, err := newPipe(c, p.mtu-attHeader, func() {
+			c.writer = nil
+			c.changed("WriteAcquired")
+		})
+		if err != nil {
+			errFailed(err.Error()).to(call)
+			return
+		}
+		c.writer = pipe
+		c.changed("WriteAcquired")
+		pipe.readCommands()
+		replyFD(call, fd, p.mtu)
+	}
+}
+
+func replyFD(call *dbusobj.Call, fd, mtu int) {
+	call.Reply(func(e *dbusobj.Encoder) {
+		e.FD(fd)
+		e.Uint16(uint16(mtu))
+	})
+}
+
+// acquireNotify is GattCharacteristic1.AcquireNotify (bluetoothd 5.87): notifications come as packets, and
+// neither Value nor Notifying changes.
+func (c *char) acquireNotify(call *dbusobj.Call) {
+	p, n := c.peer(), &c.notify
+	switch {
+	case !p.connected:
+		errDisconnected.to(call)
+	case n.pipe != nil || n.acquireCall != nil:
+		errNotPermitted("Notify acquired").to(call)
+	case len(n.sessions) > 0:
+		errInProgress.to(call)
+	case !c.canNotify():
+		errNotSupported.to(call)
+	default:
+		n.acquireCall = call
+		c.subscribe()
+	}
+}
+
+// settleAcquire answers an AcquireNotify whose subscription came about or failed.
+func (c *char) settleAcquire(err error) {
+	n, call := &c.notify, c.notify.acquireCall
+	if call == nil {
+		return
+	}
+	n.acquireCall = nil
+	p := c.peer()
+	if err != nil {
+		operationError(err).to(call)
+		return
+	}
+	pipe, fd, err := newPipe(c, 0, func() {
+		n.pipe = nil
+		c.changed("NotifyAcquired")
+		c.unsubscribeIfIdle()
+	})
+	if err != nil {
+		errFailed(err.Error()).to(call)
+		c.unsubscribeIfIdle()
+		return
+	}
+	n.pipe = pipe
+	c.changed("NotifyAcquired")
+	pipe.watchHangup()
+	replyFD(call, fd, p.mtu)
+}

@@ -1,0 +1,142 @@
+package bluezshim
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/dbusobj"
+
+	"github.com/godbus/dbus/v5"
+)
+
+// An adapter is one hciN: the merged view of all proxies, or one proxy's.
+type adapter struct {
+	shim *Shim
+	cfg  AdapterConfig
+	obj  *dbusobj.Object
+	st   AdapterState
+
+	powered      bool
+	powerState   string
+	discoverable bool
+	connectable  bool
+	discovering  bool
+	discoverEnd  *time.Timer // DiscoverableTimeout
+
+	sessions map[string]*session // by unique name: discovering, or with a filter for later
+	devices  map[ble.Address]*device
+}
+
+func newAdapter(s *Shim, cfg AdapterConfig) *adapter {
+	a := &adapter{
+		shim: s, cfg: cfg, st: s.store.Adapter(cfg.Index), powerState: "on",
+		sessions: map[string]*session{}, devices: map[ble.Address]*device{},
+	}
+	a.powered = !a.st.Off
+	if !a.powered {
+		a.powerState = "off"
+	}
+	path := dbus.ObjectPath(fmt.Sprintf("/org/bluez/hci%d", cfg.Index))
+	a.obj = s.conn.Add(path, a, s.ifaces.adapter, s.ifaces.monitorManager)
+	return a
+}
+
+// watch passes what the air has to say into the loop, one posted function at a time, so that
+// a slow bus makes reports coalesce and never queue.
+func (a *adapter) watch(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.cfg.Air.Changed():
+		}
+		if a.shim.conn.Do(ctx, func() { a.cfg.Air.Take(a.report) }) != nil {
+			return
+		}
+	}
+}
+
+func (a *adapter) save() { a.shim.store.SetAdapter(a.cfg.Index, a.st) }
+
+func (a *adapter) changed(props ...string) { a.obj.Changed(a.shim.ifaces.adapter, props...) }
+
+func (a *adapter) alias() string {
+	if a.st.Alias != "" {
+		return a.st.Alias
+	}
+	return a.cfg.Name
+}
+
+func (a *adapter) clientGone(sender string) {
+	if s := a.sessions[sender]; s != nil {
+		delete(a.sessions, sender)
+		if s.discovering {
+			a.discoveryChanged()
+		}
+	}
+}
+
+// deviceByPath finds a device of this adapter; bluetoothd compares the path without regard to case.
+func (a *adapter) deviceByPath(path dbus.ObjectPath) *device {
+	rest, ok := cutPrefixFold(string(path), string(a.obj.Path())+"/dev_")
+	if !ok {
+		return nil
+	}
+	addr, err := ble.ParseAddress(strings.ReplaceAll(rest, "_", ":"))
+	if err != nil {
+		return nil
+	}
+	return a.devices[addr]
+}
+
+func cutPrefixFold(s, prefix string) (string, bool) {
+	if len(s) < len(prefix) || !strings.EqualFold(s[:len(prefix)], prefix) {
+		return "", false
+	}
+	return s[len(prefix):], true
+}
+
+func (a *adapter) removeDevice(c *dbusobj.Call) {
+	d := a.deviceByPath(c.Body[0].(dbus.ObjectPath))
+	switch {
+	case d == nil:
+		errDoesNotExist.to(c)
+	case !a.powered:
+		errNotReady.to(c)
+	default:
+		d.peer.removeByUser(func() { c.Reply() })
+	}
+}
+
+// discoverableOff ends Discoverable by itself after DiscoverableTimeout, as bluetoothd does.
+func (a *adapter) discoverableOff() {
+	if a.discoverable {
+		a.discoverable, a.connectable = false, false
+		a.changed("Connectable", "Discoverable")
+	}
+}
+
+func (a *adapter) setDiscoverable(on bool) {
+	a.discoverable = on
+	if a.connectable != on {
+		a.connectable = on
+		a.changed("Connectable")
+	}
+	a.changed("Discoverable")
+	a.restartDiscoverableTimer()
+}
+
+func (a *adapter) restartDiscoverableTimer() {
+	if a.discoverEnd != nil {
+		a.discoverEnd.Stop()
+		a.discoverEnd = nil
+	}
+	if a.discoverable && a.st.DiscoverableTimeout > 0 {
+		a.discoverEnd = time.AfterFunc(time.Duration(a.st.DiscoverableTimeout)*time.Second, func() {
+			a.shim.conn.Post(a.discoverableOff)
+		})
+	}
+}

@@ -1,0 +1,90 @@
+package bluezshim
+
+import (
+	"slices"
+	"strings"
+
+	"bluez-esphome/internal/dbusobj"
+
+	"github.com/godbus/dbus/v5"
+)
+
+// An agent is one client's pairing agent. The first in Shim.agents is the default one.
+type agent struct {
+	shim   *Shim
+	sender string
+	path   dbus.ObjectPath
+}
+
+const agentInterface = "org.bluez.Agent1"
+
+// maxAgents bounds the list; each bus name can have one.
+const maxAgents = 256
+
+var capabilities = []string{"DisplayOnly", "DisplayYesNo", "KeyboardOnly", "NoInputNoOutput", "KeyboardDisplay"}
+
+// newAgentManagerInterface makes org.bluez.AgentManager1 of bluetoothd 5.87. A proxy can only do Just
+// Works, so agents are registered, ordered and released, and never asked.
+func newAgentManagerInterface() *dbusobj.Interface {
+	return &dbusobj.Interface{
+		Name: "org.bluez.AgentManager1",
+		Methods: []dbusobj.Method{
+			{Name: "RegisterAgent", In: []dbusobj.Arg{{Name: "agent", Type: "o"}, {Name: "capability", Type: "s"}}, Call: registerAgent},
+			{Name: "UnregisterAgent", In: []dbusobj.Arg{{Name: "agent", Type: "o"}}, Call: unregisterAgent},
+			{Name: "RequestDefaultAgent", In: []dbusobj.Arg{{Name: "agent", Type: "o"}}, Call: requestDefaultAgent},
+		},
+	}
+}
+
+func registerAgent(c *dbusobj.Call) {
+	s := c.Object.Data().(*Shim)
+	path, capability := c.Body[0].(dbus.ObjectPath), c.Body[1].(string)
+	switch {
+	case s.agentOf(c.Sender) >= 0:
+		errAlreadyExists.to(c)
+	case !slices.ContainsFunc(capabilities, func(known string) bool { return strings.HasPrefix(known, capability) }):
+		errInvalidArguments.to(c) // bluetoothd takes any beginning of a name, and the empty one
+	case len(s.agents) >= maxAgents:
+		errFailed("Too many agents").to(c)
+	default:
+		s.agents = append(s.agents, &agent{s, c.Sender, path})
+		s.watchClient(c.Sender)
+		c.Reply()
+	}
+}
+
+func unregisterAgent(c *dbusobj.Call) {
+	s := c.Object.Data().(*Shim)
+	if i := s.agentOf(c.Sender); i < 0 || s.agents[i].path != c.Body[0].(dbus.ObjectPath) {
+		errDoesNotExist.to(c)
+		return
+	}
+	s.removeAgent(c.Sender)
+	c.Reply()
+}
+
+func requestDefaultAgent(c *dbusobj.Call) {
+	s := c.Object.Data().(*Shim)
+	i := s.agentOf(c.Sender)
+	if i < 0 || s.agents[i].path != c.Body[0].(dbus.ObjectPath) {
+		errDoesNotExist.to(c)
+		return
+	}
+	ag := s.agents[i]
+	s.agents = slices.Insert(slices.Delete(s.agents, i, i+1), 0, ag)
+	c.Reply()
+}
+
+func (s *Shim) agentOf(sender string) int {
+	return slices.IndexFunc(s.agents, func(a *agent) bool { return a.sender == sender })
+}
+
+func (s *Shim) removeAgent(sender string) {
+	if i := s.agentOf(sender); i >= 0 {
+		s.agents = slices.Delete(s.agents, i, i+1)
+	}
+}
+
+func (a *agent) call(member, sig string, args func(*dbusobj.Encoder)) {
+	a.shim.conn.Call(a.sender, a.path, agentInterface, member, sig, args, 0, nil)
+}

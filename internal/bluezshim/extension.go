@@ -1,0 +1,93 @@
+package bluezshim
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/dbusobj"
+)
+
+// extensionTimeout bounds a call of our own interface on a proxy.
+const extensionTimeout = 30 * time.Second
+
+// newExtensionInterface makes org.bluez_esphome.Device1: what proxies can do and BlueZ has no method for.
+func newExtensionInterface() *dbusobj.Interface {
+	return &dbusobj.Interface{
+		Name: "org.bluez_esphome.Device1",
+		Methods: []dbusobj.Method{
+			{Name: "ClearCache", Out: []dbusobj.Arg{{Name: "cleared", Type: "b"}}, Call: deviceMethod((*device).clearCache)},
+			{
+				Name: "SetConnectionParams",
+				In:   []dbusobj.Arg{{Name: "min", Type: "q"}, {Name: "max", Type: "q"}, {Name: "latency", Type: "q"}, {Name: "timeout", Type: "q"}},
+				Call: deviceMethod((*device).setConnectionParams),
+			},
+		},
+		Properties: []dbusobj.Property{{Name: "Sources", Type: "aa{sv}", Get: encodeSources}},
+	}
+}
+
+func (d *device) clearCache(c *dbusobj.Call) {
+	d.extension(c, func(ctx context.Context) (func(*dbusobj.Encoder), error) {
+		cleared, err := d.peer.shim.links.ClearCache(ctx, d.peer.addr)
+		return func(e *dbusobj.Encoder) { e.Bool(cleared) }, err
+	})
+}
+
+// setConnectionParams takes intervals in 1.25 ms (6…3200), latency in events (0…499) and the supervision timeout in
+// 10 ms (10…3200), which must outlast the latency (Bluetooth Core, Vol 6 Part B, 4.5.2).
+func (d *device) setConnectionParams(c *dbusobj.Call) {
+	lo, hi := c.Body[0].(uint16), c.Body[1].(uint16)
+	latency, timeout := c.Body[2].(uint16), c.Body[3].(uint16)
+	switch {
+	case lo < 6 || hi < lo || hi > 3200 || latency > 499 || timeout < 10 || timeout > 3200,
+		int(timeout)*4 <= (1+int(latency))*int(hi):
+		errInvalidArguments.to(c)
+	case !d.peer.connected:
+		errNotConnected.to(c)
+	default:
+		d.extension(c, func(ctx context.Context) (func(*dbusobj.Encoder), error) {
+			return nil, d.peer.shim.links.SetConnectionParams(ctx, d.peer.addr, lo, hi, latency, timeout)
+		})
+	}
+}
+
+// extension runs f beside the loop and answers the call with what comes of it.
+func (d *device) extension(c *dbusobj.Call, f func(context.Context) (func(*dbusobj.Encoder), error)) {
+	inbox := &d.peer.shim.inbox
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), extensionTimeout)
+		defer cancel()
+		reply, err := f(ctx)
+		inbox.put(func() {
+			switch {
+			case errors.Is(err, ble.ErrNotConnected):
+				errNotConnected.to(c)
+			case err != nil:
+				errFailed(err.Error()).to(c)
+			case reply != nil:
+				c.Reply(reply)
+			default:
+				c.Reply()
+			}
+		})
+	}()
+}
+
+func encodeSources(o *dbusobj.Object, e *dbusobj.Encoder) {
+	d := ofDevice(o)
+	e.Array("a{sv}", func() {
+		for _, s := range d.adapter.cfg.Air.Sources(d.peer.addr) {
+			e.Array("{sv}", func() {
+				if d.peer.shim.proxy != nil {
+					e.Entry(func() { e.String("Proxy"); e.Variant("o", func() { e.ObjectPath(d.peer.shim.proxy(s.Proxy)) }) })
+				}
+				e.Entry(func() { e.String("RSSI"); e.Variant("n", func() { e.Int16(int16(s.RSSI)) }) })
+				e.Entry(func() { e.String("LastHeard"); e.Variant("t", func() { e.Uint64(uint64(s.LastHeard.Unix())) }) })
+				e.Entry(func() { e.String("IntervalMs"); e.Variant("u", func() { e.Uint32(uint32(s.Interval.Milliseconds())) }) })
+				e.Entry(func() { e.String("Owner"); e.Variant("b", func() { e.Bool(s.Owner) }) })
+			})
+		}
+	})
+}

@@ -1,0 +1,20 @@
+package bluezshim
+
+import "bluez-esphome/internal/dbusobj"
+
+// interfaces are the descriptions that all objects of a Shim share.
+type interfaces struct {
+	adapter, monitorManager            *dbusobj.Interface
+	device, bearer, battery, extension *dbusobj.Interface
+	service, char, desc                *dbusobj.Interface
+	agentManager, profileManager       *dbusobj.Interface
+}
+
+func newInterfaces() interfaces {
+	return interfaces{
+		adapter: newAdapterInterface(), monitorManager: newMonitorManagerInterface(),
+		device: newDeviceInterface(), bearer: newBearerInterface(), battery: newBatteryInterface(), extension: newExtensionInterface(),
+		service: newServiceInterface(), char: newCharInterface(), desc: newDescInterface(),
+		agentManager: newAgentManagerInterface(), profileManager: newProfileManagerInterface(),
+	}
+}

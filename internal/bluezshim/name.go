@@ -1,0 +1,45 @@
+package bluezshim
+
+import "strings"
+
+// cleanName makes an advertised or read name fit for D-Bus: trailing NULs and
+// surrounding white space go, invalid UTF-8 is replaced (bluetoothd 5.87, Device1 Name).
+func cleanName(raw string) string {
+	if i := strings.IndexByte(raw, 0); i >= 0 {
+		raw = raw[:i]
+	}
+	return strings.TrimSpace(strings.ToValidUTF8(raw, "�"))
+}
+
+// icon derives Device1.Icon from the appearance category and its subcategory
+// (bluetoothd 5.87); "" where there is none.
+func icon(appearance uint16) string {
+	switch appearance >> 6 {
+	case 0x00:
+		return "unknown"
+	case 0x01:
+		return "phone"
+	case 0x02:
+		return "computer"
+	case 0x05:
+		return "video-display"
+	case 0x0a:
+		return "multimedia-player"
+	case 0x0b:
+		return "scanner"
+	case 0x0f:
+		switch appearance & 0x3f {
+		case 1:
+			return "input-keyboard"
+		case 2:
+			return "input-mouse"
+		case 3, 4:
+			return "input-gaming"
+		case 5:
+			return "input-tablet"
+		case 8:
+			return "scanner"
+		}
+	}
+	return ""
+}

@@ -1,0 +1,195 @@
+package bluezshim
+
+import "bluez-esphome/internal/dbusobj"
+
+// notifyState is who wants a characteristic's notifications. The characteristic is subscribed at the peripheral
+// while anybody does; sessions outlive the link (bluetoothd 5.87).
+type notifyState struct {
+	notifying   bool                    // the Notifying property
+	sessions    map[string]*notifyAsker // StartNotify, by unique name
+	pipe        *pipe                   // AcquireNotify's
+	acquireCall *dbusobj.Call           // an AcquireNotify that waits for the subscription
+	internal    bool                    // the battery level is followed
+	state       subscription
+}
+
+// A notifyAsker is one client's StartNotify; call waits while the session is being set up.
+type notifyAsker struct{ call *dbusobj.Call }
+
+type subscription uint8
+
+const (
+	unsubscribed subscription = iota
+	subscribing
+	subscribed
+)
+
+// maxNotifySessions bounds the repetitions of one notification that local callers can ask for.
+const maxNotifySessions = 256
+
+func (c *char) startNotify(call *dbusobj.Call) {
+	p, n := c.peer(), &c.notify
+	s := n.sessions[call.Sender]
+	switch {
+	case p.connected && len(p.disconnecting) > 0:
+		errNotConnected.to(call)
+	case n.pipe != nil || n.acquireCall != nil:
+		errNotPermitted("Notify acquired").to(call)
+	case !c.canNotify():
+		errNotSupported.to(call)
+	case s != nil && s.call != nil:
+		errInProgress.to(call)
+	case s != nil:
+		call.Reply()
+	case len(n.sessions) >= maxNotifySessions:
+		errFailed("Failed to register notify session").to(call)
+	default:
+		if n.sessions == nil {
+			n.sessions = map[string]*notifyAsker{}
+		}
+		s = &notifyAsker{}
+		n.sessions[call.Sender] = s
+		p.shim.watchClient(call.Sender)
+		if !p.connected {
+			call.Reply() // it begins with the next link
+			c.subscribe()
+			return
+		}
+		s.call = call
+		c.subscribe()
+	}
+}
+
+// subscribe makes sure that the characteristic is subscribed, and settles those who wait for it.
+func (c *char) subscribe() {
+	n, p := &c.notify, c.peer()
+	switch n.state {
+	case subscribed:
+		if p.connected {
+			c.settle(nil)
+		}
+		return
+	case subscribing:
+		return
+	}
+	n.state = subscribing
+	c.links().Subscribe(p.addr, c.def.ValueHandle, func(err error) {
+		p.shim.inbox.put(func() { c.subscribeDone(err) })
+	})
+}
+
+func (c *char) subscribeDone(err error) {
+	n := &c.notify
+	if n.state != subscribing {
+		return
+	}
+	n.state = subscribed
+	if err != nil {
+		n.state = unsubscribed
+	}
+	c.settle(err)
+	c.unsubscribeIfIdle()
+}
+
+// settle answers the sessions that are being set up.
+func (c *char) settle(err error) {
+	n := &c.notify
+	for sender, s := range n.sessions {
+		if s.call == nil && err == nil {
+			continue
+		}
+		call := s.call
+		s.call = nil
+		if err != nil {
+			delete(n.sessions, sender)
+			if call != nil {
+				operationError(err).to(call)
+			}
+			continue
+		}
+		c.setNotifying(true)
+		call.Reply()
+	}
+	c.settleAcquire(err)
+}
+
+func (c *char) setNotifying(on bool) {
+	if c.notify.notifying != on {
+		c.notify.notifying = on
+		c.changed("Notifying")
+	}
+}
+
+// rearmed: the link is up again and its subscriptions with it.
+func (c *char) rearmed() {
+	if c.notify.state == subscribed && len(c.notify.sessions) > 0 {
+		c.setNotifying(true)
+	}
+}
+
+func (c *char) stopNotify(call *dbusobj.Call) {
+	n := &c.notify
+	if n.pipe != nil {
+		n.pipe.close() // whoever acquired it (bluetoothd 5.87)
+		call.Reply()
+		return
+	}
+	s := n.sessions[call.Sender]
+	if s == nil || s.call != nil {
+		errFailed("No notify session started").to(call)
+		return
+	}
+	delete(n.sessions, call.Sender)
+	call.Reply()
+	c.sessionsChanged()
+}
+
+func (c *char) dropSession(sender string) {
+	if _, ok := c.notify.sessions[sender]; ok {
+		delete(c.notify.sessions, sender)
+		c.sessionsChanged()
+	}
+}
+
+func (c *char) sessionsChanged() {
+	if len(c.notify.sessions) == 0 {
+		c.setNotifying(false)
+	}
+	c.unsubscribeIfIdle()
+}
+
+func (c *char) unsubscribeIfIdle() {
+	n := &c.notify
+	if n.state != subscribed || len(n.sessions) > 0 || n.pipe != nil || n.acquireCall != nil || n.internal {
+		return
+	}
+	n.state = unsubscribed
+	c.links().Unsubscribe(c.peer().addr, c.def.ValueHandle)
+}
+
+// linkDown: sessions stay, as bluetoothd's do; a subscription that was still being made is
+// made with the next link.
+func (n *notifyState) linkDown(c *char) {
+	if n.internal {
+		n.internal = false
+		c.unsubscribeIfIdle()
+	}
+}
+
+// notified is one notification or indication: each session signals it, however often that repeats it
+// (recorded of bluetoothd 5.87).
+func (c *char) notified(value []byte) {
+	n := &c.notify
+	if n.internal {
+		c.peer().setBattery(value)
+	}
+	if n.pipe != nil {
+		n.pipe.send(value)
+		return
+	}
+	for _, s := range n.sessions {
+		if s.call == nil {
+			c.setValue(value)
+		}
+	}
+}

@@ -1,0 +1,129 @@
+package bluezshim
+
+import (
+	"slices"
+
+	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/dbusobj"
+)
+
+// A peer is a peripheral: what is the same under every adapter. There is one link to it.
+//
+//	        Connect            LinkUp                Resolved
+//	idle ──────────▶ connecting ──────▶ connected ──────────▶ resolved
+//	 ▲                  │ error             │ LinkDown            │
+//	 └──────────────────┴───────────────────┴─────────────────────┘
+type peer struct {
+	shim *Shim
+	addr ble.Address
+	typ  ble.AddressType
+	st   DeviceState
+
+	devices []*device // one under each adapter that found it
+
+	connected, resolved bool
+	everResolved        bool
+	mtu                 int
+	uuids               []ble.UUID // advertised in order of arrival, then, once resolved, sorted
+
+	connecting    *attempt         // a pending Connect or Pair
+	pairing       *dbusobj.Call    // the Pair call that is pending
+	pairSender    string           // its caller
+	disconnecting []func()         // replies owed once the link is down
+	downReason    *downReason      // set when we end the link: what the signal says
+	heldPaired    bool             // paired before the services were resolved: Paired is signalled with them
+	services      []*service       // GATT objects, sorted by handle
+	chars         map[uint16]*char // by value handle
+	battery       *battery
+}
+
+// An attempt is a pending connection.
+type attempt struct{ done []func(error) }
+
+type downReason struct{ reason ble.DisconnectReason }
+
+func (s *Shim) peer(a ble.Address, t ble.AddressType) *peer {
+	p := s.peers[a]
+	if p == nil {
+		p = &peer{shim: s, addr: a, typ: t, chars: map[uint16]*char{}}
+		if st, ok := s.store.Device(a); ok {
+			p.st = st
+		}
+		s.peers[a] = p
+	}
+	return p
+}
+
+// release forgets a peer that has no device object and no link.
+func (p *peer) release() {
+	if len(p.devices) == 0 && !p.connected && p.connecting == nil {
+		delete(p.shim.peers, p.addr)
+	}
+}
+
+// save stores what is to be there again when the device is.
+func (p *peer) save() {
+	p.st.Type = p.typ
+	if p.st.Bonded {
+		p.st.UUIDs = slices.Clone(p.uuids)
+	}
+	p.shim.store.SetDevice(p.addr, p.st)
+}
+
+// changed marks Device1 properties on every adapter's object.
+func (p *peer) changed(props ...string) {
+	for _, d := range p.devices {
+		d.changed(props...)
+	}
+}
+
+// alias is Device1.Alias: the user's, else the name, else the address with dashes.
+func (p *peer) alias() string {
+	switch {
+	case p.st.Alias != "":
+		return p.st.Alias
+	case p.st.Name != "":
+		return p.st.Name
+	}
+	return p.addr.Dashed()
+}
+
+// setName takes a name that was advertised or read.
+func (p *peer) setName(raw string) {
+	name := cleanName(raw)
+	if name == "" || name == p.st.Name {
+		return
+	}
+	p.st.Name = name
+	p.changed("Name")
+	if p.st.Alias == "" {
+		p.changed("Alias")
+	}
+	p.save()
+}
+
+func (p *peer) setAppearance(v uint16) {
+	if v == 0 || v == p.st.Appearance {
+		return
+	}
+	p.st.Appearance = v
+	p.changed("Appearance", "Icon")
+	p.save()
+}
+
+func (p *peer) paired() bool { return p.st.Bonded && !p.heldPaired }
+
+func (p *peer) clientGone(sender string) {
+	if p.pairSender == sender && p.pairing != nil {
+		p.cancelPairing()
+	}
+	for _, c := range p.chars {
+		c.dropSession(sender)
+	}
+}
+
+func (p *peer) closePipes() {
+	for _, c := range p.chars {
+		c.closePipes()
+	}
+}

@@ -1,0 +1,141 @@
+package bluezshim
+
+import (
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxPipeQueue is how many notifications wait for a client that does not read. A client that reads loses nothing; of one
+// that does not, the link outlives it, and the newest are dropped and logged, as bluetoothd does.
+const maxPipeQueue = 4096
+
+// A pipe is our end of the SOCK_SEQPACKET pair of AcquireWrite or AcquireNotify.
+type pipe struct {
+	char   *char
+	file   *os.File
+	limit  int // longest packet that is written on, 0 unlimited
+	closed func()
+
+	mu      sync.Mutex
+	queue   [][]byte
+	wake    chan struct{}
+	done    bool
+	dropped int
+}
+
+// newPipe makes the pair and returns our end and the client's descriptor. closed runs in the loop, once,
+// when either side lets go.
+func newPipe(c *char, limit int, closed func()) (*pipe, int, error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, 0, err
+	}
+	p := &pipe{char: c, file: os.NewFile(uintptr(fds[0]), "gatt"), limit: limit, closed: closed, wake: make(chan struct{}, 1)}
+	return p, fds[1], nil
+}
+
+// close is called in the loop; the client reads end of file.
+func (p *pipe) close() {
+	p.mu.Lock()
+	was := p.done
+	p.done = true
+	p.mu.Unlock()
+	if was {
+		return
+	}
+	p.file.Close()
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+	p.closed()
+}
+
+// hangup is called when the socket ended.
+func (p *pipe) hangup() { p.char.peer().shim.inbox.put(p.close) }
+
+// readCommands writes each packet of the client as a Write Command, in order; the next is read once
+// the last was handed over.
+func (p *pipe) readCommands() {
+	peer, handle := p.char.peer(), p.char.def.ValueHandle
+	go func() {
+		defer p.hangup()
+		buf := make([]byte, maxAttribute)
+		handed := make(chan error, 1)
+		for {
+			n, err := p.file.Read(buf)
+			if err != nil || n == 0 {
+				return
+			}
+			if n > p.limit {
+				continue // bluetoothd drops what does not fit the MTU
+			}
+			value := append([]byte(nil), buf[:n]...)
+			peer.shim.links.WriteCommand(peer.addr, handle, value, func(err error) { handed <- err })
+			if <-handed != nil {
+				return
+			}
+		}
+	}()
+}
+
+// watchHangup starts the two goroutines of a notification pipe: one writes what is queued, one
+// notices that the client closed its end.
+func (p *pipe) watchHangup() {
+	go func() {
+		buf := make([]byte, 1)
+		for {
+			if n, err := p.file.Read(buf); err != nil || n == 0 {
+				break
+			}
+		}
+		p.hangup()
+	}()
+	go func() {
+		for range p.wake {
+			for {
+				p.mu.Lock()
+				list := p.queue
+				p.queue = nil
+				done := p.done
+				p.mu.Unlock()
+				if done {
+					return
+				}
+				if len(list) == 0 {
+					break
+				}
+				for _, v := range list {
+					if _, err := p.file.Write(v); err != nil {
+						break // the reader of the other end notices the hang-up
+					}
+				}
+			}
+		}
+	}()
+}
+
+// send queues one notification.
+func (p *pipe) send(value []byte) {
+	p.mu.Lock()
+	full := len(p.queue) >= maxPipeQueue
+	first := full && p.dropped == 0
+	if full {
+		p.dropped++
+	} else {
+		p.queue = append(p.queue, value)
+		p.dropped = 0
+	}
+	p.mu.Unlock()
+	if first {
+		peer := p.char.peer()
+		peer.shim.log.Warn("A client does not read its notifications; new ones are dropped until it does",
+			"device", peer.addr.String(), "characteristic", p.char.uuid)
+	}
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,62 @@
+package bluezshim
+
+import (
+	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/dbusobj"
+)
+
+func setPowered(o *dbusobj.Object, v any, c *dbusobj.Call) {
+	a, on := ofAdapter(o), v.(bool)
+	if a.powered == on {
+		c.Reply()
+		return
+	}
+	a.st.Off = !on
+	a.save()
+	if on {
+		a.powerOn(c)
+	} else {
+		a.powerOff(c)
+	}
+}
+
+// powerOn and powerOff follow bluetoothd 5.87: the transitional PowerState, the reply, then
+// the new state.
+func (a *adapter) powerOn(c *dbusobj.Call) {
+	a.powerState = "off-enabling"
+	a.changed("PowerState")
+	c.Reply()
+	a.powered, a.powerState = true, "on"
+	a.changed("Powered", "PowerState")
+}
+
+// powerOff drops every discovery session, the temporary devices, and the links made through
+// this adapter. Monitors stay registered.
+func (a *adapter) powerOff(c *dbusobj.Call) {
+	a.powerState = "on-disabling"
+	a.changed("PowerState")
+	a.shim.conn.Flush()
+	for _, d := range a.sortedDevices() {
+		if d.temporary() && !d.peer.connected && d.peer.connecting == nil {
+			d.remove()
+		}
+	}
+	c.Reply()
+	clear(a.sessions)
+	a.powered, a.powerState, a.discovering = false, "off", false
+	a.cfg.Air.SetDiscovery(nil)
+	a.changed("Powered", "PowerState", "Discovering")
+	if a.discoverable {
+		a.setDiscoverable(false)
+	}
+	for _, d := range a.sortedDevices() {
+		d.endDiscovery()
+		p := d.peer
+		if p.connected && a.cfg.Via == "" {
+			p.downReason = &downReason{ble.DisconnectUnknown}
+			p.disconnect(nil)
+		} else if p.connecting != nil {
+			a.shim.links.CancelConnect(p.addr)
+		}
+	}
+}

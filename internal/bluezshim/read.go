@@ -1,0 +1,80 @@
+package bluezshim
+
+import (
+	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/dbusobj"
+)
+
+// maxAttribute is the longest attribute value (Bluetooth Core, Vol 3 Part F, 3.2.9).
+const maxAttribute = 512
+
+// A pendingRead is one ReadValue call that waits for the read that is out.
+type pendingRead struct {
+	call   *dbusobj.Call
+	offset int
+}
+
+// readValue is GattCharacteristic1.ReadValue. Calls with the same offset share one read; the
+// value is signalled, even if unchanged, before the reply (bluetoothd 5.87).
+func (c *char) readValue(call *dbusobj.Call) {
+	offset, _, err := parseOptions(call.Body[0])
+	p := c.peer()
+	switch {
+	case err != nil:
+		errInvalidArguments.to(call)
+	case !p.connected:
+		errDisconnected.to(call)
+	case len(c.reads) > 0 && c.reads[0].offset != offset:
+		errInProgress.to(call)
+	default:
+		c.reads = append(c.reads, pendingRead{call, offset})
+		if len(c.reads) == 1 {
+			c.links().Read(p.addr, c.def.ValueHandle, func(v []byte, err error) {
+				p.shim.inbox.put(func() { c.readDone(v, err) })
+			})
+		}
+	}
+}
+
+func (c *char) readDone(v []byte, err error) {
+	reads := c.reads
+	c.reads = nil
+	replyReads(reads, v, err, c.peer().mtu, c.setValue)
+}
+
+// replyReads answers all calls that shared a read; cache keeps and signals the value first.
+func replyReads(reads []pendingRead, v []byte, err error, mtu int, cache func([]byte)) {
+	var failed *dbusError
+	if err != nil {
+		e := operationError(err)
+		failed = &e
+	} else {
+		v, failed = fromOffset(v, reads[0].offset, mtu)
+	}
+	if failed != nil {
+		for _, r := range reads {
+			failed.to(r.call)
+		}
+		return
+	}
+	cache(v)
+	for _, r := range reads {
+		r.call.Reply(func(enc *dbusobj.Encoder) { enc.Bytes(v) })
+	}
+}
+
+// fromOffset gives what a Read Blob at offset gives. The native API always reads the whole value, so the
+// peripheral's answer is imitated: beyond the end Invalid Offset, within a value that fits one PDU
+// Attribute Not Long (Bluetooth Core, Vol 3 Part F, 3.4.4.5).
+func fromOffset(v []byte, offset, mtu int) ([]byte, *dbusError) {
+	switch {
+	case offset == 0:
+		return v, nil
+	case offset > len(v):
+		return nil, &errInvalidOffset
+	case len(v) <= mtu-1:
+		e := attError(ble.ATTAttributeNotLong)
+		return nil, &e
+	}
+	return v[offset:], nil
+}

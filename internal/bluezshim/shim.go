@@ -1,0 +1,131 @@
+package bluezshim
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+
+	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/dbusobj"
+
+	"github.com/godbus/dbus/v5"
+)
+
+// AdapterConfig is one adapter to publish.
+type AdapterConfig struct {
+	Index   int         // N of hciN, 0…8
+	Address ble.Address // of the adapter; must be unique
+	Name    string      // Adapter1.Name
+	Air     Air         // must not be nil
+	// Via restricts connections made through this adapter to one proxy; empty for the merged adapter.
+	Via string
+}
+
+// Config is what a Shim is made of. No field but Proxies may be nil.
+type Config struct {
+	Conn     *dbusobj.Conn
+	Links    Links
+	Store    Store
+	Adapters []AdapterConfig
+	Logger   *slog.Logger
+	// NameOf gives the proxies their object paths in Sources; nil leaves them out.
+	ProxyPath func(name string) dbus.ObjectPath
+}
+
+// Shim publishes adapters and what they hear on a bus. Make it with New before the
+// Conn runs, then Run it.
+type Shim struct {
+	conn     *dbusobj.Conn
+	links    Links
+	store    Store
+	log      *slog.Logger
+	proxy    func(string) dbus.ObjectPath
+	adapters []*adapter
+	peers    map[ble.Address]*peer
+	agents   []*agent // the default agent first
+	clients  map[string]func()
+	expiry   expiryTimer
+	monitors monitorTable
+	inbox    linkInbox
+	ifaces   interfaces
+	closed   bool // the loop takes no more work
+}
+
+// New builds the tree on cfg.Conn, which must not run yet.
+func New(cfg Config) *Shim {
+	s := &Shim{
+		conn: cfg.Conn, links: cfg.Links, store: cfg.Store, log: cfg.Logger, proxy: cfg.ProxyPath,
+		peers: map[ble.Address]*peer{}, clients: map[string]func(){}, ifaces: newInterfaces(),
+	}
+	s.inbox.shim = s
+	s.expiry.shim = s
+	s.conn.Add("/org/bluez", s, s.ifaces.agentManager, s.ifaces.profileManager)
+	for _, ac := range cfg.Adapters {
+		s.adapters = append(s.adapters, newAdapter(s, ac))
+	}
+	s.store.Devices(func(a ble.Address, st DeviceState) {
+		if st.Bonded {
+			s.restore(a, st)
+		}
+	})
+	return s
+}
+
+// restore publishes a bonded device of an earlier run, as bluetoothd does with what it has stored.
+func (s *Shim) restore(a ble.Address, st DeviceState) {
+	p := s.peer(a, st.Type)
+	p.uuids = slices.Clone(st.UUIDs)
+	for _, ad := range s.adapters {
+		ad.newDevice(p)
+	}
+}
+
+// Run passes what the adapters hear into the loop until ctx ends, then lets the agents go.
+func (s *Shim) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	for _, a := range s.adapters {
+		wg.Go(func() { a.watch(ctx) })
+	}
+	wg.Wait()
+	return nil
+}
+
+// Close, in the loop or posted to it before Conn.Run ends, releases agents and monitors and closes
+// every file descriptor that was handed out.
+func (s *Shim) Close() {
+	if s.closed {
+		return
+	}
+	s.closed = true
+	s.expiry.stop()
+	for _, ag := range s.agents {
+		ag.call("Release", "", nil)
+	}
+	s.monitors.releaseAll()
+	for _, p := range s.peers {
+		p.closePipes()
+	}
+}
+
+// watchClient runs gone when the client leaves the bus; one watch serves all of a client's sessions.
+func (s *Shim) watchClient(sender string) {
+	if _, ok := s.clients[sender]; ok {
+		return
+	}
+	s.clients[sender] = s.conn.WatchName(sender, func() { s.clientGone(sender) })
+}
+
+// clientGone ends everything that belonged to a client (bluetoothd 5.87: discovery sessions and filters,
+// notification sessions, agents, pending pairing, monitors; connections stay).
+func (s *Shim) clientGone(sender string) {
+	delete(s.clients, sender)
+	for _, a := range s.adapters {
+		a.clientGone(sender)
+	}
+	s.removeAgent(sender)
+	s.monitors.clientGone(sender)
+	for _, p := range s.peers {
+		p.clientGone(sender)
+	}
+}

@@ -1,0 +1,41 @@
+package bluezshim
+
+import "bluez-esphome/internal/ble"
+
+// Store keeps what outlives a run. Its methods are goroutine-safe and do not block on the disk.
+type Store interface {
+	Adapter(index int) AdapterState
+	SetAdapter(index int, s AdapterState)
+	Device(a ble.Address) (DeviceState, bool)
+	SetDevice(a ble.Address, s DeviceState)
+	DeleteDevice(a ble.Address)
+	// Devices calls f for every stored device.
+	Devices(f func(ble.Address, DeviceState))
+}
+
+// AdapterState is the remembered part of an adapter.
+type AdapterState struct {
+	Alias               string // "" is the adapter's name
+	Off                 bool   // Powered was set to false
+	Pairable            bool
+	DiscoverableTimeout uint32 // seconds
+	PairableTimeout     uint32 // seconds
+}
+
+// DefaultAdapterState is that of an adapter that was never changed (bluetoothd 5.87's defaults).
+func DefaultAdapterState() AdapterState {
+	return AdapterState{DiscoverableTimeout: discoverableDefault}
+}
+
+// DeviceState is the remembered part of a device.
+type DeviceState struct {
+	Type       ble.AddressType
+	Name       string
+	Alias      string // "" is the name
+	Appearance uint16
+	Modalias   string
+	Trusted    bool
+	Blocked    bool
+	Bonded     bool
+	UUIDs      []ble.UUID // of a bonded device: what it had when last resolved
+}
