@@ -4,68 +4,336 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net"
+	"os"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/godbus/dbus/v5"
 )
 
+// drainTime is how long the end of Run may take to write what is pending.
+const drainTime = 2 * time.Second
+
+// ErrClosed is the error of everything that a closed connection can't do any more.
+var ErrClosed = errors.New("the connection to the bus is closed")
+
+// Config configures a connection.
 type Config struct {
+	// Address is where the bus listens: unix:path=… or unix:abstract=…, or several of them
+	// separated by semicolons, which are tried in turn.
 	Address string
-	Logger  *slog.Logger
-}
-type Conn struct{}
-
-func panicError(r any) error { return fmt.Errorf("panic: %v", r) }
-
-var errTODO = errors.New("not there yet")
-
-type NameTakenError struct {
-	Name, Owner string
-	PID         uint32
-	Command     string
+	// Logger takes failures of handlers and of clients; nil means none.
+	Logger *slog.Logger
 }
 
-func (e *NameTakenError) Error() string { return e.Name }
+// Conn is a connection to a bus with a tree of objects. The methods of the first group,
+// up to [Conn.Do], are goroutine-safe; the others, and those of [Object] and [Call], are
+// for the loop: handlers, callbacks and posted functions. Before Run was called, the
+// goroutine that will call it may use them too.
+type Conn struct {
+	log   *slog.Logger
+	sock  *net.UnixConn
+	in    *inbox
+	out   *outbox
+	asked asks
+	name  string
 
-func Dial(ctx context.Context, cfg Config) (*Conn, error)                        { return nil, errTODO }
-func (c *Conn) Close() error                                                     { return nil }
-func (c *Conn) UniqueName() string                                               { return "" }
-func (c *Conn) RequestName(ctx context.Context, name string) error               { return errTODO }
-func (c *Conn) ReleaseName(ctx context.Context, name string) error               { return errTODO }
-func (c *Conn) Run(ctx context.Context) error                                    { return errTODO }
-func (c *Conn) Post(f func())                                                    {}
-func (c *Conn) Do(ctx context.Context, f func()) error                           { return errTODO }
-func (c *Conn) Add(path dbus.ObjectPath, data any, ifaces ...*Interface) *Object { return nil }
-func (c *Conn) Remove(o *Object)                                                 {}
-func (c *Conn) Object(path dbus.ObjectPath) *Object                              { return nil }
-func (c *Conn) Children(path dbus.ObjectPath) []*Object                          { return nil }
-func (c *Conn) Flush()                                                           {}
-func (c *Conn) Call(dest string, path dbus.ObjectPath, iface, member, sig string, args func(*Encoder), timeout time.Duration, done func(body []any, err error)) {
-}
-func (c *Conn) WatchName(unique string, gone func()) (cancel func()) { return func() {} }
-func (c *Conn) WatchSignal(sender string, path dbus.ObjectPath, iface, member string, f func(body []any)) (cancel func()) {
-	return func() {}
-}
+	serial atomic.Uint32
+	dead   chan struct{} // closed at the end of the connection
+	once   sync.Once     // guards dead and cause
+	cause  error         // valid once dead is closed
+	ended  sync.WaitGroup
 
-type Object struct{}
-
-func (o *Object) Path() dbus.ObjectPath                                 { return "" }
-func (o *Object) Data() any                                             { return nil }
-func (o *Object) Conn() *Conn                                           { return nil }
-func (o *Object) AddInterface(i *Interface)                             {}
-func (o *Object) RemoveInterface(i *Interface)                          {}
-func (o *Object) Has(i *Interface) bool                                 { return false }
-func (o *Object) Changed(i *Interface, props ...string)                 {}
-func (o *Object) ChangedNow(i *Interface, prop string)                  {}
-func (o *Object) Emit(i *Interface, signal string, args func(*Encoder)) {}
-
-type Call struct {
-	Sender string
-	Object *Object
-	Body   []any
+	// The rest belongs to the loop.
+	tree    tree
+	pending pendingList
+	calls   map[uint32]*outCall
+	watches watches
+	scratch []*Encoder
 }
 
-func (c *Call) Reply(args ...func(*Encoder))      {}
-func (c *Call) Error(name, message string)        {}
-func (c *Call) TakeFD(fd dbus.UnixFD) (int, bool) { return 0, false }
+// Dial connects to a bus and says Hello. The connection must be ended by [Conn.Run] or
+// [Conn.Close].
+func Dial(ctx context.Context, cfg Config) (*Conn, error) {
+	sock, err := dialAny(ctx, cfg.Address)
+	if err != nil {
+		return nil, err
+	}
+	log := cfg.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	c := &Conn{
+		log: log, sock: sock, in: newInbox(), out: newOutbox(),
+		dead: make(chan struct{}), calls: make(map[uint32]*outCall),
+	}
+	c.tree.init(c)
+	c.ended.Go(c.read)
+	c.ended.Go(func() {
+		if err := c.out.write(sock, c.dead); err != nil {
+			c.fail(fmt.Errorf("cannot write to the bus: %w", err))
+		}
+	})
+	body, err := c.ask(ctx, "Hello", "", nil)
+	if err == nil {
+		var ok bool
+		if c.name, ok = one[string](body); !ok {
+			err = errors.New("cannot say Hello to the bus: bad answer")
+		}
+	}
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// one returns the only value of body if it is a T.
+func one[T any](body []any) (v T, ok bool) {
+	if len(body) != 1 {
+		return v, false
+	}
+	v, ok = body[0].(T)
+	return v, ok
+}
+
+func (c *Conn) read() {
+	r := newReader(c.sock)
+	defer r.close()
+	for {
+		m, err := r.next()
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				err = errors.New("the bus closed the connection")
+			}
+			c.fail(fmt.Errorf("cannot read from the bus: %w", err))
+			return
+		}
+		if c.asked.answer(m) {
+			continue
+		}
+		c.in.put(m, c.dead)
+	}
+}
+
+// fail ends the connection; only the first cause counts.
+func (c *Conn) fail(err error) {
+	c.once.Do(func() {
+		c.cause = err
+		close(c.dead)
+		_ = c.sock.Close()
+	})
+}
+
+// Close ends a connection that Run does not run: it drops what is pending. After Run it
+// does nothing.
+func (c *Conn) Close() {
+	c.fail(ErrClosed)
+	c.in.close()
+	c.out.close()
+	c.ended.Wait()
+}
+
+// UniqueName is the connection's unique name on the bus, such as ":1.7".
+func (c *Conn) UniqueName() string { return c.name }
+
+// Run serves until ctx ends, then writes what is pending and returns nil, or until the
+// bus goes away. The connection is closed afterwards. Run can be called once.
+func (c *Conn) Run(ctx context.Context) error {
+	c.loop(ctx)
+	c.Flush()
+	c.out.kick()
+	c.out.end()
+	var err error
+	select {
+	case <-c.dead:
+		err = c.cause
+	default:
+		stop := time.AfterFunc(drainTime, func() { c.fail(errors.New("the bus takes nothing any more")) })
+		c.drain()
+		stop.Stop()
+	}
+	c.Close()
+	for serial := range c.calls {
+		c.finishCall(serial, nil, ErrClosed)
+	}
+	return err
+}
+
+// drain waits until the writer has written everything or the connection is dead.
+func (c *Conn) drain() {
+	for !c.out.empty() {
+		select {
+		case <-c.out.room:
+		case <-c.dead:
+			return
+		}
+	}
+}
+
+func (c *Conn) loop(ctx context.Context) {
+	var items []item
+	for {
+		items = c.in.take(items)
+		for i, it := range items {
+			if !c.ready(ctx) {
+				closeItems(items[i:])
+				return
+			}
+			if it.f != nil {
+				c.guard("posted function", it.f)
+			} else {
+				c.handle(it.msg)
+			}
+			c.Flush()
+		}
+		c.out.kick()
+		if len(items) > 0 {
+			continue
+		}
+		select {
+		case <-c.in.wake:
+		case <-ctx.Done():
+			return
+		case <-c.dead:
+			return
+		}
+	}
+}
+
+// ready waits until the bus is not too far behind. It reports whether to go on.
+func (c *Conn) ready(ctx context.Context) bool {
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-c.dead:
+			return false
+		default:
+		}
+		if !c.out.full() {
+			return true
+		}
+		c.out.kick()
+		select {
+		case <-c.out.room:
+		case <-ctx.Done():
+		case <-c.dead:
+		}
+	}
+}
+
+// Post runs f in the loop, after what was posted and received before. It never blocks.
+// Once the connection is closed, f is not run.
+func (c *Conn) Post(f func()) { c.in.post(f) }
+
+// Do posts f and waits until it ran. On an error, that of ctx or [ErrClosed], f may have
+// run or still run. Do must not be called in the loop.
+func (c *Conn) Do(ctx context.Context, f func()) error {
+	done := make(chan struct{})
+	if !c.in.post(func() {
+		defer close(done)
+		f()
+	}) {
+		return ErrClosed
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-c.dead:
+	}
+	select {
+	case <-done:
+		return nil
+	default:
+		return ErrClosed
+	}
+}
+
+// guard runs f; a panic is logged and returned, never passed on.
+func (c *Conn) guard(what string, f func()) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = panicError(r)
+			c.log.Error("panic in "+what, "error", err)
+		}
+	}()
+	f()
+	return nil
+}
+
+// panicError describes a recovered panic with its stack, for the log.
+func panicError(r any) error { return fmt.Errorf("panic: %v\n%s", r, debug.Stack()) }
+
+// nextSerial is never 0, which D-Bus forbids.
+func (c *Conn) nextSerial() uint32 {
+	for {
+		if s := c.serial.Add(1); s != 0 {
+			return s
+		}
+	}
+}
+
+// handle handles a received message and closes its file descriptors, unless a call keeps them.
+func (c *Conn) handle(m *message) {
+	defer m.close()
+	switch m.typ {
+	case dbus.TypeMethodCall:
+		c.handleCall(m)
+	case dbus.TypeMethodReply, dbus.TypeError:
+		c.handleReply(m)
+	case dbus.TypeSignal:
+		c.handleSignal(m)
+	}
+}
+
+// encode encodes a body with f into a scratch encoder and passes it to use. The error,
+// if f panicked or wrote something else than sig, is logged.
+func (c *Conn) encode(what, sig string, f func(*Encoder), use func(body []byte, fds []int)) error {
+	var e *Encoder
+	if n := len(c.scratch); n > 0 {
+		e, c.scratch = c.scratch[n-1], c.scratch[:n-1]
+	} else {
+		e = new(Encoder)
+	}
+	e.reset(sig)
+	var err error
+	if f != nil {
+		err = e.attempt(func() { f(e) })
+	}
+	if err == nil {
+		err = e.finish()
+	}
+	if err == nil && len(e.fds) > maxFDs {
+		err = fmt.Errorf("cannot encode message: %d file descriptors are too many", len(e.fds))
+	}
+	if err == nil {
+		use(e.buf, e.fds)
+	} else {
+		closeFDs(e.fds)
+		c.log.Error("cannot encode "+what, "error", err)
+	}
+	if e.fds = nil; cap(e.buf) > 4<<20 {
+		e.buf = nil
+	}
+	c.scratch = append(c.scratch, e)
+	return err
+}
+
+// machineID is what Peer.GetMachineId answers: the id of the machine as systemd or D-Bus
+// keep it, empty if there is none.
+func machineID() string {
+	for _, name := range []string{"/etc/machine-id", "/var/lib/dbus/machine-id"} {
+		if b, err := os.ReadFile(name); err == nil && len(b) >= 32 {
+			return string(b[:32])
+		}
+	}
+	return ""
+}

@@ -264,6 +264,11 @@ func (e *Encoder) Array(elemSig string, f func()) {
 	e.align(alignmentOf(elemSig[0]))
 	start := len(e.buf)
 	e.inside("", elemSig, f)
+	e.arrayLength(size, start)
+}
+
+// arrayLength fills in the length of the array whose elements begin at start.
+func (e *Encoder) arrayLength(size, start int) {
 	n := len(e.buf) - start
 	if n > maxArray {
 		e.fail("array of %d bytes is too large", n)

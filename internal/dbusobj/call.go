@@ -1,0 +1,166 @@
+package dbusobj
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/godbus/dbus/v5"
+)
+
+// Call is a method call of a client. Whoever handles it must answer it once, with Reply
+// or Error, even if the client asked for no answer: that ends the call and closes its
+// file descriptors.
+type Call struct {
+	Sender string          // the client's unique name
+	Path   dbus.ObjectPath // the object called
+	// Interface is as the client named it, or empty; Member is the method.
+	Interface string
+	Member    string
+	Object    *Object
+	// Body is the arguments, of exactly the declared types, as godbus decodes them. Values
+	// of type h are file descriptors that belong to the call; see [Call.TakeFD].
+	Body []any
+
+	conn     *Conn
+	serial   uint32
+	out      string // the signature of the answer
+	fds      []int
+	noReply  bool
+	answered bool
+}
+
+// TakeFD takes a file descriptor that an argument refers to out of the call, which would
+// close it when it is answered. It reports false if the call does not have it.
+func (c *Call) TakeFD(fd dbus.UnixFD) (int, bool) {
+	n := slices.Index(c.fds, int(fd))
+	if n < 0 {
+		return -1, false
+	}
+	c.fds = slices.Delete(c.fds, n, n+1)
+	return int(fd), true
+}
+
+// Reply answers the call; args append the values, together of the method's Out types.
+// All that is pending is sent before. A second answer is ignored.
+func (c *Call) Reply(args ...func(*Encoder)) {
+	if !c.answer() {
+		return
+	}
+	err := c.conn.encode("reply of "+c.Interface+"."+c.Member, c.out, func(e *Encoder) {
+		for _, f := range args {
+			f(e)
+		}
+	}, func(body []byte, fds []int) {
+		c.send(&outgoing{typ: dbus.TypeMethodReply, sig: c.out}, body, fds)
+	})
+	if err != nil {
+		c.sendError(errFailed, "Internal error")
+	}
+}
+
+// Error answers the call with an error. All that is pending is sent before. A second
+// answer is ignored.
+func (c *Call) Error(name, message string) {
+	if c.answer() {
+		c.sendError(name, message)
+	}
+}
+
+// answer begins the only answer.
+func (c *Call) answer() bool {
+	if c.answered {
+		return false
+	}
+	c.answered = true
+	c.conn.Flush()
+	closeFDs(c.fds)
+	c.fds = nil
+	return true
+}
+
+func (c *Call) sendError(name, message string) {
+	if !validName(name) {
+		c.conn.log.Error("cannot send error: invalid name", "name", name)
+		name = errFailed
+	}
+	_ = c.conn.encode("error", "s", func(e *Encoder) { e.String(message) }, func(body []byte, _ []int) {
+		c.send(&outgoing{typ: dbus.TypeError, errName: name, sig: "s"}, body, nil)
+	})
+}
+
+func (c *Call) send(o *outgoing, body []byte, fds []int) {
+	if c.noReply {
+		closeFDs(fds)
+		return
+	}
+	o.flags, o.serial, o.reply, o.dest = flagNoReply, c.conn.nextSerial(), c.serial, c.Sender
+	c.conn.out.send(o, body, fds)
+}
+
+// handleCall finds who handles a call, in libdbus's order: Peer on every path; the
+// object; introspection of what is not an object; else an error.
+func (c *Conn) handleCall(m *message) {
+	call := &Call{
+		Sender: m.sender, Path: dbus.ObjectPath(m.path), Interface: m.iface, Member: m.member,
+		conn: c, serial: m.serial, noReply: m.flags&flagNoReply != 0,
+	}
+	if m.iface == peerInterface {
+		call.peer()
+		return
+	}
+	node := c.tree.nodes[m.path]
+	if node != nil && node.live && m.iface != "" {
+		call.Object = node
+		if i := node.named(m.iface); i != nil {
+			for n := range i.Methods {
+				if method := &i.Methods[n]; method.Name == m.member && i.in[n] == m.sig {
+					call.out = i.out[n]
+					call.run(m, method)
+					return
+				}
+			}
+		}
+	}
+	if m.member == "Introspect" && (m.iface == "" || m.iface == introspectableName) {
+		introspectNothing(call, node)
+		return
+	}
+	name, iface := errUnknownObject, m.iface
+	if node != nil {
+		name = errUnknownMethod
+	}
+	if iface == "" {
+		iface = "(null)" // as C prints it
+	}
+	call.Error(name, fmt.Sprintf("Method \"%s\" with signature \"%s\" on interface \"%s\" doesn't exist\n", m.member, m.sig, iface))
+}
+
+func (c *Call) peer() {
+	switch c.Member {
+	case "Ping":
+		c.Reply()
+	case "GetMachineId":
+		c.out = "s"
+		c.Reply(func(e *Encoder) { e.String(machineID()) })
+	default:
+		c.Error(errUnknownMethod, "Unknown method invoked on org.freedesktop.DBus.Peer interface")
+	}
+}
+
+func (c *Call) run(m *message, method *Method) {
+	body, err := m.decode()
+	if err != nil {
+		c.conn.log.Debug("bad call", "sender", c.Sender, "path", c.Path, "interface", c.Interface, "member", c.Member, "error", err)
+		if errors.Is(err, errTooLarge) {
+			c.Error(errLimits, "Message is too large")
+		} else {
+			c.Error(errInvalidArgs, "Invalid arguments in method call")
+		}
+		return
+	}
+	c.Body, c.fds, m.fds = body, m.fds, nil
+	if err := c.conn.guard(c.Interface+"."+c.Member, func() { method.Call(c) }); err != nil {
+		c.Error(errFailed, "Internal error")
+	}
+}

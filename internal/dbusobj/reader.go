@@ -1,0 +1,191 @@
+package dbusobj
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"syscall"
+)
+
+const (
+	// maxBody bounds the body of a message that we look at; D-Bus allows 128 MiB. A larger
+	// call is answered with an error.
+	maxBody = 8 << 20
+	// maxFields bounds the header, whose strings are at most a path and short names.
+	maxFields = 1 << 20
+	// fdRoom is the room for file descriptors in one read: Linux passes at most 253.
+	fdRoom = 256
+)
+
+var errTooLarge = errors.New("message is too large")
+
+// fdBatch is what came with one read: the descriptors belong to a message that begins
+// in [start, end) of the stream.
+type fdBatch struct {
+	start, end uint64
+	fds        []int
+}
+
+// reader takes messages off the socket. Each descriptor that the kernel hands over ends
+// up in a message or is closed here.
+type reader struct {
+	sock *net.UnixConn
+	buf  []byte
+	r, w int
+	pos  uint64 // of buf[r] in the stream
+	oob  []byte
+	fds  []fdBatch
+}
+
+func newReader(sock *net.UnixConn) *reader {
+	return &reader{sock: sock, buf: make([]byte, 64<<10), oob: make([]byte, syscall.CmsgSpace(4*fdRoom))}
+}
+
+// close closes the descriptors that no message claimed.
+func (r *reader) close() {
+	for _, b := range r.fds {
+		closeFDs(b.fds)
+	}
+	r.fds = nil
+}
+
+func (r *reader) fill() error {
+	r.r, r.w = 0, 0
+	n, oobn, flags, _, err := r.sock.ReadMsgUnix(r.buf, r.oob)
+	if oobn > 0 {
+		fds := parseFDs(r.oob[:oobn])
+		if flags&syscall.MSG_CTRUNC != 0 {
+			// The process is out of descriptors and the kernel dropped some: which message
+			// they belong to is known, so only that one suffers.
+			closeFDs(fds)
+			fds = nil
+		}
+		if len(fds) > 0 {
+			r.fds = append(r.fds, fdBatch{r.pos, r.pos + uint64(n), fds})
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return io.EOF
+	}
+	r.w = n
+	return nil
+}
+
+func parseFDs(oob []byte) (fds []int) {
+	msgs, err := syscall.ParseSocketControlMessage(oob)
+	if err != nil {
+		return nil
+	}
+	for _, m := range msgs {
+		if got, err := syscall.ParseUnixRights(&m); err == nil {
+			fds = append(fds, got...)
+		}
+	}
+	return fds
+}
+
+// read fills p; with p nil it skips n bytes.
+func (r *reader) read(p []byte, n int) error {
+	for n > 0 {
+		if r.r == r.w {
+			if err := r.fill(); err != nil {
+				return err
+			}
+		}
+		k := min(n, r.w-r.r)
+		if p != nil {
+			p = p[copy(p, r.buf[r.r:r.r+k]):]
+		}
+		r.r += k
+		r.pos += uint64(k)
+		n -= k
+	}
+	return nil
+}
+
+// next reads one message. An error ends the connection.
+func (r *reader) next() (*message, error) {
+	start := r.pos
+	var fixed [fixedHeader]byte
+	if err := r.read(fixed[:], fixedHeader); err != nil {
+		return nil, err
+	}
+	order := binary.ByteOrder(binary.LittleEndian)
+	switch fixed[0] {
+	case 'l':
+	case 'B':
+		order = binary.BigEndian
+	default:
+		return nil, fmt.Errorf("%w: byte order %#x", errHeader, fixed[0])
+	}
+	bodyLen, fields := order.Uint32(fixed[4:]), order.Uint32(fixed[12:])
+	if fixed[3] != 1 || fields > maxFields || bodyLen > 1<<27 {
+		return nil, fmt.Errorf("%w: version %d, lengths %d and %d", errHeader, fixed[3], fields, bodyLen)
+	}
+	head := make([]byte, fixedHeader+fields, fixedHeader+fields+7)
+	copy(head, fixed[:])
+	if err := r.read(head[fixedHeader:], int(fields)); err != nil {
+		return nil, err
+	}
+	if err := r.read(nil, -int(fields)&7); err != nil {
+		return nil, err
+	}
+	m, err := parseHeader(head)
+	if err != nil {
+		// The message is well framed, so it can be passed over.
+		m = &message{}
+	}
+	if bodyLen > maxBody {
+		m.broken = errTooLarge
+		err = r.read(nil, int(bodyLen))
+	} else if bodyLen > 0 {
+		m.body = make([]byte, bodyLen)
+		err = r.read(m.body, int(bodyLen))
+	} else {
+		err = nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	r.claim(m, start)
+	return m, nil
+}
+
+// claim gives m, which began at start and ends here, the descriptors that it announced.
+// What came earlier and was not claimed belongs to nobody any more.
+func (r *reader) claim(m *message, start uint64) {
+	for len(r.fds) > 0 && r.fds[0].end <= start {
+		closeFDs(r.fds[0].fds)
+		r.fds = r.fds[1:]
+	}
+	want := int(m.nfds)
+	for want > len(m.fds) && len(r.fds) > 0 && r.fds[0].start < r.pos {
+		b := &r.fds[0]
+		k := min(want-len(m.fds), len(b.fds))
+		m.fds = append(m.fds, b.fds[:k]...)
+		if b.fds = b.fds[k:]; len(b.fds) == 0 {
+			r.fds = r.fds[1:]
+		}
+	}
+	if len(m.fds) < want && m.broken == nil {
+		m.broken = errors.New("file descriptors got lost")
+	}
+	if m.broken != nil || !mayHoldFD(m.sig) {
+		m.close()
+	}
+}
+
+// mayHoldFD says whether a body of that signature can refer to a file descriptor.
+func mayHoldFD(sig string) bool {
+	for i := range len(sig) {
+		if sig[i] == 'h' || sig[i] == 'v' {
+			return true
+		}
+	}
+	return false
+}

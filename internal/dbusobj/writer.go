@@ -1,0 +1,197 @@
+package dbusobj
+
+import (
+	"net"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	chunkSize = 64 << 10
+	// maxBacklog is how many bytes may wait for the bus before the loop waits too.
+	maxBacklog = 32 << 20
+	// stallTime is how long the bus may take nothing at all before the connection counts
+	// as dead. bluetoothd would wait for ever; a bus that is so far behind serves nobody.
+	stallTime = 60 * time.Second
+	// maxFDs is how many file descriptors the system bus lets through in one message.
+	maxFDs = 16
+)
+
+// chunk is a run of whole messages; fds go with its first byte.
+type chunk struct {
+	buf []byte
+	fds []int
+}
+
+// outbox collects messages until the writer takes them, many at a time.
+// It is goroutine-safe.
+type outbox struct {
+	wake chan struct{} // size 1: there is something to write
+	room chan struct{} // size 1: the backlog shrank
+
+	mu      sync.Mutex
+	chunks  []chunk
+	spare   [][]byte
+	header  []byte // scratch
+	backlog int    // bytes not yet written, with those that the writer holds
+	fresh   int    // bytes since the last kick
+	ending  bool   // the writer ends when it has written everything
+	closed  bool   // nothing is accepted any more
+}
+
+func newOutbox() *outbox {
+	return &outbox{wake: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+}
+
+// send appends a message; the file descriptors are closed once they were sent.
+// The message leaves when kick is called, or before.
+func (b *outbox) send(o *outgoing, body []byte, fds []int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		closeFDs(fds)
+		return
+	}
+	b.header = o.appendHeader(b.header[:0], len(body), len(fds))
+	n := len(b.header) + len(body)
+	last := len(b.chunks) - 1
+	if last < 0 || len(fds) > 0 || len(b.chunks[last].buf)+n > chunkSize {
+		var buf []byte
+		if k := len(b.spare) - 1; k >= 0 && n <= chunkSize {
+			buf, b.spare = b.spare[k], b.spare[:k]
+		} else {
+			buf = make([]byte, 0, max(n, 4096))
+		}
+		b.chunks = append(b.chunks, chunk{buf: buf, fds: fds})
+		last++
+	}
+	c := &b.chunks[last]
+	c.buf = append(c.buf, b.header...)
+	c.buf = append(c.buf, body...)
+	b.backlog += n
+	if b.fresh += n; b.fresh >= chunkSize/2 {
+		b.fresh = 0
+		signal(b.wake)
+	}
+}
+
+// kick makes the writer write what there is.
+func (b *outbox) kick() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.fresh > 0 {
+		b.fresh = 0
+		signal(b.wake)
+	}
+}
+
+func (b *outbox) full() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.backlog > maxBacklog && !b.closed
+}
+
+// end lets the writer finish.
+func (b *outbox) end() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.ending = true
+	signal(b.wake)
+}
+
+// close drops everything.
+func (b *outbox) close() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	for _, c := range b.chunks {
+		closeFDs(c.fds)
+	}
+	b.chunks, b.spare, b.backlog = nil, nil, 0
+	signal(b.room)
+}
+
+// signal leaves a token in a channel of size 1.
+func signal(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+// write is the writer: it ends at an error, when dead is closed, or after end.
+func (b *outbox) write(sock *net.UnixConn, dead <-chan struct{}) error {
+	var todo []chunk
+	for {
+		b.mu.Lock()
+		todo, b.chunks = b.chunks, todo[:0]
+		ending := b.ending
+		b.mu.Unlock()
+		if len(todo) == 0 {
+			if ending {
+				return nil
+			}
+			select {
+			case <-b.wake:
+			case <-dead:
+				return nil
+			}
+			continue
+		}
+		for i := range todo {
+			err := todo[i].write(sock)
+			if err != nil {
+				for _, c := range todo[i+1:] {
+					closeFDs(c.fds)
+				}
+				return err
+			}
+			b.done(todo[i].buf)
+			todo[i] = chunk{}
+		}
+	}
+}
+
+func (b *outbox) done(buf []byte) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.backlog -= len(buf)
+	if cap(buf) <= chunkSize && len(b.spare) < 16 {
+		b.spare = append(b.spare, buf[:0])
+	}
+	signal(b.room)
+}
+
+func (c *chunk) write(sock *net.UnixConn) error {
+	buf := c.buf
+	if len(c.fds) > 0 {
+		defer closeFDs(c.fds)
+		if err := sock.SetWriteDeadline(time.Now().Add(stallTime)); err != nil {
+			return err
+		}
+		n, _, err := sock.WriteMsgUnix(buf, syscall.UnixRights(c.fds...), nil)
+		if err != nil {
+			return err
+		}
+		buf = buf[n:]
+	}
+	for len(buf) > 0 {
+		if err := sock.SetWriteDeadline(time.Now().Add(stallTime)); err != nil {
+			return err
+		}
+		n, err := sock.Write(buf[:min(len(buf), 4*chunkSize)])
+		if err != nil {
+			return err
+		}
+		buf = buf[n:]
+	}
+	return nil
+}
+
+// empty says whether everything was written.
+func (b *outbox) empty() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.backlog == 0
+}
