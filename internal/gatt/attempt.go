@@ -1,0 +1,176 @@
+package gatt
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"bluez-esphome/internal/ble"
+)
+
+// Bounds of ATT_MTU (Bluetooth Core, Vol 3 Part F, 3.2.8; local limit of the ESP).
+const (
+	minMTU = 23
+	maxMTU = 517
+)
+
+// answer is what Proxy.Connect returned; valid once done is closed.
+type answer struct {
+	done chan struct{}
+	mtu  int
+	err  error
+}
+
+// attempt dials through c, whose slot is reserved. ctx bounds the link's life,
+// dctx the search.
+func (s *session) attempt(ctx, dctx context.Context, dl *dialler, c *candidate) (*link, context.Context, error) {
+	m, ps := s.m, c.ps
+	lctx, cancel := context.WithCancelCause(ctx)
+	known := dl.rec.MTU[ps.name]
+	l := &link{session: s, ps: ps, cancel: cancel, armed: make(map[uint16]bool)}
+	l.cached = !dl.fresh && dl.rec.Complete && dl.rec.Database != nil && known >= minMTU
+
+	// The attempt ends with the link's life or with the search, whichever ends first.
+	actx, acancel := context.WithCancelCause(lctx)
+	defer acancel(nil)
+	defer context.AfterFunc(dctx, func() { acancel(context.Cause(dctx)) })()
+
+	ans := &answer{done: make(chan struct{})}
+	m.mu.Lock()
+	s.link, dl.current = l, ps
+	ps.links[s.addr] = l
+	if ps.gone {
+		l.loseLocked(ble.DisconnectUnknown, true, errProxyGone)
+	}
+	m.goLocked(func(context.Context) {
+		defer close(ans.done)
+		ans.mtu, ans.err = ps.proxy.Connect(actx, s.addr, s.typ, l.cached)
+	})
+	m.mu.Unlock()
+	m.log.Debug("dialling", "device", s.addr, "proxy", ps.name, "cached", l.cached, "score", c.score)
+
+	s.awaitAnswer(actx, acancel, dl, c, ans)
+	dl.current = nil
+	err := s.settle(actx, l, ans, known)
+	if errors.Is(err, errMovedOn) {
+		s.awaitCallOff(dctx, callOffWait) // never two proxies at once
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	m.updateRecord(s.addr, func(r *Record) {
+		r.Last = ps.name
+		if !l.cached {
+			if r.MTU == nil {
+				r.MTU = make(map[string]int)
+			}
+			r.MTU[ps.name] = l.mtu
+		}
+	})
+	return l, lctx, nil
+}
+
+// awaitAnswer waits for the answer or the end of actx. It ends actx when the attempt
+// takes long and another path is free; a device that the proxy does not hear is given less time.
+func (s *session) awaitAnswer(actx context.Context, cancel context.CancelCauseFunc, dl *dialler, c *candidate, ans *answer) {
+	patience := s.m.cfg.PerPath
+	if c.blind {
+		patience = min(patience, blindAfter)
+	}
+	t := time.NewTimer(patience)
+	defer t.Stop()
+	for {
+		select {
+		case <-ans.done:
+			return
+		case <-actx.Done():
+			return
+		case <-t.C:
+			v := dl.survey()
+			if o := v.best(false); o != nil && o.tries <= c.tries {
+				cancel(errMovedOn)
+				return
+			}
+			t.Reset(pollInterval)
+		}
+	}
+}
+
+// settle turns the answer into a link that is up, or an error with everything
+// given up. Where there is no answer yet, or one because the attempt was called
+// off, the proxy is told to end it.
+func (s *session) settle(actx context.Context, l *link, ans *answer, known int) error {
+	m, ps := s.m, l.ps
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	answered := false
+	select {
+	case <-ans.done:
+		answered = true
+	default:
+	}
+	if h := ps.holds[s.addr]; h != nil && answered {
+		h.dialling = false
+	}
+	switch {
+	case answered && ans.err == nil && !l.lost:
+		l.up = true
+		l.mtu = min(max(ans.mtu, minMTU), maxMTU)
+		if l.cached { // which reports 23, whatever was negotiated
+			l.mtu = min(max(known, l.mtu), maxMTU)
+		}
+		delete(ps.failures, s.addr)
+		return nil
+	case l.proxyGone:
+		s.callOffLocked(l, ans)
+		return errProxyGone
+	case answered && ans.err == nil:
+		s.unlinkLocked(l)
+		return errLost
+	case answered && actx.Err() == nil:
+		s.unlinkLocked(l)
+		return ans.err
+	}
+	s.callOffLocked(l, ans)
+	return context.Cause(actx)
+}
+
+// callOffLocked ends an attempt that nobody waits for any more, in the background. The
+// slot stays ours until that is over.
+func (s *session) callOffLocked(l *link, ans *answer) {
+	m, ps := s.m, l.ps
+	gone := l.proxyGone
+	l.loseLocked(ble.DisconnectLocal, false, errCanceled)
+	if ps.links[s.addr] == l {
+		delete(ps.links, s.addr)
+	}
+	s.link = nil
+	over := make(chan struct{})
+	s.callOff = over
+	m.goLocked(func(context.Context) {
+		defer close(over)
+		<-ans.done
+		if !gone {
+			if err := m.disconnectAt(ps, s.addr); err != nil {
+				m.log.Debug("no report of the attempt's end", "device", s.addr, "proxy", ps.name, "error", err)
+			}
+		}
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.releaseLocked(ps, s.addr)
+	})
+}
+
+// awaitCallOff waits for the last called-off attempt to be over, at most d.
+func (s *session) awaitCallOff(ctx context.Context, d time.Duration) {
+	if s.callOff == nil {
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-s.callOff:
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}

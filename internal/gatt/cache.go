@@ -1,0 +1,92 @@
+package gatt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"bluez-esphome/internal/ble"
+)
+
+// forgetDatabase drops the cached database of a, and what belongs to it.
+func (m *Manager) forgetDatabase(a ble.Address) {
+	m.updateRecord(a, func(r *Record) { r.Database, r.Complete, r.Hash = nil, false, nil })
+}
+
+// clearAt has a proxy drop its cached database of a. Without the feature it does nothing.
+func (m *Manager) clearAt(ctx context.Context, ps *proxyState, a ble.Address) error {
+	if !ps.proxy.Online() || !ps.proxy.Features().Has(ble.FeatureCacheClearing) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, clearWait)
+	defer cancel()
+	return ps.proxy.ClearCache(ctx, a)
+}
+
+// ClearCache drops the cached database of a here and at the proxies that had a link to it and
+// are online. A proxy without CACHE_CLEARING is warned of once and does not count as a failure: as
+// with ESPHome's reference client only the database here is dropped then.
+func (m *Manager) ClearCache(ctx context.Context, a ble.Address) (bool, error) {
+	rec := m.record(a)
+	m.forgetDatabase(a)
+	var targets []*proxyState
+	m.mu.Lock()
+	for _, ps := range m.proxies {
+		_, had := rec.MTU[ps.name]
+		if !ps.gone && (had || ps.links[a] != nil || rec.Last == ps.name) {
+			targets = append(targets, ps)
+		}
+	}
+	m.mu.Unlock()
+	var errs []error
+	for _, ps := range targets {
+		if !ps.proxy.Features().Has(ble.FeatureCacheClearing) {
+			m.warnOnce(ps, "cache", "the proxy cannot clear its cache; only the one here was cleared; upgrade ESPHome")
+			continue
+		}
+		if err := m.clearAt(ctx, ps, a); err != nil {
+			errs = append(errs, fmt.Errorf("cannot clear the cache of proxy %s: %w", ps.name, err))
+		}
+	}
+	return len(errs) == 0, errors.Join(errs...)
+}
+
+// warnOnce logs a warning once per proxy.
+func (m *Manager) warnOnce(ps *proxyState, key, msg string) {
+	version := ps.proxy.Version()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !ps.warned[key] {
+		ps.warned[key] = true
+		m.log.Warn(msg, "proxy", ps.name, "version", version)
+	}
+}
+
+// SetConnectionParams asks for new parameters of the link that is up: intervals in units of 1.25 ms (6…3200),
+// latency 0…499, supervision timeout in units of 10 ms (10…3200) and longer than two
+// intervals with latency; else ErrInvalid. A proxy without the feature is warned of, which is no failure.
+func (m *Manager) SetConnectionParams(ctx context.Context, a ble.Address, minInterval, maxInterval, latency, timeout uint16) error {
+	if minInterval < 6 || minInterval > maxInterval || maxInterval > 3200 || latency > 499 ||
+		timeout < 10 || timeout > 3200 || uint32(timeout)*4 <= (1+uint32(latency))*uint32(maxInterval) {
+		return fmt.Errorf("cannot set connection parameters %d…%d, latency %d, timeout %d: %w",
+			minInterval, maxInterval, latency, timeout, ErrInvalid)
+	}
+	res := make(chan error, 1)
+	m.enqueue(a, &op{
+		ctx: ctx,
+		run: func(ctx context.Context, l *link) error {
+			if !l.ps.proxy.Features().Has(ble.FeatureConnectionParams) {
+				m.warnOnce(l.ps, "params", "setting connection parameters is not available with the proxy's ESPHome version; upgrade it")
+				return nil
+			}
+			return l.ps.proxy.SetConnectionParams(ctx, a, minInterval, maxInterval, latency, timeout)
+		},
+		done: func(err error) { res <- err },
+	})
+	select {
+	case err := <-res:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

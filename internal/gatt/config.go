@@ -1,0 +1,97 @@
+package gatt
+
+import (
+	"log/slog"
+	"time"
+
+	"bluez-esphome/internal/ble"
+)
+
+// Air tells who hears a device. Its method is goroutine-safe and does not block.
+type Air interface {
+	Paths(a ble.Address) []Path
+}
+
+// Path is one proxy that hears a device.
+type Path struct {
+	Proxy     string
+	RSSI      int // dBm; 0 or -127 unknown
+	LastHeard time.Time
+}
+
+// Events is told what happens to links. The calls for one device come in order.
+// They must not block.
+type Events interface {
+	// LinkUp: the link came up. MTU is the ATT_MTU, 23…517.
+	LinkUp(a ble.Address, mtu int)
+	// Resolved: the GATT database is known and subscriptions are armed again.
+	Resolved(a ble.Address, db *ble.Database, mtu int)
+	// LinkDown: the link ended. It comes once for each LinkUp.
+	LinkDown(a ble.Address, reason ble.DisconnectReason)
+	// Notified: a notification or indication. value may be kept.
+	Notified(a ble.Address, valueHandle uint16, value []byte)
+	// DatabaseChanged: the peripheral's database changed while connected.
+	DatabaseChanged(a ble.Address, db *ble.Database)
+	// Paired: the peripheral was paired without a call of Pair: because an operation
+	// needed it, or because the peripheral asked for it.
+	Paired(a ble.Address, bonded bool)
+}
+
+// Rule restricts the proxies that may be used for one device.
+type Rule struct {
+	Pin    string   // only this one, unless empty
+	Prefer []string // these first, in this order
+	Deny   []string // never these
+}
+
+// NoSlot is what to do when a proxy has no free connection slot.
+type NoSlot uint8
+
+// What to do without a free slot.
+const (
+	NoSlotWait NoSlot = iota // wait for one, at most Config.SlotWait
+	NoSlotFail               // fail at once
+)
+
+// Config configures a Manager. Zero durations mean the defaults.
+type Config struct {
+	Air    Air    // must not be nil
+	Events Events // must not be nil
+	Store  Store  // nil: kept in memory only
+
+	Timeout  time.Duration // whole Connect, 20 s
+	PerPath  time.Duration // one proxy while another one remains, 8 s
+	SlotWait time.Duration // for a free slot within one Connect, 5 s
+
+	Rules    func(a ble.Address) Rule       // nil: none
+	OnNoSlot func(proxy string) NoSlot      // nil: wait
+	Expected func(a ble.Address) []ble.UUID // services that the device advertises; nil: unknown
+	Logger   *slog.Logger                   // nil: discard
+}
+
+func (c *Config) setDefaults() {
+	if c.Timeout <= 0 {
+		c.Timeout = 20 * time.Second
+	}
+	if c.PerPath <= 0 {
+		c.PerPath = 8 * time.Second
+	}
+	if c.SlotWait <= 0 {
+		c.SlotWait = 5 * time.Second
+	}
+	if c.Store == nil {
+		c.Store = newMemoryStore()
+	}
+	if c.Rules == nil {
+		c.Rules = func(ble.Address) Rule { return Rule{} }
+	}
+	if c.OnNoSlot == nil {
+		c.OnNoSlot = func(string) NoSlot { return NoSlotWait }
+	}
+	if c.Expected == nil {
+		c.Expected = func(ble.Address) []ble.UUID { return nil }
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+}

@@ -1,0 +1,242 @@
+package gatt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"bluez-esphome/internal/ble"
+)
+
+// pollInterval is how often a device that nobody hears is looked for where nobody calls Heard, and
+// another path is looked for while an attempt takes long.
+const pollInterval = 500 * time.Millisecond
+
+// dialler is one search for a link: Connect's, or one to replace a link.
+type dialler struct {
+	s       *session
+	rec     Record
+	fresh   bool // no cached database is to be used
+	started time.Time
+	tries   map[string]try
+	said    []string           // what each attempt said, in order
+	last    ble.ConnectFailure // of the last attempt
+	current *proxyState        // of the attempt in progress
+	full    time.Time          // since when there is no free slot
+	waiter  *waiter
+}
+
+// try is what was tried through one proxy.
+type try struct {
+	count            int
+	again, fullUntil time.Time
+}
+
+// waiter stands in line for a slot on some proxies. Those who came earlier are served
+// first. Its fields are under Manager.mu.
+type waiter struct{ proxies []string }
+
+// dial brings up a link. ctx bounds the link's life, dctx the search. The
+// error is a *ble.ConnectError.
+func (s *session) dial(ctx, dctx context.Context, fresh bool) (*link, context.Context, error) {
+	dl := &dialler{s: s, rec: s.m.record(s.addr), fresh: fresh, started: time.Now(), tries: make(map[string]try)}
+	defer dl.leaveLine()
+	for {
+		v := dl.survey()
+		if dctx.Err() != nil {
+			return nil, nil, dl.timedOut(&v)
+		}
+		if c := v.best(time.Since(dl.started) >= blindAfter); c != nil {
+			if !dl.reserve(c) {
+				continue
+			}
+			l, lctx, err := s.attempt(ctx, dctx, dl, c)
+			if err == nil {
+				return l, lctx, nil
+			}
+			dl.note(dctx, c.ps, err)
+			continue
+		}
+		if err := dl.giveUp(&v); err != nil {
+			return nil, nil, err
+		}
+		dl.wait(dctx, &v)
+	}
+}
+
+// reserve claims the slot that the survey found; it fails if somebody was faster.
+func (dl *dialler) reserve(c *candidate) bool {
+	m := dl.s.m
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	ps := c.ps
+	if ps.gone || m.proxies[ps.name] != ps || ps.holds[dl.s.addr] != nil || ps.free(c.reported)-dl.aheadLocked(ps.name) <= 0 {
+		return false
+	}
+	ps.holds[dl.s.addr] = &hold{dialling: true}
+	dl.full = time.Time{}
+	dl.leaveLineLocked()
+	return true
+}
+
+// note keeps what an attempt through ps said.
+func (dl *dialler) note(dctx context.Context, ps *proxyState, err error) {
+	m := dl.s.m
+	now := time.Now()
+	dl.said = append(dl.said, ps.name+": "+said(err))
+	dl.last = failureOf(err)
+	t := dl.tries[ps.name]
+	m.mu.Lock()
+	noSlot := answeredNoSlot(err) && (!ps.slots.Known || ps.slots.Free == 0)
+	calledOff := errors.Is(context.Cause(dctx), errCanceled) || errors.Is(context.Cause(dctx), errLocal)
+	if !noSlot && !calledOff && !errors.Is(err, errProxyGone) {
+		ps.failedLocked(dl.s.addr, now)
+	}
+	m.mu.Unlock()
+	if noSlot {
+		dl.last = ble.ConnectNoSlot
+		t.fullUntil = now.Add(retryPause)
+	} else {
+		t.count++
+		t.again = now.Add(retryPause)
+	}
+	dl.tries[ps.name] = t
+	m.log.Info("attempt to connect failed", "device", dl.s.addr, "proxy", ps.name, "error", said(err))
+}
+
+// answeredNoSlot: ESPHome answers a request without a free slot with error 0, as some other failures.
+func answeredNoSlot(err error) bool {
+	var res ConnectResultError
+	return errors.As(err, &res) && res.ConnectCode() == codeNone
+}
+
+// giveUp returns an error if waiting cannot help, or waited long enough.
+func (dl *dialler) giveUp(v *survey) error {
+	switch {
+	case v.any(ready), v.any(busy), v.any(paused):
+		return nil
+	case v.any(full):
+		return dl.noSlot(v)
+	case len(v.candidates) > 0: // all spent
+		return dl.failure(dl.last, v)
+	case len(v.offline) > 0:
+		return nil
+	case len(v.passive)+len(v.denied)+len(v.foreign) > 0:
+		f := ble.ConnectBlocked
+		if len(v.foreign) > 0 && len(v.passive)+len(v.denied) == 0 {
+			f = ble.ConnectRefused
+		}
+		return dl.failure(f, v)
+	}
+	return nil
+}
+
+// noSlot waits for a slot as long as is allowed.
+func (dl *dialler) noSlot(v *survey) error {
+	wait := false
+	for _, c := range v.candidates {
+		wait = wait || c.state == full && dl.s.m.cfg.OnNoSlot(c.ps.name) != NoSlotFail
+	}
+	if dl.full.IsZero() {
+		dl.full = time.Now()
+	}
+	if wait && time.Since(dl.full) < dl.s.m.cfg.SlotWait {
+		return nil
+	}
+	return dl.failure(ble.ConnectNoSlot, v)
+}
+
+// timedOut is the error when the search took too long.
+func (dl *dialler) timedOut(v *survey) error {
+	switch {
+	case v.any(full) && len(dl.said) == 0:
+		return dl.failure(ble.ConnectNoSlot, v)
+	case len(dl.said) == 0 && len(v.candidates) == 0 && len(v.offline) > 0:
+		return dl.failure(ble.ConnectRefused, v)
+	}
+	return dl.failure(ble.ConnectTimeout, v)
+}
+
+func (dl *dialler) failure(f ble.ConnectFailure, v *survey) error {
+	parts := slices.Clone(dl.said)
+	if d := v.describe(); d != "" {
+		parts = append(parts, d)
+	}
+	if f == ble.ConnectNoSlot {
+		parts = append([]string{"no free connection slot"}, parts...)
+	}
+	if len(parts) == 0 || f == ble.ConnectTimeout && !v.heard {
+		parts = append(parts, fmt.Sprintf("no proxy heard %s within %v", dl.s.addr, time.Since(dl.started).Round(time.Second)))
+	}
+	return &ble.ConnectError{Failure: f, Detail: strings.Join(parts, "; ")}
+}
+
+// wait returns when the survey may look better.
+func (dl *dialler) wait(dctx context.Context, v *survey) {
+	if v.any(full) {
+		dl.joinLine(v)
+	}
+	d := pollInterval
+	if !dl.full.IsZero() {
+		if left := dl.s.m.cfg.SlotWait - time.Since(dl.full); left > 0 {
+			d = min(d, left)
+		}
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-v.changed:
+	case <-dl.s.heard:
+	case <-t.C:
+	case <-dctx.Done():
+	}
+}
+
+// joinLine stands in line for the full proxies.
+func (dl *dialler) joinLine(v *survey) {
+	m := dl.s.m
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if dl.waiter == nil {
+		dl.waiter = &waiter{}
+		m.waiters = append(m.waiters, dl.waiter)
+	}
+	dl.waiter.proxies = dl.waiter.proxies[:0]
+	for _, c := range v.candidates {
+		if c.state == full {
+			dl.waiter.proxies = append(dl.waiter.proxies, c.ps.name)
+		}
+	}
+}
+
+// aheadLocked is the number of those who wait for the same proxy and came earlier.
+func (dl *dialler) aheadLocked(proxy string) int {
+	n := 0
+	for _, w := range dl.s.m.waiters {
+		if w == dl.waiter {
+			break
+		}
+		if slices.Contains(w.proxies, proxy) {
+			n++
+		}
+	}
+	return n
+}
+
+func (dl *dialler) leaveLine() {
+	dl.s.m.mu.Lock()
+	defer dl.s.m.mu.Unlock()
+	dl.leaveLineLocked()
+}
+
+func (dl *dialler) leaveLineLocked() {
+	m := dl.s.m
+	if i := slices.Index(m.waiters, dl.waiter); dl.waiter != nil && i >= 0 {
+		m.waiters = slices.Delete(m.waiters, i, i+1)
+		m.changedLocked()
+	}
+	dl.waiter = nil
+}

@@ -1,0 +1,230 @@
+package gatt
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"bluez-esphome/internal/ble"
+)
+
+// proxyState is what the Manager knows of one proxy. Its fields are under
+// Manager.mu; proxy's methods are only called without it.
+type proxyState struct {
+	name  string
+	proxy Proxy
+	gone  bool // ProxyOffline was the last that was heard of its session
+	own   bool // slots that are not ours are leftovers, to be released
+	slots ble.Slots
+	// links holds the link or attempt of each address on this proxy.
+	links map[ble.Address]*link
+	// holds are the slots that are ours: reserved, in use, or not yet released.
+	holds map[ble.Address]*hold
+	// ghosts holds what ends the release of a slot that is not ours.
+	ghosts map[ble.Address]context.CancelCauseFunc
+	// foreign are the slots of another host that were logged.
+	foreign map[ble.Address]bool
+	// failures are recent failed attempts, see [failure].
+	failures map[ble.Address]failure
+	// unpairing counts requests to unpair; unpairLater are those for when it is online.
+	unpairing, unpairLater map[ble.Address]int
+	warned                 map[string]bool // warnings that are given once
+}
+
+// AddProxy makes a proxy usable. A proxy of the same name is replaced.
+func (m *Manager) AddProxy(p Proxy) {
+	online, slots := p.Online(), p.Slots()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return
+	}
+	if old := m.proxies[p.Name()]; old != nil {
+		m.offlineLocked(old, fmt.Errorf("proxy %s was replaced", old.name))
+	}
+	ps := &proxyState{
+		name: p.Name(), proxy: p, own: true, gone: !online,
+		links:       make(map[ble.Address]*link),
+		holds:       make(map[ble.Address]*hold),
+		ghosts:      make(map[ble.Address]context.CancelCauseFunc),
+		foreign:     make(map[ble.Address]bool),
+		failures:    make(map[ble.Address]failure),
+		unpairing:   make(map[ble.Address]int),
+		unpairLater: make(map[ble.Address]int),
+		warned:      make(map[string]bool),
+	}
+	m.proxies[ps.name] = ps
+	if online && slots.Known {
+		m.slotsLocked(ps, slots)
+	}
+	m.changedLocked()
+}
+
+// RemoveProxy ends what runs through a proxy and forgets it.
+func (m *Manager) RemoveProxy(name string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	ps := m.proxies[name]
+	if ps == nil {
+		return
+	}
+	m.offlineLocked(ps, fmt.Errorf("proxy %s was removed", name))
+	delete(m.proxies, name)
+}
+
+// SetOwnSlots says whether this daemon is the only host on a proxy. If so, the
+// default, a slot that is taken for nobody here is released; else it is left
+// alone, and its device is not dialled there.
+func (m *Manager) SetOwnSlots(name string, own bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	ps := m.proxies[name]
+	if ps == nil || ps.own == own {
+		return
+	}
+	ps.own = own
+	if own {
+		clear(ps.foreign)
+		m.reconcileLocked(ps)
+	} else {
+		for _, stop := range ps.ghosts {
+			stop(nil)
+		}
+	}
+	m.changedLocked()
+}
+
+// ProxyOnline: the session with a proxy came up.
+func (m *Manager) ProxyOnline(name string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	ps := m.proxies[name]
+	if ps == nil || m.closed {
+		return
+	}
+	ps.gone = false
+	clear(ps.failures)
+	m.spawnLocked(func(context.Context) {
+		// Where the report came before this call it is only to be had here.
+		slots := ps.proxy.Slots()
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if slots.Known && !ps.slots.Known && !ps.gone {
+			m.slotsLocked(ps, slots)
+		}
+	})
+	for a := range ps.unpairLater {
+		delete(ps.unpairLater, a)
+		m.unpairLocked(ps, a)
+	}
+	m.changedLocked()
+}
+
+// ProxyOffline: the session with a proxy ended, and every link through it.
+func (m *Manager) ProxyOffline(name string, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if ps := m.proxies[name]; ps != nil {
+		if err == nil {
+			err = ble.ErrNotConnected
+		}
+		m.offlineLocked(ps, fmt.Errorf("proxy %s went offline: %w", name, err))
+	}
+}
+
+func (m *Manager) offlineLocked(ps *proxyState, err error) {
+	ps.gone = true
+	ps.slots = ble.Slots{}
+	for _, l := range ps.links {
+		l.loseLocked(ble.DisconnectUnknown, true, err)
+	}
+	ps.stopLocked()
+	clear(ps.holds)
+	clear(ps.foreign)
+	m.changedLocked()
+}
+
+// LinkReport is fed each message 69 of a proxy, in the order of arrival.
+func (m *Manager) LinkReport(name string, a ble.Address, connected bool, _ int, code int32) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	ps := m.proxies[name]
+	if ps == nil {
+		return
+	}
+	l := ps.links[a]
+	switch {
+	case connected && l == nil:
+		m.ghostLocked(ps, a, "a link came up that nobody asked for")
+	case connected:
+		l.seenUp = true
+	case l == nil:
+		// The second report of a disconnect, of firmware 2025.8 to 2026.7, or that of an
+		// attempt that was called off.
+		m.log.Debug("report of a link that is not ours", "proxy", name, "device", a, "code", code)
+	case l.up || l.seenUp:
+		l.loseLocked(reasonOf(code), false, fmt.Errorf("%s: link ended: %s", name, codeText(code)))
+	}
+	// Otherwise it answers the attempt, which Proxy.Connect returns.
+}
+
+// Notification is fed each message 79 of a proxy, in the order of arrival.
+func (m *Manager) Notification(name string, a ble.Address, handle uint16, value []byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	ps := m.proxies[name]
+	if ps == nil {
+		return
+	}
+	l := ps.links[a]
+	if l == nil || !l.up || l.lost {
+		return
+	}
+	if handle == l.serviceChanged && handle != 0 {
+		l.session.rediscoverLocked()
+		if !slices.Contains(l.session.dev.subs, handle) {
+			return
+		}
+	}
+	v := slices.Clone(value)
+	m.events.post(func() { m.cfg.Events.Notified(a, handle, v) })
+}
+
+// SlotsReport is fed each message 81 of a proxy, in the order of arrival.
+func (m *Manager) SlotsReport(name string, s ble.Slots) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if ps := m.proxies[name]; ps != nil && !m.closed {
+		m.slotsLocked(ps, s)
+	}
+}
+
+// PairingReport is fed each message 85 of a proxy that answers no request of ours.
+func (m *Manager) PairingReport(name string, a ble.Address, paired bool) {
+	m.mu.Lock()
+	ps := m.proxies[name]
+	if ps == nil || !paired || ps.unpairing[a] > 0 {
+		m.mu.Unlock()
+		return
+	}
+	l := ps.links[a]
+	if l == nil || l.lost || l.pairing {
+		m.mu.Unlock()
+		return
+	}
+	l.secured = true
+	m.spawnLocked(func(context.Context) { m.bonded(name, a, true) })
+	m.mu.Unlock()
+}
+
+// Heard tells that a device was heard; whoever waits for it need not poll for it.
+func (m *Manager) Heard(a ble.Address) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if d := m.devices[a]; d != nil && d.cur != nil {
+		select {
+		case d.cur.heard <- struct{}{}:
+		default:
+		}
+	}
+}

@@ -1,0 +1,194 @@
+package gatt
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"bluez-esphome/internal/ble"
+)
+
+// How long background clean-up may take, and how many things are kept.
+const (
+	disconnectWait = 5 * time.Second  // for the proxy's report of a disconnect
+	releaseWait    = 5 * time.Second  // for message 81 to show a slot as free
+	callOffWait    = 2 * time.Second  // for a called-off attempt before the next proxy is dialled
+	unpairWait     = 30 * time.Second // for the answer to an unpair request
+	clearWait      = 10 * time.Second // for the answer to a cache-clearing request
+)
+
+// Manager owns all links. Its methods are goroutine-safe and, except for Close and
+// those that take a context, return at once.
+type Manager struct {
+	cfg    Config
+	log    *slog.Logger
+	events dispatcher
+	wg     sync.WaitGroup
+	// derive makes a context that ends with the Manager; kill ends them all.
+	derive func() (context.Context, context.CancelCauseFunc)
+	kill   context.CancelFunc
+
+	recMu sync.Mutex // serialises updates of the Store
+
+	mu      sync.Mutex
+	closed  bool
+	proxies map[string]*proxyState
+	devices map[ble.Address]*device
+	waiters []*waiter     // for a slot, in the order of arrival
+	changed chan struct{} // closed and replaced when a path may have become usable
+}
+
+// device is what is known of one address. Its fields are under Manager.mu.
+type device struct {
+	cur  *session // nil: neither link nor attempt
+	subs []uint16 // value handles that are subscribed, in the order of the calls
+	// stopping: a session before cur that is not yet over.
+	stopping <-chan struct{}
+}
+
+// New makes a Manager. It is to be closed.
+func New(cfg Config) *Manager {
+	cfg.setDefaults()
+	base, kill := context.WithCancel(context.Background())
+	return &Manager{
+		cfg: cfg,
+		log: cfg.Logger,
+		derive: func() (context.Context, context.CancelCauseFunc) {
+			return context.WithCancelCause(base)
+		},
+		kill:    kill,
+		proxies: make(map[string]*proxyState),
+		devices: make(map[ble.Address]*device),
+		changed: make(chan struct{}),
+	}
+}
+
+// Close disconnects every link and calls off every attempt, and returns when all of
+// it is over or ctx ends. LinkDown is called for every link.
+func (m *Manager) Close(ctx context.Context) {
+	m.mu.Lock()
+	m.closed = true
+	for _, d := range m.devices {
+		if d.cur != nil {
+			d.cur.endLocked(errLocal)
+		}
+	}
+	for _, ps := range m.proxies {
+		ps.stopLocked()
+	}
+	m.mu.Unlock()
+
+	over := make(chan struct{})
+	go func() {
+		m.wg.Wait()
+		close(over)
+	}()
+	select {
+	case <-over:
+	case <-ctx.Done():
+		m.kill()
+		<-over
+	}
+	m.kill()
+	m.events.wait()
+}
+
+// spawnLocked runs f on a goroutine that Close waits for. It reports false when
+// the Manager is closed. m.mu is held.
+func (m *Manager) spawnLocked(f func(ctx context.Context)) bool {
+	if m.closed {
+		return false
+	}
+	m.goLocked(f)
+	return true
+}
+
+// goLocked is spawnLocked for what a session still has to do while the Manager closes: the
+// session's own goroutine keeps the wait group above zero.
+func (m *Manager) goLocked(f func(ctx context.Context)) {
+	m.wg.Add(1)
+	go func() {
+		defer m.wg.Done()
+		ctx, cancel := m.derive()
+		defer cancel(nil)
+		f(ctx)
+	}()
+}
+
+// changedLocked wakes everybody who waits for a path.
+func (m *Manager) changedLocked() {
+	close(m.changed)
+	m.changed = make(chan struct{})
+}
+
+// deviceLocked finds or makes the entry of a.
+func (m *Manager) deviceLocked(a ble.Address) *device {
+	d := m.devices[a]
+	if d == nil {
+		d = &device{}
+		m.devices[a] = d
+	}
+	return d
+}
+
+// tidyLocked forgets a device about which there is nothing to remember.
+func (m *Manager) tidyLocked(a ble.Address) {
+	if d := m.devices[a]; d != nil && d.cur == nil && len(d.subs) == 0 && d.stopping == nil {
+		delete(m.devices, a)
+	}
+}
+
+// dispatcher runs callbacks one after another in the order in which they were
+// posted, on a goroutine that exists while there are any. The queue is as long as what
+// arrives while one callback runs; callbacks do not block.
+type dispatcher struct {
+	mu      sync.Mutex
+	queue   []func()
+	running bool
+	idle    *sync.Cond
+}
+
+// post queues f. It may be called under any lock.
+func (d *dispatcher) post(f func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.queue = append(d.queue, f)
+	if !d.running {
+		d.running = true
+		go d.run()
+	}
+}
+
+func (d *dispatcher) run() {
+	var batch []func()
+	for {
+		d.mu.Lock()
+		clear(batch)
+		batch, d.queue = d.queue, batch[:0]
+		if len(batch) == 0 {
+			d.running = false
+			if d.idle != nil {
+				d.idle.Broadcast()
+			}
+			d.mu.Unlock()
+			return
+		}
+		d.mu.Unlock()
+		for _, f := range batch {
+			f()
+		}
+	}
+}
+
+// wait returns when the queue is empty.
+func (d *dispatcher) wait() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.idle == nil {
+		d.idle = sync.NewCond(&d.mu)
+	}
+	for d.running {
+		d.idle.Wait()
+	}
+}

@@ -1,0 +1,138 @@
+package gatt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"bluez-esphome/internal/ble"
+)
+
+// wantsSecurity: the peripheral asks for an encrypted link.
+func wantsSecurity(err error) bool {
+	return errors.Is(err, ble.ATTAuthentication) || errors.Is(err, ble.ATTEncryption)
+}
+
+// raiseSecurity pairs on l, once per link, as bluetoothd 5.87 raises the link's security
+// before it reports such an error. It reports whether the operation is worth repeating.
+func (s *session) raiseSecurity(ctx context.Context, l *link) bool {
+	m := s.m
+	if !l.ps.proxy.Features().Has(ble.FeaturePairing) {
+		return false
+	}
+	m.mu.Lock()
+	done := l.secured
+	l.secured, l.pairing = true, true
+	m.mu.Unlock()
+	if done {
+		m.mu.Lock()
+		l.pairing = false
+		m.mu.Unlock()
+		return false
+	}
+	err := l.ps.proxy.Pair(ctx, s.addr)
+	m.mu.Lock()
+	l.pairing = false
+	m.mu.Unlock()
+	if err != nil {
+		m.log.Warn("the peripheral wants a paired link and pairing failed", "device", s.addr, "proxy", l.ps.name, "error", err)
+		return false
+	}
+	m.bonded(l.ps.name, s.addr, true)
+	return true
+}
+
+// bonded keeps who holds the bond. unasked tells the listener, who did not ask for it.
+func (m *Manager) bonded(proxy string, a ble.Address, unasked bool) {
+	news := false
+	m.updateRecord(a, func(r *Record) {
+		news = r.Bonded == ""
+		if r.Bonded != "" && r.Bonded != proxy {
+			m.log.Info("the bond moved to another proxy", "device", a, "from", r.Bonded, "to", proxy)
+		}
+		r.Bonded = proxy
+	})
+	if news && unasked {
+		m.events.post(func() { m.cfg.Events.Paired(a, true) })
+	}
+}
+
+// Pair pairs over the link that is up; done(nil) means bonded. A failure is a
+// *ble.PairError; ble.ErrNotSupported where the proxy cannot pair.
+func (m *Manager) Pair(a ble.Address, done func(error)) {
+	m.enqueue(a, &op{
+		pair: true,
+		run: func(ctx context.Context, l *link) error {
+			p := l.ps.proxy
+			if !p.Features().Has(ble.FeaturePairing) {
+				return fmt.Errorf("cannot pair %s: proxy %s with ESPHome %s has no pairing: %w",
+					a, p.Name(), p.Version(), ble.ErrNotSupported)
+			}
+			m.mu.Lock()
+			l.pairing = true
+			m.mu.Unlock()
+			err := p.Pair(ctx, a)
+			m.mu.Lock()
+			l.pairing = false
+			l.secured = l.secured || err == nil
+			m.mu.Unlock()
+			if err == nil {
+				m.bonded(p.Name(), a, false)
+			}
+			return err
+		},
+		done: done,
+	})
+}
+
+// Forget unpairs where the bond is and drops the cached database and the subscriptions. A
+// proxy that is offline is told when it is back.
+func (m *Manager) Forget(a ble.Address) {
+	holder := m.record(a).Bonded
+	m.recMu.Lock()
+	m.cfg.Store.Save(a, Record{})
+	m.recMu.Unlock()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if d := m.devices[a]; d != nil {
+		d.subs = nil
+		m.tidyLocked(a)
+	}
+	ps := m.proxies[holder]
+	switch {
+	case holder == "":
+	case ps == nil:
+		m.log.Warn("cannot unpair: the proxy that holds the bond is not configured", "device", a, "proxy", holder)
+	case ps.gone:
+		if len(ps.unpairLater) < maxFailures {
+			ps.unpairLater[a] = 1
+		}
+	default:
+		m.unpairLocked(ps, a)
+	}
+}
+
+// unpairLocked has a proxy drop its bond. Up to 2026.7 firmware answers with message 85,
+// which then reports no pairing.
+func (m *Manager) unpairLocked(ps *proxyState, a ble.Address) {
+	started := m.spawnLocked(func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, unpairWait)
+		defer cancel()
+		err := ps.proxy.Unpair(ctx, a)
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if ps.unpairing[a]--; ps.unpairing[a] <= 0 {
+			delete(ps.unpairing, a)
+		}
+		if err == nil {
+			return
+		}
+		m.log.Warn("cannot unpair", "device", a, "proxy", ps.name, "error", err)
+		if errors.Is(err, ble.ErrNotConnected) && len(ps.unpairLater) < maxFailures {
+			ps.unpairLater[a] = 1
+		}
+	})
+	if started {
+		ps.unpairing[a]++
+	}
+}

@@ -1,0 +1,294 @@
+package gatt
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"bluez-esphome/internal/ble"
+)
+
+const (
+	// unknownRSSI stands for a path whose RSSI is not known, and is the least score.
+	unknownRSSI = -127
+	// failureHalfLife: a failed attempt counts half after this time, so that a path that failed
+	// once is not avoided until it happens to succeed.
+	failureHalfLife = time.Minute
+	maxFailures     = 1024 // addresses whose failures one proxy keeps
+	// A path that was not heard for staleAfter loses one dB for every two seconds: the device may have
+	// moved away.
+	staleAfter      = 10 * time.Second
+	maxStalePenalty = 40
+	// maxTries is how often one Connect dials through one proxy.
+	maxTries   = 2
+	retryPause = 500 * time.Millisecond
+	// blindAfter is for how long a device must be unheard before the proxy of its last link is
+	// tried all the same.
+	blindAfter = 2 * time.Second
+)
+
+// failure is a decaying count of failed attempts.
+type failure struct {
+	count float64
+	at    time.Time
+}
+
+// now is the count at t.
+func (f failure) now(t time.Time) float64 {
+	if f.count == 0 {
+		return 0
+	}
+	return f.count * math.Exp2(-float64(t.Sub(f.at))/float64(failureHalfLife))
+}
+
+// failedLocked counts a failed attempt.
+func (ps *proxyState) failedLocked(a ble.Address, now time.Time) {
+	if len(ps.failures) >= maxFailures {
+		for b, f := range ps.failures {
+			if f.now(now) < 0.1 {
+				delete(ps.failures, b)
+			}
+		}
+		if len(ps.failures) >= maxFailures {
+			return
+		}
+	}
+	ps.failures[a] = failure{min(ps.failures[a].now(now)+1, 8), now}
+}
+
+// score rates a path, higher is better. diff is by how many dB the best path
+// beats the second best; the other criteria weigh in units of it, so that one
+// attempt in progress, or two failures, make the second best as good.
+// free < 0 means unknown.
+func score(rssi, diff, dialling int, failures float64, free int) float64 {
+	if rssi == 0 || rssi < unknownRSSI {
+		rssi = unknownRSSI
+	}
+	if free == 0 {
+		return unknownRSSI
+	}
+	d := float64(max(diff, 1))
+	s := float64(rssi) - d*1.01*float64(dialling) - d*0.51*failures
+	if free == 1 {
+		s -= d * 0.76
+	}
+	return s
+}
+
+// candidate is one proxy that may be used for a device.
+type candidate struct {
+	ps    *proxyState
+	slots int // free ones
+	// reported is what the proxy says of its slots, where no message 81 was passed on.
+	reported ble.Slots
+	rssi     int
+	score    float64
+	rank     int  // in Rule.Prefer; len(Prefer) if not in it
+	bond     bool // it holds the bond
+	blind    bool // it does not hear the device now
+	tries    int
+	state    candidateState
+}
+
+type candidateState uint8
+
+const (
+	ready  candidateState = iota
+	full                  // no free slot
+	busy                  // its slot for the device is being released
+	paused                // to be tried again a little later
+	spent                 // tried often enough
+)
+
+// survey is what can be done for a device now.
+type survey struct {
+	candidates []candidate // best first
+	passive    []string    // proxies that hear it and cannot connect
+	denied     []string    // proxies that hear it and that the configuration rules out
+	offline    []string    // proxies that hear it or had it, and are offline
+	foreign    []string    // proxies on which another host has it
+	heard      bool
+	changed    <-chan struct{} // closed when it may look better
+}
+
+// best is the path to try next, nil if there is none. Without blind only the holder
+// of the bond is tried unheard.
+func (v *survey) best(blind bool) *candidate {
+	for i := range v.candidates {
+		if c := &v.candidates[i]; c.state == ready && (blind || !c.blind || c.bond) {
+			return c
+		}
+	}
+	return nil
+}
+
+func (v *survey) any(s candidateState) bool {
+	return slices.ContainsFunc(v.candidates, func(c candidate) bool { return c.state == s })
+}
+
+// online is a proxy as it was asked outside the lock.
+type online struct {
+	up       bool
+	features ble.Features
+	slots    ble.Slots
+	version  string
+}
+
+// survey looks for paths to the device of dl.
+func (dl *dialler) survey() survey {
+	m, a := dl.s.m, dl.s.addr
+	paths := m.cfg.Air.Paths(a)
+	rule := m.cfg.Rules(a)
+	m.mu.Lock()
+	v := survey{changed: m.changed, heard: len(paths) > 0}
+	proxies := make(map[*proxyState]online, len(m.proxies))
+	for _, ps := range m.proxies {
+		proxies[ps] = online{}
+	}
+	m.mu.Unlock()
+	for ps := range proxies {
+		p := ps.proxy
+		proxies[ps] = online{up: p.Online(), features: p.Features(), slots: p.Slots(), version: p.Version()}
+	}
+	now := time.Now()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for ps, o := range proxies {
+		if m.proxies[ps.name] != ps || dl.s.via != "" && ps.name != dl.s.via {
+			continue
+		}
+		i := slices.IndexFunc(paths, func(p Path) bool { return p.Proxy == ps.name })
+		c := candidate{ps: ps, rssi: unknownRSSI, blind: i < 0, bond: dl.rec.Bonded == ps.name}
+		if c.blind {
+			if !c.bond && dl.rec.Last != ps.name {
+				continue
+			}
+		} else {
+			c.rssi = effectiveRSSI(paths[i], now)
+		}
+		switch {
+		case rule.Pin != "" && rule.Pin != ps.name, slices.Contains(rule.Deny, ps.name):
+			v.denied = append(v.denied, ps.name)
+			continue
+		case ps.gone || !o.up:
+			v.offline = append(v.offline, ps.name)
+			continue
+		case !o.features.Has(ble.FeatureActiveConnections | ble.FeatureRemoteCaching):
+			v.passive = append(v.passive, fmt.Sprintf("%s (ESPHome %s)", ps.name, o.version))
+			continue
+		case !ps.own && ps.stale(a):
+			v.foreign = append(v.foreign, ps.name)
+			continue
+		}
+		if c.rank = slices.Index(rule.Prefer, ps.name); c.rank < 0 {
+			c.rank = len(rule.Prefer)
+		}
+		c.reported = o.slots
+		c.slots = ps.free(o.slots) - dl.aheadLocked(ps.name)
+		dl.judge(&c, now)
+		v.candidates = append(v.candidates, c)
+	}
+	v.rank(now, a)
+	return v
+}
+
+// effectiveRSSI is the RSSI of p less a penalty for silence.
+func effectiveRSSI(p Path, now time.Time) int {
+	rssi := p.RSSI
+	if rssi == 0 || rssi < unknownRSSI {
+		return unknownRSSI
+	}
+	if p.LastHeard.IsZero() {
+		return rssi
+	}
+	if silent := now.Sub(p.LastHeard) - staleAfter; silent > 0 {
+		rssi -= min(int(silent/(2*time.Second)), maxStalePenalty)
+	}
+	return max(rssi, unknownRSSI)
+}
+
+// judge sets the state of c. m.mu is held.
+func (dl *dialler) judge(c *candidate, now time.Time) {
+	a := dl.s.addr
+	t := dl.tries[c.ps.name]
+	c.tries = t.count
+	switch {
+	case c.ps == dl.current, t.count >= maxTries:
+		c.state = spent
+	case c.ps.holds[a] != nil, c.ps.stale(a):
+		c.state = busy
+	case c.slots <= 0, now.Before(t.fullUntil):
+		c.state = full
+	case now.Before(t.again):
+		c.state = paused
+	}
+}
+
+// rank scores and sorts the candidates. m.mu is held.
+func (v *survey) rank(now time.Time, a ble.Address) {
+	rssi := make([]int, 0, len(v.candidates))
+	for _, c := range v.candidates {
+		rssi = append(rssi, c.rssi)
+	}
+	slices.Sort(rssi)
+	diff := 0
+	if n := len(rssi); n > 1 {
+		diff = rssi[n-1] - rssi[n-2]
+	}
+	for i := range v.candidates {
+		c := &v.candidates[i]
+		c.score = score(c.rssi, diff, c.ps.dialling(), c.ps.failures[a].now(now), max(c.slots, 0))
+	}
+	slices.SortFunc(v.candidates, func(x, y candidate) int {
+		return cmp.Or(
+			cmp.Compare(x.tries, y.tries),
+			-compareBool(x.bond && !x.blind, y.bond && !y.blind),
+			compareBool(x.blind, y.blind),
+			-compareBool(x.bond, y.bond),
+			cmp.Compare(x.rank, y.rank),
+			-cmp.Compare(x.score, y.score),
+			cmp.Compare(x.ps.name, y.ps.name))
+	})
+	for _, l := range []*[]string{&v.passive, &v.denied, &v.offline, &v.foreign} {
+		slices.Sort(*l)
+	}
+}
+
+func compareBool(x, y bool) int {
+	switch {
+	case x == y:
+		return 0
+	case x:
+		return 1
+	}
+	return -1
+}
+
+// describe lists what stands in the way of every proxy that matters.
+func (v *survey) describe() string {
+	var parts []string
+	for _, c := range v.candidates {
+		switch c.state {
+		case full:
+			parts = append(parts, c.ps.name+": no free connection slot")
+		case busy:
+			parts = append(parts, c.ps.name+": its connection slot is not yet released")
+		}
+	}
+	for _, n := range v.offline {
+		parts = append(parts, n+": offline")
+	}
+	for _, n := range v.passive {
+		parts = append(parts, n+": does not make connections")
+	}
+	for _, n := range v.denied {
+		parts = append(parts, n+": ruled out by configuration")
+	}
+	for _, n := range v.foreign {
+		parts = append(parts, n+": in use by another host")
+	}
+	return strings.Join(parts, "; ")
+}

@@ -1,0 +1,186 @@
+package gatt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"bluez-esphome/internal/ble"
+)
+
+// Bounds of one device's queue: 1 MiB in commands of 20 bytes fits.
+const (
+	maxQueued      = 65536
+	maxQueuedBytes = 8 << 20
+)
+
+// op is one operation on a link. The session's goroutine runs them one at a time in
+// the order of the calls, as ATT does.
+type op struct {
+	size   int  // of the value it holds, in bytes
+	secure bool // pair and repeat once if the peripheral wants security
+	pair   bool // CancelConnect calls it off
+	ctx    context.Context
+	run    func(ctx context.Context, l *link) error
+	done   func(error)
+}
+
+// enqueue hands o to a's session, or fails it.
+func (m *Manager) enqueue(a ble.Address, o *op) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d := m.devices[a]
+	if d == nil || d.cur == nil || d.cur.phase != phaseLive {
+		m.finish(o, ble.ErrNotConnected)
+		return
+	}
+	d.cur.enqueueLocked(o)
+}
+
+func (s *session) enqueueLocked(o *op) {
+	if len(s.queue) >= maxQueued || s.queued+o.size > maxQueuedBytes {
+		s.m.finish(o, fmt.Errorf("cannot queue the operation on %s: %w", s.addr, ErrQueueFull))
+		return
+	}
+	s.queue = append(s.queue, o)
+	s.queued += o.size
+	s.wakeLocked()
+}
+
+func (s *session) wakeLocked() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// finish reports the end of o.
+func (m *Manager) finish(o *op, err error) {
+	if o.done != nil {
+		m.events.post(func() { o.done(err) })
+	}
+}
+
+// next takes the first operation off the queue; nil if there is none.
+func (s *session) next() *op {
+	s.m.mu.Lock()
+	defer s.m.mu.Unlock()
+	if len(s.queue) == 0 {
+		return nil
+	}
+	o := s.queue[0]
+	s.queue[0] = nil
+	s.queue = s.queue[1:]
+	s.queued -= o.size
+	if len(s.queue) == 0 {
+		s.queue = nil
+	}
+	return o
+}
+
+// exec runs o on l and reports its end.
+func (s *session) exec(ctx context.Context, l *link, o *op) {
+	octx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if o.ctx != nil {
+		defer context.AfterFunc(o.ctx, func() { cancel(context.Cause(o.ctx)) })()
+	}
+	if o.pair {
+		s.m.mu.Lock()
+		s.pairCancel = cancel
+		s.m.mu.Unlock()
+	}
+	err := o.run(octx, l)
+	if o.secure && wantsSecurity(err) && s.raiseSecurity(octx, l) {
+		err = o.run(octx, l)
+	}
+	if o.pair {
+		s.m.mu.Lock()
+		s.pairCancel = nil
+		s.m.mu.Unlock()
+	}
+	s.m.finish(o, s.opError(ctx, octx, l, err))
+}
+
+// opError is what the caller is told. A link that the proxy does not know is over.
+func (s *session) opError(link, own context.Context, l *link, err error) error {
+	var att ble.ATTError
+	switch {
+	case err == nil, errors.As(err, &att):
+		return err
+	case link.Err() != nil:
+		return ble.ErrNotConnected
+	case errors.Is(context.Cause(own), errCanceled):
+		return ble.ErrCanceled
+	case own.Err() != nil:
+		return context.Cause(own)
+	case errors.Is(err, ble.ErrNotConnected):
+		s.m.mu.Lock()
+		l.loseLocked(ble.DisconnectUnknown, false, fmt.Errorf("%s: %w", l.ps.name, err))
+		s.m.mu.Unlock()
+		return ble.ErrNotConnected
+	}
+	return err
+}
+
+// Read reads a characteristic's value.
+func (m *Manager) Read(a ble.Address, handle uint16, done func([]byte, error)) {
+	m.read(a, handle, Proxy.Read, done)
+}
+
+// ReadDescriptor reads a descriptor's value.
+func (m *Manager) ReadDescriptor(a ble.Address, handle uint16, done func([]byte, error)) {
+	m.read(a, handle, Proxy.ReadDescriptor, done)
+}
+
+func (m *Manager) read(a ble.Address, handle uint16,
+	get func(Proxy, context.Context, ble.Address, uint16) ([]byte, error), done func([]byte, error)) {
+	var value []byte
+	m.enqueue(a, &op{
+		secure: true,
+		run: func(ctx context.Context, l *link) (err error) {
+			value, err = get(l.ps.proxy, ctx, a, handle)
+			return err
+		},
+		done: func(err error) {
+			if err != nil {
+				value = nil
+			}
+			done(value, err)
+		},
+	})
+}
+
+// Write writes a characteristic's value and waits for the peripheral's response; the
+// proxy splits long values.
+func (m *Manager) Write(a ble.Address, handle uint16, value []byte, done func(error)) {
+	m.write(a, handle, value, true, done)
+}
+
+// WriteCommand writes without response. done(nil) means that it was handed over in order.
+func (m *Manager) WriteCommand(a ble.Address, handle uint16, value []byte, done func(error)) {
+	m.write(a, handle, value, false, done)
+}
+
+func (m *Manager) write(a ble.Address, handle uint16, value []byte, response bool, done func(error)) {
+	m.enqueue(a, &op{
+		size:   len(value),
+		secure: response,
+		run: func(ctx context.Context, l *link) error {
+			return l.ps.proxy.Write(ctx, a, handle, value, response)
+		},
+		done: done,
+	})
+}
+
+// WriteDescriptor writes a descriptor's value.
+func (m *Manager) WriteDescriptor(a ble.Address, handle uint16, value []byte, done func(error)) {
+	m.enqueue(a, &op{
+		size:   len(value),
+		secure: true,
+		run: func(ctx context.Context, l *link) error {
+			return l.ps.proxy.WriteDescriptor(ctx, a, handle, value)
+		},
+		done: done,
+	})
+}

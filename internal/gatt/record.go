@@ -1,0 +1,84 @@
+package gatt
+
+import (
+	"maps"
+	"slices"
+	"sync"
+
+	"bluez-esphome/internal/ble"
+)
+
+// Record is what is remembered of one peripheral beyond a link.
+type Record struct {
+	// Database is the last known database, nil if none. It is not modified.
+	Database *ble.Database `json:"database,omitempty"`
+	// Complete: Database was confirmed and may be used without asking the peripheral
+	// for it again. Firmware 2025.8 to 2026.7 may lose a part of the list and report
+	// it as done; what it says is confirmed by a second discovery that agrees.
+	Complete bool `json:"complete,omitempty"`
+	// Hash is the value of the Database Hash characteristic for Database.
+	Hash []byte `json:"hash,omitempty"`
+	// MTU is the ATT_MTU that was negotiated through each proxy.
+	MTU map[string]int `json:"mtu,omitempty"`
+	// Bonded names the proxy that holds the bond, "" if none.
+	Bonded string `json:"bonded,omitempty"`
+	// Last names the proxy of the last link.
+	Last string `json:"last,omitempty"`
+}
+
+func (r Record) zero() bool {
+	return r.Database == nil && !r.Complete && len(r.Hash) == 0 && len(r.MTU) == 0 && r.Bonded == "" && r.Last == ""
+}
+
+func (r Record) clone() Record {
+	r.MTU = maps.Clone(r.MTU)
+	r.Hash = slices.Clone(r.Hash)
+	return r
+}
+
+// Store keeps records over restarts. Its methods are goroutine-safe and quick;
+// they take and give copies. Saving a zero Record removes it.
+type Store interface {
+	Load(a ble.Address) (Record, bool)
+	Save(a ble.Address, r Record)
+}
+
+type memoryStore struct {
+	mu   sync.Mutex
+	recs map[ble.Address]Record // under mu
+}
+
+func newMemoryStore() *memoryStore { return &memoryStore{recs: make(map[ble.Address]Record)} }
+
+func (s *memoryStore) Load(a ble.Address) (Record, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r, ok := s.recs[a]
+	return r.clone(), ok
+}
+
+func (s *memoryStore) Save(a ble.Address, r Record) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r.zero() {
+		delete(s.recs, a)
+		return
+	}
+	s.recs[a] = r.clone()
+}
+
+// record loads what is remembered of a.
+func (m *Manager) record(a ble.Address) Record {
+	r, _ := m.cfg.Store.Load(a)
+	return r.clone()
+}
+
+// updateRecord changes what is remembered of a. Updates of all devices are
+// serialised; f must not call back into the Manager.
+func (m *Manager) updateRecord(a ble.Address, f func(*Record)) {
+	m.recMu.Lock()
+	defer m.recMu.Unlock()
+	r := m.record(a)
+	f(&r)
+	m.cfg.Store.Save(a, r)
+}

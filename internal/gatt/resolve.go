@@ -1,0 +1,215 @@
+package gatt
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"bluez-esphome/internal/ble"
+)
+
+// maxRounds is how often one link is replaced while its database is not known.
+const maxRounds = 3
+
+// rediscoverPause is the least time between two rediscoveries for Service Changed.
+const rediscoverPause = 5 * time.Second
+
+// resolve makes the database of l known and arms subscriptions. A proxy streams a
+// database once per link, so that where it cannot be used the link is replaced, which nobody is
+// told. It returns the link that is in use at the end; on error that is s.link.
+func (s *session) resolve(ctx, lctx context.Context, l *link, fresh bool) (*link, context.Context, *ble.Database, error) {
+	for round := 1; ; round++ {
+		db, clearCache, err := s.database(lctx, l, fresh, round == maxRounds)
+		if err == nil {
+			if err = s.arm(lctx, l, db); err == nil {
+				s.doubt = nil
+				return l, lctx, db, nil
+			}
+		}
+		if round == maxRounds || ctx.Err() != nil || !s.worthReplacing(l, err) {
+			return l, lctx, nil, err
+		}
+		s.m.log.Info("connecting again to learn the GATT database", "device", s.addr, "proxy", l.ps.name, "why", err)
+		fresh = fresh || errors.Is(err, errAgain) || errors.Is(err, ble.ErrTimeout)
+		nl, nctx, rerr := s.replace(ctx, l, fresh, clearCache)
+		if rerr != nil {
+			return nil, lctx, nil, fmt.Errorf("cannot connect again: %w", rerr)
+		}
+		l, lctx = nl, nctx
+	}
+}
+
+// worthReplacing: a list that was cut short, no answer to the request for it, or a proxy
+// that went. A link that the peripheral ended is over.
+func (s *session) worthReplacing(l *link, err error) bool {
+	s.m.mu.Lock()
+	defer s.m.mu.Unlock()
+	if l.lost {
+		return l.proxyGone
+	}
+	return errors.Is(err, errAgain) || errors.Is(err, ble.ErrTimeout)
+}
+
+// replace ends l and dials anew. clearCache has the proxy forget the database first.
+func (s *session) replace(ctx context.Context, l *link, fresh, clearCache bool) (*link, context.Context, error) {
+	s.drop(l)
+	if clearCache && ctx.Err() == nil {
+		if err := s.m.clearAt(ctx, l.ps, s.addr); err != nil {
+			s.m.log.Debug("cannot clear the proxy's cache", "device", s.addr, "proxy", l.ps.name, "error", err)
+		}
+	}
+	dctx, cancel := context.WithTimeout(ctx, s.m.cfg.Timeout)
+	defer cancel()
+	return s.dial(ctx, dctx, fresh)
+}
+
+// database gives the database of l from the cache, if it is valid, or from the proxy. clearCache says that
+// the proxy's own cache is not to be trusted either.
+func (s *session) database(ctx context.Context, l *link, fresh, final bool) (db *ble.Database, clearCache bool, err error) {
+	rec := s.m.record(s.addr)
+	if rec.Database != nil && rec.Complete && !fresh {
+		valid, err := s.validate(ctx, l, &rec)
+		if err != nil {
+			return nil, false, err
+		}
+		if valid {
+			return rec.Database, false, nil
+		}
+		s.m.forgetDatabase(s.addr)
+		return nil, true, fmt.Errorf("the database hash changed: %w", errAgain)
+	}
+	if l.cached {
+		return nil, false, fmt.Errorf("the cached database was dropped: %w", errAgain)
+	}
+	services, err := l.ps.proxy.Services(ctx, s.addr)
+	if err != nil {
+		return nil, false, fmt.Errorf("cannot discover services: %w", err)
+	}
+	db, dropped := buildDatabase(services)
+	if len(dropped) > 0 {
+		s.m.log.Warn("the peripheral's database is malformed", "device", s.addr, "proxy", l.ps.name, "dropped", dropped)
+	}
+	complete, err := s.complete(l, db, &rec, final)
+	if err != nil {
+		return nil, false, err
+	}
+	hash, err := s.readHash(ctx, l, db)
+	if err != nil {
+		return nil, false, err
+	}
+	s.m.updateRecord(s.addr, func(r *Record) { r.Database, r.Complete, r.Hash = db, complete, hash })
+	return db, false, nil
+}
+
+// complete judges a streamed database. An error means that it is to be streamed again; complete, that it
+// may be cached for good: it agrees with another discovery, or comes from firmware that does not lose any.
+func (s *session) complete(l *link, db *ble.Database, rec *Record, final bool) (bool, error) {
+	version := l.ps.proxy.Version()
+	prior := rec.Database
+	if rec.Complete {
+		prior = nil // it is known to have changed
+	}
+	why := suspicion(db, prior, s.m.cfg.Expected(s.addr), version)
+	confirmed := sameDatabase(db, s.doubt) || sameDatabase(db, prior)
+	switch {
+	case len(db.Services) == 0 && final:
+		return false, errors.New("the peripheral's database is empty")
+	case len(db.Services) == 0:
+		return false, fmt.Errorf("%s: %w", why, errAgain)
+	case confirmed:
+		return true, nil
+	case why == "":
+		return !truncates(version), nil
+	case s.doubt == nil && !final:
+		s.doubt = db
+		return false, fmt.Errorf("the list of services looks cut short, %s: %w", why, errAgain)
+	}
+	s.m.log.Warn("the list of services looks cut short; using it all the same", "device", s.addr,
+		"proxy", l.ps.name, "why", why)
+	return false, nil
+}
+
+// validate compares the peripheral's Database Hash with that of the cached database. A peripheral without one
+// tells of changes by Service Changed, or has none.
+func (s *session) validate(ctx context.Context, l *link, rec *Record) (bool, error) {
+	if rec.Database.Find(ble.UUIDDatabaseHash) == nil {
+		return true, nil
+	}
+	hash, err := s.readHash(ctx, l, rec.Database)
+	if err != nil {
+		return false, err
+	}
+	return len(hash) > 0 && bytes.Equal(hash, rec.Hash), nil
+}
+
+// readHash reads the Database Hash, nil if there is none or it cannot be read.
+func (s *session) readHash(ctx context.Context, l *link, db *ble.Database) ([]byte, error) {
+	c := db.Find(ble.UUIDDatabaseHash)
+	if c == nil {
+		return nil, nil
+	}
+	hash, err := l.ps.proxy.Read(ctx, s.addr, c.ValueHandle)
+	var att ble.ATTError
+	if errors.As(err, &att) {
+		s.m.log.Debug("cannot read the database hash", "device", s.addr, "error", err)
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the database hash: %w", err)
+	}
+	return hash[:min(len(hash), 64)], nil
+}
+
+// rediscoverLocked: the peripheral indicated Service Changed.
+func (s *session) rediscoverLocked() {
+	s.stale = true
+	s.wakeLocked()
+}
+
+// takeStale reports whether the database is to be discovered again now. Indications that come faster than
+// rediscoverPause are honoured once, when it is over.
+func (s *session) takeStale() bool {
+	s.m.mu.Lock()
+	defer s.m.mu.Unlock()
+	if !s.stale {
+		return false
+	}
+	if wait := rediscoverPause - time.Since(s.rediscovery); !s.rediscovery.IsZero() && wait > 0 {
+		if s.staleTimer == nil {
+			s.staleTimer = time.AfterFunc(wait, func() {
+				s.m.mu.Lock()
+				defer s.m.mu.Unlock()
+				s.staleTimer = nil
+				s.wakeLocked()
+			})
+		}
+		return false
+	}
+	s.stale = false
+	return true
+}
+
+// rediscover honours Service Changed: the cached databases are dropped and the link is replaced, since a
+// proxy streams a database once per link.
+func (s *session) rediscover(ctx, _ context.Context, l *link, old *ble.Database) (*link, context.Context, *ble.Database, error) {
+	m := s.m
+	m.log.Info("the peripheral's GATT database changed; connecting again to learn it", "device", s.addr, "proxy", l.ps.name)
+	m.forgetDatabase(s.addr)
+	l, lctx, err := s.replace(ctx, l, true, true)
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("cannot connect again: %w", err)
+	}
+	l, lctx, db, err := s.resolve(ctx, lctx, l, true)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	s.rediscovery = time.Now()
+	if !sameDatabase(old, db) {
+		m.mu.Lock()
+		m.events.post(func() { m.cfg.Events.DatabaseChanged(s.addr, db) })
+		m.mu.Unlock()
+	}
+	return l, lctx, db, nil
+}

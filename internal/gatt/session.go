@@ -1,0 +1,365 @@
+package gatt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"bluez-esphome/internal/ble"
+)
+
+type phase uint8
+
+const (
+	phaseDialling phase = iota // Connect is pending
+	phaseLive                  // LinkUp was posted
+	phaseOver                  // it accepts nothing any more
+)
+
+// session is one device's way from Connect to the end of the link. One goroutine
+// runs it; fields marked with * belong to that goroutine, the others are under Manager.mu.
+type session struct {
+	m      *Manager
+	addr   ble.Address // immutable, as are typ, via and dev
+	typ    ble.AddressType
+	via    string
+	dev    *device
+	cancel context.CancelCauseFunc // ends it; a cause of errCanceled or errLocal
+	heard  chan struct{}           // holds one: the device was heard
+	wake   chan struct{}           // holds one: queue or changed has something
+
+	phase       phase
+	link        *link // the present link or attempt
+	connectDone []func(error)
+	downDone    []func()
+	queue       []*op
+	queued      int // bytes
+	pairCancel  context.CancelCauseFunc
+	stale       bool // Service Changed was indicated
+	staleTimer  *time.Timer
+
+	callOff     <-chan struct{} // * closed when the last called-off attempt is over
+	rediscovery time.Time       // * of the last Service Changed that was honoured
+	doubt       *ble.Database   // * a database that looked cut short
+	db          *ble.Database   // * the database in use
+}
+
+// link is one physical link, or the attempt at one, through one proxy. Its
+// fields are under Manager.mu except for armed.
+type link struct {
+	session        *session
+	ps             *proxyState
+	cancel         context.CancelCauseFunc // of the context that ends with the link
+	cached         bool                    // the proxy was told not to discover
+	up             bool                    // Proxy.Connect returned nil
+	seenUp         bool                    // message 69 said connected
+	lost           bool
+	proxyGone      bool
+	reason         ble.DisconnectReason
+	mtu            int
+	serviceChanged uint16          // value handle that we subscribed ourselves
+	secured        bool            // paired or encrypted on this link
+	pairing        bool            // a request of ours is under way
+	armed          map[uint16]bool // value handles; session's goroutine only
+}
+
+// loseLocked notes that l is over.
+func (l *link) loseLocked(reason ble.DisconnectReason, proxyGone bool, why error) {
+	if l.lost {
+		return
+	}
+	l.lost, l.reason, l.proxyGone = true, reason, proxyGone
+	if proxyGone {
+		why = errors.Join(errProxyGone, why)
+	}
+	l.cancel(why)
+}
+
+// Connect brings up the link to a, through the proxy via only unless that is empty.
+// done(nil) follows LinkUp and precedes Resolved; a failure is a
+// *ble.ConnectError, or ble.ErrCanceled.
+func (m *Manager) Connect(a ble.Address, t ble.AddressType, via string, done func(error)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		m.events.post(func() { done(ble.ErrCanceled) })
+		return
+	}
+	d := m.deviceLocked(a)
+	if s := d.cur; s != nil && s.phase == phaseLive {
+		m.events.post(func() { done(nil) })
+		return
+	} else if s != nil && s.phase == phaseDialling {
+		s.connectDone = append(s.connectDone, done)
+		return
+	}
+	ctx, cancel := m.derive()
+	s := &session{
+		m: m, addr: a, typ: t, via: via, dev: d, cancel: cancel,
+		heard: make(chan struct{}, 1), wake: make(chan struct{}, 1),
+		connectDone: []func(error){done},
+	}
+	d.cur = s
+	before := d.stopping
+	over := make(chan struct{})
+	d.stopping = over
+	m.spawnLocked(func(context.Context) {
+		defer cancel(nil)
+		s.run(ctx, before)
+		close(over)
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if d.stopping == over {
+			d.stopping = nil
+		}
+		m.tidyLocked(a)
+	})
+}
+
+// CancelConnect calls off a pending Connect or Pair, which fails with ble.ErrCanceled.
+func (m *Manager) CancelConnect(a ble.Address) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d := m.devices[a]
+	if d == nil || d.cur == nil {
+		return
+	}
+	s := d.cur
+	if s.phase == phaseDialling {
+		s.endLocked(errCanceled)
+		return
+	}
+	if s.pairCancel != nil {
+		s.pairCancel(errCanceled)
+	}
+	kept := s.queue[:0]
+	for _, o := range s.queue {
+		if o.pair {
+			s.queued -= o.size
+			m.finish(o, ble.ErrCanceled)
+			continue
+		}
+		kept = append(kept, o)
+	}
+	clear(s.queue[len(kept):])
+	s.queue = kept
+}
+
+// Disconnect ends the link to a, or the attempt at one; done follows LinkDown.
+func (m *Manager) Disconnect(a ble.Address, done func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d := m.devices[a]
+	if d == nil || d.cur == nil {
+		m.events.post(done)
+		return
+	}
+	s := d.cur
+	if s.phase == phaseDialling {
+		s.endLocked(errCanceled)
+		m.events.post(done)
+		return
+	}
+	s.endLocked(errLocal)
+	s.downDone = append(s.downDone, done)
+}
+
+// endLocked ends s. A pending Connect fails at once and what is under way is called off in the
+// background; a link that is up is taken down by the session's goroutine.
+func (s *session) endLocked(cause error) {
+	s.cancel(cause)
+	if s.phase == phaseDialling {
+		s.failConnectLocked(ble.ErrCanceled)
+	}
+	s.phase = phaseOver // fails what is asked for from now on
+}
+
+// failConnectLocked ends the pending Connect.
+func (s *session) failConnectLocked(err error) {
+	s.phase = phaseOver
+	if s.dev.cur == s {
+		s.dev.cur = nil
+	}
+	for _, done := range s.connectDone {
+		s.m.events.post(func() { done(err) })
+	}
+	s.connectDone = nil
+}
+
+// run is the session's goroutine. before is closed when the device's previous session
+// is over.
+func (s *session) run(ctx context.Context, before <-chan struct{}) {
+	l, lctx, err := s.firstLink(ctx, before)
+	if err != nil {
+		s.m.mu.Lock()
+		if s.phase == phaseDialling {
+			s.failConnectLocked(err)
+		}
+		s.m.mu.Unlock()
+		if s.callOff != nil {
+			<-s.callOff
+		}
+		return
+	}
+	if !s.goLive(l) {
+		s.drop(l)
+		return
+	}
+	s.m.log.Info("connected", "device", s.addr, "proxy", l.ps.name, "mtu", l.mtu, "cached", l.cached)
+	reason := s.live(ctx, lctx, l)
+	s.over(reason)
+}
+
+// firstLink dials for a pending Connect.
+func (s *session) firstLink(ctx context.Context, before <-chan struct{}) (*link, context.Context, error) {
+	dctx, cancel := context.WithTimeout(ctx, s.m.cfg.Timeout)
+	defer cancel()
+	if before != nil {
+		select {
+		case <-before:
+		case <-dctx.Done():
+			<-before // bounded; two sessions of one address never overlap
+		}
+	}
+	l, lctx, err := s.dial(ctx, dctx, false)
+	if err != nil && ctx.Err() != nil {
+		err = ble.ErrCanceled
+	}
+	return l, lctx, err
+}
+
+// goLive reports the link, unless Connect was called off meanwhile.
+func (s *session) goLive(l *link) bool {
+	s.m.mu.Lock()
+	defer s.m.mu.Unlock()
+	if s.phase != phaseDialling {
+		return false
+	}
+	s.phase = phaseLive
+	mtu := l.mtu
+	s.m.events.post(func() { s.m.cfg.Events.LinkUp(s.addr, mtu) })
+	for _, done := range s.connectDone {
+		s.m.events.post(func() { done(nil) })
+	}
+	s.connectDone = nil
+	return true
+}
+
+// live makes the link usable and serves it to its end. It returns why it ended.
+func (s *session) live(ctx, lctx context.Context, l *link) ble.DisconnectReason {
+	l, lctx, db, err := s.resolve(ctx, lctx, l, false)
+	if err == nil {
+		s.m.mu.Lock()
+		mtu := l.mtu
+		s.m.events.post(func() { s.m.cfg.Events.Resolved(s.addr, db, mtu) })
+		s.m.mu.Unlock()
+		err = s.serve(ctx, lctx, l, db)
+	}
+	s.m.mu.Lock()
+	s.phase = phaseOver
+	for _, o := range s.queue {
+		s.m.finish(o, ble.ErrNotConnected)
+	}
+	s.queue = nil
+	l = s.link
+	reason := ble.DisconnectUnknown
+	switch {
+	case ctx.Err() != nil:
+		reason = ble.DisconnectLocal
+	case l != nil && l.lost:
+		reason = l.reason
+	case l != nil:
+		reason = ble.DisconnectLocal // we end it: it is of no use
+	}
+	s.m.mu.Unlock()
+	s.m.log.Info("disconnected", "device", s.addr, "why", err, "reason", reasonText(reason))
+	if l != nil {
+		s.drop(l)
+	}
+	return reason
+}
+
+// serve runs operations until the link ends; it returns why.
+func (s *session) serve(ctx, lctx context.Context, l *link, db *ble.Database) error {
+	for {
+		if lctx.Err() != nil {
+			return context.Cause(lctx)
+		}
+		if s.takeStale() {
+			var err error
+			if l, lctx, db, err = s.rediscover(ctx, lctx, l, db); err != nil {
+				return err
+			}
+			continue
+		}
+		if o := s.next(); o != nil {
+			s.exec(lctx, l, o)
+			continue
+		}
+		select {
+		case <-s.wake:
+		case <-lctx.Done():
+		}
+	}
+}
+
+// drop ends l at the proxy unless it is lost, and gives up its slot.
+func (s *session) drop(l *link) {
+	m := s.m
+	m.mu.Lock()
+	lost := l.lost
+	m.mu.Unlock()
+	if !lost {
+		if err := m.disconnectAt(l.ps, s.addr); err != nil {
+			m.log.Debug("no report of the disconnect", "device", s.addr, "proxy", l.ps.name, "error", err)
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s.unlinkLocked(l)
+}
+
+// unlinkLocked forgets l.
+func (s *session) unlinkLocked(l *link) {
+	l.loseLocked(ble.DisconnectLocal, false, errLocal)
+	if l.ps.links[s.addr] == l {
+		delete(l.ps.links, s.addr)
+		s.m.releaseLocked(l.ps, s.addr)
+	}
+	if s.link == l {
+		s.link = nil
+	}
+}
+
+// disconnectAt has a proxy end its link or attempt.
+func (m *Manager) disconnectAt(ps *proxyState, a ble.Address) error {
+	ctx, cancel := m.derive()
+	defer cancel(nil)
+	ctx, end := context.WithTimeout(ctx, disconnectWait)
+	defer end()
+	return ps.proxy.Disconnect(ctx, a)
+}
+
+// over reports the end of the link.
+func (s *session) over(reason ble.DisconnectReason) {
+	m := s.m
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if s.dev.cur == s {
+		s.dev.cur = nil
+	}
+	m.events.post(func() { m.cfg.Events.LinkDown(s.addr, reason) })
+	for _, done := range s.downDone {
+		m.events.post(done)
+	}
+	s.downDone = nil
+}
+
+func reasonText(r ble.DisconnectReason) string {
+	names := []string{"unknown", "timeout", "local", "remote", "authentication", "suspend"}
+	if int(r) < len(names) {
+		return names[r]
+	}
+	return fmt.Sprint(uint8(r))
+}

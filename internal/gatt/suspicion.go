@@ -1,0 +1,89 @@
+package gatt
+
+import (
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"bluez-esphome/internal/ble"
+)
+
+// Firmware from 2025.8 to 2026.7 loses a part of the service list when its
+// TCP buffer is full and reports it as done all the same.
+const (
+	truncatesFrom  = 2025*100 + 8
+	truncatesUntil = 2026*100 + 8
+)
+
+// truncates reports whether firmware of that version may cut the service list short.
+func truncates(version string) bool {
+	parts := strings.SplitN(version, ".", 3)
+	if len(parts) < 2 {
+		return false
+	}
+	year, err1 := strconv.Atoi(parts[0])
+	month, err2 := strconv.Atoi(parts[1])
+	if err1 != nil || err2 != nil || month < 1 || month > 12 {
+		return false
+	}
+	v := year*100 + month
+	return v >= truncatesFrom && v < truncatesUntil
+}
+
+var uuidGAP = ble.UUID16(0x1800)
+
+// suspicion says why db looks cut short, or "". expected are services that the peripheral
+// advertises; prior is a database that it had before, or nil.
+func suspicion(db, prior *ble.Database, expected []ble.UUID, version string) string {
+	if len(db.Services) == 0 {
+		return "it is empty"
+	}
+	has := make(map[ble.UUID]bool, len(db.Services))
+	gap := uint16(0)
+	last := uint16(0)
+	for _, s := range db.Services {
+		has[s.UUID] = true
+		if s.Handle != last+1 && gap == 0 {
+			gap = last + 1
+		}
+		last = lastUsed(&s)
+	}
+	// Every peripheral has the GAP service (Bluetooth Core, Vol 3 Part C, 12), and most have it first.
+	if db.Services[0].Handle != 1 && !has[uuidGAP] {
+		return "it does not begin at handle 1 and has no GAP service"
+	}
+	for _, u := range expected {
+		if !has[u] {
+			return fmt.Sprintf("it lacks the advertised service %s", u)
+		}
+	}
+	if prior != nil {
+		for _, s := range prior.Services {
+			if !has[s.UUID] {
+				return fmt.Sprintf("it lacks the service %s, which was there", s.UUID)
+			}
+		}
+	}
+	if gap != 0 && truncates(version) {
+		return fmt.Sprintf("handles are missing from 0x%04x on", gap)
+	}
+	return ""
+}
+
+// lastUsed is the last handle of s that an attribute has.
+func lastUsed(s *ble.Service) uint16 {
+	last := s.Handle
+	if n := len(s.Characteristics); n > 0 {
+		c := &s.Characteristics[n-1]
+		last = c.ValueHandle
+		if n := len(c.Descriptors); n > 0 {
+			last = c.Descriptors[n-1].Handle
+		}
+	}
+	return last
+}
+
+func sameDatabase(a, b *ble.Database) bool {
+	return a != nil && b != nil && reflect.DeepEqual(a, b)
+}
