@@ -1,0 +1,90 @@
+package store
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"bluez-esphome/internal/ble"
+)
+
+const gattDir = "gatt"
+
+// gattName is a device's file, relative to the directory. Colons are no good in file names on
+// removable disks, so it is "aabbccddeeff.json".
+func gattName(a ble.Address) string {
+	return filepath.Join(gattDir, strings.ToLower(strings.ReplaceAll(a.String(), ":", ""))+".json")
+}
+
+// Gatt gives what is kept of a device's GATT database. The Database is shared and must not be modified.
+func (s *Store) Gatt(a ble.Address) (GattState, bool) {
+	s.mu.Lock()
+	g, ok := s.gatt[a]
+	s.mu.Unlock()
+	if !ok {
+		g = s.loadGatt(a)
+	}
+	return g.clone(), !g.zero()
+}
+
+// loadGatt reads a device's file and remembers what was there, unless somebody set it meanwhile.
+func (s *Store) loadGatt(a ble.Address) GattState {
+	name := gattName(a)
+	s.writeMu.Lock()
+	defer s.writeMu.Unlock()
+	b, err := s.read(name, maxGattFile)
+	var g GattState
+	if err == nil {
+		g, err = decodeGatt(b, a)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if newer, ok := s.gatt[a]; ok {
+		return newer
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.damaged(name, err)
+	}
+	if err == nil { // absent ones are not remembered: anybody may ask for any address
+		s.gatt[a] = g
+	}
+	return g
+}
+
+// SetGatt keeps a device's GATT state; the zero value removes it. The Database must not be modified
+// afterwards.
+func (s *Store) SetGatt(a ble.Address, g GattState) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gatt[a] = g.clone()
+	s.gattDirty[a] = true
+	s.wake()
+}
+
+// DeleteGatt forgets a device's GATT state.
+func (s *Store) DeleteGatt(a ble.Address) { s.SetGatt(a, GattState{}) }
+
+// prune removes the GATT files that were written longest ago beyond maxGattFiles.
+func (s *Store) prune() {
+	entries, err := os.ReadDir(filepath.Join(s.dir, gattDir))
+	if err != nil || len(entries) <= maxGattFiles {
+		return
+	}
+	type aged struct {
+		name string
+		at   int64
+	}
+	var files []aged
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && strings.HasSuffix(e.Name(), ".json") {
+			files = append(files, aged{e.Name(), info.ModTime().UnixNano()})
+		}
+	}
+	slices.SortFunc(files, func(a, b aged) int { return int(min(max(a.at-b.at, -1), 1)) })
+	for _, f := range files[:max(len(files)-maxGattFiles, 0)] {
+		_ = os.Remove(filepath.Join(s.dir, gattDir, f.name))
+	}
+}
