@@ -1,7 +1,7 @@
 package scanner
 
 import (
-	"math"
+	"slices"
 	"time"
 
 	"bluez-esphome/internal/ble"
@@ -75,7 +75,7 @@ func (d *device) sourceOf(p *proxy) *source {
 	n := 0
 	for i := range d.sources {
 		s := &d.sources[i]
-		if s.valid() && (s.proxy == p || d.heard-s.heard < int64(staleUnknown)) {
+		if s.valid() && (s.proxy == p || d.heard-s.heard <= 2*int64(staleUnknown)) {
 			if i != n {
 				d.sources[n] = *s
 			}
@@ -179,7 +179,7 @@ func (d *device) slowest() int64 {
 	if longest == 0 {
 		return 0
 	}
-	return min(int64(float64(longest+int64(staleSlack))*goneFactor), math.MaxInt64)
+	return int64(float64(longest+int64(staleSlack)) * goneFactor)
 }
 
 func (t *Table) drop(d *device) {
@@ -189,4 +189,11 @@ func (t *Table) drop(d *device) {
 	d.prev, d.next = nil, nil
 	t.untrack(d)
 	d.pending, d.events = nil, nil
+	// Who drops devices faster than reports are taken must not fill the queue with them.
+	if d.queued {
+		if t.goneQueued++; t.goneQueued > 64 && t.goneQueued > len(t.queue)/2 {
+			t.queue = slices.DeleteFunc(t.queue, func(d *device) bool { return d.gone })
+			t.goneQueued = 0
+		}
+	}
 }

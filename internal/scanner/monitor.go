@@ -102,8 +102,9 @@ func (m *monitor) matches(raw []byte) bool {
 	return false
 }
 
-// match shows an advert of d to all monitors and reports whether one matched.
-func (t *Table) match(d *device, raw []byte, now int64) bool {
+// match shows an advert of d to all monitors and reports whether one matched. Without counts
+// it is one of several proxies' copies, of which a monitor without RSSI parameters wants one.
+func (t *Table) match(d *device, raw []byte, counts bool, now int64) bool {
 	matched := false
 	for _, m := range t.want.monitors {
 		if !m.matches(raw) {
@@ -112,7 +113,7 @@ func (t *Table) match(d *device, raw []byte, now int64) bool {
 		matched = true
 		if m.spec.Tracks {
 			t.follow(m, d, now)
-		} else if e := (ble.MonitorEvent{Monitor: m.id}); !slices.Contains(d.events, e) {
+		} else if e := (ble.MonitorEvent{Monitor: m.id}); counts && !slices.Contains(d.events, e) {
 			d.events = append(d.events, e)
 		}
 	}
@@ -132,7 +133,7 @@ func (t *Table) follow(m *monitor, d *device, now int64) {
 	tr.heard = now
 	tr.prev, tr.next = m.silence.prev, &m.silence
 	tr.prev.next, tr.next.prev = tr, tr
-	t.arm(time.Duration(m.spec.LowTimeout))
+	t.arm(now + int64(m.spec.LowTimeout))
 
 	rssi := int16(d.rssi())
 	if rssi == 0 {
@@ -160,11 +161,18 @@ func since(start *int64, holds bool, now int64) {
 	}
 }
 
-// arm has the one timer fire after at most wait. It is only made if none runs: a
-// run that is too early arms it again.
-func (t *Table) arm(wait time.Duration) {
-	if t.timer == nil && !t.closed {
-		t.timer = time.AfterFunc(max(wait, time.Millisecond), t.onSilence)
+// arm has the table's one timer fire at a time or before. When a device is heard again its deadline
+// moves on and the timer stays: a run that is too early arms it again.
+func (t *Table) arm(at int64) {
+	if t.closed || t.timer != nil && t.timerAt <= at {
+		return
+	}
+	t.timerAt = at
+	wait := max(time.Duration(at-t.now()), time.Millisecond)
+	if t.timer == nil {
+		t.timer = time.AfterFunc(wait, t.onSilence)
+	} else {
+		t.timer.Reset(wait)
 	}
 }
 
@@ -177,13 +185,13 @@ func (t *Table) onSilence() {
 		return
 	}
 	now := t.now()
-	next := time.Duration(0)
+	next := int64(0)
 	for _, m := range t.want.monitors {
 		low := int64(m.spec.LowTimeout)
 		for tr := m.silence.next; tr != &m.silence; tr = m.silence.next {
-			if left := tr.heard + low - now; left > 0 {
-				if next == 0 || time.Duration(left) < next {
-					next = time.Duration(left)
+			if ends := tr.heard + low; ends > now {
+				if next == 0 || ends < next {
+					next = ends
 				}
 				break
 			}

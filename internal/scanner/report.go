@@ -14,6 +14,8 @@ const (
 	completeWithin = 1500 * time.Millisecond
 	// rssiStep is the change that bluetoothd 5.87 signals.
 	rssiStep = 8
+	// unsaid is further than rssiStep from any RSSI.
+	unsaid = 127
 	// refreshEvery is how often a device that says nothing new is reported all the same, so that
 	// who expires devices knows that it is still there.
 	refreshEvery = 10 * time.Second
@@ -27,19 +29,23 @@ func (t *Table) consider(d *device, p *proxy, news news, data []byte, now int64)
 	w := &t.want
 	first := d.wantGen != w.gen
 	due := now-d.reportedAt >= int64(refreshEvery)
-	byOwner := d.owner == p
+	byOwner := d.speaksFor(p, now)
 	// Several proxies hear each advertisement; its repetitions count once.
-	if news == replay && first || news != novel && !byOwner && !first && !due {
+	counts := news == novel || byOwner || first || due
+	if news == replay && first {
 		return
 	}
-	discovered, autoConnect := t.discovers(d, now)
 	monitored := false
 	if len(w.monitors) > 0 {
-		if news != replay && t.match(d, data, now) {
+		if news != replay && t.match(d, data, counts, now) {
 			d.matchedAt = now
 		}
 		monitored = d.matchedAt != 0 && now-d.matchedAt <= int64(completeWithin)
 	}
+	if !counts && len(d.events) == 0 {
+		return
+	}
+	discovered, autoConnect := t.discovers(d, now)
 	if !discovered && !monitored {
 		return
 	}
@@ -56,9 +62,12 @@ func (t *Table) consider(d *device, p *proxy, news news, data []byte, now int64)
 		t.enqueue(d, d.content.newest())
 		dirty = true
 	}
+	if first {
+		d.saidRSSI = unsaid
+	}
 	if rssi := d.rssi(); rssi != 0 {
 		moved := int(rssi) - int(d.saidRSSI)
-		if w.everyRSSI && byOwner || first || moved >= rssiStep || moved <= -rssiStep {
+		if w.everyRSSI && byOwner || moved >= rssiStep || moved <= -rssiStep {
 			d.saidRSSI, dirty = rssi, true
 		}
 	}
@@ -70,6 +79,16 @@ func (t *Table) consider(d *device, p *proxy, news news, data []byte, now int64)
 	d.monitored = d.monitored || monitored
 	d.autoConn = d.autoConn || autoConnect
 	t.enqueueDevice(d)
+}
+
+// speaksFor reports whether repetitions that p hears count: those of the owner do, and all
+// others' while the owner hears nothing.
+func (d *device) speaksFor(p *proxy, now int64) bool {
+	if d.owner == p {
+		return true
+	}
+	o := d.ownerSource()
+	return o == nil || now-o.heard > int64(completeWithin)
 }
 
 // enqueueRecent takes the payloads that together make up the device as it is now.
@@ -118,7 +137,7 @@ func (t *Table) enqueueDevice(d *device) {
 func (t *Table) Take(f func(*ble.Report)) {
 	t.mu.Lock()
 	queue := t.queue
-	t.queue = nil
+	t.queue, t.goneQueued = nil, 0
 	t.mu.Unlock()
 	for _, d := range queue {
 		t.mu.Lock()

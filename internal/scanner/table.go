@@ -35,18 +35,20 @@ type Table struct {
 	seed  maphash.Seed
 	wake  chan struct{} // capacity 1: a level, not a count
 
-	mu       sync.Mutex
-	closed   bool
-	devices  map[ble.Address]*device
-	lru      device // list head; lru.next was heard last, lru.prev is the next to go
-	kept     map[ble.Address]struct{}
-	proxies  map[string]*proxy
-	queue    []*device // devices with something to report, oldest change first
-	want     wants
-	timer    *time.Timer // nil while no monitor waits for silence
-	stats    Stats
-	swept    int64
-	lastFull int64 // when the operator was last told that the table is full
+	mu         sync.Mutex
+	closed     bool
+	devices    map[ble.Address]*device
+	lru        device // list head; lru.next was heard last, lru.prev is the next to go
+	kept       map[ble.Address]struct{}
+	proxies    map[string]*proxy
+	queue      []*device // devices with something to report, oldest change first
+	goneQueued int       // about how many in it are gone
+	want       wants
+	timer      *time.Timer // nil while no monitor waits for silence
+	timerAt    int64       // when it fires
+	stats      Stats
+	swept      int64
+	lastFull   int64 // when the operator was last told that the table is full
 }
 
 // proxy is one source of adverts. Histories that carry an older gen don't count.
