@@ -1,0 +1,191 @@
+package apiserver
+
+import (
+	"context"
+	"sync"
+
+	"bluez-esphome/internal/apiwire"
+)
+
+// QueueLimits bounds what waits to be written to one client, behind what the
+// operating system buffers already.
+type QueueLimits struct {
+	// Messages and Bytes bound everything that must not be lost; more ends the session, as in
+	// the firmware. Defaults: 256 and 256 KiB.
+	Messages, Bytes int
+	// Lossy bounds the messages among them that may be lost: advertisements and notifications.
+	// Default: 32.
+	Lossy int
+	// DropOldest: of too many lossy messages the oldest is lost, otherwise the
+	// newest, as in the firmware.
+	DropOldest bool
+}
+
+// Defaults. The firmware has 8 messages behind the buffer of its TCP stack.
+const (
+	defaultQueueMessages = 256
+	defaultQueueBytes    = 256 << 10
+	defaultQueueLossy    = 32
+	// writeSize is about how much is written at once.
+	writeSize = 16 << 10
+)
+
+type message struct {
+	id      apiwire.ID
+	payload []byte
+	lossy   bool
+}
+
+// queue is what waits to be written. Messages leave in the order in which they came.
+type queue struct {
+	limits QueueLimits
+	wake   chan struct{} // capacity 1: "there is something to write, or an end"
+	kicked chan struct{} // capacity 1: "look at the times again"
+
+	mu       sync.Mutex
+	msgs     []message
+	bytes    int // of msgs
+	lossy    int // in msgs
+	busy     bool
+	finished bool
+	idle     []chan struct{} // closed when nothing waits and nothing is being written
+	dropped  uint64
+}
+
+func newQueue(l QueueLimits) *queue {
+	if l.Messages == 0 {
+		l.Messages = defaultQueueMessages
+	}
+	if l.Bytes == 0 {
+		l.Bytes = defaultQueueBytes
+	}
+	if l.Lossy == 0 {
+		l.Lossy = defaultQueueLossy
+	}
+	return &queue{limits: l, wake: make(chan struct{}, 1), kicked: make(chan struct{}, 1)}
+}
+
+// put adds m and reports false if the queue of what must not be lost is full.
+func (q *queue) put(m message) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.finished {
+		return true // the session is ending: nobody reads on
+	}
+	if m.lossy && q.lossy >= q.limits.Lossy {
+		q.dropped++
+		if !q.limits.DropOldest {
+			return true
+		}
+		q.dropOldest()
+	}
+	if !m.lossy && (len(q.msgs)-q.lossy >= q.limits.Messages || q.bytes+len(m.payload) > q.limits.Bytes) {
+		return false
+	}
+	q.msgs = append(q.msgs, m)
+	q.bytes += len(m.payload)
+	if m.lossy {
+		q.lossy++
+	}
+	q.signal()
+	return true
+}
+
+func (q *queue) dropOldest() {
+	for i, m := range q.msgs {
+		if m.lossy {
+			q.msgs = append(q.msgs[:i], q.msgs[i+1:]...)
+			q.bytes -= len(m.payload)
+			q.lossy--
+			return
+		}
+	}
+}
+
+func (q *queue) signal() {
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+// kick makes keepAlive look at the times again.
+func (q *queue) kick() {
+	select {
+	case q.kicked <- struct{}{}:
+	default:
+	}
+}
+
+// finish lets take fail once everything was written.
+func (q *queue) finish() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.finished = true
+	q.signal()
+}
+
+// take waits for messages and removes about as many as fit one write. Having
+// returned from writing, the caller takes again.
+func (q *queue) take(ctx context.Context) ([]message, error) {
+	for {
+		q.mu.Lock()
+		n, size := 0, 0
+		for n < len(q.msgs) && size < writeSize {
+			if size += len(q.msgs[n].payload); q.msgs[n].lossy {
+				q.lossy--
+			}
+			n++
+		}
+		if n > 0 {
+			out := q.msgs[:n:n]
+			if q.msgs = q.msgs[n:]; len(q.msgs) == 0 {
+				q.msgs = nil
+			}
+			q.bytes -= size
+			q.busy = true
+			q.mu.Unlock()
+			return out, nil
+		}
+		q.busy = false
+		for _, ch := range q.idle {
+			close(ch)
+		}
+		q.idle = nil
+		finished := q.finished
+		q.mu.Unlock()
+		if finished {
+			return nil, ErrDisconnected
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-q.wake:
+		}
+	}
+}
+
+// drained returns a channel that is closed when everything queued so far was written.
+func (q *queue) drained() <-chan struct{} {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	ch := make(chan struct{})
+	if len(q.msgs) == 0 && !q.busy {
+		close(ch)
+	} else {
+		q.idle = append(q.idle, ch)
+	}
+	return ch
+}
+
+// Drained returns a channel that is closed when everything sent so far was
+// handed to the connection. It may stay open when the session ends.
+func (s *Session) Drained() <-chan struct{} { return s.queue.drained() }
+
+// Dropped is how many advertisement batches and notifications the client lost
+// because it did not read fast enough.
+func (s *Session) Dropped() uint64 {
+	s.queue.mu.Lock()
+	defer s.queue.mu.Unlock()
+	return s.queue.dropped
+}

@@ -1,0 +1,244 @@
+package apiserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"bluez-esphome/internal/apiwire"
+	"bluez-esphome/internal/ble"
+)
+
+// Times of the firmware.
+const (
+	// setupTimeout is from accept to authentication (ESPHome 2026.6; 15 s in 2026.3).
+	setupTimeout = 60 * time.Second
+	// pingAfter is the silence of the client after which the device pings.
+	pingAfter = 60 * time.Second
+	// deadAfter is the silence of the client after which the device gives up.
+	deadAfter = 150 * time.Second
+	// goodbyeTimeout is how long a session that is to end may take to say so.
+	goodbyeTimeout = 5 * time.Second
+)
+
+// Reasons for which a session ended.
+var (
+	// ErrDisconnected: the client, or this side with Session.Disconnect, said goodbye.
+	ErrDisconnected = errors.New("the session was closed in order")
+	// ErrSilent: nothing came from the client for 150 s, or no hello within 60 s.
+	ErrSilent = errors.New("the client is silent")
+	// ErrOverflow: the client did not read, and the queue of what it must not miss was full.
+	ErrOverflow = errors.New("the client does not read: its queue is full")
+	// ErrPassword: the client sent a wrong password.
+	ErrPassword = errors.New("the client sent a wrong password")
+	// ErrNotAuthenticated: the client asked for something before hello or password.
+	ErrNotAuthenticated = errors.New("the client sent a request before it was authenticated")
+)
+
+// Config configures sessions. It may be shared by all sessions of a device.
+type Config struct {
+	// Device gives what the device says of itself. It must not be nil.
+	Device func() Device
+	// PSK is the key; nil means plaintext.
+	PSK *[apiwire.KeySize]byte
+	// Unprovisioned, with a nil PSK: encryption is built in but has no key yet, so that
+	// plaintext and the all-zero key are both accepted.
+	Unprovisioned bool
+	// OldNoiseHello leaves the MAC out of the Noise hello, as before 2025.4.
+	OldNoiseHello bool
+	// APIMinor is the minor version of API 1 that is announced.
+	APIMinor uint32
+	// ServerInfo is HelloResponse.server_info, the ESPHome version if empty.
+	ServerInfo string
+	// Password is what message 3 has to carry unless AuthOnHello.
+	Password string
+	// AuthOnHello: the hello alone authenticates (2025.8 and later, with no password).
+	AuthOnHello bool
+	// AnswerAuth: message 3 is answered by 4 (before 2026.1).
+	AnswerAuth bool
+	// AskTime: the client is asked for the time once it is authenticated, as by devices that have
+	// Home Assistant's clock.
+	AskTime bool
+	// Queue bounds what waits to be written; zero fields mean the defaults.
+	Queue QueueLimits
+	// Log must not be nil.
+	Log *slog.Logger
+}
+
+// Session is one client's session. All methods are safe for concurrent use
+// and none waits for the client.
+type Session struct {
+	cfg     Config
+	conn    net.Conn
+	framer  *apiwire.Framer
+	backend Backend
+	log     *slog.Logger
+	cancel  context.CancelCauseFunc
+	queue   *queue
+
+	lastRead atomic.Int64 // UnixNano
+	pinged   atomic.Bool  // since lastRead
+	goodbye  atomic.Int64 // UnixNano at which the session ends at the latest; 0: none
+
+	// Owned by the reading goroutine.
+	greeted, authed bool
+
+	mu    sync.Mutex
+	name  string // as the client calls itself
+	minor uint32 // of the API version that the client announced
+}
+
+// Serve runs one session on conn until it ends, and closes conn. The error
+// says why it ended and is never nil.
+func Serve(ctx context.Context, conn net.Conn, cfg Config, b Backend) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	s := &Session{cfg: cfg, conn: conn, backend: b, cancel: cancel, log: cfg.Log, queue: newQueue(cfg.Queue)}
+	s.lastRead.Store(time.Now().UnixNano())
+	s.goodbye.Store(time.Now().Add(setupTimeout).UnixNano())
+
+	var wg sync.WaitGroup
+	closed := make(chan struct{})
+	context.AfterFunc(ctx, func() { _ = conn.Close(); close(closed) }) // ends reads and writes
+	wg.Go(func() { s.keepAlive(ctx) })
+	err := s.handshake()
+	if err == nil {
+		wg.Go(func() { s.write(ctx) })
+		err = s.read()
+	}
+	cancel(err)
+	<-closed
+	wg.Wait()
+	if s.authed {
+		b.Closed(s)
+	}
+	return fmt.Errorf("session of %s ended: %w", s.ClientName(), context.Cause(ctx))
+}
+
+// Close ends the session at once, without a word to the client.
+func (s *Session) Close(err error) { s.cancel(err) }
+
+// Disconnect asks the client to leave (message 5) and ends the session when it does, or after 5 s.
+func (s *Session) Disconnect() {
+	s.goodbye.Store(time.Now().Add(goodbyeTimeout).UnixNano())
+	s.pinged.Store(false)
+	s.sendEmpty(apiwire.DisconnectRequest)
+	s.queue.kick()
+}
+
+// ClientName is what the client calls itself, made printable; its address before hello.
+func (s *Session) ClientName() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.name != "" {
+		return s.name
+	}
+	return s.conn.RemoteAddr().String()
+}
+
+// ClientMinor is the minor version of API 1 that the client announced.
+func (s *Session) ClientMinor() uint32 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.minor
+}
+
+func (s *Session) handshake() error {
+	d := s.cfg.Device()
+	noise := apiwire.ServerNoise{Name: d.Name, MAC: wireMAC(d.MAC)}
+	if s.cfg.OldNoiseHello {
+		noise.Hello = append([]byte{1}, d.Name+"\x00"...)
+	}
+	var err error
+	switch {
+	case s.cfg.PSK != nil:
+		noise.PSK = *s.cfg.PSK
+		s.framer, err = apiwire.ServerHandshake(s.conn, noise)
+	case s.cfg.Unprovisioned:
+		s.framer, err = apiwire.ServerUnprovisioned(s.conn, noise)
+	default:
+		s.framer, err = apiwire.ServerPlain(s.conn)
+	}
+	return err
+}
+
+// wireMAC gives the form of the Noise hello: 12 lower-case digits.
+func wireMAC(mac string) string {
+	a, err := ble.ParseAddress(mac)
+	if err != nil {
+		return ""
+	}
+	return strings.ToLower(strings.ReplaceAll(a.String(), ":", ""))
+}
+
+// keepAlive pings a silent client and ends the session of a dead one, or of
+// one that was to say hello or goodbye and did not.
+func (s *Session) keepAlive(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-s.queue.kicked:
+		}
+		now, last := time.Now(), time.Unix(0, s.lastRead.Load())
+		next := last.Add(deadAfter)
+		if !next.After(now) {
+			s.cancel(ErrSilent)
+			return
+		}
+		if bye := s.goodbye.Load(); bye != 0 {
+			end := time.Unix(0, bye)
+			if !end.After(now) {
+				s.cancel(ErrSilent)
+				return
+			}
+			next = earlier(next, end)
+		} else if ping := last.Add(pingAfter); ping.After(now) {
+			next = earlier(next, ping)
+		} else if s.pinged.CompareAndSwap(false, true) {
+			s.sendEmpty(apiwire.PingRequest)
+			next = earlier(next, now.Add(pingAfter)) // to ping again after an answer
+		}
+		timer.Reset(time.Until(next))
+	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// write sends what the queue holds until the session ends, or until the queue
+// is finished and empty.
+func (s *Session) write(ctx context.Context) {
+	var buf []byte
+	for {
+		msgs, err := s.queue.take(ctx)
+		if err != nil {
+			s.cancel(err)
+			return
+		}
+		buf = buf[:0]
+		for _, m := range msgs {
+			if buf, err = s.framer.Append(buf, m.id, m.payload); err != nil {
+				s.cancel(err)
+				return
+			}
+		}
+		if _, err := s.conn.Write(buf); err != nil {
+			s.cancel(fmt.Errorf("cannot write to the client: %w", err))
+			return
+		}
+	}
+}

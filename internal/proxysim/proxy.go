@@ -1,0 +1,260 @@
+package proxysim
+
+import (
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"log/slog"
+	"time"
+
+	"bluez-esphome/internal/apiserver"
+	"bluez-esphome/internal/apiwire"
+	"bluez-esphome/internal/ble"
+)
+
+// Times of the firmware.
+const (
+	// flushEvery is the tick at which a partial batch is sent and a lost subscriber noticed.
+	flushEvery = 100 * time.Millisecond
+	// defaultEstablishTimeout is how long the stack tries to reach a peripheral.
+	defaultEstablishTimeout = 20 * time.Second
+	// defaultSlots is connection_slots of the configuration.
+	defaultSlots = 3
+)
+
+// ProxyConfig describes a simulated proxy. Zero fields mean what the comments say.
+type ProxyConfig struct {
+	Name         string // node name, 1 to 31 bytes; peripherals' RSSI maps refer to it
+	FriendlyName string // Name
+	// MAC and BluetoothMAC default to addresses made from Name, the second two above the first as on
+	// an ESP32.
+	MAC, BluetoothMAC ble.Address
+	Version           string // ESPHome version, DefaultVersion
+	// Passive: no active connections (bluetooth_proxy: active: false).
+	Passive bool
+	// Features replaces the flags that Version and Passive give, unless it is 0.
+	Features ble.Features
+	Slots    int // connection slots, 1 to 9; 3. A passive proxy has none.
+	// PSK is the key; nil means plaintext.
+	PSK *[apiwire.KeySize]byte
+	// Unprovisioned, with a nil PSK: encryption without a key yet.
+	Unprovisioned bool
+	Password      string // only firmware before 2026.1 looks at it
+	// ScanPassive is the scan mode of the configuration, normally active.
+	ScanPassive bool
+	// MaxClients is the number of API clients; 0 means what the version has.
+	MaxClients int
+	// EstablishTimeout is how long an attempt to connect lasts; 20 s.
+	EstablishTimeout time.Duration
+	// EstablishError is the code with which it ends then: 0x100, or 0x3e on older stacks.
+	EstablishError int32
+	// MaxNotifications is the number of handles that may be registered on one link; 12.
+	MaxNotifications int
+	// AskTime: the proxy asks its clients for the time.
+	AskTime bool
+	// Queue bounds what waits for one client.
+	Queue apiserver.QueueLimits
+	Log   *slog.Logger // discarded if nil
+}
+
+// Proxy is a simulated ESPHome Bluetooth proxy. Its methods are safe for
+// concurrent use.
+type Proxy struct {
+	air *Air
+	cfg ProxyConfig
+	fw  firmware
+	log *slog.Logger
+
+	faults faults
+
+	// The rest is guarded by the Air's mutex.
+	clients    map[*client]bool // API connections
+	subscriber *apiserver.Session
+	raw        bool
+	batch      []ble.RawAdvert
+	scan       scan
+	conns      []*connection // a slot each
+	attempt    *connection   // the one that is being connected
+	bonds      map[ble.Address]bool
+}
+
+// NewProxy adds a proxy to the air. It scans from then on, and has no
+// listener until Serve.
+func NewProxy(a *Air, cfg ProxyConfig) (*Proxy, error) {
+	if cfg.Name == "" || len(cfg.Name) > maxNodeName {
+		return nil, fmt.Errorf("cannot make proxy %q: a node name has 1 to %d bytes", cfg.Name, maxNodeName)
+	}
+	if cfg.Version == "" {
+		cfg.Version = DefaultVersion
+	}
+	fw, err := parseFirmware(cfg.Version)
+	if err != nil {
+		return nil, fmt.Errorf("cannot make proxy %q: %w", cfg.Name, err)
+	}
+	cfg.setDefaults(fw)
+	if cfg.Slots < 0 || cfg.Slots > maxSlots {
+		return nil, fmt.Errorf("cannot make proxy %q: it may have up to %d connection slots", cfg.Name, maxSlots)
+	}
+	p := &Proxy{
+		air: a, cfg: cfg, fw: fw, log: cfg.Log.With("proxy", cfg.Name),
+		bonds: map[ble.Address]bool{},
+	}
+	a.sched.mu.Lock()
+	defer a.sched.mu.Unlock()
+	for _, other := range a.proxies {
+		if other.cfg.Name == cfg.Name {
+			return nil, fmt.Errorf("cannot make proxy %q: %w", cfg.Name, errSameName)
+		}
+	}
+	a.proxies = append(a.proxies, p)
+	p.scan.mode = p.configuredMode()
+	p.startScan()
+	a.sched.after(flushEvery, p.onTick)
+	return p, nil
+}
+
+const (
+	maxNodeName = 31
+	maxSlots    = 9
+	// defaultMaxNotifications is Bluedroid's, per GATT interface.
+	defaultMaxNotifications = 12
+	// espressif is a prefix of Espressif's addresses.
+	espressif ble.Address = 0x240ac4 << 24
+)
+
+var errSameName = errors.New("there is another of that name")
+
+func (c *ProxyConfig) setDefaults(fw firmware) {
+	if c.FriendlyName == "" {
+		c.FriendlyName = c.Name
+	}
+	if c.MAC == 0 {
+		h := fnv.New32a()
+		_, _ = h.Write([]byte(c.Name))
+		c.MAC = espressif | ble.Address(h.Sum32()&0xfffff0)
+	}
+	if c.BluetoothMAC == 0 {
+		c.BluetoothMAC = c.MAC&^0xff | (c.MAC+2)&0xff
+	}
+	if c.Features == 0 {
+		c.Features = fw.features(!c.Passive)
+	} else {
+		c.Passive = !c.Features.Has(ble.FeatureActiveConnections)
+	}
+	if c.Passive {
+		c.Slots = 0
+	} else if c.Slots == 0 {
+		c.Slots = defaultSlots
+	}
+	if c.MaxClients == 0 {
+		c.MaxClients = fw.apiClients()
+	}
+	if c.EstablishTimeout == 0 {
+		c.EstablishTimeout = defaultEstablishTimeout
+	}
+	if c.EstablishError == 0 {
+		c.EstablishError = codeCancelled
+	}
+	if c.MaxNotifications == 0 {
+		c.MaxNotifications = defaultMaxNotifications
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+}
+
+// Name is the proxy's node name.
+func (p *Proxy) Name() string { return p.cfg.Name }
+
+// device is what the proxy says of itself.
+func (p *Proxy) device() apiserver.Device {
+	d := apiserver.Device{
+		Name: p.cfg.Name, FriendlyName: p.cfg.FriendlyName, MAC: p.cfg.MAC.String(),
+		ESPHomeVersion: p.cfg.Version, CompiledAt: "2026-01-01 00:00:00 +0000",
+		Model: "esp32dev", Manufacturer: "Espressif", Features: p.cfg.Features,
+		LegacyProxyVersion: p.fw.legacyVersion(!p.cfg.Passive),
+	}
+	if p.fw.hasBluetoothMAC() {
+		d.BluetoothMAC = p.cfg.BluetoothMAC.String()
+	}
+	return d
+}
+
+func (p *Proxy) sessionConfig() apiserver.Config {
+	return apiserver.Config{
+		Device: p.device, PSK: p.cfg.PSK, Unprovisioned: p.cfg.Unprovisioned,
+		OldNoiseHello: p.fw < 202504, APIMinor: p.fw.apiMinor(), ServerInfo: p.serverInfo(),
+		Password:    p.password(),
+		AuthOnHello: !p.fw.passwords() || p.fw.authOnHello() && p.cfg.Password == "",
+		AnswerAuth:  p.fw.passwords(), AskTime: p.cfg.AskTime, Queue: p.cfg.Queue, Log: p.log,
+	}
+}
+
+func (p *Proxy) password() string {
+	if p.fw.passwords() {
+		return p.cfg.Password
+	}
+	return ""
+}
+
+// serverInfo is HelloResponse.server_info, which once held the name too.
+func (p *Proxy) serverInfo() string {
+	if p.fw < 202508 {
+		return fmt.Sprintf("%s (esphome v%s)", p.cfg.Name, p.cfg.Version)
+	}
+	return p.cfg.Version
+}
+
+// onTick is the proxy's regular work: it flushes the batch, and lets go of the links
+// that a subscriber left behind.
+func (p *Proxy) onTick() {
+	p.air.sched.after(flushEvery, p.onTick)
+	p.flush()
+	if p.subscriber == nil {
+		for _, c := range append([]*connection(nil), p.conns...) {
+			c.disconnect()
+		}
+	}
+}
+
+// tell runs fn with the subscriber, if there is one: only it hears of anything.
+func (p *Proxy) tell(fn func(*apiserver.Session)) {
+	if p.subscriber != nil {
+		fn(p.subscriber)
+	}
+}
+
+// Slots is the present state of the connection slots.
+func (p *Proxy) Slots() ble.Slots {
+	p.air.sched.mu.Lock()
+	defer p.air.sched.mu.Unlock()
+	return p.slots()
+}
+
+func (p *Proxy) slots() ble.Slots {
+	s := ble.Slots{
+		Known: true, Limit: p.cfg.Slots, Free: p.cfg.Slots - len(p.conns), HasAllocated: p.fw.allocatedList(),
+	}
+	for _, c := range p.conns {
+		s.Allocated = append(s.Allocated, c.addr)
+	}
+	return s
+}
+
+func (p *Proxy) sendSlots() {
+	p.tell(func(s *apiserver.Session) { s.Slots(p.slots()) })
+}
+
+// Subscribed reports whether some session has the advertisements.
+func (p *Proxy) Subscribed() bool {
+	p.air.sched.mu.Lock()
+	defer p.air.sched.mu.Unlock()
+	return p.subscriber != nil
+}
+
+// Clients is the number of API connections.
+func (p *Proxy) Clients() int {
+	p.air.sched.mu.Lock()
+	defer p.air.sched.mu.Unlock()
+	return len(p.clients)
+}
