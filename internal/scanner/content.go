@@ -13,7 +13,7 @@ const (
 	// holds back seconds.
 	replayWindow = 5 * time.Second
 	// keepParsed is how many of the newest payloads stay parsed; maxLog how many are
-	// remembered by hash while several proxies hear the device.
+	// remembered by hash within the window.
 	keepParsed = 8
 	maxLog     = 64
 )
@@ -75,13 +75,13 @@ func (l *contentLog) find(hash, from uint64, now int64) uint64 {
 	return 0
 }
 
-func (l *contentLog) append(hash uint64, adv *ble.Advertisement, now int64, several bool) {
+func (l *contentLog) append(hash uint64, adv *ble.Advertisement, now int64) {
 	if n := len(l.entries); n > 0 {
 		l.entries[n-1].superseded = now
 		if n >= keepParsed {
 			l.entries[n-keepParsed].adv = nil
 		}
-		l.trim(now, several)
+		l.trim(now)
 	} else {
 		l.base = 1
 	}
@@ -89,13 +89,9 @@ func (l *contentLog) append(hash uint64, adv *ble.Advertisement, now int64, seve
 }
 
 // trim makes room for one more: beyond keepParsed only what a slower proxy may still repeat stays.
-func (l *contentLog) trim(now int64, several bool) {
-	drop, limit := 0, keepParsed
-	if several {
-		limit = maxLog
-	}
-	for n := len(l.entries); n-drop >= limit ||
-		n-drop >= keepParsed && now-l.entries[drop].superseded > int64(replayWindow); {
+func (l *contentLog) trim(now int64) {
+	drop, n := 0, len(l.entries)
+	for n-drop >= maxLog || n-drop >= keepParsed && now-l.entries[drop].superseded > int64(replayWindow) {
 		drop++
 	}
 	if drop > 0 {
@@ -142,7 +138,7 @@ func (t *Table) content(d *device, s *source, data []byte, now int64) news {
 	if adv == nil {
 		adv = ble.ParseAdvertisement(data)
 	}
-	l.append(hash, adv, now, len(d.sources) > 1)
+	l.append(hash, adv, now)
 	s.cursor = l.head()
 	d.learn(adv)
 	t.stats.Novel++
