@@ -1,0 +1,150 @@
+package scanner
+
+import (
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"bluez-esphome/internal/ble"
+)
+
+func logTo(b *strings.Builder) *slog.Logger { return slog.New(slog.NewTextHandler(b, nil)) }
+
+// drawSent makes what a device sends: payloads that change each time, out of few, so that it often
+// returns to what it said before.
+func drawSent(t *rapid.T) []string {
+	kinds := rapid.SliceOfN(rapid.IntRange(0, 4), 1, 12).Draw(t, "sent")
+	kinds = slices.Compact(kinds)
+	var sent []string
+	for _, k := range kinds {
+		sent = append(sent, fmt.Sprintf("020106%s0416d2fc%02x", []string{"03094142", "", "03030f18", "020a04", "0309434a"}[k], k))
+	}
+	return sent
+}
+
+type heardBy struct {
+	proxy   string
+	payload string
+}
+
+// interleave mixes what the proxies hear in any way that keeps each proxy's order.
+func interleave(t *rapid.T, streams map[string][]string) []heardBy {
+	var out []heardBy
+	for len(streams) > 0 {
+		p := rapid.SampledFrom(sortedKeys(streams)).Draw(t, "next")
+		out = append(out, heardBy{p, streams[p][0]})
+		if streams[p] = streams[p][1:]; len(streams[p]) == 0 {
+			delete(streams, p)
+		}
+	}
+	return out
+}
+
+func sortedKeys(m map[string][]string) []string {
+	var keys []string
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// play feeds a table and gives, in order, the payloads it reported, taking them at drawn moments or each time.
+func play(t *rapid.T, heard []heardBy, step time.Duration, takeEach bool) (*Table, []string) {
+	table := New(Config{})
+	table.SetDiscovery(all)
+	for _, p := range []string{"A", "B", "C"} {
+		table.ProxyUp(p)
+	}
+	var reported []string
+	take := func() {
+		table.Take(func(r *ble.Report) {
+			for _, p := range r.Payloads {
+				reported = append(reported, hex.EncodeToString(p.Raw))
+			}
+		})
+	}
+	at := time.Now()
+	for _, h := range heard {
+		data, _ := hex.DecodeString(h.payload)
+		at = at.Add(step)
+		rssi := int8(rapid.IntRange(-100, -30).Draw(t, "rssi"))
+		table.Adverts(h.proxy, at, []ble.RawAdvert{{Address: dev, RSSI: rssi, Data: data}})
+		if takeEach || rapid.Bool().Draw(t, "take") {
+			take()
+		}
+		owners := 0
+		for _, s := range table.Sources(dev) {
+			if s.Owner {
+				owners++
+			}
+		}
+		if owners != 1 {
+			t.Fatalf("%d owners", owners)
+		}
+	}
+	take()
+	return table, reported
+}
+
+// Each proxy misses some of what is sent but hears the last: whatever the
+// interleaving and the time, no payload that anybody heard is missing from the reports, and the table ends with the last.
+func TestNothingIsLostProperty(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		sent := drawSent(t)
+		last := sent[len(sent)-1]
+		streams := map[string][]string{}
+		want := map[string]bool{}
+		for _, p := range []string{"A", "B", "C"} {
+			for _, s := range sent[:len(sent)-1] {
+				for range rapid.IntRange(0, 2).Draw(t, "times") {
+					streams[p] = append(streams[p], s)
+					want[s] = true
+				}
+			}
+			streams[p] = append(streams[p], last)
+		}
+		want[last] = true
+		step := time.Duration(rapid.IntRange(0, 3000).Draw(t, "ms")) * time.Millisecond
+		table, reported := play(t, interleave(t, streams), step, false)
+		for p := range want {
+			if !slices.Contains(reported, p) {
+				t.Fatalf("%s was never reported: %v", p, reported)
+			}
+		}
+		if reported[len(reported)-1] != last {
+			t.Fatalf("reported %s last, want %s", reported[len(reported)-1], last)
+		}
+		d := table.List()[0]
+		if got := hex.EncodeToString(d.Last.Raw); got != last || d.LastHeard.IsZero() || len(d.Sources) != 3 {
+			t.Fatalf("ended with %s, want %s (%+v)", got, last, d)
+		}
+	})
+}
+
+// All proxies hear everything, each with a delay of its own up to the window: the reports
+// are what one radio would have heard, each change once and in order.
+func TestSeveralProxiesAreLikeOneProperty(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		sent := drawSent(t)
+		streams := map[string][]string{}
+		for _, p := range []string{"A", "B", "C"} {
+			for _, s := range sent {
+				for range rapid.IntRange(1, 3).Draw(t, "times") {
+					streams[p] = append(streams[p], s)
+				}
+			}
+		}
+		heard := interleave(t, streams)
+		_, reported := play(t, heard, replayWindow/time.Duration(len(heard)+1), true)
+		if !slices.Equal(reported, sent) {
+			t.Fatalf("reported %v\nsent     %v", reported, sent)
+		}
+	})
+}
