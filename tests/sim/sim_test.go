@@ -1,0 +1,79 @@
+// Package sim tests the simulated proxies with ESPHome's own client library.
+package sim
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"bluez-esphome/internal/proxysim"
+)
+
+// pythonVariable names a Python that has the packages of tests/requirements.txt.
+const pythonVariable = "BLUEZ_ESPHOME_PYTHON"
+
+const peripherals = "../../internal/proxysim/testdata/golden-peripheral.json"
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestAioesphomeapi(t *testing.T) {
+	python := os.Getenv(pythonVariable)
+	if python == "" {
+		fmt.Printf("skipped: the aioesphomeapi client: %s names no Python\n", pythonVariable)
+		t.Skip(pythonVariable + " names no Python")
+	}
+	specs, err := proxysim.LoadPeripherals(peripherals)
+	if err != nil {
+		t.Fatal(err)
+	}
+	psk := [32]byte{1, 2, 3, 31: 32}
+	for _, tt := range []struct {
+		name string
+		psk  *[32]byte
+		key  string
+	}{
+		{"plain", nil, "-"},
+		{"noisy", &psk, base64.StdEncoding.EncodeToString(psk[:])},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			sim, err := proxysim.New(proxysim.Options{
+				Peripherals: specs, ControlDir: dir, Log: slog.New(slog.DiscardHandler),
+				Proxies: []proxysim.ProxySpec{{
+					ProxyConfig: proxysim.ProxyConfig{Name: tt.name, PSK: tt.psk}, Listen: "127.0.0.1:0",
+				}},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+			done := make(chan error, 1)
+			go func() { done <- sim.Run(ctx) }()
+			host, port, err := net.SplitHostPort(sim.Addr(tt.name).String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			out, err := exec.CommandContext(ctx, python, "aio_client.py", host, port, tt.key,
+				filepath.Join(dir, "main.sock"), peripherals).CombinedOutput()
+			cancel()
+			if simErr := <-done; simErr != nil {
+				t.Errorf("simulation: %v", simErr)
+			}
+			if err != nil {
+				t.Fatalf("aio_client.py: %v\n%s", err, out)
+			}
+			lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+			fmt.Printf("aioesphomeapi, %s: %s\n", tt.name, lines[len(lines)-1])
+		})
+	}
+}
