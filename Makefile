@@ -1,0 +1,56 @@
+# Every target calls a script or the program; `make` alone builds.
+.POSIX:
+
+GO = go
+CONFIG =
+BUS = private
+FUZZTIME = 30s
+PREFIX = bin
+
+build:
+	@GO="$(GO)" sh scripts/build.sh $(PREFIX)/bluez-esphome
+
+# Without CONFIG a demonstration with simulated proxies; with CONFIG=FILE your own.
+run: build
+	@CONFIG="$(CONFIG)" BUS="$(BUS)" sh scripts/run.sh $(PREFIX)/bluez-esphome
+
+# Everything: what it needs, unit tests, real clients, and the recordings if they are there.
+test:
+	@GO="$(GO)" sh scripts/test.sh need unit clients golden
+
+test-unit:
+	@GO="$(GO)" sh scripts/test.sh unit
+
+test-clients:
+	@GO="$(GO)" sh scripts/test.sh need clients
+
+# Play the recorded scenarios of bluetoothd against the daemon and write docs/conformance.md
+# (test-golden-full: against every set of recordings).
+test-golden:
+	@GO="$(GO)" sh scripts/test.sh need golden-table
+
+test-golden-full:
+	@GO="$(GO)" sh scripts/test.sh need golden-full
+
+fuzz:
+	@GO="$(GO)" sh scripts/fuzz.sh $(FUZZTIME)
+
+lint:
+	@GO="$(GO)" sh scripts/lint.sh
+
+generate:
+	@GO="$(GO)" sh scripts/generate.sh
+
+bench:
+	@sh scripts/later.sh bench "the load tests"
+
+soak:
+	@sh scripts/later.sh soak "the load tests"
+
+deb:
+	@sh scripts/later.sh deb "the Debian package"
+
+test-install:
+	@sh scripts/later.sh test-install "the Debian package"
+
+.PHONY: build run test test-unit test-clients test-golden test-golden-full fuzz lint generate bench soak deb test-install

@@ -1,0 +1,11 @@
+#!/bin/sh
+# build.sh OUT: builds the program, stamped with VERSION or what git says.
+set -eu
+cd "$(dirname "$0")/.."
+. scripts/lib.sh
+need_go
+out=$1
+version=${VERSION:-$(git describe --tags --always --dirty 2>/dev/null || echo unknown)}
+# Static, so that one binary runs on every distribution.
+CGO_ENABLED=0 "$GO" build -trimpath -ldflags "-s -w -X main.version=$version" -o "$out" ./cmd/bluez-esphome
+echo "built $out $version"

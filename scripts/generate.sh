@@ -1,0 +1,7 @@
+#!/bin/sh
+# generate.sh: writes the generated code anew; tools/go.mod pins what makes it.
+set -eu
+cd "$(dirname "$0")/.."
+. scripts/lib.sh
+need_go
+"$GO" -C tools run ./genproto .. internal/apiwire/apipb/api.proto
