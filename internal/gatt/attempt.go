@@ -21,13 +21,13 @@ type answer struct {
 	err  error
 }
 
-// attempt dials through c, whose slot is reserved. ctx bounds the link's life,
+// attempt dials through c, whose slot h is reserved. ctx bounds the link's life,
 // dctx the search.
-func (s *session) attempt(ctx, dctx context.Context, dl *dialler, c *candidate) (*link, context.Context, error) {
+func (s *session) attempt(ctx, dctx context.Context, dl *dialler, c *candidate, h *hold) (*link, context.Context, error) {
 	m, ps := s.m, c.ps
 	lctx, cancel := context.WithCancelCause(ctx)
 	known := dl.rec.MTU[ps.name]
-	l := &link{session: s, ps: ps, cancel: cancel, armed: make(map[uint16]bool)}
+	l := &link{session: s, ps: ps, hold: h, cancel: cancel, armed: make(map[uint16]bool)}
 	l.cached = !dl.fresh && dl.rec.Complete && dl.rec.Database != nil && known >= minMTU
 
 	// The attempt ends with the link's life or with the search, whichever ends first.
@@ -44,6 +44,11 @@ func (s *session) attempt(ctx, dctx context.Context, dl *dialler, c *candidate) 
 	}
 	m.goLocked(func(context.Context) {
 		defer close(ans.done)
+		if dl.rec.Stale {
+			if err := m.clearAt(actx, ps, s.addr); err != nil {
+				m.log.Debug("cannot clear the proxy's cache", "device", s.addr, "proxy", ps.name, "error", err)
+			}
+		}
 		ans.mtu, ans.err = ps.proxy.Connect(actx, s.addr, s.typ, l.cached)
 	})
 	m.mu.Unlock()
@@ -109,8 +114,8 @@ func (s *session) settle(actx context.Context, l *link, ans *answer, known int) 
 		answered = true
 	default:
 	}
-	if h := ps.holds[s.addr]; h != nil && answered {
-		h.dialling = false
+	if answered {
+		l.hold.dialling = false
 	}
 	switch {
 	case answered && ans.err == nil && !l.lost:
@@ -157,7 +162,7 @@ func (s *session) callOffLocked(l *link, ans *answer) {
 		}
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		m.releaseLocked(ps, s.addr)
+		m.releaseLocked(ps, s.addr, l.hold)
 	})
 }
 

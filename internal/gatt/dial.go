@@ -50,10 +50,11 @@ func (s *session) dial(ctx, dctx context.Context, fresh bool) (*link, context.Co
 			return nil, nil, dl.timedOut(&v)
 		}
 		if c := v.best(time.Since(dl.started) >= blindAfter); c != nil {
-			if !dl.reserve(c) {
+			h := dl.reserve(c)
+			if h == nil {
 				continue
 			}
-			l, lctx, err := s.attempt(ctx, dctx, dl, c)
+			l, lctx, err := s.attempt(ctx, dctx, dl, c, h)
 			if err == nil {
 				return l, lctx, nil
 			}
@@ -67,19 +68,20 @@ func (s *session) dial(ctx, dctx context.Context, fresh bool) (*link, context.Co
 	}
 }
 
-// reserve claims the slot that the survey found; it fails if somebody was faster.
-func (dl *dialler) reserve(c *candidate) bool {
+// reserve claims the slot that the survey found; nil if somebody was faster.
+func (dl *dialler) reserve(c *candidate) *hold {
 	m := dl.s.m
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	ps := c.ps
 	if ps.gone || m.proxies[ps.name] != ps || ps.holds[dl.s.addr] != nil || ps.free(c.reported)-dl.aheadLocked(ps.name) <= 0 {
-		return false
+		return nil
 	}
-	ps.holds[dl.s.addr] = &hold{dialling: true}
+	h := &hold{dialling: true}
+	ps.holds[dl.s.addr] = h
 	dl.full = time.Time{}
 	dl.leaveLineLocked()
-	return true
+	return h
 }
 
 // note keeps what an attempt through ps said.

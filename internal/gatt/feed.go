@@ -155,6 +155,10 @@ func (m *Manager) LinkReport(name string, a ble.Address, connected bool, _ int, 
 	l := ps.links[a]
 	switch {
 	case connected && l == nil:
+		if h := ps.holds[a]; h != nil && h.releasing {
+			h.timer.Stop() // an attempt that was called off came up all the same
+			delete(ps.holds, a)
+		}
 		m.ghostLocked(ps, a, "a link came up that nobody asked for")
 	case connected:
 		l.seenUp = true

@@ -15,6 +15,7 @@ const (
 	releaseWait    = 5 * time.Second  // for message 81 to show a slot as free
 	callOffWait    = 2 * time.Second  // for a called-off attempt before the next proxy is dialled
 	unpairWait     = 30 * time.Second // for the answer to an unpair request
+	killWait       = time.Second      // for operations to end once their context has
 	clearWait      = 10 * time.Second // for the answer to a cache-clearing request
 )
 
@@ -88,7 +89,14 @@ func (m *Manager) Close(ctx context.Context) {
 	case <-over:
 	case <-ctx.Done():
 		m.kill()
-		<-over
+		t := time.NewTimer(killWait)
+		defer t.Stop()
+		select {
+		case <-over:
+		case <-t.C:
+			m.log.Error("a proxy does not end its operations; giving up on it")
+			return
+		}
 	}
 	m.kill()
 	m.events.wait()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"bluez-esphome/internal/ble"
 )
@@ -13,6 +14,9 @@ const (
 	maxQueued      = 65536
 	maxQueuedBytes = 8 << 20
 )
+
+// lossWait is how long the report of a link's end may come after an operation failed for it.
+const lossWait = 200 * time.Millisecond
 
 // op is one operation on a link. The session's goroutine runs them one at a time in
 // the order of the calls, as ATT does.
@@ -99,6 +103,10 @@ func (s *session) exec(ctx context.Context, l *link, o *op) {
 		s.pairCancel = nil
 		s.m.mu.Unlock()
 	}
+	if errors.Is(err, ble.ATTInvalidHandle) {
+		// The database is not the peripheral's: learn it anew with the next link.
+		s.m.updateRecord(s.addr, func(r *Record) { r.Database, r.Complete, r.Hash, r.Stale = nil, false, nil, true })
+	}
 	s.m.finish(o, s.opError(ctx, octx, l, err))
 }
 
@@ -115,12 +123,26 @@ func (s *session) opError(link, own context.Context, l *link, err error) error {
 	case own.Err() != nil:
 		return context.Cause(own)
 	case errors.Is(err, ble.ErrNotConnected):
-		s.m.mu.Lock()
-		l.loseLocked(ble.DisconnectUnknown, false, fmt.Errorf("%s: %w", l.ps.name, err))
-		s.m.mu.Unlock()
+		s.awaitLoss(link, l, err)
 		return ble.ErrNotConnected
 	}
 	return err
+}
+
+// awaitLoss: an operation failed for want of a link. The report that says why may be on
+// its way; without one the proxy does not know the link.
+func (s *session) awaitLoss(lctx context.Context, l *link, why error) {
+	t := time.NewTimer(lossWait)
+	defer t.Stop()
+	select {
+	case <-lctx.Done():
+		return
+	case <-t.C:
+	}
+	online := l.ps.proxy.Online()
+	s.m.mu.Lock()
+	defer s.m.mu.Unlock()
+	l.loseLocked(ble.DisconnectUnknown, !online, fmt.Errorf("%s: %w", l.ps.name, why))
 }
 
 // Read reads a characteristic's value.

@@ -22,12 +22,15 @@ type Record struct {
 	MTU map[string]int `json:"mtu,omitempty"`
 	// Bonded names the proxy that holds the bond, "" if none.
 	Bonded string `json:"bonded,omitempty"`
+	// Stale: the peripheral did not know an attribute of Database; the proxy's own cache is to be
+	// cleared as well.
+	Stale bool `json:"stale,omitempty"`
 	// Last names the proxy of the last link.
 	Last string `json:"last,omitempty"`
 }
 
 func (r Record) zero() bool {
-	return r.Database == nil && !r.Complete && len(r.Hash) == 0 && len(r.MTU) == 0 && r.Bonded == "" && r.Last == ""
+	return r.Database == nil && !r.Complete && len(r.Hash) == 0 && len(r.MTU) == 0 && !r.Stale && r.Bonded == "" && r.Last == ""
 }
 
 func (r Record) clone() Record {

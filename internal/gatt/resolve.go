@@ -28,6 +28,9 @@ func (s *session) resolve(ctx, lctx context.Context, l *link, fresh bool) (*link
 				return l, lctx, db, nil
 			}
 		}
+		if errors.Is(err, ble.ErrNotConnected) {
+			s.awaitLoss(lctx, l, err)
+		}
 		if round == maxRounds || ctx.Err() != nil || !s.worthReplacing(l, err) {
 			return l, lctx, nil, err
 		}
@@ -99,7 +102,7 @@ func (s *session) database(ctx context.Context, l *link, fresh, final bool) (db 
 	if err != nil {
 		return nil, false, err
 	}
-	s.m.updateRecord(s.addr, func(r *Record) { r.Database, r.Complete, r.Hash = db, complete, hash })
+	s.m.updateRecord(s.addr, func(r *Record) { r.Database, r.Complete, r.Hash, r.Stale = db, complete, hash, false })
 	return db, false, nil
 }
 

@@ -50,6 +50,7 @@ type session struct {
 type link struct {
 	session        *session
 	ps             *proxyState
+	hold           *hold
 	cancel         context.CancelCauseFunc // of the context that ends with the link
 	cached         bool                    // the proxy was told not to discover
 	up             bool                    // Proxy.Connect returned nil
@@ -258,6 +259,9 @@ func (s *session) live(ctx, lctx context.Context, l *link) ble.DisconnectReason 
 	}
 	s.m.mu.Lock()
 	s.phase = phaseOver
+	if s.staleTimer != nil {
+		s.staleTimer.Stop()
+	}
 	for _, o := range s.queue {
 		s.m.finish(o, ble.ErrNotConnected)
 	}
@@ -325,7 +329,7 @@ func (s *session) unlinkLocked(l *link) {
 	l.loseLocked(ble.DisconnectLocal, false, errLocal)
 	if l.ps.links[s.addr] == l {
 		delete(l.ps.links, s.addr)
-		s.m.releaseLocked(l.ps, s.addr)
+		s.m.releaseLocked(l.ps, s.addr, l.hold)
 	}
 	if s.link == l {
 		s.link = nil

@@ -76,9 +76,8 @@ func (ps *proxyState) stopLocked() {
 // releaseLocked gives up our claim to the slot of a once the proxy shows it as
 // free. Firmware 2025.8 to 2026.7 reports the end of a link twice and frees the slot with the second
 // report: a link made in between would be ended by it.
-func (m *Manager) releaseLocked(ps *proxyState, a ble.Address) {
-	h := ps.holds[a]
-	if h == nil || h.releasing {
+func (m *Manager) releaseLocked(ps *proxyState, a ble.Address, h *hold) {
+	if h == nil || ps.holds[a] != h || h.releasing {
 		return
 	}
 	s := ps.slots
