@@ -1,0 +1,254 @@
+package apiconn
+
+import (
+	"errors"
+	"os"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"bluez-esphome/internal/apiwire"
+	"bluez-esphome/internal/apiwire/apipb"
+	"bluez-esphome/internal/ble"
+)
+
+// The native API version that we announce: 1.12 and later unlock short UUIDs, before 1.14 some
+// firmware complains.
+const (
+	apiMajor    = 1
+	apiMinor    = 19
+	maxAPIMajor = 2
+)
+
+const (
+	handshakeTimeout = 60 * time.Second // an ESP8266 on weak Wi-Fi needs 30
+	helloTimeout     = 30 * time.Second
+	simpleTimeout    = 10 * time.Second // of a plain question
+)
+
+// bringUp does everything up to and including the subscription.
+func (s *session) bringUp() error {
+	p := s.p
+	if err := s.secure(); err != nil {
+		return err
+	}
+	s.startWriter()
+	// Firmware without authentication ignores the second message; nothing waits for its answer.
+	s.w.post(
+		&apipb.HelloRequest{ClientInfo: p.cfg.ClientInfo, ApiVersionMajor: apiMajor, ApiVersionMinor: apiMinor},
+		&apipb.AuthenticationRequest{Password: p.cfg.Password})
+	m, err := s.await(apiwire.HelloResponse, helloTimeout)
+	if err != nil {
+		var closed *ClosedError
+		if errors.As(err, &closed) {
+			closed.Early = true
+		}
+		return err
+	}
+	if err := s.checkHello(m.(*apipb.HelloResponse)); err != nil {
+		return err
+	}
+	if err := s.ask(); err != nil {
+		return err
+	}
+	slots, err := s.lookAtSlots()
+	if err != nil {
+		return err
+	}
+	_ = s.conn.SetReadDeadline(time.Time{}) // the watch takes over
+	s.announce(slots)
+	return nil
+}
+
+// secure runs the Noise handshake if there is a key.
+func (s *session) secure() error {
+	p := s.p
+	if p.cfg.PSK == nil {
+		s.f = apiwire.NewPlain(s)
+		return nil
+	}
+	_ = s.conn.SetDeadline(time.Now().Add(handshakeTimeout)) // the dial's context covers the rest
+	f, hello, err := apiwire.ClientHandshake(s, apiwire.ClientNoise{PSK: *p.cfg.PSK})
+	_ = s.conn.SetDeadline(time.Time{})
+	// Name and MAC come before the key is checked: another device explains a wrong key.
+	if p.cfg.ExpectMAC != "" && hello.MAC != "" && normalMAC(hello.MAC) != normalMAC(p.cfg.ExpectMAC) {
+		return &MACError{Want: p.cfg.ExpectMAC, Got: hello.MAC}
+	}
+	if p.cfg.ExpectName != "" && hello.Name != "" && hello.Name != p.cfg.ExpectName {
+		return &NameError{Want: p.cfg.ExpectName, Got: hello.Name}
+	}
+	if err != nil {
+		return s.readError(err)
+	}
+	s.f, s.info.Encrypted = f, true
+	return nil
+}
+
+// await reads until the wanted message comes and handles everything else as usual.
+func (s *session) await(want apiwire.ID, timeout time.Duration) (proto.Message, error) {
+	_ = s.conn.SetReadDeadline(time.Now().Add(timeout)) // a connection without deadlines just waits
+	for {
+		id, payload, err := s.f.Read()
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil, &NoAnswerError{To: want - 1} // every question here is followed by its answer's number
+		}
+		if err != nil {
+			return nil, s.readError(err)
+		}
+		if id == want {
+			return apiwire.Unmarshal(id, payload)
+		}
+		if err := s.dispatch(id, payload); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (s *session) checkHello(m *apipb.HelloResponse) error {
+	cfg := &s.p.cfg
+	s.info.APIMajor, s.info.APIMinor = m.GetApiVersionMajor(), m.GetApiVersionMinor()
+	if s.info.APIMajor > maxAPIMajor {
+		return &VersionError{Major: s.info.APIMajor, Minor: s.info.APIMinor}
+	}
+	if cfg.ExpectName != "" && m.GetName() != "" && m.GetName() != cfg.ExpectName {
+		return &NameError{Want: cfg.ExpectName, Got: m.GetName()}
+	}
+	return nil
+}
+
+// ask learns what the device is and can do.
+func (s *session) ask() error {
+	p := s.p
+	s.w.post(&apipb.DeviceInfoRequest{})
+	answer, err := s.await(apiwire.DeviceInfoResponse, simpleTimeout)
+	if err != nil {
+		return err
+	}
+	m := answer.(*apipb.DeviceInfoResponse)
+	if p.cfg.ExpectName != "" && m.GetName() != p.cfg.ExpectName {
+		return &NameError{Want: p.cfg.ExpectName, Got: m.GetName()}
+	}
+	if p.cfg.ExpectMAC != "" && normalMAC(m.GetMacAddress()) != normalMAC(p.cfg.ExpectMAC) {
+		return &MACError{Want: p.cfg.ExpectMAC, Got: m.GetMacAddress()}
+	}
+	i := &s.info
+	i.Name, i.FriendlyName = m.GetName(), m.GetFriendlyName()
+	i.MAC, i.BluetoothMAC = m.GetMacAddress(), m.GetBluetoothMacAddress()
+	i.Version, i.Model, i.Manufacturer = m.GetEsphomeVersion(), m.GetModel(), m.GetManufacturer()
+	i.ProjectName, i.DeepSleep = m.GetProjectName(), m.GetHasDeepSleep()
+	i.EncryptionSupported, i.EncryptionProvisionable = m.GetApiEncryptionSupported(), m.GetApiEncryptionProvisionable()
+	i.Features = features(i.APIMajor, i.APIMinor, m.GetLegacyBluetoothProxyVersion(), m.GetBluetoothProxyFeatureFlags())
+	if i.Features == 0 && i.apiAtLeast(1, 15) {
+		// The copy of the flags in the device info is to go one day.
+		s.w.post(&apipb.DeviceCapabilitiesRequest{})
+		answer, err := s.await(apiwire.DeviceCapabilitiesResponse, simpleTimeout)
+		if err != nil {
+			return err
+		}
+		bt := answer.(*apipb.DeviceCapabilitiesResponse).GetBluetoothProxy()
+		i.Features = ble.Features(bt.GetFeatureFlags())
+		if bt.GetMacAddress() != "" {
+			i.BluetoothMAC = bt.GetMacAddress()
+		}
+	}
+	if i.BluetoothMAC == "" {
+		i.BluetoothMAC = i.MAC
+	}
+	return nil
+}
+
+// features gives the flags by the API's version: field 15 of the device info counts
+// since 1.9, before that the legacy version stands for them.
+func features(major, minor, legacy, flags uint32) ble.Features {
+	if major < 1 || major == 1 && minor < 9 {
+		return ble.FeaturesFromLegacy(legacy)
+	}
+	return ble.Features(flags)
+}
+
+func (i *Info) apiAtLeast(major, minor uint32) bool {
+	return i.APIMajor > major || i.APIMajor == major && i.APIMinor >= minor
+}
+
+// lookAtSlots asks for the connection slots. One that is in use, and not by us, means that another host is
+// at work here: then the proxy is left to it, if so configured.
+func (s *session) lookAtSlots() (ble.Slots, error) {
+	if !s.info.Features.Has(ble.FeatureActiveConnections) {
+		return ble.Slots{}, nil
+	}
+	s.w.post(&apipb.SubscribeBluetoothConnectionsFreeRequest{})
+	answer, err := s.await(apiwire.BluetoothConnectionsFreeResponse, simpleTimeout)
+	var silent *NoAnswerError
+	if errors.As(err, &silent) {
+		return ble.Slots{}, nil // the numbers come with the next change
+	}
+	if err != nil {
+		return ble.Slots{}, err
+	}
+	slots := slotsFrom(answer.(*apipb.BluetoothConnectionsFreeResponse))
+	foreign := s.p.foreign(slots)
+	if s.p.cfg.OnConflict == Yield && len(foreign) > 0 {
+		s.w.post(&apipb.DisconnectRequest{})
+		_, _ = s.await(apiwire.DisconnectResponse, leaveTimeout) // it ends here anyway
+		return ble.Slots{}, &ConflictError{Addresses: foreign}
+	}
+	return slots, nil
+}
+
+// foreign lists the allocated addresses that we never asked for, and forgets those of ours that
+// are not allocated any more.
+func (p *Proxy) foreign(slots ble.Slots) []ble.Address {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var out []ble.Address
+	for _, a := range slots.Allocated {
+		if !p.ours[a] {
+			out = append(out, a)
+		}
+	}
+	for a := range p.ours {
+		if slots.HasAllocated && !slices.Contains(slots.Allocated, a) {
+			delete(p.ours, a)
+		}
+	}
+	return out
+}
+
+// announce subscribes and makes the session known.
+func (s *session) announce(slots ble.Slots) {
+	p := s.p
+	p.mu.Lock()
+	p.info, p.slots = s.info, slots
+	p.state, p.lastErr = StateOnline, nil
+	if p.name == "" {
+		p.name = s.info.Name
+	}
+	clear(p.warned)
+	wasUp := p.everUp
+	p.everUp = true
+	p.mu.Unlock()
+	p.log.Info("Proxy is online", "name", apiwire.Printable(s.info.Name, 32), "esphome", apiwire.Printable(s.info.Version, 32),
+		"features", s.info.Features.String(), "encrypted", s.info.Encrypted)
+
+	// Before anybody can make requests: their answers only go to the subscriber.
+	s.subscribe()
+	s.up = true
+	p.current.Store(s)
+	p.cfg.Handler.Online(p, s.info)
+	if slots.Known {
+		p.cfg.Handler.Slots(p, slots)
+	}
+	if !wasUp {
+		close(p.first)
+	}
+}
+
+// subscribe asks for the advertisements; again is harmless.
+func (s *session) subscribe() {
+	m := new(apipb.SubscribeBluetoothLEAdvertisementsRequest)
+	if s.info.Features.Has(ble.FeatureRawAdvertisements) {
+		m.Flags = 1
+	}
+	s.w.post(m)
+}

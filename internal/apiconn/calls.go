@@ -1,0 +1,262 @@
+package apiconn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"bluez-esphome/internal/apiwire"
+	"bluez-esphome/internal/apiwire/apipb"
+	"bluez-esphome/internal/ble"
+)
+
+// Time limits of requests; the caller's context may be shorter.
+const (
+	connectTimeout    = 30 * time.Second
+	disconnectTimeout = 20 * time.Second
+	requestTimeout    = 30 * time.Second
+	notifyTimeout     = 10 * time.Second
+)
+
+// do sends a request when its turn has come and waits for its answer.
+func (s *session) do(ctx context.Context, r *op, limit time.Duration, request proto.Message) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	if err := s.ops.enter(r); err != nil {
+		return err
+	}
+	select {
+	case <-r.turn:
+	case <-r.done:
+		return r.err
+	case <-ctx.Done():
+		return s.giveUp(ctx, r)
+	}
+	if err := s.w.send(ctx, request); err != nil {
+		if ctx.Err() != nil {
+			return s.giveUp(ctx, r)
+		}
+		s.ops.giveUp(r, 0)
+		return err
+	}
+	select {
+	case <-r.done:
+		return r.err
+	case <-ctx.Done():
+		return s.giveUp(ctx, r)
+	}
+}
+
+// giveUp ends the wait for r, unless the answer came at the same moment. An attempt to
+// connect is called off, so that its slot is not lost.
+func (s *session) giveUp(ctx context.Context, r *op) error {
+	grace := abandonedGrace
+	if r.key.kind == opConnect {
+		grace = abandonedConnect
+	}
+	sent, answered := s.ops.giveUp(r, grace)
+	if answered {
+		return r.err
+	}
+	if sent && r.key.kind == opConnect {
+		s.w.post(deviceRequest(r.key.address, apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_DISCONNECT))
+	}
+	return ctx.Err()
+}
+
+// call runs one request on the present session.
+func (p *Proxy) call(ctx context.Context, what string, r *op, limit time.Duration, request proto.Message) error {
+	s := p.current.Load()
+	err := errOffline
+	if s != nil {
+		err = s.do(ctx, r, limit, request)
+	}
+	if err != nil {
+		return p.opError(what, r.key.address, err)
+	}
+	return nil
+}
+
+// require fails if the proxy lacks a feature.
+func (p *Proxy) require(f ble.Features, what string) error {
+	if p.Online() && !p.Features().Has(f) {
+		return fmt.Errorf("%s is %w: %s runs ESPHome %s, which lacks %v; update or reconfigure it",
+			what, ble.ErrNotSupported, p.Name(), apiwire.Printable(p.Version(), 32), f&^p.Features())
+	}
+	return nil
+}
+
+func deviceRequest(a ble.Address, t apipb.BluetoothDeviceRequestType) *apipb.BluetoothDeviceRequest {
+	return &apipb.BluetoothDeviceRequest{Address: uint64(a), RequestType: t}
+}
+
+// Connect asks for a link and waits for the proxy's answer, at most 30 s. With cached the proxy
+// skips service discovery and reports the default MTU. A refusal is a *ConnectFailedError. When ctx
+// ends first, the attempt is called off.
+func (p *Proxy) Connect(ctx context.Context, a ble.Address, t ble.AddressType, cached bool) (mtu int, err error) {
+	// Without REMOTE_CACHING firmware has no request type that still works.
+	if err := p.require(ble.FeatureActiveConnections|ble.FeatureRemoteCaching, "connecting"); err != nil {
+		return 0, err
+	}
+	request := deviceRequest(a, apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_CONNECT_V3_WITHOUT_CACHE)
+	if cached {
+		request.RequestType = apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_CONNECT_V3_WITH_CACHE
+	}
+	request.HasAddressType, request.AddressType = true, uint32(t)
+	if p.State() == StateDisplaced { // the answer would go to the other client
+		return 0, p.opError("make a connection", a, fmt.Errorf("%w: %w", ble.ErrNotConnected, errDisplaced))
+	}
+	if p.Online() {
+		p.mu.Lock()
+		p.ours[a] = true
+		p.mu.Unlock()
+	}
+	r := newOp(a, opConnect, 0, apiwire.BluetoothDeviceConnectionResponse)
+	if err := p.call(ctx, "make a connection", r, connectTimeout, request); err != nil {
+		return 0, err
+	}
+	return r.mtu, nil
+}
+
+// Disconnect ends a link or an attempt and waits for the report of it, at most 20 s.
+func (p *Proxy) Disconnect(ctx context.Context, a ble.Address) error {
+	r := newOp(a, opDisconnect, 0, apiwire.BluetoothDeviceConnectionResponse)
+	return p.call(ctx, "end the connection", r, disconnectTimeout,
+		deviceRequest(a, apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_DISCONNECT))
+}
+
+// Services streams the GATT database (messages 70 to 72). EndHandle of services and Handle of characteristics
+// are zero: the wire does not carry them. On one link it can be asked for once only.
+func (p *Proxy) Services(ctx context.Context, a ble.Address) ([]ble.Service, error) {
+	r := newOp(a, opServices, 0, apiwire.BluetoothGATTGetServicesDoneResponse)
+	if err := p.call(ctx, "read the services", r, requestTimeout, &apipb.BluetoothGATTGetServicesRequest{Address: uint64(a)}); err != nil {
+		return nil, err
+	}
+	return r.services, nil
+}
+
+// Read reads a characteristic's value; handle is that of the value.
+func (p *Proxy) Read(ctx context.Context, a ble.Address, handle uint16) ([]byte, error) {
+	r := newOp(a, opGATT, handle, apiwire.BluetoothGATTReadResponse)
+	err := p.call(ctx, fmt.Sprintf("read handle %#04x", handle), r, requestTimeout,
+		&apipb.BluetoothGATTReadRequest{Address: uint64(a), Handle: uint32(handle)})
+	return r.result(err)
+}
+
+// ReadDescriptor reads a descriptor.
+func (p *Proxy) ReadDescriptor(ctx context.Context, a ble.Address, handle uint16) ([]byte, error) {
+	r := newOp(a, opGATT, handle, apiwire.BluetoothGATTReadResponse)
+	err := p.call(ctx, fmt.Sprintf("read descriptor %#04x", handle), r, requestTimeout,
+		&apipb.BluetoothGATTReadDescriptorRequest{Address: uint64(a), Handle: uint32(handle)})
+	return r.result(err)
+}
+
+// result returns the data that was read, never nil without an error.
+func (r *op) result(err error) ([]byte, error) {
+	if err != nil {
+		return nil, err
+	}
+	if r.data == nil {
+		return []byte{}, nil
+	}
+	return r.data, nil
+}
+
+// Write writes a characteristic's value. With response it waits for the peripheral's;
+// without it returns once the request is queued.
+func (p *Proxy) Write(ctx context.Context, a ble.Address, handle uint16, value []byte, response bool) error {
+	what := fmt.Sprintf("write handle %#04x", handle)
+	request := &apipb.BluetoothGATTWriteRequest{Address: uint64(a), Handle: uint32(handle), Response: response, Data: value}
+	if response {
+		return p.call(ctx, what, newOp(a, opGATT, handle, apiwire.BluetoothGATTWriteResponse), requestTimeout, request)
+	}
+	s := p.current.Load()
+	err := errOffline
+	if s != nil {
+		err = s.writeCommand(ctx, a, handle, request)
+	}
+	if err != nil {
+		return p.opError(what, a, err)
+	}
+	return nil
+}
+
+// writeCommand queues a write without response behind what is queued for the attribute.
+func (s *session) writeCommand(ctx context.Context, a ble.Address, handle uint16, request proto.Message) error {
+	for {
+		wait, err := s.ops.expectAck(a, handle)
+		if err != nil {
+			return err
+		}
+		if wait == nil {
+			return s.w.send(ctx, request)
+		}
+		select {
+		case <-wait:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// WriteDescriptor writes a descriptor and waits for the peripheral's response.
+func (p *Proxy) WriteDescriptor(ctx context.Context, a ble.Address, handle uint16, value []byte) error {
+	return p.call(ctx, fmt.Sprintf("write descriptor %#04x", handle),
+		newOp(a, opGATT, handle, apiwire.BluetoothGATTWriteResponse), requestTimeout,
+		&apipb.BluetoothGATTWriteDescriptorRequest{Address: uint64(a), Handle: uint32(handle), Data: value})
+}
+
+// Notify registers for notifications at the proxy, or ends that; the CCCD is
+// the caller's affair.
+func (p *Proxy) Notify(ctx context.Context, a ble.Address, handle uint16, enable bool) error {
+	return p.call(ctx, fmt.Sprintf("subscribe to handle %#04x", handle),
+		newOp(a, opGATT, handle, apiwire.BluetoothGATTNotifyResponse), notifyTimeout,
+		&apipb.BluetoothGATTNotifyRequest{Address: uint64(a), Handle: uint32(handle), Enable: enable})
+}
+
+// Pair pairs over the link, by Just Works. A failure is a *ble.PairError.
+func (p *Proxy) Pair(ctx context.Context, a ble.Address) error {
+	if err := p.require(ble.FeaturePairing, "pairing"); err != nil {
+		return err
+	}
+	return p.call(ctx, "pair", newOp(a, opPair, 0, apiwire.BluetoothDevicePairingResponse), requestTimeout,
+		deviceRequest(a, apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_PAIR))
+}
+
+// Unpair removes the bond from the proxy; it needs no link.
+func (p *Proxy) Unpair(ctx context.Context, a ble.Address) error {
+	if err := p.require(ble.FeaturePairing, "unpairing"); err != nil {
+		return err
+	}
+	return p.call(ctx, "remove the bond", newOp(a, opUnpair, 0, apiwire.BluetoothDeviceUnpairingResponse), requestTimeout,
+		deviceRequest(a, apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_UNPAIR))
+}
+
+// ClearCache makes the proxy forget the GATT database that it keeps; it needs no link.
+func (p *Proxy) ClearCache(ctx context.Context, a ble.Address) error {
+	if err := p.require(ble.FeatureCacheClearing, "clearing the GATT cache"); err != nil {
+		return err
+	}
+	return p.call(ctx, "clear the GATT cache", newOp(a, opClearCache, 0, apiwire.BluetoothDeviceClearCacheResponse), requestTimeout,
+		deviceRequest(a, apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_CLEAR_CACHE))
+}
+
+// SetConnectionParams asks for other parameters of a link: intervals in 1.25 ms (6 to 3200), latency in
+// connection events (to 499), timeout in 10 ms (10 to 3200). The timeout must exceed
+// 2·(1+latency)·maxInterval (Bluetooth Core, Vol 6 Part B, 4.5.2). Success only means that the proxy asked.
+func (p *Proxy) SetConnectionParams(ctx context.Context, a ble.Address, minInterval, maxInterval, latency, timeout uint16) error {
+	if minInterval < 6 || minInterval > maxInterval || maxInterval > 3200 || latency > 499 || timeout < 10 || timeout > 3200 ||
+		uint32(timeout)*4 <= (1+uint32(latency))*uint32(maxInterval) {
+		return p.opError("set the connection parameters", a, errors.New("the parameters are out of range"))
+	}
+	if err := p.require(ble.FeatureConnectionParams, "setting connection parameters"); err != nil {
+		return err
+	}
+	return p.call(ctx, "set the connection parameters", newOp(a, opParams, 0, apiwire.BluetoothSetConnectionParamsResponse), requestTimeout,
+		&apipb.BluetoothSetConnectionParamsRequest{
+			Address: uint64(a), MinInterval: uint32(minInterval), MaxInterval: uint32(maxInterval), Latency: uint32(latency), Timeout: uint32(timeout),
+		})
+}

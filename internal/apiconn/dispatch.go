@@ -1,0 +1,222 @@
+package apiconn
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"bluez-esphome/internal/apiwire"
+	"bluez-esphome/internal/apiwire/apipb"
+	"bluez-esphome/internal/ble"
+)
+
+// dispatch handles one message; an error ends the session. What cannot be decoded is
+// skipped: one odd message is no reason to drop every link.
+func (s *session) dispatch(id apiwire.ID, payload []byte) error {
+	switch id {
+	case apiwire.BluetoothLERawAdvertisementsResponse:
+		s.rawAdverts(payload)
+		return nil
+	case apiwire.PingResponse, apiwire.AuthenticationRequest:
+		return nil
+	}
+	if apiwire.New(id) == nil {
+		return nil
+	}
+	m, err := apiwire.Unmarshal(id, payload)
+	if err != nil {
+		s.p.explain("Skipped a message", err)
+		return nil
+	}
+	return s.handle(m)
+}
+
+func (s *session) handle(message proto.Message) error {
+	p := s.p
+	switch m := message.(type) {
+	case *apipb.PingRequest:
+		s.w.post(&apipb.PingResponse{})
+	case *apipb.GetTimeRequest:
+		// The epoch only: the device's time zone is its own affair.
+		s.w.post(&apipb.GetTimeResponse{EpochSeconds: uint32(time.Now().Unix())})
+	case *apipb.DisconnectRequest:
+		s.w.post(&apipb.DisconnectResponse{})
+		s.flush()
+		return &PeerDisconnectError{Reason: int32(m.GetReason())}
+	case *apipb.DisconnectResponse:
+		if s.closing.Load() {
+			return ErrStopped
+		}
+	case *apipb.AuthenticationResponse:
+		if m.GetInvalidPassword() {
+			return &PasswordError{}
+		}
+	case *apipb.BluetoothLEAdvertisementResponse:
+		s.decodedAdvert(m)
+	case *apipb.BluetoothScannerStateResponse:
+		s.scannerState(m)
+	case *apipb.BluetoothConnectionsFreeResponse:
+		s.slots(m)
+	default:
+		if s.up {
+			s.handleLink(p, message)
+		}
+	}
+	return nil
+}
+
+// flushTimeout is how long a last answer may take to leave.
+const flushTimeout = 100 * time.Millisecond
+
+// flush waits until what was queued has been taken by the writer and, as far as one can see, written.
+func (s *session) flush() {
+	_ = s.conn.SetReadDeadline(time.Now().Add(flushTimeout))
+	// The peer closes once it has our answer; until then nothing of it matters.
+	for {
+		if _, _, err := s.f.Read(); err != nil {
+			return
+		}
+	}
+}
+
+// handleLink handles what concerns one peripheral.
+func (s *session) handleLink(p *Proxy, message proto.Message) {
+	switch m := message.(type) {
+	case *apipb.BluetoothDeviceConnectionResponse:
+		s.connection(m)
+	case *apipb.BluetoothGATTGetServicesResponse:
+		s.ops.addServices(ble.AddressFromWire(m.GetAddress()), m.GetServices())
+	case *apipb.BluetoothGATTGetServicesDoneResponse:
+		s.ops.complete(ble.AddressFromWire(m.GetAddress()), opServices, 0, apiwire.BluetoothGATTGetServicesDoneResponse, nil)
+	case *apipb.BluetoothGATTReadResponse:
+		s.ops.complete(ble.AddressFromWire(m.GetAddress()), opGATT, m.GetHandle(), apiwire.BluetoothGATTReadResponse, m.GetData())
+	case *apipb.BluetoothGATTWriteResponse:
+		s.ops.complete(ble.AddressFromWire(m.GetAddress()), opGATT, m.GetHandle(), apiwire.BluetoothGATTWriteResponse, nil)
+	case *apipb.BluetoothGATTNotifyResponse:
+		s.ops.complete(ble.AddressFromWire(m.GetAddress()), opGATT, m.GetHandle(), apiwire.BluetoothGATTNotifyResponse, nil)
+	case *apipb.BluetoothGATTErrorResponse:
+		a, code := ble.AddressFromWire(m.GetAddress()), m.GetError()
+		if m.GetHandle() == 0 {
+			s.ops.refuse(a, opServices, 0, codeError(code))
+		} else {
+			s.ops.refuse(a, opGATT, m.GetHandle(), codeError(code))
+		}
+	case *apipb.BluetoothGATTNotifyDataResponse:
+		if m.GetHandle() <= 0xffff {
+			p.cfg.Handler.Notification(p, ble.AddressFromWire(m.GetAddress()), uint16(m.GetHandle()), m.GetData())
+		}
+	case *apipb.BluetoothDevicePairingResponse:
+		s.pairing(m)
+	case *apipb.BluetoothDeviceUnpairingResponse:
+		s.ops.answer(ble.AddressFromWire(m.GetAddress()), opUnpair, resultError(m.GetSuccess(), m.GetError()))
+	case *apipb.BluetoothDeviceClearCacheResponse:
+		s.ops.answer(ble.AddressFromWire(m.GetAddress()), opClearCache, resultError(m.GetSuccess(), m.GetError()))
+	case *apipb.BluetoothSetConnectionParamsResponse:
+		s.ops.answer(ble.AddressFromWire(m.GetAddress()), opParams, resultError(m.GetError() == 0, m.GetError()))
+	}
+}
+
+// resultError is the meaning of a success flag with an error number.
+func resultError(ok bool, code int32) error {
+	switch {
+	case ok:
+		return nil
+	case code == -1:
+		return ble.ErrNotConnected
+	}
+	return &StackError{Code: code}
+}
+
+// pairing handles message 85: the answer to PAIR, up to 2026.7 also to UNPAIR,
+// or unasked when a peripheral asked for security.
+func (s *session) pairing(m *apipb.BluetoothDevicePairingResponse) {
+	a, code := ble.AddressFromWire(m.GetAddress()), m.GetError()
+	var err error
+	switch {
+	case m.GetPaired():
+	case code == -1:
+		err = ble.ErrNotConnected
+	default:
+		err = &ble.PairError{Reason: code}
+	}
+	if s.ops.answer(a, opPair, err) {
+		return
+	}
+	if s.ops.answer(a, opUnpair, resultError(m.GetPaired(), code)) {
+		return
+	}
+	s.p.cfg.Handler.PairingChanged(s.p, a, m.GetPaired(), code)
+}
+
+// Bounds of an MTU (Bluetooth Core, Vol 3 Part F, 3.2.8; the proxy's own is 517).
+const (
+	minMTU = 23
+	maxMTU = 517
+)
+
+func (s *session) connection(m *apipb.BluetoothDeviceConnectionResponse) {
+	p := s.p
+	a := ble.AddressFromWire(m.GetAddress())
+	if a == 0 {
+		return // up to 2025.7 a second report without an address follows each disconnect
+	}
+	if m.GetConnected() {
+		mtu := int(min(max(m.GetMtu(), minMTU), maxMTU))
+		p.cfg.Handler.LinkUp(p, a, mtu)
+		s.ops.connected(a, mtu)
+		return
+	}
+	p.mu.Lock()
+	delete(p.ours, a)
+	p.mu.Unlock()
+	p.cfg.Handler.LinkDown(p, a, m.GetError())
+	s.ops.disconnected(a, m.GetError())
+}
+
+// maxAllocated bounds the list of slots; a proxy has nine at most.
+const maxAllocated = 64
+
+func slotsFrom(m *apipb.BluetoothConnectionsFreeResponse) ble.Slots {
+	out := ble.Slots{Known: true, Free: int(min(m.GetFree(), maxAllocated)), Limit: int(min(m.GetLimit(), maxAllocated))}
+	for _, a := range m.GetAllocated()[:min(len(m.GetAllocated()), maxAllocated)] {
+		if a := ble.AddressFromWire(a); a != 0 {
+			out.Allocated = append(out.Allocated, a)
+		}
+	}
+	// Firmware with the list keeps it in step with the numbers.
+	out.HasAllocated = len(out.Allocated) == out.Limit-out.Free
+	return out
+}
+
+func (s *session) slots(m *apipb.BluetoothConnectionsFreeResponse) {
+	slots := slotsFrom(m)
+	if !s.up {
+		return
+	}
+	p := s.p
+	p.mu.Lock()
+	p.slots = slots
+	p.mu.Unlock()
+	handed := slots
+	handed.Allocated = slices.Clone(slots.Allocated)
+	p.cfg.Handler.Slots(p, handed)
+	if slots.HasAllocated {
+		s.ops.released(slots.Allocated)
+	}
+}
+
+// versionAtLeast compares an ESPHome version like 2026.10.0; one that cannot be
+// read counts as new.
+func versionAtLeast(version string, year, month int) bool {
+	y, rest, _ := strings.Cut(version, ".")
+	m, _, _ := strings.Cut(rest, ".")
+	yn, err1 := strconv.Atoi(y)
+	mn, err2 := strconv.Atoi(m)
+	if err1 != nil || err2 != nil {
+		return true
+	}
+	return yn > year || yn == year && mn >= month
+}

@@ -1,0 +1,415 @@
+package apiconn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"bluez-esphome/internal/apiwire"
+	"bluez-esphome/internal/apiwire/apipb"
+	"bluez-esphome/internal/ble"
+)
+
+// opKind tells the kinds of requests apart that don't share answers.
+type opKind uint8
+
+const (
+	opGATT opKind = iota // every request to an attribute: they share errors and partly answers
+	opServices
+	opConnect
+	opDisconnect
+	opPair
+	opUnpair
+	opClearCache
+	opParams
+)
+
+// The native API has no request numbers. Answers carry the address, some the handle; so
+// there is one outstanding request per lane.
+type laneKey struct {
+	address ble.Address
+	kind    opKind
+	handle  uint32
+}
+
+const (
+	// ackExpiry is how long the answer to a write without response is expected: proxies
+	// answer those too, but drop answers when congested.
+	ackExpiry = 2 * time.Second
+	// abandonedGrace keeps a lane shut after its outstanding request was given up, so that the late answer
+	// does not count for the next.
+	abandonedGrace = 2 * time.Second
+	// abandonedConnect is the same for a connection attempt that was called off.
+	abandonedConnect = 10 * time.Second
+	// maxLanes and maxAcks bound what callers can make us remember.
+	maxLanes = 1024
+	maxAcks  = 4096
+	// maxServices and maxAttributes bound a GATT database.
+	maxServices   = 512
+	maxAttributes = 8192
+)
+
+// op is one request that waits for its answer.
+type op struct {
+	key  laneKey
+	want apiwire.ID    // the answer that completes it, within its kind
+	turn chan struct{} // closed when it may be sent
+	done chan struct{} // closed when it is answered
+
+	// Under ops.mu until done is closed.
+	sent bool
+	err  error
+	data []byte
+	mtu  int
+
+	services   []ble.Service
+	attributes int
+}
+
+func newOp(a ble.Address, kind opKind, handle uint16, want apiwire.ID) *op {
+	return &op{
+		key: laneKey{a, kind, uint32(handle)}, want: want,
+		turn: make(chan struct{}), done: make(chan struct{}),
+	}
+}
+
+// lane is the queue of one key; its head is outstanding once it is sent.
+type lane struct {
+	queue     []*op
+	acks      []time.Time // expiries of answers to writes without response
+	abandoned time.Time   // until when an answer to a request given up may come
+	late      apiwire.ID  // which answer that is
+	timer     *time.Timer
+}
+
+// ops are the requests of one session.
+type ops struct {
+	mu    sync.Mutex
+	lanes map[laneKey]*lane
+	err   error // the session has ended
+	stray uint64
+}
+
+func newOps() *ops { return &ops{lanes: make(map[laneKey]*lane)} }
+
+func (o *ops) lane(key laneKey) *lane {
+	l := o.lanes[key]
+	if l == nil {
+		if len(o.lanes) >= maxLanes {
+			o.sweep()
+		}
+		l = new(lane)
+		o.lanes[key] = l
+	}
+	return l
+}
+
+// sweep forgets lanes with nothing to wait for.
+func (o *ops) sweep() {
+	now := time.Now()
+	for key, l := range o.lanes {
+		if l.expire(now); len(l.queue) == 0 && len(l.acks) == 0 && now.After(l.abandoned) {
+			o.drop(key, l)
+		}
+	}
+}
+
+func (o *ops) drop(key laneKey, l *lane) {
+	if l.timer != nil {
+		l.timer.Stop()
+	}
+	delete(o.lanes, key)
+}
+
+func (l *lane) expire(now time.Time) {
+	n := 0
+	for n < len(l.acks) && !l.acks[n].After(now) {
+		n++
+	}
+	l.acks = l.acks[n:]
+}
+
+// enter queues r; its turn comes when what went before it in its lane is answered.
+func (o *ops) enter(r *op) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.err != nil {
+		return o.err
+	}
+	l := o.lane(r.key)
+	l.queue = append(l.queue, r)
+	o.advance(r.key)
+	return nil
+}
+
+// advance gives the head of the lane its turn, or sets a timer for it.
+func (o *ops) advance(key laneKey) {
+	l := o.lanes[key]
+	if l == nil {
+		return
+	}
+	now := time.Now()
+	l.expire(now)
+	if len(l.queue) == 0 {
+		if len(l.acks) == 0 && !l.abandoned.After(now) {
+			o.drop(key, l)
+		}
+		return
+	}
+	head := l.queue[0]
+	if head.sent {
+		return
+	}
+	var until time.Time
+	if l.abandoned.After(now) {
+		until = l.abandoned
+	}
+	if n := len(l.acks); n > 0 && head.want == apiwire.BluetoothGATTWriteResponse && l.acks[n-1].After(until) {
+		until = l.acks[n-1]
+	}
+	if until.IsZero() {
+		head.sent = true
+		close(head.turn)
+		return
+	}
+	if l.timer != nil {
+		l.timer.Stop()
+	}
+	l.timer = time.AfterFunc(until.Sub(now), func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.advance(key)
+	})
+}
+
+// finish answers r, which is the head of its lane, and lets the next go.
+func (o *ops) finish(l *lane, r *op, err error) {
+	r.err = err
+	close(r.done)
+	l.queue = l.queue[1:]
+	o.advance(r.key)
+}
+
+// outstanding returns the head of the lane if it was sent.
+func (l *lane) outstanding() *op {
+	if l == nil || len(l.queue) == 0 || !l.queue[0].sent {
+		return nil
+	}
+	return l.queue[0]
+}
+
+// complete handles a positive answer. It belongs to the outstanding request if that waits for
+// it, else to one that was given up or to a write without response.
+func (o *ops) complete(a ble.Address, kind opKind, handle uint32, id apiwire.ID, data []byte) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	key := laneKey{a, kind, handle}
+	l := o.lanes[key]
+	if r := l.outstanding(); r != nil && r.want == id {
+		r.data = data
+		o.finish(l, r, nil)
+		return
+	}
+	o.stray++
+	switch {
+	case l == nil:
+		return
+	case l.late == id && l.abandoned.After(time.Now()):
+		l.abandoned = time.Time{}
+	case id == apiwire.BluetoothGATTWriteResponse && len(l.acks) > 0:
+		l.acks = l.acks[1:]
+	}
+	o.advance(key)
+}
+
+// refuse handles a message 82, which may answer any request of the lane.
+func (o *ops) refuse(a ble.Address, kind opKind, handle uint32, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	key := laneKey{a, kind, handle}
+	l := o.lanes[key]
+	if r := l.outstanding(); r != nil {
+		o.finish(l, r, err)
+		return
+	}
+	o.stray++
+	switch {
+	case l == nil:
+		return
+	case l.abandoned.After(time.Now()):
+		l.abandoned = time.Time{}
+	case len(l.acks) > 0:
+		l.acks = l.acks[1:]
+	}
+	o.advance(key)
+}
+
+// answer completes a request that has its own answer message, and reports whether
+// there was one.
+func (o *ops) answer(a ble.Address, kind opKind, err error) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	key := laneKey{a, kind, 0}
+	l := o.lanes[key]
+	if r := l.outstanding(); r != nil {
+		o.finish(l, r, err)
+		return true
+	}
+	if l != nil && l.abandoned.After(time.Now()) {
+		l.abandoned = time.Time{}
+		o.advance(key)
+		return true
+	}
+	return false
+}
+
+// connected handles message 69 with connected=true.
+func (o *ops) connected(a ble.Address, mtu int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	l := o.lanes[laneKey{a, opConnect, 0}]
+	if r := l.outstanding(); r != nil {
+		r.mtu = mtu
+		o.finish(l, r, nil)
+	}
+}
+
+// disconnected handles message 69 with connected=false: it ends everything that is under
+// way with the peripheral.
+func (o *ops) disconnected(a ble.Address, code int32) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for key, l := range o.lanes {
+		if key.address != a {
+			continue
+		}
+		l.acks, l.abandoned = nil, time.Time{}
+		switch key.kind {
+		case opConnect, opDisconnect:
+			var err error
+			if key.kind == opConnect {
+				err = &ConnectFailedError{Address: a, Code: code}
+			}
+			if r := l.outstanding(); r != nil {
+				o.finish(l, r, err)
+				continue
+			}
+		case opUnpair, opClearCache: // those that wait their turn need no link
+			if r := l.outstanding(); r != nil {
+				o.finish(l, r, ble.ErrNotConnected)
+				continue
+			}
+		default:
+			for _, r := range l.queue {
+				r.err = ble.ErrNotConnected
+				close(r.done)
+			}
+			l.queue = nil
+		}
+		o.advance(key)
+	}
+}
+
+// released ends the wait for attempts that were called off: their slots are free.
+func (o *ops) released(allocated []ble.Address) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for key, l := range o.lanes {
+		if key.kind == opConnect && !l.abandoned.IsZero() && !slices.Contains(allocated, key.address) {
+			l.abandoned = time.Time{}
+			o.advance(key)
+		}
+	}
+}
+
+// expectAck counts a write without response. wait is not nil if requests are still queued for the
+// attribute that must go out first.
+func (o *ops) expectAck(a ble.Address, handle uint16) (wait <-chan struct{}, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.err != nil {
+		return nil, o.err
+	}
+	l := o.lane(laneKey{a, opGATT, uint32(handle)})
+	if n := len(l.queue); n > 0 && !l.queue[n-1].sent {
+		return l.queue[n-1].done, nil
+	}
+	l.expire(time.Now())
+	if len(l.acks) < maxAcks {
+		l.acks = append(l.acks, time.Now().Add(ackExpiry))
+	}
+	return nil, nil
+}
+
+// giveUp takes r out of its lane, unless it was answered. An outstanding one keeps the lane shut for a
+// while. It reports whether the request was sent.
+func (o *ops) giveUp(r *op, grace time.Duration) (sent, answered bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	select {
+	case <-r.done:
+		return r.sent, true
+	default:
+	}
+	l := o.lanes[r.key]
+	if l == nil {
+		return r.sent, false
+	}
+	i := slices.Index(l.queue, r)
+	if i < 0 {
+		return r.sent, false
+	}
+	l.queue = slices.Delete(l.queue, i, i+1)
+	if r.sent {
+		l.abandoned, l.late = time.Now().Add(grace), r.want
+	}
+	o.advance(r.key)
+	return r.sent, false
+}
+
+// fail ends every request and refuses new ones.
+func (o *ops) fail(err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.err = err
+	for key, l := range o.lanes {
+		for _, r := range l.queue {
+			r.err = err
+			close(r.done)
+		}
+		o.drop(key, l)
+	}
+}
+
+// addServices takes one message 71 of a stream.
+func (o *ops) addServices(a ble.Address, services []*apipb.BluetoothGATTService) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	l := o.lanes[laneKey{a, opServices, 0}]
+	r := l.outstanding()
+	if r == nil {
+		return
+	}
+	for _, m := range services {
+		s, n, err := serviceFrom(m)
+		if r.attributes += n; err == nil && (r.attributes > maxAttributes || len(r.services) >= maxServices) {
+			err = errors.New("the GATT database is too large")
+		}
+		if err != nil {
+			o.finish(l, r, err)
+			return
+		}
+		r.services = append(r.services, s)
+	}
+}
+
+// opError is the failure of a request.
+func (p *Proxy) opError(what string, a ble.Address, err error) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("%w (%w)", ble.ErrTimeout, context.DeadlineExceeded)
+	}
+	return fmt.Errorf("cannot %s (%v through %s): %w", what, a, p.Name(), err)
+}

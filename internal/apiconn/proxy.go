@@ -1,0 +1,233 @@
+package apiconn
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"bluez-esphome/internal/apiwire"
+	"bluez-esphome/internal/ble"
+)
+
+// Proxy is one proxy and its session, as long as there is one. All methods may
+// be called from any goroutine. Make it with New.
+type Proxy struct {
+	cfg  Config
+	host string
+	port uint16
+	log  *slog.Logger
+
+	stop  chan struct{} // closed by Stop
+	ended chan struct{} // closed when the goroutines have ended
+	first chan struct{} // closed when the first session is up
+	kick  chan struct{} // capacity 1: try at once
+
+	current atomic.Pointer[session] // nil without a session
+
+	mu       sync.Mutex // guards the following
+	started  bool
+	stopping bool
+	name     string
+	state    State
+	lastErr  error
+	info     Info
+	slots    ble.Slots
+	wish     *ble.ScannerMode
+	original *ble.ScannerMode // the mode before we asked for another
+	ours     map[ble.Address]bool
+	warned   map[string]bool // failures that were logged since the last session
+	everUp   bool
+}
+
+// New checks cfg and returns a Proxy that is not started.
+func New(cfg Config) (*Proxy, error) {
+	if err := cfg.setDefaults(); err != nil {
+		return nil, err
+	}
+	host, port, err := SplitAddress(cfg.Address)
+	if err != nil {
+		return nil, err
+	}
+	if m := normalMAC(cfg.ExpectMAC); m != "" && (len(m) != 12 || strings.Trim(m, "0123456789abcdef") != "") {
+		return nil, fmt.Errorf("cannot use MAC %q: want 12 hexadecimal digits", cfg.ExpectMAC)
+	}
+	p := &Proxy{
+		cfg: cfg, host: host, port: port, name: cfg.Name,
+		stop: make(chan struct{}), ended: make(chan struct{}), first: make(chan struct{}), kick: make(chan struct{}, 1),
+		ours: make(map[ble.Address]bool), warned: make(map[string]bool),
+	}
+	shown := cfg.Name
+	if shown == "" {
+		shown = cfg.Address
+	}
+	p.log = cfg.Logger.With("proxy", shown)
+	switch cfg.ScanMode {
+	case ScanActive:
+		p.wish = new(ble.ScanActive)
+	case ScanPassive:
+		p.wish = new(ble.ScanPassive)
+	}
+	return p, nil
+}
+
+// Name is the configured name, else the node name that the proxy gave first, else its address.
+func (p *Proxy) Name() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.name == "" {
+		return p.cfg.Address
+	}
+	return p.name
+}
+
+// Address is the configured address.
+func (p *Proxy) Address() string { return p.cfg.Address }
+
+// Online reports whether a session is up.
+func (p *Proxy) Online() bool { return p.current.Load() != nil }
+
+// State is the proxy's present state.
+func (p *Proxy) State() State {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.state
+}
+
+// LastError is why the proxy is not fully at work, with what to do about it; "" if it is.
+func (p *Proxy) LastError() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.lastErr == nil {
+		return ""
+	}
+	return p.lastErr.Error()
+}
+
+// Info is what the present or last session learnt.
+func (p *Proxy) Info() Info {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.info
+}
+
+// Features are the flags of the present or last session.
+func (p *Proxy) Features() ble.Features { return p.Info().Features }
+
+// Version is the ESPHome version of the present or last session.
+func (p *Proxy) Version() string { return p.Info().Version }
+
+// Slots is the newest message 81 of the present session; Known is false without one.
+func (p *Proxy) Slots() ble.Slots {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.slots
+	s.Allocated = append([]ble.Address(nil), s.Allocated...)
+	return s
+}
+
+// Kick makes a proxy that waits for its next attempt try at once; for a sign of life like an
+// mDNS announcement.
+func (p *Proxy) Kick() {
+	select {
+	case p.kick <- struct{}{}:
+	default:
+	}
+}
+
+// Start starts the proxy and returns when its first session is up and
+// subscribed; it then goes on until Stop. The error is ErrStopped if Stop comes first,
+// ErrStarted on a second call, or that of ctx, which stops the proxy.
+func (p *Proxy) Start(ctx context.Context) error {
+	if err := p.begin(); err != nil {
+		return err
+	}
+	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	go func() {
+		defer cancel()
+		p.run(background)
+	}()
+	select {
+	case <-p.first:
+		return nil
+	case <-p.stop:
+		<-p.ended
+		return ErrStopped
+	case <-ctx.Done():
+		p.Stop()
+		return ctx.Err()
+	}
+}
+
+// Run starts the proxy and keeps it going until Stop or until ctx ends, then closes the
+// session and returns nil. ErrStarted says that it was started before.
+func (p *Proxy) Run(ctx context.Context) error {
+	if err := p.begin(); err != nil {
+		return err
+	}
+	p.run(ctx)
+	return nil
+}
+
+func (p *Proxy) begin() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.stopping:
+		return ErrStopped
+	case p.started:
+		return ErrStarted
+	}
+	p.started = true
+	return nil
+}
+
+// Stop takes leave of the proxy (message 5; at most two seconds), fails what is pending
+// and waits until every goroutine has ended. It may be called at any time and again, but not from the
+// Handler.
+func (p *Proxy) Stop() {
+	p.mu.Lock()
+	if !p.stopping {
+		p.stopping = true
+		close(p.stop)
+	}
+	started := p.started
+	p.mu.Unlock()
+	if started {
+		<-p.ended
+	}
+}
+
+// setState records a state; err is nil when all is well.
+func (p *Proxy) setState(s State, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.state, p.lastErr = s, err
+}
+
+// explain logs a failure: once as a warning, then for debugging until a session was up.
+func (p *Proxy) explain(message string, err error) {
+	p.mu.Lock()
+	level := slog.LevelWarn
+	text := message + err.Error()
+	if p.warned[text] {
+		level = slog.LevelDebug
+	} else if len(p.warned) < 64 { // a peer's texts must not fill the memory
+		p.warned[text] = true
+	}
+	p.mu.Unlock()
+	p.log.Log(context.Background(), level, message, "address", p.cfg.Address, "error", err)
+}
+
+// stateOf is the state that an ended attempt leaves.
+func stateOf(err error) State {
+	if apiwire.AuthFailure(err) {
+		return StateAuthFailed
+	}
+	if _, ok := err.(*ConflictError); ok {
+		return StateDisplaced
+	}
+	return StateOffline
+}

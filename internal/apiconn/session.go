@@ -1,0 +1,176 @@
+package apiconn
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"bluez-esphome/internal/apiwire"
+	"bluez-esphome/internal/apiwire/apipb"
+	"bluez-esphome/internal/ble"
+)
+
+// leaveTimeout bounds the wait for the answer to our DisconnectRequest.
+const leaveTimeout = 2 * time.Second
+
+// session is one connection. Its run goroutine reads; one goroutine
+// writes and one watches the time.
+type session struct {
+	p    *Proxy
+	conn net.Conn
+	f    *apiwire.Framer
+	w    *writer
+	ops  *ops
+	done chan struct{} // closed when the session ends
+	wg   sync.WaitGroup
+
+	// Of the run goroutine.
+	info       Info
+	up         bool // Online was called
+	hadUpdates bool // a message 81 came
+	adverts    []ble.RawAdvert
+	decoded    []byte // AD structures made of message 67
+
+	begun      time.Time
+	lastRead   atomic.Int64 // when bytes last came, in nanoseconds after begun
+	lastAdvert atomic.Int64 // when advertisements last came; 0 never
+	deaf       atomic.Bool  // it is shown as deaf
+	subscribed atomic.Bool  // a message 126 proved the subscription
+	closing    atomic.Bool  // we have taken leave
+
+	mu    sync.Mutex
+	cause error // why the session is being ended, if not by the peer
+}
+
+func newSession(p *Proxy, conn net.Conn) *session {
+	s := &session{p: p, conn: conn, done: make(chan struct{}), ops: newOps(), begun: time.Now()}
+	return s
+}
+
+// Read implements io.Reader for the Framer and notes the time.
+func (s *session) Read(b []byte) (int, error) {
+	n, err := s.conn.Read(b)
+	if n > 0 {
+		s.lastRead.Store(int64(time.Since(s.begun)))
+	}
+	return n, err
+}
+
+// at is a time of lastRead or lastAdvert, with its monotonic clock.
+func (s *session) at(offset int64) time.Time { return s.begun.Add(time.Duration(offset)) }
+
+// Write implements io.Writer for the handshake.
+func (s *session) Write(b []byte) (int, error) { return s.conn.Write(b) }
+
+// run brings the session up, reads until it ends and cleans up after it.
+func (s *session) run(ctx context.Context) error {
+	unhook := context.AfterFunc(ctx, func() { s.abort(ErrStopped) })
+	err := s.bringUp()
+	if err == nil && unhook() {
+		s.wg.Go(func() { s.watch(ctx) })
+		for err == nil {
+			err = s.readOne()
+		}
+	}
+	unhook()
+	err = s.reason(err)
+	s.end(err)
+	return err
+}
+
+// end fails everything that waits and waits for the goroutines.
+func (s *session) end(err error) {
+	p := s.p
+	if s.up {
+		p.current.Store(nil)
+		p.mu.Lock()
+		p.slots = ble.Slots{}
+		p.mu.Unlock()
+		p.cfg.Handler.Offline(p, err)
+	}
+	close(s.done)
+	_ = s.conn.Close() // it is over either way
+	lost := &sessionLostError{err: err}
+	if s.w != nil {
+		s.w.fail(lost)
+	}
+	s.ops.fail(lost)
+	s.wg.Wait()
+}
+
+// sessionLostError is what pending calls get when the session ends.
+type sessionLostError struct{ err error }
+
+func (e *sessionLostError) Error() string   { return "the session ended: " + e.err.Error() }
+func (e *sessionLostError) Unwrap() []error { return []error{ble.ErrNotConnected, e.err} }
+
+// abort ends the session with a reason; the first counts.
+func (s *session) abort(err error) {
+	s.mu.Lock()
+	if s.cause == nil {
+		s.cause = err
+	}
+	s.mu.Unlock()
+	_ = s.conn.Close() // wakes the reader
+}
+
+// reason is why the session ended, given what the reader got.
+func (s *session) reason(err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.cause != nil:
+		return s.cause
+	case s.closing.Load():
+		return ErrStopped
+	case err == nil:
+		return ErrStopped
+	}
+	return err
+}
+
+// readError makes a lost connection readable; other errors are so already.
+func (s *session) readError(err error) error {
+	var netErr net.Error
+	var early *apiwire.HelloLostError
+	if errors.As(err, &early) {
+		return err
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.ErrClosedPipe) || errors.As(err, &netErr) {
+		return &ClosedError{Err: err}
+	}
+	return err
+}
+
+// readOne reads and handles one message.
+func (s *session) readOne() error {
+	id, payload, err := s.f.Read()
+	if err != nil {
+		return s.readError(err)
+	}
+	return s.dispatch(id, payload)
+}
+
+// startWriter starts the writing goroutine once the frames' mode is known.
+func (s *session) startWriter() {
+	s.w = newWriter(s.f)
+	s.wg.Go(func() {
+		if err := s.w.run(s.conn, s.done, s.p.cfg.DeadAfter); err != nil {
+			s.abort(&ClosedError{Err: err})
+		}
+	})
+}
+
+// leave asks the proxy to close the session and bounds the wait for its answer.
+func (s *session) leave() {
+	s.closing.Store(true)
+	if m := s.p.restoreMode(); m != nil {
+		s.w.post(&apipb.BluetoothScannerSetModeRequest{Mode: apipb.BluetoothScannerMode(*m)})
+	}
+	s.w.post(&apipb.DisconnectRequest{})
+	_ = s.conn.SetReadDeadline(time.Now().Add(leaveTimeout)) // without deadlines the peer's close ends it
+}

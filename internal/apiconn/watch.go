@@ -1,0 +1,138 @@
+package apiconn
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"bluez-esphome/internal/apiwire/apipb"
+	"bluez-esphome/internal/ble"
+)
+
+const (
+	// A proxy that can report its scanner does so at once to the subscriber; if it does not,
+	// another client has the subscription, or the request got lost.
+	firstProof = 10 * time.Second
+	nextProof  = 20 * time.Second
+	laterProof = 60 * time.Second
+	// deafAfter is how long a proxy that heard something may hear nothing.
+	deafAfter = 90 * time.Second
+	// maxDeafPause bounds the growing pauses between attempts to get the adverts back.
+	maxDeafPause = 30 * time.Minute
+)
+
+var (
+	errDisplaced = errors.New("the proxy does not confirm the subscription: another API client (Home Assistant?) has it; remove the proxy there, or share it from here")
+	errDeaf      = errors.New("no advertisements come any more although the proxy answers: its radio hangs, or another API client took the subscription; restart the proxy if no other host uses it")
+)
+
+// watch keeps the session's time: pings after silence, the end of a dead connection, the proof
+// of the subscription, and the leave when ctx ends.
+func (s *session) watch(ctx context.Context) {
+	cfg := &s.p.cfg
+	timer := time.NewTimer(cfg.PingAfter)
+	defer timer.Stop()
+	now := time.Now()
+	proof := now.Add(firstProof)
+	proofs := 0
+	deafCheck, deafPause := now.Add(deafAfter), deafAfter
+	pinged := int64(-1) // the lastRead after which we have pinged
+	for {
+		select {
+		case <-s.done:
+			return
+		case <-ctx.Done():
+			s.leave()
+			return
+		case <-timer.C:
+		}
+		now = time.Now()
+		read := s.lastRead.Load()
+		heard := s.at(read)
+		silent := now.Sub(heard)
+		if silent >= cfg.DeadAfter {
+			s.abort(&SilentError{For: silent})
+			return
+		}
+		next := heard.Add(cfg.PingAfter)
+		if silent >= cfg.PingAfter {
+			if pinged != read {
+				pinged = read
+				s.w.post(&apipb.PingRequest{})
+			}
+			next = heard.Add(cfg.DeadAfter)
+		}
+		if s.info.Features.Has(ble.FeatureStateAndMode) && !s.subscribed.Load() {
+			if !now.Before(proof) {
+				proofs++
+				proof = now.Add(s.prove(proofs))
+			}
+			next = earlier(next, proof)
+		}
+		if !now.Before(deafCheck) {
+			deafCheck, deafPause = s.checkDeaf(now, deafPause)
+		}
+		timer.Reset(earlier(next, deafCheck).Sub(now))
+	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+// prove subscribes again and returns the time until the next attempt. After the first
+// the proxy counts as displaced.
+func (s *session) prove(attempt int) time.Duration {
+	s.subscribe()
+	if attempt == 1 {
+		return nextProof
+	}
+	s.p.setState(StateDisplaced, errDisplaced)
+	s.p.explain("The proxy is not ours", errDisplaced)
+	return laterProof
+}
+
+// proved notes a message 126.
+func (s *session) proved() {
+	if !s.subscribed.Swap(true) && s.up {
+		s.recovered(StateDisplaced)
+	}
+}
+
+// recovered returns from a degraded state.
+func (s *session) recovered(from State) {
+	p := s.p
+	p.mu.Lock()
+	back := p.state == from
+	if back {
+		p.state, p.lastErr = StateOnline, nil
+	}
+	p.mu.Unlock()
+	if back {
+		p.log.Info("Proxy is back", "was", from.String())
+	}
+}
+
+// checkDeaf notices that a proxy that heard advertisements hears none any more, and returns when to look
+// again and the pause for it.
+func (s *session) checkDeaf(now time.Time, pause time.Duration) (time.Time, time.Duration) {
+	last := s.lastAdvert.Load()
+	if last == 0 {
+		return now.Add(deafAfter), deafAfter
+	}
+	heard := s.at(last)
+	if now.Sub(heard) < deafAfter {
+		return heard.Add(deafAfter), deafAfter
+	}
+	s.deaf.Store(true)
+	s.p.setState(StateDeaf, errDeaf)
+	s.p.explain("The proxy went deaf", errDeaf)
+	// Since 2026.7 a new subscription takes the proxy from whoever has it: who yields must not.
+	if s.p.cfg.OnConflict == Retake || !versionAtLeast(s.info.Version, 2026, 7) {
+		s.subscribe()
+	}
+	return now.Add(pause), min(2*pause, maxDeafPause)
+}

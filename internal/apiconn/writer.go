@@ -1,0 +1,118 @@
+package apiconn
+
+import (
+	"context"
+	"net"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"bluez-esphome/internal/apiwire"
+)
+
+// maxQueued bounds the bytes that wait to be written. A caller with more waits; our own
+// answers (post) may go over it by as much again.
+const maxQueued = 128 << 10
+
+// writer collects frames and writes all that have gathered in one write.
+type writer struct {
+	wake chan struct{} // capacity 1: there is something to write
+
+	mu    sync.Mutex // serializes access to the following and the encryption's order
+	f     *apiwire.Framer
+	buf   []byte
+	spare []byte
+	space chan struct{} // closed when buf was taken
+	err   error
+}
+
+func newWriter(f *apiwire.Framer) *writer {
+	return &writer{f: f, wake: make(chan struct{}, 1), space: make(chan struct{})}
+}
+
+// send queues messages to go out together; with a full queue it waits.
+func (w *writer) send(ctx context.Context, messages ...proto.Message) error {
+	for {
+		space, err := w.append(maxQueued, messages)
+		if space == nil {
+			return err
+		}
+		select {
+		case <-space:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// post queues messages without waiting; it reports false if they were dropped
+// because the peer has not read for long.
+func (w *writer) post(messages ...proto.Message) bool {
+	space, err := w.append(2*maxQueued, messages)
+	return space == nil && err == nil
+}
+
+// append returns a channel to wait for if the queue is full.
+func (w *writer) append(limit int, messages []proto.Message) (<-chan struct{}, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err != nil {
+		return nil, w.err
+	}
+	if len(w.buf) >= limit {
+		return w.space, nil
+	}
+	for _, m := range messages {
+		var err error
+		if w.buf, err = w.f.AppendMessage(w.buf, m); err != nil {
+			return nil, err
+		}
+	}
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+	return nil, nil
+}
+
+// fail ends the queue: everything waiting and to come gets err.
+func (w *writer) fail(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err == nil {
+		w.err = err
+		close(w.space)
+	}
+}
+
+// run writes until done is closed or a write fails.
+func (w *writer) run(conn net.Conn, done <-chan struct{}, stuck time.Duration) error {
+	for {
+		select {
+		case <-done:
+			return nil
+		case <-w.wake:
+		}
+		w.mu.Lock()
+		if w.err != nil {
+			w.mu.Unlock()
+			return nil
+		}
+		out := w.buf
+		w.buf = w.spare[:0]
+		close(w.space)
+		w.space = make(chan struct{})
+		w.mu.Unlock()
+		if len(out) == 0 {
+			continue
+		}
+		_ = conn.SetWriteDeadline(time.Now().Add(stuck)) // a connection without deadlines fails by silence
+		if _, err := conn.Write(out); err != nil {
+			return err
+		}
+		w.mu.Lock()
+		w.spare = out[:0]
+		w.mu.Unlock()
+	}
+}
