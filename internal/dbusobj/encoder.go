@@ -287,7 +287,7 @@ func (e *Encoder) group(open byte, f func()) {
 	if e.want == "" && e.elem != "" {
 		e.want = e.elem
 	}
-	n := typeLen(e.want)
+	n := typeLenAt(e.want, 0, 0, true)
 	if n == 0 || e.want[0] != open {
 		e.fail("%q written where %q is expected", open, e.want)
 		return
