@@ -7,10 +7,9 @@ import (
 
 // bluezVersion is the version of BlueZ whose contract is followed; Modalias carries it.
 const (
-	bluezModalias       = "usb:v1D6Bp0246d0557"
-	espressifCompany    = 0x02e5
-	bluetoothCore50     = 9
-	discoverableDefault = 180 // s, bluetoothd's default DiscoverableTimeout
+	bluezModalias    = "usb:v1D6Bp0246d0557"
+	espressifCompany = 0x02e5
+	bluetoothCore50  = 9
 )
 
 func ofAdapter(o *dbusobj.Object) *adapter { return o.Data().(*adapter) }

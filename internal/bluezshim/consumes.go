@@ -74,4 +74,6 @@ type LinkEvents interface {
 	Notified(a ble.Address, valueHandle uint16, value []byte)
 	// DatabaseChanged: the peripheral's database changed while connected.
 	DatabaseChanged(a ble.Address, db *ble.Database)
+	// Paired: the peripheral was paired, or lost its bond, without a call of Pair.
+	Paired(a ble.Address, bonded bool)
 }

@@ -18,6 +18,8 @@ type peer struct {
 	addr ble.Address
 	typ  ble.AddressType
 	st   DeviceState
+	// stored: the store has it.
+	stored bool
 
 	devices []*device // one under each adapter that found it
 
@@ -47,7 +49,7 @@ func (s *Shim) peer(a ble.Address, t ble.AddressType) *peer {
 	if p == nil {
 		p = &peer{shim: s, addr: a, typ: t, chars: map[uint16]*char{}}
 		if st, ok := s.store.Device(a); ok {
-			p.st = st
+			p.st, p.stored = st, true
 		}
 		s.peers[a] = p
 	}
@@ -61,13 +63,22 @@ func (p *peer) release() {
 	}
 }
 
-// save stores what is to be there again when the device is.
+// save stores what is to be there again when the device is: what a user set, and bonds. What was merely
+// heard is not kept, or a crowd of rotating addresses would fill the disk.
 func (p *peer) save() {
 	p.st.Type = p.typ
-	if p.st.Bonded {
+	switch {
+	case p.st.Bonded:
 		p.st.UUIDs = slices.Clone(p.uuids)
+	case p.st.Alias == "" && !p.st.Trusted && !p.st.Blocked:
+		if p.stored {
+			p.shim.store.DeleteDevice(p.addr)
+			p.stored = false
+		}
+		return
 	}
 	p.shim.store.SetDevice(p.addr, p.st)
+	p.stored = true
 }
 
 // changed marks Device1 properties on every adapter's object.

@@ -22,11 +22,6 @@ type AdapterState struct {
 	PairableTimeout     uint32 // seconds
 }
 
-// DefaultAdapterState is that of an adapter that was never changed (bluetoothd 5.87's defaults).
-func DefaultAdapterState() AdapterState {
-	return AdapterState{DiscoverableTimeout: discoverableDefault}
-}
-
 // DeviceState is the remembered part of a device.
 type DeviceState struct {
 	Type       ble.AddressType

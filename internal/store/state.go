@@ -61,6 +61,8 @@ type GattState struct {
 	MTU map[string]int `json:"mtu,omitempty"`
 	// Bonded names the proxy that holds the bond, "" if none.
 	Bonded string `json:"bonded,omitempty"`
+	// Stale: Database was found wrong; the proxy's own cache is to be cleared as well.
+	Stale bool `json:"stale,omitempty"`
 	// Last names the proxy of the last link.
 	Last string `json:"last,omitempty"`
 }
@@ -195,5 +197,5 @@ func (g GattState) clone() GattState {
 }
 
 func (g GattState) zero() bool {
-	return g.Database == nil && !g.Complete && len(g.Hash) == 0 && len(g.MTU) == 0 && g.Bonded == "" && g.Last == ""
+	return g.Database == nil && !g.Complete && len(g.Hash) == 0 && len(g.MTU) == 0 && g.Bonded == "" && !g.Stale && g.Last == ""
 }

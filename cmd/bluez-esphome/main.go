@@ -1,0 +1,117 @@
+// Command bluez-esphome makes ESPHome Bluetooth proxies usable by every BlueZ
+// program: it publishes what they hear and connect to as org.bluez on D-Bus.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"bluez-esphome/internal/config"
+	"bluez-esphome/internal/dbusobj"
+	"bluez-esphome/internal/demo"
+
+	"github.com/spf13/cobra"
+)
+
+// version is stamped by the build.
+var version = "dev"
+
+// bluezVersion is the version of BlueZ whose contract is followed. Qt asks the owner of org.bluez for it.
+const bluezVersion = "5.87"
+
+// Exit statuses.
+const (
+	exitOK = iota
+	exitFailure
+	exitUsage
+	exitConfig
+	exitTaken
+)
+
+func main() { os.Exit(run()) }
+
+func run() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	root := newRoot()
+	err := root.ExecuteContext(ctx)
+	var (
+		usage *usageError
+		conf  *config.Error
+		taken *dbusobj.NameTakenError
+		exit  *demo.ExitError
+	)
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &exit):
+		return exit.Status
+	case errors.As(err, &usage):
+		fmt.Fprintf(os.Stderr, "bluez-esphome: %v\nSee bluez-esphome --help.\n", err)
+		return exitUsage
+	case errors.As(err, &conf):
+		fmt.Fprintln(os.Stderr, err)
+		return exitConfig
+	case errors.As(err, &taken):
+		fmt.Fprintf(os.Stderr, "bluez-esphome: %v\n%s\n", err, takenRemedy)
+		return exitTaken
+	}
+	fmt.Fprintf(os.Stderr, "bluez-esphome: %v\n", err)
+	return exitFailure
+}
+
+const takenRemedy = `Only one program on a bus can be org.bluez. Stop the other one (for bluetoothd: systemctl stop bluetooth),
+or leave it alone and use a bus of our own: bluez-esphome run --bus private`
+
+// A usageError is a mistake on the command line.
+type usageError struct{ error }
+
+func (e *usageError) Unwrap() error { return e.error }
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "bluez-esphome",
+		Short: "ESPHome Bluetooth proxies as org.bluez, for every BlueZ program",
+		Long: `bluez-esphome makes ESPHome Bluetooth proxies usable by every BlueZ program.
+
+Exit statuses: 0 success, 1 failure, 2 usage, 3 configuration, 4 org.bluez is taken.`,
+		Version:       bluezVersion,
+		SilenceErrors: true, SilenceUsage: true,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return &usageError{fmt.Errorf("there is no command %q", args[0])}
+			}
+			return nil
+		},
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	root.SetVersionTemplate("{{.Version}}\n")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	root.Flags().BoolP("version", "v", false, "print the version of BlueZ whose contract is followed; clients ask for it")
+	root.AddCommand(newRun(), newDemo(), newSimulate(), newStatus(), newDevices(), newCheck(), newVersion())
+	for _, c := range root.Commands() {
+		c.Args = noArgs
+	}
+	return root
+}
+
+func noArgs(c *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return &usageError{fmt.Errorf("%s takes no argument, but got %q", c.Name(), args[0])}
+	}
+	return nil
+}
+
+func newVersion() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "print the version of bluez-esphome",
+		RunE: func(c *cobra.Command, _ []string) error {
+			fmt.Fprintln(c.OutOrStdout(), "bluez-esphome", version)
+			return nil
+		},
+	}
+}

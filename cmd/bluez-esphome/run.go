@@ -1,0 +1,147 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"bluez-esphome/internal/config"
+	"bluez-esphome/internal/daemon"
+	"bluez-esphome/internal/demo"
+	"bluez-esphome/internal/proxysim"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+// loadConfig reads the configuration that --config names, or the one at its usual place.
+func loadConfig(path string) (*config.Config, error) { return config.Load(path) }
+
+func newRun() *cobra.Command {
+	var path, bus string
+	c := &cobra.Command{
+		Use: "run", Short: "connect to the configured proxies and serve org.bluez",
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := loadConfig(path)
+			if err != nil {
+				return err
+			}
+			if bus != "" {
+				if cfg.Bus, err = config.ParseBus(bus); err != nil {
+					return &usageError{fmt.Errorf("--bus %q: %w", bus, err)}
+				}
+			}
+			d := daemon.New(daemon.Options{
+				Config: cfg, Version: version, Logger: daemon.NewLogger(os.Stderr, cfg.Log),
+				Ready: func(address string) {
+					if cfg.Bus == config.BusPrivate {
+						fmt.Fprintf(c.OutOrStdout(), "DBUS_SYSTEM_BUS_ADDRESS=%s\n", address)
+					}
+				},
+			})
+			return d.Run(c.Context())
+		},
+	}
+	c.Flags().StringVar(&path, "config", config.DefaultPath, "configuration file")
+	c.Flags().StringVar(&bus, "bus", "", "system, private or unix:path=PATH; overrides the configuration")
+	return c
+}
+
+func newDemo() *cobra.Command {
+	var command, level string
+	c := &cobra.Command{
+		Use: "demo", Short: "run with two simulated proxies on a bus of its own",
+		Long: `demo starts two simulated proxies (one plaintext, one encrypted), a private bus and the daemon, and shows
+who hears what. With --exec it runs a shell command with DBUS_SYSTEM_BUS_ADDRESS set, stops everything
+and exits with the command's status.`,
+		RunE: func(c *cobra.Command, _ []string) error {
+			var log config.Log
+			if err := log.Level.UnmarshalText([]byte(level)); err != nil {
+				return &usageError{fmt.Errorf("--log-level %q: want debug, info, warn or error", level)}
+			}
+			return demo.Run(c.Context(), demo.Options{
+				Exec: command, Version: version, Out: c.OutOrStdout(),
+				Live: term.IsTerminal(int(os.Stdout.Fd())), Log: daemon.NewLogger(os.Stderr, log),
+			})
+		},
+	}
+	c.Flags().StringVar(&command, "exec", "", "shell command to run on the demo's bus")
+	c.Flags().StringVar(&level, "log-level", "warn", "debug, info, warn or error")
+	return c
+}
+
+func newSimulate() *cobra.Command {
+	var (
+		peripherals, control, listen, name string
+		proxies                            []string
+	)
+	c := &cobra.Command{
+		Use: "simulate", Short: "run simulated ESPHome Bluetooth proxies",
+		Long: `simulate runs ESPHome Bluetooth proxies that exist only on TCP, with peripherals from a file, or those of the demo.
+Each --proxy is NAME=ADDR:PORT[,psk=BASE64][,slots=N][,features=HEX]; all share one air.`,
+		RunE: func(c *cobra.Command, _ []string) error {
+			opts := proxysim.Options{ControlDir: control, Log: daemon.NewLogger(os.Stderr, config.Log{})}
+			if listen != "" {
+				proxies = append(proxies, name+"="+listen)
+			}
+			for _, s := range proxies {
+				spec, err := proxysim.ParseProxySpec(s)
+				if err != nil {
+					return &usageError{err}
+				}
+				opts.Proxies = append(opts.Proxies, spec)
+			}
+			if len(opts.Proxies) == 0 {
+				return &usageError{fmt.Errorf("simulate wants at least one --proxy NAME=ADDR:PORT, or --listen ADDR:PORT")}
+			}
+			var err error
+			if peripherals == "" {
+				opts.Peripherals, err = proxysim.DemoPeripherals()
+			} else {
+				opts.Peripherals, err = proxysim.LoadPeripherals(peripherals)
+			}
+			if err != nil {
+				return err
+			}
+			opts.Ready = func(s *proxysim.Simulation) {
+				for _, p := range s.Proxies() {
+					fmt.Fprintf(c.OutOrStdout(), "proxy %s listens on %s\n", p.Name(), s.Addr(p.Name()))
+				}
+			}
+			return proxysim.Simulate(c.Context(), opts)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&peripherals, "peripherals", "", "peripheral file (default: the demo's peripherals)")
+	f.StringArrayVar(&proxies, "proxy", nil, "NAME=ADDR:PORT[,psk=BASE64][,slots=N][,features=HEX]; repeatable")
+	f.StringVar(&control, "control", "", "folder for one control socket per peripheral")
+	f.StringVar(&listen, "listen", "", "ADDR:PORT of one plain proxy")
+	f.StringVar(&name, "name", "proxy", "name of the proxy of --listen")
+	return c
+}
+
+func newCheck() *cobra.Command {
+	var path string
+	c := &cobra.Command{
+		Use: "check", Short: "read a configuration and report all mistakes in it",
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := loadConfig(path)
+			if err != nil {
+				return err
+			}
+			for _, w := range cfg.Warnings {
+				fmt.Fprintln(c.OutOrStdout(), "warning:", w)
+			}
+			names := make([]string, len(cfg.Proxies))
+			for i, p := range cfg.Proxies {
+				if names[i] = p.Name; names[i] == "" {
+					names[i] = p.Host
+				}
+			}
+			fmt.Fprintf(c.OutOrStdout(), "%s is valid: %d proxies (%s)\n", path, len(names), strings.Join(names, ", "))
+			return nil
+		},
+	}
+	c.Flags().StringVar(&path, "config", config.DefaultPath, "configuration file")
+	return c
+}

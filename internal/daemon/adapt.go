@@ -1,0 +1,100 @@
+package daemon
+
+import (
+	"os"
+	"slices"
+
+	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/bluezshim"
+	"bluez-esphome/internal/config"
+	"bluez-esphome/internal/gatt"
+	"bluez-esphome/internal/scanner"
+
+	"github.com/godbus/dbus/v5"
+)
+
+// systemBusAddress is where the system bus listens; DBUS_SYSTEM_BUS_ADDRESS counts, as for every client.
+func systemBusAddress() string {
+	if a := os.Getenv("DBUS_SYSTEM_BUS_ADDRESS"); a != "" {
+		return a
+	}
+	return "unix:path=/var/run/dbus/system_bus_socket"
+}
+
+func adapterName(cfg *config.Config) string {
+	if cfg.AdapterAlias != "" {
+		return cfg.AdapterAlias
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return "bluez-esphome"
+	}
+	return name
+}
+
+// proxyPath is the object that tells of a proxy. It is not below /org/bluez, where several clients take every
+// child for an adapter.
+func proxyPath(name string) dbus.ObjectPath {
+	return dbus.ObjectPath("/org/bluez_esphome/proxy/" + config.PathElement(name))
+}
+
+// air is an adapter's view as the shim wants it, which also tells the proxies when to scan actively.
+type air struct {
+	*scanner.Table
+	modes *proxySet
+}
+
+func (a *air) SetDiscovery(sessions []ble.DiscoveryFilter) {
+	a.Table.SetDiscovery(sessions)
+	a.modes.discovering(len(sessions) > 0)
+}
+
+// pathsOf tells gatt who hears a device.
+type pathsOf struct{ table *scanner.Table }
+
+func (p pathsOf) Paths(a ble.Address) []gatt.Path {
+	heard := p.table.Paths(a)
+	out := make([]gatt.Path, len(heard))
+	for i, h := range heard {
+		out[i] = gatt.Path{Proxy: h.Proxy, RSSI: h.RSSI, LastHeard: h.LastHeard}
+	}
+	return out
+}
+
+// linkEvents passes events of links on to the shim, and tells the air what they prove.
+type linkEvents struct {
+	bluezshim.LinkEvents
+	table *scanner.Table
+}
+
+func (e *linkEvents) LinkUp(a ble.Address, mtu int) {
+	e.table.Keep(a, true)
+	e.table.MarkConnectable(a)
+	e.LinkEvents.LinkUp(a, mtu)
+}
+
+func (e *linkEvents) LinkDown(a ble.Address, reason ble.DisconnectReason) {
+	e.table.Keep(a, false)
+	e.LinkEvents.LinkDown(a, reason)
+}
+
+func rulesOf(devices []config.Device) func(ble.Address) gatt.Rule {
+	rules := make(map[ble.Address]gatt.Rule, len(devices))
+	for _, d := range devices {
+		rules[d.Address] = gatt.Rule{Pin: d.Pin, Prefer: slices.Clone(d.Prefer), Deny: slices.Clone(d.Deny)}
+	}
+	return func(a ble.Address) gatt.Rule { return rules[a] }
+}
+
+func noSlotOf(proxies []config.Proxy) func(string) gatt.NoSlot {
+	fail := map[string]bool{}
+	for _, p := range proxies {
+		fail[p.Name] = p.OnNoSlot == config.NoSlotFail
+	}
+	return func(name string) gatt.NoSlot {
+		if fail[name] {
+			return gatt.NoSlotFail
+		}
+		return gatt.NoSlotWait
+	}
+}

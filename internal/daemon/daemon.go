@@ -1,0 +1,183 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"bluez-esphome/internal/bluezshim"
+	"bluez-esphome/internal/config"
+	"bluez-esphome/internal/dbusobj"
+	"bluez-esphome/internal/gatt"
+	"bluez-esphome/internal/privatebus"
+	"bluez-esphome/internal/scanner"
+	"bluez-esphome/internal/store"
+
+	systemd "github.com/coreos/go-systemd/v22/daemon"
+)
+
+// BusName is the name that BlueZ clients look for.
+const BusName = "org.bluez"
+
+// stopTimeout bounds a clean stop: links closed, scan modes restored, state written.
+const stopTimeout = 2 * time.Second
+
+// Options are what a Daemon is made of. Config and Logger must not be nil.
+type Options struct {
+	Config  *config.Config
+	Version string // ours, for proxies and logs
+	Logger  *slog.Logger
+	// Ready, if not nil, is called once org.bluez is owned, with the bus's address as
+	// DBUS_SYSTEM_BUS_ADDRESS wants it; it is empty for the system bus.
+	Ready func(busAddress string)
+}
+
+// A Daemon is one run of the program.
+type Daemon struct {
+	opts    Options
+	log     *slog.Logger
+	store   *store.Store
+	conn    *dbusobj.Conn
+	table   *scanner.Table
+	links   *gatt.Manager
+	shim    *bluezshim.Shim
+	proxies *proxySet
+}
+
+// New makes a Daemon; nothing happens before Run.
+func New(opts Options) *Daemon {
+	return &Daemon{opts: opts, log: opts.Logger}
+}
+
+// Heard lists what the proxies hear; for the demo's table. It is nil before Run.
+func (d *Daemon) Heard() []scanner.Device {
+	if d.table == nil {
+		return nil
+	}
+	return d.table.List()
+}
+
+// Run publishes the tree, owns org.bluez, connects to the proxies and serves until ctx ends. It returns nil then,
+// a *dbusobj.NameTakenError if somebody else owns org.bluez, or what went wrong.
+func (d *Daemon) Run(ctx context.Context) error {
+	cfg := d.opts.Config
+	for _, w := range cfg.Warnings {
+		d.log.Warn(w)
+	}
+	st, err := store.Open(cfg.StateDir, d.log)
+	if err != nil {
+		return fmt.Errorf("cannot open the state: %w", err)
+	}
+	defer st.Close()
+	d.store = st
+
+	address, stopBus, err := openBus(ctx, cfg.Bus)
+	if err != nil {
+		return err
+	}
+	defer stopBus()
+	d.conn, err = dbusobj.Dial(ctx, dbusobj.Config{Address: address, Logger: d.log})
+	if err != nil {
+		return fmt.Errorf("cannot connect to the bus %s: %w", address, err)
+	}
+	defer d.conn.Close()
+
+	if err := d.build(); err != nil {
+		return err
+	}
+	defer d.table.Close()
+	if err := d.conn.RequestName(ctx, BusName); err != nil {
+		return err
+	}
+	return d.serve(ctx, address)
+}
+
+// build makes the packages' objects and ties them together; none of them is at work yet.
+func (d *Daemon) build() error {
+	cfg := d.opts.Config
+	d.table = scanner.New(scanner.Config{MaxDevices: cfg.MaxDevices, Logger: d.log})
+	events := &linkEvents{table: d.table}
+	d.links = gatt.New(gatt.Config{
+		Air: pathsOf{d.table}, Events: events, Store: gattStore{d.store},
+		Timeout: cfg.Connect.Timeout, PerPath: cfg.Connect.PerPath, SlotWait: cfg.Connect.SlotWait,
+		Rules: rulesOf(cfg.Devices), OnNoSlot: noSlotOf(cfg.Proxies), Logger: d.log,
+	})
+	var err error
+	if d.proxies, err = newProxySet(d); err != nil {
+		return err
+	}
+	d.shim = bluezshim.New(bluezshim.Config{
+		Conn: d.conn, Links: d.links, Store: shimStore{d.store}, Logger: d.log, ProxyPath: proxyPath,
+		Adapters: []bluezshim.AdapterConfig{{
+			Index: 0, Address: d.store.Address(), Name: adapterName(cfg), Air: &air{Table: d.table, modes: d.proxies},
+		}},
+	})
+	events.LinkEvents = d.shim
+	return nil
+}
+
+// serve runs the loop beside the proxies. The bus is left last, so that what the end brings is still signalled.
+func (d *Daemon) serve(ctx context.Context, address string) error {
+	busCtx, leaveBus := context.WithCancel(context.WithoutCancel(ctx))
+	defer leaveBus()
+	served := make(chan error, 1)
+	go func() { served <- d.conn.Run(busCtx) }()
+
+	workCtx, stopWork := context.WithCancel(ctx)
+	defer stopWork()
+	shimDone := make(chan struct{})
+	go func() {
+		defer close(shimDone)
+		d.shim.Run(workCtx)
+	}()
+	d.proxies.start(workCtx)
+	d.log.Info("org.bluez is ours", "bus", address, "proxies", len(d.opts.Config.Proxies), "version", d.opts.Version)
+	if d.opts.Ready != nil {
+		d.opts.Ready(address)
+	}
+	d.notify(systemd.SdNotifyReady)
+
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-served:
+		served <- err
+		if err == nil {
+			err = errors.New("the bus went away")
+		}
+	}
+	d.notify(systemd.SdNotifyStopping)
+	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	d.links.Close(stopCtx)
+	d.proxies.stop(stopCtx)
+	d.conn.Do(stopCtx, d.shim.Close)
+	stopWork()
+	<-shimDone
+	leaveBus()
+	<-served
+	return err
+}
+
+func (d *Daemon) notify(state string) {
+	if _, err := systemd.SdNotify(false, state); err != nil {
+		d.log.Debug("Cannot notify systemd", "error", err)
+	}
+}
+
+// openBus finds the bus, or starts the private one.
+func openBus(ctx context.Context, bus config.Bus) (address string, stop func(), err error) {
+	switch bus {
+	case config.BusPrivate:
+		b, err := privatebus.Start(ctx, privatebus.DefaultPath())
+		if err != nil {
+			return "", nil, err
+		}
+		return b.Address, b.Stop, nil
+	case config.BusSystem:
+		return systemBusAddress(), func() {}, nil
+	}
+	return string(bus), func() {}, nil
+}

@@ -1,0 +1,81 @@
+package daemon
+
+import (
+	"net"
+	"strconv"
+	"time"
+
+	"bluez-esphome/internal/apiconn"
+	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/config"
+)
+
+func hostPort(p config.Proxy) string {
+	return net.JoinHostPort(p.Host, strconv.Itoa(int(p.Port)))
+}
+
+// handler takes what one session says, in its reader goroutine, and hands it on.
+type handler struct{ p *proxy }
+
+var _ apiconn.Handler = handler{}
+
+func (h handler) Online(_ *apiconn.Proxy, info apiconn.Info) {
+	p := h.p
+	p.set.adopt(p, info.Name)
+	p.mu.Lock()
+	p.info, p.known = info, false
+	name := p.name
+	p.mu.Unlock()
+	d := p.set.d
+	d.table.ProxyUp(name)
+	d.links.AddProxy(p)
+	d.links.ProxyOnline(name)
+	select {
+	case p.mode <- struct{}{}:
+	default:
+	}
+	p.obj.changed()
+}
+
+func (h handler) Offline(_ *apiconn.Proxy, err error) {
+	d, name := h.p.set.d, h.p.Name()
+	d.table.ProxyDown(name)
+	d.links.ProxyOffline(name, err)
+	h.p.obj.changed()
+}
+
+func (h handler) Adverts(_ *apiconn.Proxy, at time.Time, adverts []ble.RawAdvert) {
+	h.p.mu.Lock()
+	h.p.heard = at
+	name := h.p.name
+	h.p.mu.Unlock()
+	h.p.set.d.table.Adverts(name, at, adverts)
+}
+
+func (h handler) ScannerState(_ *apiconn.Proxy, state ble.ScannerState, mode, _ ble.ScannerMode) {
+	h.p.mu.Lock()
+	h.p.scanning, h.p.known = mode, state == ble.ScannerRunning || h.p.known
+	h.p.mu.Unlock()
+	h.p.obj.changed()
+}
+
+func (h handler) Slots(_ *apiconn.Proxy, slots ble.Slots) {
+	h.p.set.d.links.SlotsReport(h.p.Name(), slots)
+	h.p.obj.changed()
+}
+
+func (h handler) LinkUp(_ *apiconn.Proxy, a ble.Address, mtu int) {
+	h.p.set.d.links.LinkReport(h.p.Name(), a, true, mtu, 0)
+}
+
+func (h handler) LinkDown(_ *apiconn.Proxy, a ble.Address, code int32) {
+	h.p.set.d.links.LinkReport(h.p.Name(), a, false, 0, code)
+}
+
+func (h handler) Notification(_ *apiconn.Proxy, a ble.Address, handle uint16, value []byte) {
+	h.p.set.d.links.Notification(h.p.Name(), a, handle, value)
+}
+
+func (h handler) PairingChanged(_ *apiconn.Proxy, a ble.Address, paired bool, _ int32) {
+	h.p.set.d.links.PairingReport(h.p.Name(), a, paired)
+}

@@ -1,0 +1,190 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"bluez-esphome/internal/apiconn"
+	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/config"
+	"bluez-esphome/internal/scanner"
+)
+
+// A proxySet is all configured proxies. It passes what they say to the air and to the
+// links, and tells them in which mode to scan.
+type proxySet struct {
+	d    *Daemon
+	list []*proxy
+
+	mu     sync.Mutex
+	policy scanner.ModePolicy
+	names  map[string]*proxy // by the name that the other packages know
+	timer  *time.Timer       // for a wish that changes by itself
+}
+
+// A proxy is one configured proxy.
+type proxy struct {
+	*apiconn.Proxy
+	set *proxySet
+	cfg config.Proxy
+	obj proxyObject
+
+	mode chan struct{} // capacity 1: the wish may have changed
+
+	mu       sync.Mutex
+	name     string // unique; empty until the first session if none is configured
+	info     apiconn.Info
+	scanning ble.ScannerMode
+	known    bool // scanning is known
+	heard    time.Time
+}
+
+// Name overrides the session's: two proxies may call themselves the same.
+func (p *proxy) Name() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.name
+}
+
+func newProxySet(d *Daemon) (*proxySet, error) {
+	s := &proxySet{d: d, names: map[string]*proxy{}}
+	cfg := d.opts.Config
+	iface := newProxyInterface()
+	for _, pc := range cfg.Proxies {
+		p := &proxy{set: s, cfg: pc, name: pc.Name, mode: make(chan struct{}, 1)}
+		if pc.Name != "" {
+			s.names[pc.Name] = p
+		}
+		var err error
+		if p.Proxy, err = p.session(d); err != nil {
+			return nil, err
+		}
+		p.obj.publish(d.conn, p, iface)
+		s.list = append(s.list, p)
+	}
+	return s, nil
+}
+
+func (p *proxy) session(d *Daemon) (*apiconn.Proxy, error) {
+	cfg, pc := d.opts.Config, p.cfg
+	ac := apiconn.Config{
+		Name: pc.Name, Address: hostPort(pc), Password: pc.Password.Reveal(), ClientInfo: "bluez-esphome " + d.opts.Version,
+		PingAfter: cfg.Link.PingAfter, DeadAfter: cfg.Link.DeadAfter,
+		Logger: d.log, Handler: handler{p},
+	}
+	if pc.PSK.IsSet() {
+		key := pc.PSK.Key()
+		ac.PSK = &key
+	}
+	if pc.HasMAC {
+		ac.ExpectMAC = pc.MAC.String()
+	}
+	switch pc.ScanMode {
+	case config.ScanActive:
+		ac.ScanMode = apiconn.ScanActive
+	case config.ScanPassive:
+		ac.ScanMode = apiconn.ScanPassive
+	}
+	if pc.OnConflict == config.ConflictRetake {
+		ac.OnConflict = apiconn.Retake
+	}
+	return apiconn.New(ac)
+}
+
+// start connects all proxies in the background; ctx ends the work on scan modes, stop the sessions.
+func (s *proxySet) start(ctx context.Context) {
+	for _, p := range s.list {
+		go p.followMode(ctx)
+		go p.Run(context.WithoutCancel(ctx))
+	}
+}
+
+// stop ends all sessions at once, each cleanly if ctx lets it.
+func (s *proxySet) stop(ctx context.Context) {
+	s.mu.Lock()
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	s.mu.Unlock()
+	var wg sync.WaitGroup
+	for _, p := range s.list {
+		wg.Go(p.Stop)
+	}
+	stopped := make(chan struct{})
+	go func() {
+		wg.Wait()
+		close(stopped)
+	}()
+	select {
+	case <-stopped:
+	case <-ctx.Done():
+	}
+}
+
+// adopt gives a proxy that is online for the first time its unique name.
+func (s *proxySet) adopt(p *proxy, own string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.name != "" {
+		return
+	}
+	name := own
+	if name == "" {
+		name = hostPort(p.cfg)
+	}
+	for i := 2; s.names[name] != nil; i++ {
+		name = fmt.Sprintf("%s-%d", own, i)
+	}
+	p.name = name
+	s.names[name] = p
+}
+
+// discovering is called in the bus's loop: it only notes and wakes.
+func (s *proxySet) discovering(on bool) {
+	s.mu.Lock()
+	s.policy.Discovering(on, time.Now())
+	s.mu.Unlock()
+	s.modesChanged()
+}
+
+func (s *proxySet) modesChanged() {
+	for _, p := range s.list {
+		select {
+		case p.mode <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// wish is the mode for one proxy now; the set asks again when it changes by itself.
+func (s *proxySet) wish(mode scanner.ScanMode) ble.ScannerMode {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	wish, again := s.policy.Wish(mode, time.Now())
+	if again > 0 && (s.timer == nil || !s.timer.Reset(again)) {
+		s.timer = time.AfterFunc(again, s.modesChanged)
+	}
+	return wish
+}
+
+var scanModes = map[config.ScanMode]scanner.ScanMode{
+	config.ScanAuto: scanner.ScanAuto, config.ScanActive: scanner.ScanAlwaysActive, config.ScanPassive: scanner.ScanAlwaysPassive,
+}
+
+// followMode brings the proxy into the wished mode whenever that may have changed.
+func (p *proxy) followMode(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.mode:
+		}
+		if err := p.SetScannerMode(ctx, p.set.wish(scanModes[p.cfg.ScanMode])); err != nil {
+			p.set.d.log.Debug("Scan mode not set", "proxy", p.Name(), "error", err)
+		}
+	}
+}

@@ -1,0 +1,149 @@
+// Package demo shows the whole program without any hardware: two simulated
+// proxies, one of them encrypted, a private bus, and the daemon.
+package demo
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+
+	"bluez-esphome/internal/config"
+	"bluez-esphome/internal/daemon"
+	"bluez-esphome/internal/privatebus"
+	"bluez-esphome/internal/proxysim"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Options are what the demo needs. Out and Log must not be nil.
+type Options struct {
+	Exec    string // a shell command to run instead of the live table; empty for the table
+	Version string
+	Out     io.Writer
+	Live    bool // Out is a terminal: the table is drawn over itself
+	Log     *slog.Logger
+}
+
+// ExitError carries the status of the command of Options.Exec.
+type ExitError struct{ Status int }
+
+func (e *ExitError) Error() string { return fmt.Sprintf("the command ended with status %d", e.Status) }
+
+// killDelay is how long the command may take to end once the demo is stopped.
+const killDelay = 2 * time.Second
+
+// Run runs the demo until ctx ends or the command does, whose status is returned as an *ExitError unless
+// it is 0. Everything that was started is stopped first.
+func Run(ctx context.Context, opts Options) error {
+	stateDir, err := os.MkdirTemp("", "bluez-esphome-demo-")
+	if err != nil {
+		return fmt.Errorf("cannot make a folder for the demo's state: %w", err)
+	}
+	defer os.RemoveAll(stateDir)
+	sim, proxies, err := simulation(opts.Log)
+	if err != nil {
+		return err
+	}
+	bus, err := privatebus.Start(ctx, "") // a new one, whatever else runs on the machine
+	if err != nil {
+		sim.Close()
+		return err
+	}
+	defer bus.Stop()
+	cfg, err := config.Parse(fmt.Appendf(nil, demoConfig, bus.Address, stateDir, proxies[0].addr, proxies[1].addr, proxies[1].key), "demo")
+	if err != nil {
+		sim.Close()
+		return err
+	}
+	cfg.Warnings = nil // of the key in the file that there is not
+
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var result error
+	ready := make(chan string, 1)
+	d := daemon.New(daemon.Options{Config: cfg, Version: opts.Version, Logger: opts.Log, Ready: func(bus string) { ready <- bus }})
+	g, gctx := errgroup.WithContext(ctx)
+	simCtx, stopSim := context.WithCancel(context.WithoutCancel(ctx))
+	simDone := make(chan error, 1)
+	go func() { simDone <- sim.Run(simCtx) }()
+	g.Go(func() error { return d.Run(gctx) })
+	g.Go(func() error {
+		defer cancel()
+		select {
+		case <-gctx.Done():
+			return nil
+		case bus := <-ready:
+			if opts.Exec != "" {
+				result = execute(gctx, opts.Exec, bus)
+			} else {
+				show(gctx, opts, d, bus)
+			}
+			return nil
+		}
+	})
+	err = g.Wait()
+	stopSim() // the proxies go last, so that the daemon can say goodbye to them
+	return errors.Join(err, <-simDone, result)
+}
+
+type simulated struct{ addr, key string }
+
+// demoConfig is the configuration of the demo.
+const demoConfig = `
+bus: "%s"
+state_dir: %s
+adapter_alias: ESPHome proxies
+proxies:
+  - {name: kitchen, address: "%s"}
+  - {name: garage, address: "%s", noise_psk: "%s"}
+`
+
+// simulation starts the two proxies on loopback: kitchen in plaintext, garage with a key made for this run.
+func simulation(log *slog.Logger) (*proxysim.Simulation, [2]simulated, error) {
+	var out [2]simulated
+	peripherals, err := proxysim.DemoPeripherals()
+	if err != nil {
+		return nil, out, err
+	}
+	var key [32]byte
+	rand.Read(key[:])
+	specs := []proxysim.ProxySpec{
+		{ProxyConfig: proxysim.ProxyConfig{Name: "kitchen", FriendlyName: "Kitchen"}, Listen: "127.0.0.1:0"},
+		{ProxyConfig: proxysim.ProxyConfig{Name: "garage", FriendlyName: "Garage", PSK: &key}, Listen: "127.0.0.1:0"},
+	}
+	sim, err := proxysim.New(proxysim.Options{Peripherals: peripherals, Proxies: specs, Log: log})
+	if err != nil {
+		return nil, out, err
+	}
+	out[0].addr = sim.Addr("kitchen").(*net.TCPAddr).String()
+	out[1] = simulated{sim.Addr("garage").(*net.TCPAddr).String(), encodeKey(key)}
+	return sim, out, nil
+}
+
+// execute runs a shell command on the demo's bus and gives its status.
+func execute(ctx context.Context, command, bus string) error {
+	cmd := exec.CommandContext(ctx, "sh", "-c", command)
+	cmd.Env = append(os.Environ(), "DBUS_SYSTEM_BUS_ADDRESS="+bus)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = killDelay
+	err := cmd.Run()
+	var exit *exec.ExitError
+	switch {
+	case errors.As(err, &exit) && exit.ExitCode() >= 0:
+		return &ExitError{exit.ExitCode()}
+	case errors.As(err, &exit): // ended by a signal: as a shell tells it
+		return &ExitError{128 + int(exit.Sys().(syscall.WaitStatus).Signal())}
+	case err != nil:
+		return fmt.Errorf("cannot run the command: %w", err)
+	}
+	return nil
+}

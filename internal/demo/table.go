@@ -1,0 +1,88 @@
+package demo
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"bluez-esphome/internal/daemon"
+	"bluez-esphome/internal/scanner"
+)
+
+// How often the table is drawn: on a terminal over itself, elsewhere appended.
+const (
+	liveInterval   = time.Second
+	appendInterval = 10 * time.Second
+	firstTable     = 1500 * time.Millisecond // by then every simulated device was heard
+)
+
+func encodeKey(key [32]byte) string { return base64.StdEncoding.EncodeToString(key[:]) }
+
+// show prints how to use the demo from another shell and then who hears what, until ctx ends.
+func show(ctx context.Context, opts Options, d *daemon.Daemon, bus string) {
+	fmt.Fprintf(opts.Out, `
+The demo runs: two simulated ESPHome proxies, a private D-Bus and bluez-esphome.
+Nothing of this machine's own Bluetooth is touched. Ctrl-C stops it all.
+
+In another shell, any BlueZ program can use it:
+
+  export DBUS_SYSTEM_BUS_ADDRESS=%s
+  bluetoothctl
+
+and there: scan le, devices, connect C8:2B:96:10:00:01, menu gatt, list-attributes …
+
+`, bus)
+	wait := firstTable
+	lines := 0
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+		if opts.Live && lines > 0 {
+			fmt.Fprintf(opts.Out, "\x1b[%dA\x1b[J", lines)
+		}
+		table := Table(d.Heard(), time.Now())
+		io.WriteString(opts.Out, table)
+		lines = strings.Count(table, "\n")
+		wait = appendInterval
+		if opts.Live {
+			wait = liveInterval
+		}
+	}
+}
+
+// Table tells who hears what, a device a line; * marks the proxy whose signal counts.
+func Table(devices []scanner.Device, now time.Time) string {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "DEVICE\tNAME\tHEARD BY (dBm)\tLAST")
+	for _, d := range devices {
+		var heard []string
+		for _, s := range d.Sources {
+			mark := ""
+			if s.Owner {
+				mark = "*"
+			}
+			heard = append(heard, fmt.Sprintf("%s%s %d", s.Proxy, mark, s.RSSI))
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%.1f s\n", d.Address, printable(d.Name), strings.Join(heard, ", "), now.Sub(d.LastHeard).Seconds())
+	}
+	w.Flush()
+	return b.String() + "\n"
+}
+
+// printable keeps a name from the air from steering the terminal.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
+			return '?'
+		}
+		return r
+	}, strings.ToValidUTF8(s, "?"))
+}

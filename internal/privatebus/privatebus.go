@@ -1,0 +1,160 @@
+// Package privatebus runs a D-Bus daemon of our own, on which org.bluez can
+// be owned without root and without disturbing a bluetoothd.
+package privatebus
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// configuration lets every user who can reach the socket talk to everybody; reaching it is
+// what the permissions of its folder decide. The limits are the system bus's where they matter: one client
+// may not take all descriptors or connections.
+const configuration = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig>
+  <type>system</type>
+  <listen>unix:path=%s</listen>
+  <auth>EXTERNAL</auth>
+  <policy context="default">
+    <allow user="*"/>
+    <allow own="*"/>
+    <allow send_destination="*" eavesdrop="false"/>
+    <allow send_type="method_call"/>
+    <allow receive_sender="*"/>
+  </policy>
+  <limit name="max_match_rules_per_connection">4096</limit>
+  <limit name="max_replies_per_connection">65536</limit>
+  <limit name="max_connections_per_user">1024</limit>
+</busconfig>
+`
+
+// startTimeout is how long dbus-daemon may take to say that it listens.
+const startTimeout = 10 * time.Second
+
+// A Bus is a running D-Bus daemon, or one of an earlier program that is still there.
+type Bus struct {
+	// Address is what DBUS_SYSTEM_BUS_ADDRESS is to be set to.
+	Address string
+
+	cmd    *exec.Cmd
+	dir    string // removed by Stop, unless empty
+	once   sync.Once
+	exited chan struct{}
+}
+
+// DefaultPath is where the socket is: $RUNTIME_DIRECTORY/bus, else $XDG_RUNTIME_DIR/bluez-esphome/bus.
+// It is empty if neither is set: a temporary folder is made then.
+func DefaultPath() string {
+	if dir, _, _ := strings.Cut(os.Getenv("RUNTIME_DIRECTORY"), ":"); dir != "" {
+		return filepath.Join(dir, "bus")
+	}
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
+		return filepath.Join(dir, "bluez-esphome", "bus")
+	}
+	return ""
+}
+
+// Start runs dbus-daemon with its socket at path, or in a new temporary folder if path is empty. If a bus answers
+// at path already, that one is used and left alone by Stop.
+func Start(ctx context.Context, path string) (*Bus, error) {
+	b := &Bus{exited: make(chan struct{})}
+	if path == "" {
+		dir, err := os.MkdirTemp("", "bluez-esphome-")
+		if err != nil {
+			return nil, fmt.Errorf("cannot make a folder for the private bus: %w", err)
+		}
+		b.dir, path = dir, filepath.Join(dir, "bus")
+	} else if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("cannot make the folder of the private bus: %w", err)
+	}
+	b.Address = "unix:path=" + path
+	if c, err := net.Dial("unix", path); err == nil {
+		c.Close()
+		return b, nil
+	}
+	if err := b.start(ctx, path); err != nil {
+		b.removeDir()
+		return nil, err
+	}
+	return b, nil
+}
+
+func (b *Bus) start(ctx context.Context, path string) error {
+	os.Remove(path) // of a bus that was killed: nobody answers there
+	conf, err := os.CreateTemp("", "bluez-esphome-bus-*.conf")
+	if err != nil {
+		return fmt.Errorf("cannot write the private bus's configuration: %w", err)
+	}
+	defer os.Remove(conf.Name())
+	if _, err = fmt.Fprintf(conf, configuration, path); err == nil {
+		err = conf.Close()
+	}
+	if err != nil {
+		return fmt.Errorf("cannot write the private bus's configuration: %w", err)
+	}
+	// The bus outlives ctx: it is stopped last, after everything that talks on it.
+	cmd := exec.Command("dbus-daemon", "--nofork", "--nopidfile", "--nosyslog", "--print-address=1", "--config-file="+conf.Name())
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return fmt.Errorf("cannot start the private bus: %w", err)
+	}
+	var complaint strings.Builder
+	cmd.Stderr = &complaint
+	if err := cmd.Start(); err != nil {
+		if errors.Is(err, exec.ErrNotFound) {
+			return fmt.Errorf("cannot start the private bus: dbus-daemon is not installed (Debian: apt install dbus-daemon)")
+		}
+		return fmt.Errorf("cannot start the private bus: %w", err)
+	}
+	b.cmd = cmd
+	listens := make(chan bool, 1)
+	go func() {
+		line, _ := bufio.NewReader(out).ReadString('\n')
+		listens <- line != ""
+		cmd.Wait()
+		close(b.exited)
+	}()
+	select {
+	case ok := <-listens:
+		if ok {
+			return nil
+		}
+		<-b.exited
+		return fmt.Errorf("cannot start the private bus: dbus-daemon says: %s", strings.TrimSpace(complaint.String()))
+	case <-time.After(startTimeout):
+		b.Stop()
+		return fmt.Errorf("cannot start the private bus: dbus-daemon did not start within %s", startTimeout)
+	case <-ctx.Done():
+		b.Stop()
+		return ctx.Err()
+	}
+}
+
+// Stop ends the daemon that Start started and removes what it made.
+func (b *Bus) Stop() {
+	b.once.Do(func() {
+		if b.cmd != nil {
+			b.cmd.Process.Signal(syscall.SIGTERM)
+			<-b.exited
+		}
+		b.removeDir()
+	})
+}
+
+func (b *Bus) removeDir() {
+	if b.dir != "" {
+		os.RemoveAll(b.dir)
+	}
+}
