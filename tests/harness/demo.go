@@ -1,0 +1,115 @@
+package harness
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/godbus/dbus/v5"
+)
+
+// Place is a folder of its own for everything a process keeps, with a short path: sockets
+// have at most 107 bytes.
+type Place struct{ Dir string }
+
+// NewPlace makes one; it goes with the test.
+func NewPlace(t testing.TB) Place {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "be")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return Place{dir}
+}
+
+// Env makes a process keep to the place.
+func (p Place) Env() []string {
+	return []string{
+		"XDG_RUNTIME_DIR=" + p.Dir, "XDG_STATE_HOME=" + p.Dir, "HOME=" + p.Dir, "STATE_DIRECTORY=", "RUNTIME_DIRECTORY=",
+		"NOTIFY_SOCKET=", "DBUS_SYSTEM_BUS_ADDRESS=", "BLUEZ_ESPHOME_STATE_DIR=" + filepath.Join(p.Dir, "state"),
+	}
+}
+
+// Bus is a bus on which the program serves org.bluez.
+type Bus struct {
+	// Address is what DBUS_SYSTEM_BUS_ADDRESS has to be.
+	Address string
+	// Daemon is the process that serves it.
+	Daemon *Proc
+}
+
+// Env makes a process use the bus.
+func (b *Bus) Env() []string { return []string{"DBUS_SYSTEM_BUS_ADDRESS=" + b.Address} }
+
+// Connect gives a connection of its own to the bus.
+func (b *Bus) Connect(t testing.TB, opts ...dbus.ConnOption) *dbus.Conn {
+	t.Helper()
+	conn, err := dbus.Connect(b.Address, opts...)
+	if err != nil {
+		t.Fatalf("cannot connect to the bus: %v", err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+// Demo runs the demo with --exec until the test ends, and checks that it ends with
+// the command's status.
+func Demo(t testing.TB) *Bus {
+	t.Helper()
+	place := NewPlace(t)
+	fifo := filepath.Join(place.Dir, "stop")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// The command lives until somebody opened and closed the pipe for writing.
+	script := fmt.Sprintf(`echo "BUS=$DBUS_SYSTEM_BUS_ADDRESS"; cat %s; exit 7`, fifo)
+	p := Start(t, place.Env(), Binary(), "demo", "--exec", script)
+	address := p.Out.Expect(t, `(?m)^BUS=(\S+)$`)[1]
+	t.Cleanup(func() { // runs before the cleanup of Start
+		f, err := os.OpenFile(fifo, os.O_WRONLY|syscall.O_NONBLOCK, 0)
+		if err != nil {
+			t.Errorf("the demo's command has gone: %v", err)
+			return
+		}
+		_ = f.Close()
+		if status := p.Wait(t, Limit); status != 7 {
+			t.Errorf("demo --exec exited with %d, not with the command's 7", status)
+		}
+	})
+	return &Bus{Address: address, Daemon: p}
+}
+
+// Simulate starts simulated proxies, given as NAME=ADDR:PORT[,…]; with port 0 they take free ones. It gives their
+// addresses by name. peripherals is a file, "" for the demo's.
+func Simulate(t testing.TB, peripherals string, proxies ...string) (*Proc, map[string]string) {
+	t.Helper()
+	args := []string{"simulate"}
+	if peripherals != "" {
+		args = append(args, "--peripherals", peripherals)
+	}
+	for _, p := range proxies {
+		args = append(args, "--proxy", p)
+	}
+	p := Start(t, NewPlace(t).Env(), Binary(), args...)
+	addrs := map[string]string{}
+	for range proxies {
+		m := p.Out.Expect(t, `proxy (\S+) listens on (\S+)`)
+		addrs[m[1]] = m[2]
+	}
+	return p, addrs
+}
+
+// Run starts the daemon with a configuration on a private bus and waits until it is ready.
+func Run(t testing.TB, configuration string) *Bus {
+	t.Helper()
+	place := NewPlace(t)
+	path := filepath.Join(place.Dir, "config.yaml")
+	if err := os.WriteFile(path, []byte(configuration), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := Start(t, place.Env(), Binary(), "run", "--config", path, "--bus", "private")
+	return &Bus{Address: p.Out.Expect(t, `(?m)^DBUS_SYSTEM_BUS_ADDRESS=(\S+)$`)[1], Daemon: p}
+}

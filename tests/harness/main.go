@@ -1,0 +1,88 @@
+package harness
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const binEnv = "BLUEZ_ESPHOME_TEST_BINARY"
+
+// Main is the TestMain of a package of end-to-end tests. Unless -bin names a binary, it builds one
+// with the race detector.
+func Main(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	bin := flag.String("bin", "", "test this binary instead of one built from the tree")
+	flag.Parse()
+	path, err := filepath.Abs(*bin)
+	if *bin == "" {
+		dir, derr := os.MkdirTemp("", "be-bin")
+		if derr != nil {
+			fmt.Fprintln(os.Stderr, derr)
+			return 1
+		}
+		defer func() { _ = os.RemoveAll(dir) }()
+		path, err = Build(dir, "-race")
+	}
+	if err == nil {
+		err = os.Setenv(binEnv, path)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.Run()
+}
+
+// Build builds the program into dir with further flags of go build, and gives its path.
+func Build(dir string, flags ...string) (string, error) {
+	path := filepath.Join(dir, "bluez-esphome")
+	root, err := Root()
+	if err != nil {
+		return "", err
+	}
+	args := append([]string{"build", "-ldflags", "-X main.version=test"}, flags...)
+	cmd := exec.Command("go", append(args, "-o", path, "./cmd/bluez-esphome")...)
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("cannot build the program: %w\n%s", err, out)
+	}
+	return path, nil
+}
+
+// Binary is the program under test.
+func Binary() string { return os.Getenv(binEnv) }
+
+// Root is the top of the repository.
+func Root() (string, error) {
+	out, err := exec.Command("go", "env", "GOMOD").Output()
+	if err != nil {
+		return "", fmt.Errorf("cannot find the repository: %w", err)
+	}
+	return filepath.Dir(strings.TrimSpace(string(out))), nil
+}
+
+// Path gives a path in the repository.
+func Path(t testing.TB, elem ...string) string {
+	t.Helper()
+	root, err := Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(append([]string{root}, elem...)...)
+}
+
+// Python is the interpreter that has the clients of tests/requirements.txt.
+func Python(t testing.TB) string {
+	t.Helper()
+	path := Path(t, ".venv", "bin", "python")
+	if _, err := os.Stat(path); err != nil {
+		t.Fatalf("no Python clients: %v; make test-clients installs them", err)
+	}
+	return path
+}

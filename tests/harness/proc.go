@@ -1,0 +1,126 @@
+package harness
+
+import (
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Proc is a running process whose output is read as it comes.
+type Proc struct {
+	// Out has standard output, Err standard error; on a terminal Out has both.
+	Out, Err *Stream
+	cmd      *exec.Cmd
+	in       io.Writer
+	done     chan struct{}
+	status   int // valid once done is closed
+}
+
+// Start starts a process in a group of its own, with the environment of the test and env
+// ("NAME=value") besides. It is stopped at the end of the test; its output is logged if the test failed,
+// and a data race that it reported fails the test.
+func Start(t testing.TB, env []string, name string, args ...string) *Proc {
+	t.Helper()
+	p := newProc(env, name, args...)
+	p.cmd.Stdout, p.cmd.Stderr = p.Out, p.Err
+	in, err := p.cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.in = in
+	p.start(t, name)
+	return p
+}
+
+func newProc(env []string, name string, args ...string) *Proc {
+	p := &Proc{Out: NewStream(), Err: NewStream(), cmd: exec.Command(name, args...), done: make(chan struct{})}
+	p.cmd.Env = append(os.Environ(), env...)
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	p.cmd.WaitDelay = time.Second // for grandchildren that keep the output open
+	return p
+}
+
+func (p *Proc) start(t testing.TB, name string) {
+	t.Helper()
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(p.done)
+		err := p.cmd.Wait()
+		p.status = p.cmd.ProcessState.ExitCode()
+		if err != nil && p.status == 0 {
+			p.status = -1
+		}
+		p.Out.End()
+		p.Err.End()
+	}()
+	t.Cleanup(func() {
+		p.Stop(t)
+		races := p.Err.Count("WARNING: DATA RACE") + p.Out.Count("WARNING: DATA RACE")
+		if races > 0 {
+			t.Errorf("%s: %d data races", name, races)
+		}
+		if p.Err.Count(`(?m)^panic: |^fatal error: `) > 0 {
+			t.Errorf("%s: crashed", name)
+		}
+		if t.Failed() {
+			t.Logf("%s %s\n--- output\n%s\n--- errors\n%s", name, strings.Join(p.cmd.Args[1:], " "), tail(p.Out.String()), tail(p.Err.String()))
+		}
+	})
+}
+
+// Send writes a line to the process.
+func (p *Proc) Send(t testing.TB, line string) {
+	t.Helper()
+	if _, err := io.WriteString(p.in, line+"\n"); err != nil {
+		t.Fatalf("cannot send %q: %v", line, err)
+	}
+}
+
+// PID is the process id.
+func (p *Proc) PID() int { return p.cmd.Process.Pid }
+
+// Signal sends a signal to the process alone.
+func (p *Proc) Signal(t testing.TB, sig syscall.Signal) {
+	t.Helper()
+	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		t.Fatal(err)
+	}
+}
+
+// Done is closed when the process has ended.
+func (p *Proc) Done() <-chan struct{} { return p.done }
+
+// Wait waits for the end and gives the exit status, -1 after a signal.
+func (p *Proc) Wait(t testing.TB, limit time.Duration) int {
+	t.Helper()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-p.done:
+	case <-timer.C:
+		t.Fatalf("%s still runs after %v", p.cmd.Path, limit)
+	}
+	return p.status
+}
+
+// Stop ends the process with SIGTERM, and its whole group with SIGKILL if that does not help.
+func (p *Proc) Stop(t testing.TB) {
+	t.Helper()
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	timer := time.NewTimer(10 * time.Second)
+	defer timer.Stop()
+	select {
+	case <-p.done:
+	case <-timer.C:
+		t.Errorf("%s did not stop within 10 s of SIGTERM", p.cmd.Path)
+		_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
+		<-p.done
+	}
+}
