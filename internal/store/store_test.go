@@ -84,7 +84,7 @@ func sampleGatt() GattState {
 		Database: &ble.Database{Services: []ble.Service{{Handle: 1, EndHandle: 5, UUID: ble.UUID16(0x1800),
 			Characteristics: []ble.Characteristic{{Handle: 2, ValueHandle: 3, UUID: ble.UUIDDeviceName, Properties: ble.PropRead,
 				Descriptors: []ble.Descriptor{{Handle: 4, UUID: ble.UUIDCCCD}}}}}}},
-		Complete: true, Hash: []byte{1, 2}, MTU: map[string]int{"kitchen": 247}, Bonded: "kitchen", Last: "hall",
+		Complete: true, Hash: []byte{1, 2}, MTU: map[string]int{"kitchen": 247}, Bonded: "kitchen", Stale: true, Last: "hall",
 	}
 }
 
