@@ -39,7 +39,7 @@ type contentLog struct {
 type content struct {
 	hash       uint64
 	adv        *ble.Advertisement // nil for older ones
-	heard      int64              // last time from any proxy
+	heard      int64              // last time while newest
 	superseded int64              // when the next one came, 0 while newest
 }
 
@@ -116,18 +116,13 @@ func (l *contentLog) parsed(hash uint64) *ble.Advertisement {
 func (t *Table) content(d *device, s *source, data []byte, now int64) news {
 	hash := maphash.Bytes(t.seed, data)
 	l := &d.content
-	from := s.cursor
-	if s.cursor != 0 && hash != s.hash {
-		from++
-	}
-	s.hash = hash
-	if seq := l.find(hash, from, now); seq != 0 {
+	if seq := l.find(hash, s.cursor, now); seq != 0 {
 		s.cursor = seq
-		e := &l.entries[seq-l.base]
-		e.heard = now
-		if e.hash == l.entries[len(l.entries)-1].hash {
+		newest := &l.entries[len(l.entries)-1]
+		if l.entries[seq-l.base].hash == newest.hash {
 			// Either the newest, or an older one that happens to say the same. The
 			// cursor stays where it is: what came between may yet follow.
+			newest.heard = now
 			t.stats.Repeats++
 			return repeated
 		}

@@ -32,11 +32,9 @@ type source struct {
 	count    uint8   // adverts in the present learning window
 	smoothed float32 // dBm
 	heard    int64
-	maxGap   int64 // of the present learning window
-	interval int64 // learned, 0 unknown
-	// cursor is where this proxy is in the device's content, hash what it said last.
-	cursor uint64
-	hash   uint64
+	maxGap   int64  // of the present learning window
+	interval int64  // learned, 0 unknown
+	cursor   uint64 // what it said last, as its number in the device's content
 }
 
 func (s *source) valid() bool { return s.proxy.up && s.gen == s.proxy.gen }
@@ -86,7 +84,6 @@ func (t *Table) elect(d *device, s *source, now int64, known bool) {
 		o.lost = byRSSI
 		t.stats.Switches++
 	}
-	s.lost = false
 	d.owner = s.proxy
 }
 

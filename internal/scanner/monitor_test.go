@@ -106,6 +106,11 @@ func TestMonitorAndDiscovery(t *testing.T) {
 	if r := a.take(); len(r) != 1 || !r[0].Discovered || !r[0].Monitored || len(r[0].Payloads) != 1 {
 		t.Errorf("discovery reports it anew: %+v", r)
 	}
+	a.SetDiscovery(nil)
+	a.hear(1.5, "A", dev, -60, "020106")
+	if r := a.take(); len(r) != 1 || r[0].Discovered || !r[0].Monitored || len(r[0].Payloads) != 1 {
+		t.Errorf("so does the monitor after discovery: %+v", r)
+	}
 	a.RemoveMonitor(1)
 	a.hear(2, "A", dev, -60, "020106")
 	if r := a.take(); len(r) != 0 {
@@ -218,7 +223,10 @@ func TestMonitorTracking(t *testing.T) {
 			{RSSILow: -127, RSSIHigh: -127, LowTimeout: 7 * s, HighTimeout: s},
 		}, func(tr *tracker) {
 			tr.adverts(3, "A", -60) // the last at 1 s
-			tr.pass(400 * s)
+			for range 40 {          // the table must not drop the device before
+				tr.Adverts("A", time.Now(), []ble.RawAdvert{{Address: neighbour, RSSI: -60}})
+				tr.pass(10 * s)
+			}
 		}, "[1s found 1 1s found 2 1s found 3 3s lost 2 8s lost 3 5m1s lost 1]"},
 		{"a device that is forgotten is not lost", []ble.Monitor{unset}, func(tr *tracker) {
 			tr.adverts(4, "A", -60)

@@ -19,6 +19,9 @@ const (
 	// refreshEvery is how often a device that says nothing new is reported all the same, so that
 	// who expires devices knows that it is still there.
 	refreshEvery = 10 * time.Second
+	// goneAfter: who expires devices may have dropped one that was not reported for so long (bluetoothd
+	// 5.87 waits 30 s), so it is reported as if for the first time.
+	goneAfter = 25 * time.Second
 )
 
 // Changed has a value when [Table.Take] has reports.
@@ -27,8 +30,9 @@ func (t *Table) Changed() <-chan struct{} { return t.wake }
 // consider decides what of an advert is worth a report.
 func (t *Table) consider(d *device, p *proxy, news news, data []byte, now int64) {
 	w := &t.want
-	first := d.wantGen != w.gen
-	due := now-d.reportedAt >= int64(refreshEvery)
+	silent := now - d.reportedAt
+	first := d.wantGen != w.gen || silent >= int64(goneAfter)
+	due := silent >= int64(refreshEvery)
 	byOwner := d.speaksFor(p, now)
 	// Several proxies hear each advertisement; its repetitions count once.
 	counts := news == novel || byOwner || first || due

@@ -71,6 +71,41 @@ func TestFirstReportTakesItsOwnPayloadOnly(t *testing.T) {
 	expect(t, "first report", a.payloads(), p2)
 }
 
+func TestRepetitionsCountAsHeard(t *testing.T) {
+	a := newAir(t, "A")
+	a.hear(0, "A", dev, -60, p1)
+	a.hear(2.9, "A", dev, -60, p1)
+	a.SetDiscovery(all)
+	a.hear(3, "A", dev, -60, p2)
+	expect(t, "first report", a.payloads(), p1, p2)
+}
+
+// A late copy is no occasion to show a device that nobody has seen yet.
+func TestFirstReportIsNotAReplay(t *testing.T) {
+	a := newAir(t, "A", "B")
+	a.hear(0, "A", dev, -60, p1)
+	a.hear(1, "A", dev, -60, p2)
+	a.SetDiscovery(all)
+	a.hear(3, "B", dev, -60, p1)
+	expect(t, "late copy", a.payloads())
+	a.hear(3.1, "B", dev, -60, p2)
+	expect(t, "newest content", a.payloads(), p2)
+}
+
+// Whoever expires devices after 30 s has forgotten what it was told.
+func TestSilentDeviceIsReportedAnew(t *testing.T) {
+	a := newAir(t, "A")
+	a.SetDiscovery(all)
+	for _, at := range []float64{0, 24, 50} {
+		a.hear(at, "A", dev, -60, p1)
+		want := []string{p1}
+		if at == 24 {
+			want = nil
+		}
+		expect(t, fmt.Sprint("at ", at), a.payloads(), want...)
+	}
+}
+
 func TestKnownDeviceIsReportedWhoeverHearsItNext(t *testing.T) {
 	a := newAir(t, "A", "B")
 	a.hear(0, "A", dev, -60, p1)
@@ -152,9 +187,16 @@ func TestDuplicateData(t *testing.T) {
 			t.Fatalf("advert %d: %+v", i, r)
 		}
 	}
+	// A late copy repeats neither itself nor the newest.
+	a.hear(3, "B", dev, -62, p2)
+	expect(t, "new content", a.payloads(), p2)
+	a.hear(3.1, "A", dev, -60, p1)
+	expect(t, "late copy", a.payloads())
+	a.hear(3.2, "A", dev, -60, p2)
+	expect(t, "the owner's repetition", a.payloads(), p2)
 	// With the owner silent others' repetitions count.
-	a.hear(4, "B", dev, -62, p1)
-	expect(t, "owner silent", a.payloads(), p1)
+	a.hear(5, "B", dev, -62, p2)
+	expect(t, "owner silent", a.payloads(), p2)
 }
 
 func TestFastRotationLosesNothing(t *testing.T) {

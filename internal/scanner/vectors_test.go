@@ -78,6 +78,7 @@ type difference struct {
 var arbitrationDifferences = map[difference]string{
 	{"new_payload_from_nonowner_is_lost", 2, "dispatched"}: "new content is taken from any proxy at once, whoever owns the device",
 	{"rssi_zero_ignored", 4, "owner_rssi"}:                 "an advert without RSSI does not make the last known one unknown",
+	{"no_interval_fallback", 1, "dispatched"}:              "a device that was not reported for 25 s is reported anew",
 	{"owner_unregistered", 1, "owner"}:                     "a proxy that is gone owns nothing, even before another one is heard",
 	{"owner_unregistered", 1, "owner_rssi"}:                "a proxy that is gone owns nothing, even before another one is heard",
 }

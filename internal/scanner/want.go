@@ -31,7 +31,11 @@ func (t *Table) SetDiscovery(sessions []ble.DiscoveryFilter) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	w := &t.want
-	started := len(w.sessions) == 0 && len(sessions) > 0
+	if (len(w.sessions) == 0) != (len(sessions) == 0) {
+		// Everything that is heard from now on is reported anew, also what a monitor had
+		// reported: with the end of discovery its RSSI was invalidated, or it was removed.
+		w.gen++
+	}
 	w.sessions = nil
 	w.regular, w.everyRSSI, w.duplicates = false, false, false
 	for _, f := range sessions {
@@ -43,17 +47,9 @@ func (t *Table) SetDiscovery(sessions []ble.DiscoveryFilter) {
 	}
 	w.everyRSSI = w.everyRSSI && !w.regular
 	w.anybody = len(w.sessions) > 0 || len(w.monitors) > 0
-	if started {
-		// Everything that is heard from now on is reported anew, also what a monitor had
-		// reported: its RSSI may have been invalidated since.
-		w.gen++
-	}
 	if len(sessions) == 0 {
 		for _, d := range t.queue {
 			d.discovered, d.autoConn = false, false
-			if !d.monitored {
-				d.pending = nil
-			}
 		}
 	}
 }
