@@ -63,6 +63,11 @@ func buildDatabase(in []ble.Service) (db *ble.Database, dropped []string) {
 func buildService(s *ble.Service, end uint16, budget *int, drop func(string, ...any)) {
 	chars := slices.Clone(s.Characteristics)
 	slices.SortStableFunc(chars, func(a, b ble.Characteristic) int { return cmp.Compare(a.ValueHandle, b.ValueHandle) })
+	n := len(chars)
+	chars = slices.CompactFunc(chars, func(a, b ble.Characteristic) bool { return a.ValueHandle == b.ValueHandle })
+	if len(chars) < n {
+		drop("%d characteristics of service 0x%04x at the handle of another", n-len(chars), s.Handle)
+	}
 	s.Characteristics = nil
 	last := s.Handle
 	for i, c := range chars {

@@ -344,3 +344,91 @@ func TestManyDevices(t *testing.T) {
 		})
 	})
 }
+
+func TestDescriptors(t *testing.T) {
+	linked(t, gatt.Config{}, func(t *testing.T, w *world, p *gatttest.Proxy, dev *gatttest.Peripheral) {
+		dev.Values[9] = []byte("d")
+		w.m.ReadDescriptor(addrA, 9, func(v []byte, err error) { w.log("%s %v", v, err) })
+		w.m.WriteDescriptor(addrA, 9, []byte("e"), func(err error) { w.log("%v", err) })
+		settle(time.Second)
+		wantEvents(t, w, "d <nil>", "<nil>")
+		if d := cmp.Diff([]gatttest.Write{{Handle: 9, Value: "e", Response: true}}, dev.Writes()); d != "" {
+			t.Error(d)
+		}
+	})
+}
+
+// A link that the proxy does not know is over, though nobody reported it.
+func TestPhantomLink(t *testing.T) {
+	linked(t, gatt.Config{}, func(t *testing.T, w *world, p *gatttest.Proxy, _ *gatttest.Peripheral) {
+		p.LoseSilently(addrA)
+		if _, err := w.read(addrA, 6); !errors.Is(err, ble.ErrNotConnected) {
+			t.Errorf("Read: %v", err)
+		}
+		settle(10 * time.Second)
+		wantEvents(t, w, "down 0")
+		if err := w.connect(addrA, ""); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Disconnect and Connect while a link is being taken down.
+func TestDisconnectTwiceThenConnect(t *testing.T) {
+	linked(t, gatt.Config{}, func(t *testing.T, w *world, p *gatttest.Proxy, _ *gatttest.Peripheral) {
+		p.DisconnectDelay = time.Second
+		for range 2 {
+			w.m.Disconnect(addrA, func() { w.log("disconnected") })
+		}
+		if _, err := w.read(addrA, 6); !errors.Is(err, ble.ErrNotConnected) {
+			t.Errorf("Read while disconnecting: %v", err)
+		}
+		if err := w.connect(addrA, ""); err != nil {
+			t.Fatal(err)
+		}
+		settle(time.Second)
+		wantEvents(t, w, "down 2", "disconnected", "disconnected", "up 247", "connected", "resolved 2 services, mtu 247")
+	})
+}
+
+// A second Connect joins the first one, and of a link that is up it succeeds at once.
+func TestConnectTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := gatttest.New("near", thermometer(addrA))
+		run(t, gatt.Config{}, []*gatttest.Proxy{p}, func(t *testing.T, w *world) {
+			w.hears(addrA, "near")
+			for range 3 {
+				w.m.Connect(addrA, ble.Public, "", func(err error) { w.log("first %v", err) })
+				w.m.Connect(addrA, ble.Public, "", func(err error) { w.log("second %v", err) })
+				settle(time.Second)
+				w.m.Connect(addrA, ble.Public, "", func(err error) { w.log("third %v", err) })
+				wantEvents(t, w, "up 247", "first <nil>", "second <nil>", "resolved 2 services, mtu 247", "third <nil>")
+				w.disconnect(addrA)
+				w.take()
+			}
+		})
+	})
+}
+
+// Devices do not wait for one another.
+func TestDevicesAreIndependent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := thermometer(addrA), thermometer(addrB)
+		p := gatttest.New("near", a, b)
+		run(t, gatt.Config{}, []*gatttest.Proxy{p}, func(t *testing.T, w *world) {
+			for _, addr := range []ble.Address{addrA, addrB} {
+				w.hears(addr, "near")
+				if err := w.connect(addr, ""); err != nil {
+					t.Fatal(err)
+				}
+			}
+			settle(time.Second)
+			a.ReadDelay = time.Hour
+			w.m.Read(addrA, 6, func([]byte, error) {})
+			start := time.Now()
+			if _, err := w.read(addrB, 6); err != nil || time.Since(start) > 0 {
+				t.Errorf("read took %v: %v", time.Since(start), err)
+			}
+		})
+	})
+}

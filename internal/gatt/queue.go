@@ -103,7 +103,7 @@ func (s *session) exec(ctx context.Context, l *link, o *op) {
 		s.pairCancel = nil
 		s.m.mu.Unlock()
 	}
-	if errors.Is(err, ble.ATTInvalidHandle) {
+	if errors.Is(err, ble.ATTInvalidHandle) && !errors.Is(err, errNoAttribute) {
 		// The database is not the peripheral's: learn it anew with the next link.
 		s.m.updateRecord(s.addr, func(r *Record) { r.Database, r.Complete, r.Hash, r.Stale = nil, false, nil, true })
 	}
@@ -174,12 +174,13 @@ func (m *Manager) read(a ble.Address, handle uint16,
 }
 
 // Write writes a characteristic's value and waits for the peripheral's response; the
-// proxy splits long values.
+// proxy splits long values. value must not be modified afterwards.
 func (m *Manager) Write(a ble.Address, handle uint16, value []byte, done func(error)) {
 	m.write(a, handle, value, true, done)
 }
 
-// WriteCommand writes without response. done(nil) means that it was handed over in order.
+// WriteCommand writes without response. done(nil) means that it was handed over in order. value must not be
+// modified afterwards.
 func (m *Manager) WriteCommand(a ble.Address, handle uint16, value []byte, done func(error)) {
 	m.write(a, handle, value, false, done)
 }

@@ -144,7 +144,7 @@ func (s *session) validate(ctx context.Context, l *link, rec *Record) (bool, err
 	if err != nil {
 		return false, err
 	}
-	return len(hash) > 0 && bytes.Equal(hash, rec.Hash), nil
+	return bytes.Equal(hash, rec.Hash), nil // neither: it cannot be read by us
 }
 
 // readHash reads the Database Hash, nil if there is none or it cannot be read.

@@ -81,6 +81,9 @@ func (m *Manager) unsubscribeLocked(a ble.Address, valueHandle uint16) bool {
 	return true
 }
 
+// errNoAttribute is what the peripheral would answer, known without asking it.
+var errNoAttribute = fmt.Errorf("no characteristic has that value handle: %w", ble.ATTInvalidHandle)
+
 // characteristic finds a characteristic by value handle.
 func characteristic(db *ble.Database, valueHandle uint16) *ble.Characteristic {
 	for i := range db.Services {
@@ -101,7 +104,7 @@ func (s *session) enable(ctx context.Context, l *link, db *ble.Database, valueHa
 	}
 	c := characteristic(db, valueHandle)
 	if c == nil {
-		return ble.ATTInvalidHandle
+		return errNoAttribute
 	}
 	if err := l.ps.proxy.Notify(ctx, s.addr, valueHandle, true); err != nil {
 		return err

@@ -111,6 +111,8 @@ type Proxy struct {
 	DoubleReport bool
 	// NoList: firmware before 2025.2 does not list the allocated slots.
 	NoList bool
+	// StuckSlots: an ended link keeps its slot.
+	StuckSlots bool
 	// DisconnectDelay is how long ending a link or an attempt takes.
 	DisconnectDelay time.Duration
 
@@ -278,10 +280,21 @@ func (p *Proxy) DropLink(a ble.Address, code int32) {
 	p.reportEnd(a, code, l)
 }
 
+// LoseSilently ends a's link without any report.
+func (p *Proxy) LoseSilently(a ble.Address) {
+	p.mu.Lock()
+	delete(p.links, a)
+	p.mu.Unlock()
+	p.peripherals[a].end(p.Label)
+}
+
 func (p *Proxy) reportEnd(a ble.Address, code int32, l *plink) {
 	p.Sink.LinkReport(p.Label, a, false, 0, code)
 	if l != nil {
 		l.cancel()
+	}
+	if p.StuckSlots {
+		return
 	}
 	if p.DoubleReport {
 		p.SendSlots()
