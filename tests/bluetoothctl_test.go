@@ -20,7 +20,7 @@ func TestBluetoothctl(t *testing.T) {
 	}
 	c.Out.Expect(t, `Agent registered`)
 	say("show", `Controller [0-9A-F:]{17} \(public\)`, `Powered: yes`, `Discovering: no`, `Roles: central`)
-	say("scan le", `Discovery started`, `\[NEW\] Device `+pulse+` Pulse HR-1`)
+	say("scan le", `Discovery started`, `\[NEW\] Device `+pulse+` Pulse HR-1|\[CHG\] Device `+pulse+` Name: Pulse HR-1`)
 	say("devices", `Device `+pulse+` Pulse HR-1`)
 	say("info "+pulse, `Device `+pulse+` \(random\)`, `Name: Pulse HR-1`, `Appearance: 0x0341`, `Connected: no`,
 		`UUID: Heart Rate`, `ManufacturerData Key: 0xffff|ManufacturerData.Key: 0xffff`, `RSSI: `)

@@ -68,7 +68,7 @@ async def main():
         check("connected", client.is_connected, True)
         service = client.services.get_service(SERVICE)
         check("the vendor service", service is not None, True)
-        check("its characteristics", [c.uuid for c in service.characteristics], [GREETING, COMMAND, COUNTER, ALERT, LONG])
+        check("its characteristics", sorted(c.uuid for c in service.characteristics), [GREETING, COMMAND, COUNTER, ALERT, LONG])
         check("properties", sorted(client.services.get_characteristic(GREETING).properties), ["read", "write"])
         check("descriptors", [d.uuid[4:8] for d in client.services.get_characteristic(GREETING).descriptors], ["2901"])
         check("MTU", client.services.get_characteristic(GREETING).max_write_without_response_size, 247 - 3)
@@ -85,7 +85,7 @@ async def main():
         for use_start_notify in (False, True):  # AcquireNotify, StartNotify
             how = "StartNotify" if use_start_notify else "AcquireNotify"
             values = await notifications(client, COUNTER, 4, use_start_notify)
-            numbers = [int.from_bytes(v, "little") for v in values]
+            numbers = [int.from_bytes(v, "big") for v in values]
             steps = {b - a for a, b in zip(numbers, numbers[1:])}
             check("%s: a counter without gaps, %r" % (how, numbers), steps, {1})
             values = await notifications(client, HEART_RATE, 3, use_start_notify)
