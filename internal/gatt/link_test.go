@@ -432,3 +432,34 @@ func TestDevicesAreIndependent(t *testing.T) {
 		})
 	})
 }
+
+// Who waits longest for a slot gets it.
+func TestSlotsInOrderOfArrival(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var devs []*gatttest.Peripheral
+		for i := range 10 {
+			devs = append(devs, thermometer(addrA+ble.Address(i)))
+		}
+		p := gatttest.New("near", devs...)
+		p.Limit = 1
+		run(t, gatt.Config{SlotWait: 19 * time.Second}, []*gatttest.Proxy{p}, func(t *testing.T, w *world) {
+			var want []string
+			for i, d := range devs {
+				w.hears(d.Address, "near")
+				want = append(want, fmt.Sprint(i, " <nil>"))
+				w.m.Connect(d.Address, ble.Public, "", func(err error) {
+					w.mu.Lock()
+					w.events = append(w.events, fmt.Sprint(i, " ", err))
+					w.mu.Unlock()
+					time.AfterFunc(time.Second, func() { w.m.Disconnect(d.Address, func() {}) })
+				})
+				settle(time.Millisecond)
+			}
+			settle(30 * time.Second)
+			got := slices.DeleteFunc(w.take(), func(e string) bool { return e[0] < '0' || e[0] > '9' })
+			if d := cmp.Diff(want, got); d != "" {
+				t.Error(d)
+			}
+		})
+	})
+}

@@ -263,6 +263,16 @@ func TestServiceChanged(t *testing.T) {
 			if v, err := w.read(addrA, 6); v != "21.5" || err != nil {
 				t.Errorf("Read = %q, %v", v, err)
 			}
+			// A caller may subscribe to it as well; that he ends it does not end our own.
+			settle(10 * time.Second)
+			if err := w.subscribe(addrA, 17); err != nil {
+				t.Fatal(err)
+			}
+			p.SendNotification(addrA, 17, []byte("sc"))
+			settle(3 * time.Second)
+			wantEvents(t, w, "notified 17 sc")
+			w.m.Unsubscribe(addrA, 17)
+			settle(10 * time.Second)
 			// A peripheral that indicates all the time is heeded now and then, and unchanged databases are no news.
 			connects := p.Count("connect " + addrA.String())
 			for range 100 {

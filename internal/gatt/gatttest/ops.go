@@ -46,9 +46,6 @@ func (p *Proxy) Connect(ctx context.Context, a ble.Address, _ ble.AddressType, c
 		o.Delay = time.Hour
 	}
 	if err := p.sleep(ctx, o.Delay); err != nil {
-		if dev != nil && session.Err() != nil {
-			dev.end(p.Label)
-		}
 		return 0, err // Disconnect is still to be called
 	}
 	if o.Code != 0 || o.Refuse {

@@ -6,7 +6,6 @@ package gatttest
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -247,12 +246,11 @@ func (p *Proxy) GoOffline() {
 	p.mu.Lock()
 	p.online = false
 	p.drop()
-	links := maps.Clone(p.links)
 	clear(p.links)
 	p.allocated = nil
 	p.mu.Unlock()
-	for a := range links {
-		p.peripherals[a].end(p.Label)
+	for _, dev := range p.peripherals {
+		dev.end(p.Label)
 	}
 	p.Sink.ProxyOffline(p.Label, fmt.Errorf("connection reset by peer"))
 }
