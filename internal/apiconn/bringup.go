@@ -27,11 +27,12 @@ const (
 	simpleTimeout    = 10 * time.Second // of a plain question
 )
 
-// bringUp does everything up to and including the subscription.
-func (s *session) bringUp() error {
+// bringUp does everything up to the subscription, and returns the slots as they are.
+func (s *session) bringUp() (ble.Slots, error) {
+	var slots ble.Slots
 	p := s.p
 	if err := s.secure(); err != nil {
-		return err
+		return slots, err
 	}
 	s.startWriter()
 	// Firmware without authentication ignores the second message; nothing waits for its answer.
@@ -44,21 +45,19 @@ func (s *session) bringUp() error {
 		if errors.As(err, &closed) {
 			closed.Early = true
 		}
-		return err
+		return slots, err
 	}
 	if err := s.checkHello(m.(*apipb.HelloResponse)); err != nil {
-		return err
+		return slots, err
 	}
 	if err := s.ask(); err != nil {
-		return err
+		return slots, err
 	}
-	slots, err := s.lookAtSlots()
-	if err != nil {
-		return err
+	if slots, err = s.lookAtSlots(); err != nil {
+		return slots, err
 	}
 	_ = s.conn.SetReadDeadline(time.Time{}) // the watch takes over
-	s.announce(slots)
-	return nil
+	return slots, nil
 }
 
 // secure runs the Noise handshake if there is a key.

@@ -29,15 +29,14 @@ type session struct {
 	wg   sync.WaitGroup
 
 	// Of the run goroutine.
-	info       Info
-	up         bool // Online was called
-	hadUpdates bool // a message 81 came
-	adverts    []ble.RawAdvert
-	decoded    []byte // AD structures made of message 67
+	info    Info
+	up      bool // Online was called
+	adverts []ble.RawAdvert
+	decoded []byte // AD structures made of message 67
 
 	begun      time.Time
 	lastRead   atomic.Int64 // when bytes last came, in nanoseconds after begun
-	lastAdvert atomic.Int64 // when advertisements last came; 0 never
+	lastAdvert atomic.Int64 // when advertisements last came; -1 never
 	deaf       atomic.Bool  // it is shown as deaf
 	subscribed atomic.Bool  // a message 126 proved the subscription
 	closing    atomic.Bool  // we have taken leave
@@ -48,6 +47,7 @@ type session struct {
 
 func newSession(p *Proxy, conn net.Conn) *session {
 	s := &session{p: p, conn: conn, done: make(chan struct{}), ops: newOps(), begun: time.Now()}
+	s.lastAdvert.Store(-1)
 	return s
 }
 
@@ -69,8 +69,9 @@ func (s *session) Write(b []byte) (int, error) { return s.conn.Write(b) }
 // run brings the session up, reads until it ends and cleans up after it.
 func (s *session) run(ctx context.Context) error {
 	unhook := context.AfterFunc(ctx, func() { s.abort(ErrStopped) })
-	err := s.bringUp()
-	if err == nil && unhook() {
+	slots, err := s.bringUp()
+	if err == nil && unhook() { // from here on the end of ctx is a polite one
+		s.announce(slots)
 		s.wg.Go(func() { s.watch(ctx) })
 		for err == nil {
 			err = s.readOne()

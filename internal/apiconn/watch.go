@@ -120,7 +120,7 @@ func (s *session) recovered(from State) {
 // again and the pause for it.
 func (s *session) checkDeaf(now time.Time, pause time.Duration) (time.Time, time.Duration) {
 	last := s.lastAdvert.Load()
-	if last == 0 {
+	if last < 0 {
 		return now.Add(deafAfter), deafAfter
 	}
 	heard := s.at(last)

@@ -22,7 +22,7 @@ type writer struct {
 	mu    sync.Mutex // serializes access to the following and the encryption's order
 	f     *apiwire.Framer
 	buf   []byte
-	spare []byte
+	spare []byte        // the buffer written last; never the one being written
 	space chan struct{} // closed when buf was taken
 	err   error
 }
@@ -100,7 +100,7 @@ func (w *writer) run(conn net.Conn, done <-chan struct{}, stuck time.Duration) e
 			return nil
 		}
 		out := w.buf
-		w.buf = w.spare[:0]
+		w.buf, w.spare = w.spare[:0], nil
 		close(w.space)
 		w.space = make(chan struct{})
 		w.mu.Unlock()

@@ -1,0 +1,411 @@
+package apiconn
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"bluez-esphome/internal/apiwire/apipb"
+	"bluez-esphome/internal/ble"
+)
+
+const wireAddr = uint64(testAddr)
+
+// withProxy runs f in a bubble with a proxy that is online.
+func withProxy(t *testing.T, f func(t *testing.T, b *bench, far *peer)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		far := b.online()
+		f(t, b, far)
+		b.stop(far)
+	})
+}
+
+func (b *bench) read(handle uint16) func() ([]byte, error) {
+	return result(func() ([]byte, error) { return b.p.Read(b.t.Context(), testAddr, handle) })
+}
+
+func (b *bench) write(handle uint16, value byte) func() error {
+	return only(func() error { return b.p.Write(b.t.Context(), testAddr, handle, []byte{value}, true) })
+}
+
+func (b *bench) command(handle uint16, value byte) {
+	b.t.Helper()
+	if err := b.p.Write(b.t.Context(), testAddr, handle, []byte{value}, false); err != nil {
+		b.t.Error(err)
+	}
+}
+
+func readAnswer(handle uint32, data string) *apipb.BluetoothGATTReadResponse {
+	return &apipb.BluetoothGATTReadResponse{Address: wireAddr, Handle: handle, Data: []byte(data)}
+}
+
+func ack(handle uint32) *apipb.BluetoothGATTWriteResponse {
+	return &apipb.BluetoothGATTWriteResponse{Address: wireAddr, Handle: handle}
+}
+
+func TestReadsOfOneHandleAreSerial(t *testing.T) {
+	withProxy(t, func(t *testing.T, b *bench, far *peer) {
+		first := b.read(5)
+		want[*apipb.BluetoothGATTReadRequest](far)
+		second := b.read(5)
+		other := b.read(6)
+		if m := want[*apipb.BluetoothGATTReadRequest](far); m.GetHandle() != 6 {
+			t.Fatalf("handle %d was read while 5 was outstanding", m.GetHandle())
+		}
+		far.send(readAnswer(6, "six"), readAnswer(5, "one"))
+		want[*apipb.BluetoothGATTReadRequest](far)
+		far.send(readAnswer(5, "two"))
+		for name, wait := range map[string]func() ([]byte, error){"one": first, "two": second, "six": other} {
+			if got, err := wait(); err != nil || string(got) != name {
+				t.Errorf("got %q, %v, want %q", got, err, name)
+			}
+		}
+	})
+}
+
+func TestStrayAckDoesNotCompleteWrite(t *testing.T) {
+	withProxy(t, func(t *testing.T, b *bench, far *peer) {
+		b.command(5, 1)
+		b.command(5, 2)
+		want[*apipb.BluetoothGATTWriteRequest](far)
+		want[*apipb.BluetoothGATTWriteRequest](far)
+		write := b.write(5, 3)
+		read := b.read(5) // waits behind the write: one request per handle
+		far.quiet(100 * time.Millisecond)
+		far.send(ack(5), ack(5))
+		if m := want[*apipb.BluetoothGATTWriteRequest](far); !m.GetResponse() {
+			t.Error("want the write with response")
+		}
+		far.send(&apipb.BluetoothGATTErrorResponse{Address: wireAddr, Handle: 5, Error: 3})
+		wantError(t, write(), ble.ATTWriteNotPermitted)
+		want[*apipb.BluetoothGATTReadRequest](far)
+		far.send(readAnswer(5, "x"))
+		if _, err := read(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestStrayAcksExpire(t *testing.T) {
+	withProxy(t, func(t *testing.T, b *bench, far *peer) {
+		b.command(5, 1)
+		want[*apipb.BluetoothGATTWriteRequest](far)
+		begun := time.Now()
+		write := b.write(5, 3)
+		want[*apipb.BluetoothGATTWriteRequest](far) // the acknowledgement was lost
+		if d := time.Since(begun); d != ackExpiry {
+			t.Errorf("the write went out after %v, want %v", d, ackExpiry)
+		}
+		far.send(ack(5))
+		if err := write(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestCommandStaysBehindQueuedWrite(t *testing.T) {
+	withProxy(t, func(t *testing.T, b *bench, far *peer) {
+		first := b.write(5, 1)
+		want[*apipb.BluetoothGATTWriteRequest](far)
+		second := b.write(5, 2)
+		synctest.Wait()
+		command := only(func() error { return b.p.Write(t.Context(), testAddr, 5, []byte{3}, false) })
+		far.quiet(10 * time.Millisecond)
+		far.send(ack(5))
+		if m := want[*apipb.BluetoothGATTWriteRequest](far); m.GetData()[0] != 2 {
+			t.Errorf("wrote %d, want 2", m.GetData()[0])
+		}
+		far.send(ack(5))
+		if m := want[*apipb.BluetoothGATTWriteRequest](far); m.GetData()[0] != 3 {
+			t.Errorf("wrote %d, want 3", m.GetData()[0])
+		}
+		for _, wait := range []func() error{first, second, command} {
+			if err := wait(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+func TestLateAnswerOfCancelledRead(t *testing.T) {
+	withProxy(t, func(t *testing.T, b *bench, far *peer) {
+		ctx, cancel := context.WithCancel(t.Context())
+		first := result(func() ([]byte, error) { return b.p.Read(ctx, testAddr, 5) })
+		want[*apipb.BluetoothGATTReadRequest](far)
+		cancel()
+		_, err := first()
+		wantError(t, err, context.Canceled)
+		second := b.read(5)
+		far.quiet(time.Second)
+		far.send(readAnswer(5, "late"))
+		want[*apipb.BluetoothGATTReadRequest](far)
+		far.send(readAnswer(5, "new"))
+		if got, err := second(); string(got) != "new" || err != nil {
+			t.Errorf("got %q, %v", got, err)
+		}
+	})
+}
+
+func TestRequestTimeouts(t *testing.T) {
+	withProxy(t, func(t *testing.T, b *bench, far *peer) {
+		begun := time.Now()
+		read := b.read(5)
+		notify := only(func() error { return b.p.Notify(t.Context(), testAddr, 6, true) })
+		var at time.Duration
+		go func() { // a live proxy that ignores us
+			for time.Since(begun) < 40*time.Second {
+				if _, _, err := far.f.Read(); err != nil {
+					return
+				}
+			}
+		}()
+		keep := time.NewTicker(5 * time.Second)
+		defer keep.Stop()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			wantError(t, notify(), ble.ErrTimeout)
+			at = time.Since(begun)
+			_, err := read()
+			wantError(t, err, ble.ErrTimeout)
+			wantError(t, err, context.DeadlineExceeded)
+		}()
+		for running := true; running; {
+			select {
+			case <-keep.C:
+				far.send(&apipb.PingResponse{})
+			case <-done:
+				running = false
+			}
+		}
+		if at != notifyTimeout || time.Since(begun) != requestTimeout {
+			t.Errorf("timed out after %v and %v", at, time.Since(begun))
+		}
+		_ = far.conn.SetReadDeadline(time.Now()) // ends the reader
+		synctest.Wait()
+		_ = far.conn.SetReadDeadline(time.Time{})
+	})
+}
+
+func TestLinkLossFailsItsRequestsOnly(t *testing.T) {
+	withProxy(t, func(t *testing.T, b *bench, far *peer) {
+		reads := []func() ([]byte, error){b.read(5), b.read(5), b.read(6)}
+		services := result(func() ([]ble.Service, error) { return b.p.Services(t.Context(), testAddr) })
+		other := result(func() ([]byte, error) { return b.p.Read(t.Context(), 0x1234, 5) })
+		for range 4 {
+			far.read()
+		}
+		far.send(&apipb.BluetoothDeviceConnectionResponse{Address: 0}) // old firmware's second report
+		far.send(&apipb.BluetoothDeviceConnectionResponse{Address: wireAddr, Error: 8})
+		for _, wait := range reads {
+			_, err := wait()
+			wantError(t, err, ble.ErrNotConnected)
+		}
+		_, err := services()
+		wantError(t, err, ble.ErrNotConnected)
+		far.send(&apipb.BluetoothGATTReadResponse{Address: 0x1234, Handle: 5})
+		if got, err := other(); err != nil || got == nil {
+			t.Errorf("the other peripheral: %v, %v", got, err)
+		}
+		b.expectEvents("down AA:BB:CC:DD:EE:FF 0x8")
+	})
+}
+
+func TestSessionLossFailsEverything(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		far := b.online()
+		read, queued := b.read(5), b.read(5)
+		connect := result(func() (int, error) { return b.p.Connect(t.Context(), testAddr, ble.Public, false) })
+		far.read()
+		far.read()
+		_ = far.conn.Close()
+		for _, wait := range []func() ([]byte, error){read, queued} {
+			_, err := wait()
+			wantError(t, err, ble.ErrNotConnected)
+		}
+		_, err := connect()
+		wantError(t, err, ble.ErrNotConnected)
+		if b.p.Online() || b.p.Slots().Known {
+			t.Error("still online")
+		}
+		_, err = b.p.Read(t.Context(), testAddr, 5)
+		wantError(t, err, ble.ErrNotConnected)
+		b.p.Stop()
+	})
+}
+
+func TestConnectAnswers(t *testing.T) {
+	withProxy(t, func(t *testing.T, b *bench, far *peer) {
+		connect := func(ctx context.Context) func() (int, error) {
+			return result(func() (int, error) { return b.p.Connect(ctx, testAddr, ble.RandomIdentity, false) })
+		}
+		wait := connect(t.Context())
+		if m := want[*apipb.BluetoothDeviceRequest](far); !m.GetHasAddressType() || m.GetAddressType() != 3 || m.GetRequestType() != 5 {
+			t.Errorf("asked %v", m)
+		}
+		far.send(&apipb.BluetoothDeviceConnectionResponse{Address: wireAddr, Error: 0x3e})
+		_, err := wait()
+		var failed interface{ ConnectCode() int32 }
+		if !errors.As(err, &failed) || failed.ConnectCode() != 0x3e {
+			t.Errorf("got %v", err)
+		}
+		wait = connect(t.Context())
+		far.read()
+		far.send(&apipb.BluetoothDeviceConnectionResponse{Address: wireAddr, Connected: true, Mtu: 100000})
+		if mtu, err := wait(); mtu != maxMTU || err != nil {
+			t.Errorf("got %d, %v", mtu, err)
+		}
+		b.expectEvents("down AA:BB:CC:DD:EE:FF 0x3e", "up AA:BB:CC:DD:EE:FF 517")
+	})
+}
+
+func TestCancelledConnectIsCalledOff(t *testing.T) {
+	withProxy(t, func(t *testing.T, b *bench, far *peer) {
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		wait := result(func() (int, error) { return b.p.Connect(ctx, testAddr, ble.Public, false) })
+		want[*apipb.BluetoothDeviceRequest](far)
+		if m := want[*apipb.BluetoothDeviceRequest](far); m.GetRequestType() != 1 {
+			t.Errorf("sent %v, want a disconnect", m)
+		}
+		_, err := wait()
+		wantError(t, err, ble.ErrTimeout)
+		// The answer to the old attempt must not fail the next.
+		wait = result(func() (int, error) { return b.p.Connect(t.Context(), testAddr, ble.Public, false) })
+		far.quiet(time.Second)
+		far.send(&apipb.BluetoothDeviceConnectionResponse{Address: wireAddr, Error: 0x100})
+		want[*apipb.BluetoothDeviceRequest](far)
+		far.send(&apipb.BluetoothDeviceConnectionResponse{Address: wireAddr, Connected: true, Mtu: 23})
+		if _, err := wait(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestDisconnectEndsAttempt(t *testing.T) {
+	withProxy(t, func(t *testing.T, b *bench, far *peer) {
+		connect := result(func() (int, error) { return b.p.Connect(t.Context(), testAddr, ble.Public, true) })
+		far.read()
+		disconnect := only(func() error { return b.p.Disconnect(t.Context(), testAddr) })
+		far.read()
+		far.send(&apipb.BluetoothDeviceConnectionResponse{Address: wireAddr, Error: 0x16})
+		if err := disconnect(); err != nil {
+			t.Error(err)
+		}
+		if _, err := connect(); err == nil {
+			t.Error("the attempt succeeded")
+		}
+	})
+}
+
+func TestServicesStream(t *testing.T) {
+	withProxy(t, func(t *testing.T, b *bench, far *peer) {
+		services := func() func() ([]ble.Service, error) {
+			wait := result(func() ([]ble.Service, error) { return b.p.Services(t.Context(), testAddr) })
+			far.read()
+			return wait
+		}
+		part := func(handle uint32, short uint32) *apipb.BluetoothGATTGetServicesResponse {
+			return &apipb.BluetoothGATTGetServicesResponse{Address: wireAddr, Services: []*apipb.BluetoothGATTService{{
+				Handle: handle, ShortUuid: short,
+				Characteristics: []*apipb.BluetoothGATTCharacteristic{{
+					Uuid: []uint64{0, 7}, Handle: handle + 2, Properties: 0x12,
+					Descriptors: []*apipb.BluetoothGATTDescriptor{{Handle: handle + 3, ShortUuid: 0x2902}},
+				}},
+			}}}
+		}
+		done := &apipb.BluetoothGATTGetServicesDoneResponse{Address: wireAddr}
+		wait := services()
+		far.send(part(1, 0x1800), part(0x10, 0x180f), done)
+		got, err := wait()
+		if err != nil || len(got) != 2 || got[1].UUID != ble.UUID16(0x180f) || got[1].Characteristics[0].ValueHandle != 0x12 ||
+			got[1].Characteristics[0].UUID != ble.UUIDFromHalves(0, 7) || got[1].Characteristics[0].CCCD() != 0x13 {
+			t.Errorf("got %+v, %v", got, err)
+		}
+		wait = services()
+		far.send(&apipb.BluetoothGATTErrorResponse{Address: wireAddr, Error: -1})
+		_, err = wait()
+		wantError(t, err, ble.ErrNotConnected)
+		wait = services()
+		far.send(part(70000, 0x180f))
+		if _, err := wait(); err == nil {
+			t.Error("took a handle over 65535")
+		}
+		wait = services()
+		for range maxServices + 1 {
+			far.send(part(1, 0x1800))
+		}
+		if _, err := wait(); err == nil {
+			t.Error("took an endless database")
+		}
+	})
+}
+
+func TestPairingAnswers(t *testing.T) {
+	withProxy(t, func(t *testing.T, b *bench, far *peer) {
+		unpair := only(func() error { return b.p.Unpair(t.Context(), testAddr) })
+		far.read()
+		far.send(&apipb.BluetoothDevicePairingResponse{Address: wireAddr, Paired: true}) // firmware up to 2026.7
+		if err := unpair(); err != nil {
+			t.Error(err)
+		}
+		pair := only(func() error { return b.p.Pair(t.Context(), testAddr) })
+		far.read()
+		far.send(&apipb.BluetoothDevicePairingResponse{Address: wireAddr, Error: 0x61})
+		var failed *ble.PairError
+		if err := pair(); !errors.As(err, &failed) || failed.Reason != 0x61 {
+			t.Errorf("got %v", err)
+		}
+		far.send(&apipb.BluetoothDevicePairingResponse{Address: wireAddr, Paired: true})
+		b.expectEvents("pairing AA:BB:CC:DD:EE:FF true 0")
+	})
+}
+
+func TestNotificationsKeepOrder(t *testing.T) {
+	withProxy(t, func(t *testing.T, b *bench, far *peer) {
+		notify := only(func() error { return b.p.Notify(t.Context(), testAddr, 5, true) })
+		far.read()
+		value := func(v byte) *apipb.BluetoothGATTNotifyDataResponse {
+			return &apipb.BluetoothGATTNotifyDataResponse{Address: wireAddr, Handle: 5, Data: []byte{v}}
+		}
+		far.send(value(1), &apipb.BluetoothGATTNotifyResponse{Address: wireAddr, Handle: 5}, value(2), value(3))
+		if err := notify(); err != nil {
+			t.Error(err)
+		}
+		b.expectEvents("notify AA:BB:CC:DD:EE:FF 0x5 01", "notify AA:BB:CC:DD:EE:FF 0x5 02", "notify AA:BB:CC:DD:EE:FF 0x5 03")
+	})
+}
+
+func TestMissingFeatures(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		started := only(func() error { return b.p.Start(t.Context()) })
+		far := b.accept()
+		info := deviceInfo()
+		info.BluetoothProxyFeatureFlags, info.EsphomeVersion = 0x21, "2024.10.0"
+		far.hello(info)
+		want[*apipb.SubscribeBluetoothLEAdvertisementsRequest](far) // passive: nobody asks for slots
+		if err := started(); err != nil {
+			t.Fatal(err)
+		}
+		ctx := t.Context()
+		_, connectErr := b.p.Connect(ctx, testAddr, ble.Public, false)
+		errs := []error{
+			connectErr, b.p.Pair(ctx, testAddr), b.p.Unpair(ctx, testAddr), b.p.ClearCache(ctx, testAddr),
+			b.p.SetConnectionParams(ctx, testAddr, 6, 6, 0, 100), b.p.SetScannerMode(ctx, ble.ScanActive),
+		}
+		if i := slices.IndexFunc(errs, func(err error) bool { return !errors.Is(err, ble.ErrNotSupported) }); i >= 0 {
+			t.Errorf("call %d: %v", i, errs[i])
+		}
+		if err := b.p.SetConnectionParams(ctx, testAddr, 5, 6, 0, 100); err == nil || errors.Is(err, ble.ErrNotSupported) {
+			t.Errorf("took an interval of 5: %v", err)
+		}
+		b.stop(far)
+	})
+}
