@@ -47,7 +47,7 @@ type queue struct {
 	bytes    int // of msgs
 	lossy    int // in msgs
 	busy     bool
-	finished bool
+	finished error           // why, once nothing more is taken
 	idle     []chan struct{} // closed when nothing waits and nothing is being written
 	dropped  uint64
 }
@@ -69,7 +69,7 @@ func newQueue(l QueueLimits) *queue {
 func (q *queue) put(m message) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.finished {
+	if q.finished != nil {
 		return true // the session is ending: nobody reads on
 	}
 	if m.lossy && q.lossy >= q.limits.Lossy {
@@ -117,11 +117,11 @@ func (q *queue) kick() {
 	}
 }
 
-// finish lets take fail once everything was written.
-func (q *queue) finish() {
+// finish lets take fail with err once everything was written.
+func (q *queue) finish(err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.finished = true
+	q.finished = err
 	q.signal()
 }
 
@@ -154,8 +154,8 @@ func (q *queue) take(ctx context.Context) ([]message, error) {
 		q.idle = nil
 		finished := q.finished
 		q.mu.Unlock()
-		if finished {
-			return nil, ErrDisconnected
+		if finished != nil {
+			return nil, finished
 		}
 		select {
 		case <-ctx.Done():

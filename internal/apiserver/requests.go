@@ -38,6 +38,9 @@ func (s *Session) read() error {
 		}
 		s.lastRead.Store(time.Now().UnixNano())
 		s.pinged.Store(false)
+		if s.leaving {
+			continue
+		}
 		if err := s.handle(id, payload); err != nil {
 			return err
 		}
@@ -52,7 +55,7 @@ func (s *Session) handle(id ID, payload []byte) error {
 	m := apiwire.New(id)
 	if m == nil {
 		if !s.authed {
-			return ErrNotAuthenticated
+			s.leave(ErrNotAuthenticated)
 		}
 		return nil
 	}
@@ -62,40 +65,43 @@ func (s *Session) handle(id ID, payload []byte) error {
 	}
 	switch m := m.(type) {
 	case *apipb.HelloRequest:
-		return s.hello(m)
+		s.hello(m)
 	case *apipb.AuthenticationRequest:
-		return s.authenticate(m.GetPassword())
+		s.authenticate(m.GetPassword())
 	case *apipb.PingRequest:
 		s.sendEmpty(apiwire.PingResponse)
 	case *apipb.PingResponse:
 	case *apipb.DisconnectRequest:
 		s.sendEmpty(apiwire.DisconnectResponse)
-		s.leave()
+		s.leave(ErrDisconnected)
 	case *apipb.DisconnectResponse:
-		return ErrDisconnected
+		s.leave(ErrDisconnected)
 	case *apipb.DeviceInfoRequest:
 		// Allowed before authentication by the firmware that needs message 3.
 		if !s.authed && !s.cfg.AnswerAuth {
-			return ErrNotAuthenticated
+			s.leave(ErrNotAuthenticated)
+			return nil
 		}
 		s.send(s.deviceInfo())
 	default:
 		if !s.authed {
-			return ErrNotAuthenticated
+			s.leave(ErrNotAuthenticated)
+			return nil
 		}
 		s.request(m)
 	}
 	return nil
 }
 
-// leave ends the session once the queue is written.
-func (s *Session) leave() {
+// leave ends the session with err once the queue is written; nothing that comes until then counts.
+func (s *Session) leave(err error) {
+	s.leaving = true
 	s.goodbye.Store(time.Now().Add(goodbyeTimeout).UnixNano())
-	s.queue.finish()
+	s.queue.finish(err)
 	s.queue.kick()
 }
 
-func (s *Session) hello(m *apipb.HelloRequest) error {
+func (s *Session) hello(m *apipb.HelloRequest) {
 	s.greeted = true
 	s.mu.Lock()
 	s.name = apiwire.Printable(m.GetClientInfo(), maxClientName)
@@ -112,28 +118,27 @@ func (s *Session) hello(m *apipb.HelloRequest) error {
 	if s.cfg.AuthOnHello {
 		s.authenticated()
 	}
-	return nil
 }
 
-func (s *Session) authenticate(password string) error {
+func (s *Session) authenticate(password string) {
 	if s.cfg.AuthOnHello {
 		if s.cfg.AnswerAuth {
 			s.send(&apipb.AuthenticationResponse{})
 		}
-		return nil
+		return
 	}
 	if !s.greeted {
-		return ErrNotAuthenticated
+		s.leave(ErrNotAuthenticated)
+		return
 	}
 	if password != s.cfg.Password {
 		s.send(&apipb.AuthenticationResponse{InvalidPassword: true})
 		s.log.Info("client sent a wrong password", "client", s.ClientName())
-		s.leave()
-		return nil
+		s.leave(ErrPassword)
+		return
 	}
 	s.send(&apipb.AuthenticationResponse{})
 	s.authenticated()
-	return nil
 }
 
 func (s *Session) authenticated() {

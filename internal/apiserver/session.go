@@ -87,7 +87,7 @@ type Session struct {
 	goodbye  atomic.Int64 // UnixNano at which the session ends at the latest; 0: none
 
 	// Owned by the reading goroutine.
-	greeted, authed bool
+	greeted, authed, leaving bool
 
 	mu    sync.Mutex
 	name  string // as the client calls itself

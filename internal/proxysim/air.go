@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-
-	"bluez-esphome/internal/ble"
 )
 
 // Air is the radio medium that proxies and peripherals share. All methods are
@@ -208,14 +206,4 @@ func (a *Air) Status(id string) (Status, error) {
 		return nil
 	})
 	return s, err
-}
-
-// find is the peripheral with an address, or nil. The caller holds the lock.
-func (a *Air) find(addr ble.Address) *peripheral {
-	for _, p := range a.peripherals {
-		if p.spec.Address == addr {
-			return p
-		}
-	}
-	return nil
 }
