@@ -24,6 +24,7 @@ type adapter struct {
 	discoverable bool
 	connectable  bool
 	discovering  bool
+	pairable     bool        // follows whether any agent is registered; never stored
 	discoverEnd  *time.Timer // DiscoverableTimeout
 
 	sessions map[string]*session // by unique name: discovering, or with a filter for later

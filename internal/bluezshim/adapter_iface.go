@@ -54,7 +54,7 @@ func newAdapterInterface() *dbusobj.Interface {
 			{Name: "PowerState", Type: "s", Get: adapterString(func(a *adapter) string { return a.powerState })},
 			{Name: "Discoverable", Type: "b", Get: adapterBool(func(a *adapter) bool { return a.discoverable }), Set: setDiscoverable},
 			{Name: "DiscoverableTimeout", Type: "u", Get: adapterUint32(func(a *adapter) uint32 { return a.st.DiscoverableTimeout }), Set: setDiscoverableTimeout},
-			{Name: "Pairable", Type: "b", Get: adapterBool(func(a *adapter) bool { return a.st.Pairable }), Set: setPairable},
+			{Name: "Pairable", Type: "b", Get: adapterBool(func(a *adapter) bool { return a.pairable }), Set: setPairable},
 			{Name: "PairableTimeout", Type: "u", Get: adapterUint32(func(a *adapter) uint32 { return a.st.PairableTimeout }), Set: setPairableTimeout},
 			{Name: "Discovering", Type: "b", Get: adapterBool(func(a *adapter) bool { return a.discovering })},
 			{Name: "UUIDs", Type: "as", Get: func(_ *dbusobj.Object, e *dbusobj.Encoder) { e.Strings(adapterUUIDs) }},
@@ -132,11 +132,7 @@ func setDiscoverableTimeout(o *dbusobj.Object, v any, c *dbusobj.Call) {
 func setPairable(o *dbusobj.Object, v any, c *dbusobj.Call) {
 	a, on := ofAdapter(o), v.(bool)
 	c.Reply()
-	if a.st.Pairable != on {
-		a.st.Pairable = on
-		a.save()
-		a.changed("Pairable")
-	}
+	a.setPairable(on)
 }
 
 func setPairableTimeout(o *dbusobj.Object, v any, c *dbusobj.Call) {

@@ -50,6 +50,7 @@ func registerAgent(c *dbusobj.Call) {
 		s.agents = append(s.agents, &agent{s, c.Sender, path})
 		s.watchClient(c.Sender)
 		c.Reply()
+		s.agentsChanged()
 	}
 }
 
@@ -82,8 +83,24 @@ func (s *Shim) agentOf(sender string) int {
 func (s *Shim) removeAgent(sender string) {
 	if i := s.agentOf(sender); i >= 0 {
 		s.agents = slices.Delete(s.agents, i, i+1)
+		s.agentsChanged()
 	}
 }
+
+// agentsChanged makes the adapters pairable while there is an agent (bluetoothd 5.87, AlwaysPairable=false).
+func (s *Shim) agentsChanged() {
+	s.hasAgent.Store(len(s.agents) > 0)
+	if len(s.agents) > 1 {
+		return
+	}
+	for _, a := range s.adapters {
+		a.setPairable(len(s.agents) == 1)
+	}
+}
+
+// AgentRegistered reports whether any client has a pairing agent. Only then may an operation that
+// needs security pair by itself, as with bluetoothd. It is goroutine-safe.
+func (s *Shim) AgentRegistered() bool { return s.hasAgent.Load() }
 
 func (a *agent) call(member, sig string, args func(*dbusobj.Encoder)) {
 	a.shim.conn.Call(a.sender, a.path, agentInterface, member, sig, args, 0, nil)

@@ -24,7 +24,11 @@ type char struct {
 func newChar(s *service, def ble.Characteristic) *char {
 	c := &char{svc: s, def: def, uuid: def.UUID.String(), flags: flags(&def)}
 	for _, dd := range def.Descriptors {
-		c.descs = append(c.descs, &desc{char: c, def: dd, uuid: dd.UUID.String()})
+		de := &desc{char: c, def: dd, uuid: dd.UUID.String()}
+		if dd.UUID == ble.UUIDExtendedProps && def.Extended != 0 {
+			de.value = []byte{byte(def.Extended), 0} // it was read with the database
+		}
+		c.descs = append(c.descs, de)
 	}
 	return c
 }

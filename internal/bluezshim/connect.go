@@ -113,6 +113,7 @@ func (s *Shim) linkUp(a ble.Address, mtu int) {
 		return
 	}
 	p.connected, p.mtu, p.downReason = true, mtu, nil
+	p.link++
 	p.changed("Connected")
 }
 

@@ -96,6 +96,9 @@ func (a *adapter) report(r *ble.Report) {
 	if r.Discovered || r.Monitored {
 		if d == nil {
 			d = a.newDevice(a.shim.peer(r.Address, r.Type))
+			if len(r.Payloads) == 0 { // it was removed since it was last reported in full
+				d.merge(r.Last, false)
+			}
 		}
 		d.apply(r)
 	}

@@ -27,9 +27,9 @@ var disconnectedSignal = dbusobj.Signal{Name: "Disconnected", Args: []dbusobj.Ar
 
 func never(*dbusobj.Object) bool { return false }
 
-// newDeviceInterface makes org.bluez.Device1 of bluetoothd 5.87, in its order. Class, WakeAllowed, Sets and
-// PreferredBearer are there as in bluetoothd and never have a value: they belong to classic Bluetooth,
-// HID hosts, set coordinators and dual-mode adapters.
+// newDeviceInterface makes org.bluez.Device1 of bluetoothd 5.87, in its order. Class, WakeAllowed and Sets
+// are there as in bluetoothd and never have a value: they belong to classic Bluetooth, HID hosts and set
+// coordinators.
 func newDeviceInterface() *dbusobj.Interface {
 	return &dbusobj.Interface{
 		Name: "org.bluez.Device1",
@@ -96,7 +96,6 @@ func newDeviceInterface() *dbusobj.Interface {
 			{Name: "AdvertisingData", Type: "a{yv}", Get: encodeOther, Exists: deviceHas(func(d *device) bool { return len(d.other) > 0 })},
 			{Name: "WakeAllowed", Type: "b", Get: deviceBool(func(*device) bool { return false }), Exists: never, Set: unsettable},
 			{Name: "Sets", Type: "a{oa{sv}}", Get: func(_ *dbusobj.Object, e *dbusobj.Encoder) { e.Array("{oa{sv}}", func() {}) }, Exists: never},
-			{Name: "PreferredBearer", Type: "s", Get: deviceString(func(*device) string { return "" }), Exists: never, Set: unsettable},
 		},
 	}
 }

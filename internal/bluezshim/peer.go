@@ -26,6 +26,7 @@ type peer struct {
 	connected, resolved bool
 	everResolved        bool
 	mtu                 int
+	link                int        // counts links, so that what waits for one cannot act on the next
 	uuids               []ble.UUID // advertised in order of arrival, then, once resolved, sorted
 
 	connecting    *attempt         // a pending Connect or Pair
@@ -51,9 +52,30 @@ func (s *Shim) peer(a ble.Address, t ble.AddressType) *peer {
 		if st, ok := s.store.Device(a); ok {
 			p.st, p.stored = st, true
 		}
+		if p.st.Name == "" {
+			p.st.Name = s.names[a]
+		}
 		s.peers[a] = p
 	}
 	return p
+}
+
+// maxNames bounds the names that are remembered of devices that are gone.
+const maxNames = 4096
+
+// remember keeps a name for when the device comes back without saying it, as bluetoothd's cache does;
+// private addresses do not come back.
+func (s *Shim) remember(p *peer) {
+	if p.addr.Private(p.typ) {
+		return
+	}
+	if len(s.names) >= maxNames {
+		for a := range s.names { // any one
+			delete(s.names, a)
+			break
+		}
+	}
+	s.names[p.addr] = p.st.Name
 }
 
 // release forgets a peer that has no device object and no link.
@@ -106,6 +128,7 @@ func (p *peer) setName(raw string) {
 		return
 	}
 	p.st.Name = name
+	p.shim.remember(p)
 	p.changed("Name")
 	if p.st.Alias == "" {
 		p.changed("Alias")

@@ -20,6 +20,13 @@ func setPowered(o *dbusobj.Object, v any, c *dbusobj.Call) {
 	}
 }
 
+func (a *adapter) setPairable(on bool) {
+	if a.pairable != on {
+		a.pairable = on
+		a.changed("Pairable")
+	}
+}
+
 // powerOn and powerOff follow bluetoothd 5.87: the transitional PowerState, the reply, then
 // the new state.
 func (a *adapter) powerOn(c *dbusobj.Call) {

@@ -53,6 +53,10 @@ func (s *Shim) linkResolved(a ble.Address, db *ble.Database, mtu int) {
 		}
 	}
 	p.setDatabase(db)
+	p.beforeResolved(p.servicesResolved)
+}
+
+func (p *peer) servicesResolved() {
 	p.resolved, p.everResolved = true, true
 	p.changed("ServicesResolved")
 	if p.heldPaired {

@@ -3,12 +3,43 @@ package bluezshim
 import (
 	"encoding/binary"
 	"fmt"
+	"time"
 
 	"bluez-esphome/internal/ble"
 )
 
+// setupTimeout bounds by how much a slow PnP ID may delay ServicesResolved.
+const setupTimeout = time.Second
+
+// beforeResolved reads the PnP ID, unless Modalias is known, and then calls resolved, if the link is
+// still the same: bluetoothd shows Modalias together with ServicesResolved.
+func (p *peer) beforeResolved(resolved func()) {
+	c := p.find(ble.UUIDPnPID)
+	if c == nil || p.st.Modalias != "" {
+		resolved()
+		return
+	}
+	link, waiting := p.link, true
+	done := func() {
+		if waiting && p.connected && p.link == link {
+			waiting = false
+			resolved()
+		}
+	}
+	timer := time.AfterFunc(setupTimeout, func() { p.shim.inbox.put(done) })
+	p.shim.links.Read(p.addr, c.def.ValueHandle, func(v []byte, err error) {
+		timer.Stop()
+		p.shim.inbox.put(func() {
+			if err == nil && p.link == link {
+				p.setPnPID(v)
+			}
+			done()
+		})
+	})
+}
+
 // afterResolve reads what bluetoothd's own profiles read once the services are known: the battery
-// level, and, where nothing is known yet, PnP ID, device name and appearance.
+// level, and, where nothing is known yet, device name and appearance.
 func (p *peer) afterResolve() {
 	if c := p.find(ble.UUIDBatteryLevel); c != nil && c.def.Properties.Has(ble.PropNotify) {
 		p.read(c, func(v []byte) {
@@ -16,9 +47,6 @@ func (p *peer) afterResolve() {
 			c.notify.internal = true
 			c.subscribe()
 		})
-	}
-	if c := p.find(ble.UUIDPnPID); c != nil && p.st.Modalias == "" {
-		p.read(c, p.setPnPID)
 	}
 	if c := p.find(ble.UUIDDeviceName); c != nil && p.st.Name == "" {
 		p.read(c, func(v []byte) { p.setName(string(v)) })

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/dbusobj"
@@ -44,7 +45,9 @@ type Shim struct {
 	adapters []*adapter
 	peers    map[ble.Address]*peer
 	agents   []*agent // the default agent first
+	hasAgent atomic.Bool
 	clients  map[string]func()
+	names    map[ble.Address]string // of devices heard in this run
 	expiry   expiryTimer
 	monitors monitorTable
 	inbox    linkInbox
@@ -56,7 +59,7 @@ type Shim struct {
 func New(cfg Config) *Shim {
 	s := &Shim{
 		conn: cfg.Conn, links: cfg.Links, store: cfg.Store, log: cfg.Logger, proxy: cfg.ProxyPath,
-		peers: map[ble.Address]*peer{}, clients: map[string]func(){}, ifaces: newInterfaces(),
+		peers: map[ble.Address]*peer{}, clients: map[string]func(){}, names: map[ble.Address]string{}, ifaces: newInterfaces(),
 	}
 	s.inbox.shim = s
 	s.expiry.shim = s

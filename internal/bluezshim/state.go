@@ -17,7 +17,6 @@ type Store interface {
 type AdapterState struct {
 	Alias               string // "" is the adapter's name
 	Off                 bool   // Powered was set to false
-	Pairable            bool
 	DiscoverableTimeout uint32 // seconds
 	PairableTimeout     uint32 // seconds
 }

@@ -9,6 +9,7 @@ import (
 	"bluez-esphome/internal/config"
 	"bluez-esphome/internal/gatt"
 	"bluez-esphome/internal/scanner"
+	"bluez-esphome/internal/store"
 
 	"github.com/godbus/dbus/v5"
 )
@@ -45,8 +46,8 @@ type air struct {
 }
 
 func (a *air) SetDiscovery(sessions []ble.DiscoveryFilter) {
+	a.modes.discovering(len(sessions) > 0) // first: what is heard passively is not to be reported
 	a.Table.SetDiscovery(sessions)
-	a.modes.discovering(len(sessions) > 0)
 }
 
 // pathsOf tells gatt who hears a device.
@@ -65,6 +66,7 @@ func (p pathsOf) Paths(a ble.Address) []gatt.Path {
 type linkEvents struct {
 	bluezshim.LinkEvents
 	table *scanner.Table
+	store *store.Store
 }
 
 func (e *linkEvents) LinkUp(a ble.Address, mtu int) {
@@ -74,7 +76,8 @@ func (e *linkEvents) LinkUp(a ble.Address, mtu int) {
 }
 
 func (e *linkEvents) LinkDown(a ble.Address, reason ble.DisconnectReason) {
-	e.table.Keep(a, false)
+	st, _ := e.store.Device(a)
+	e.table.Keep(a, st.Bonded)
 	e.LinkEvents.LinkDown(a, reason)
 }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/bluezshim"
 	"bluez-esphome/internal/config"
 	"bluez-esphome/internal/dbusobj"
@@ -98,7 +99,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 func (d *Daemon) build() error {
 	cfg := d.opts.Config
 	d.table = scanner.New(scanner.Config{MaxDevices: cfg.MaxDevices, Logger: d.log})
-	events := &linkEvents{table: d.table}
+	events := &linkEvents{table: d.table, store: d.store}
+	d.store.Devices(func(a ble.Address, st store.DeviceState) { d.table.Keep(a, st.Bonded) })
 	d.links = gatt.New(gatt.Config{
 		Air: pathsOf{d.table}, Events: events, Store: gattStore{d.store},
 		Timeout: cfg.Connect.Timeout, PerPath: cfg.Connect.PerPath, SlotWait: cfg.Connect.SlotWait,

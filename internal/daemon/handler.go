@@ -53,10 +53,21 @@ func (h handler) Adverts(_ *apiconn.Proxy, at time.Time, adverts []ble.RawAdvert
 }
 
 func (h handler) ScannerState(_ *apiconn.Proxy, state ble.ScannerState, mode, _ ble.ScannerMode) {
-	h.p.mu.Lock()
-	h.p.scanning, h.p.known = mode, state == ble.ScannerRunning || h.p.known
-	h.p.mu.Unlock()
-	h.p.obj.changed()
+	p, running := h.p, state == ble.ScannerRunning
+	p.mu.Lock()
+	p.scanning, p.known = mode, true
+	name := p.name
+	p.mu.Unlock()
+	table := p.set.d.table
+	if running {
+		table.ResumeProxy(name)
+	} else {
+		table.PauseProxy(name) // it connects, or changes its mode
+	}
+	if running && mode == ble.ScanActive {
+		table.HoldProxy(name, false)
+	}
+	p.obj.changed()
 }
 
 func (h handler) Slots(_ *apiconn.Proxy, slots ble.Slots) {

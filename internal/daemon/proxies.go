@@ -146,9 +146,38 @@ func (s *proxySet) adopt(p *proxy, own string) {
 // discovering is called in the bus's loop: it only notes and wakes.
 func (s *proxySet) discovering(on bool) {
 	s.mu.Lock()
+	before, _ := s.policy.Wish(scanner.ScanAuto, time.Now())
 	s.policy.Discovering(on, time.Now())
 	s.mu.Unlock()
+	if on && before == ble.ScanPassive {
+		s.hold()
+	}
 	s.modesChanged()
+}
+
+// maxHold is how long a proxy may take to change to active scanning before what it hears counts anyway.
+const maxHold = time.Second
+
+// hold makes the proxies that are about to change to active scanning report no new device before they did.
+func (s *proxySet) hold() {
+	var held []string
+	for _, p := range s.list {
+		p.mu.Lock()
+		if p.cfg.ScanMode == config.ScanAuto && p.known {
+			held = append(held, p.name)
+		}
+		p.mu.Unlock()
+	}
+	for _, name := range held {
+		s.d.table.HoldProxy(name, true)
+	}
+	if len(held) > 0 {
+		time.AfterFunc(maxHold, func() {
+			for _, name := range held {
+				s.d.table.HoldProxy(name, false)
+			}
+		})
+	}
 }
 
 func (s *proxySet) modesChanged() {

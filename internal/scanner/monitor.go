@@ -88,19 +88,37 @@ func (t *Table) monitor(id uint64) *monitor {
 	return nil
 }
 
-// matches compares within the data of one AD structure, company or service UUID
-// included, as BlueZ documents it.
+// matches compares within the data of one AD structure, company identifier included.
 func (m *monitor) matches(raw []byte) bool {
 	for s := range ble.Structures(raw) {
+		data := matchable(s)
 		for i := range m.spec.Patterns {
 			p := &m.spec.Patterns[i]
-			if p.Type == s.Type && int(p.Start) <= len(s.Data) && bytes.HasPrefix(s.Data[p.Start:], p.Content) {
+			if p.Type == s.Type && int(p.Start) <= len(data) && bytes.HasPrefix(data[p.Start:], p.Content) {
 				return true
 			}
 		}
 	}
 	return false
 }
+
+// matchable is what a pattern sees of an AD structure. bluetoothd 5.87 compares the parsed advertisement: of service
+// data what follows the UUID, and nothing of names and of lists of UUIDs.
+func matchable(s ble.ADStructure) []byte {
+	switch {
+	case s.Type >= ble.ADUUID16Partial && s.Type <= ble.ADName, s.Type == ble.ADBroadcastName:
+		return nil
+	case s.Type == ble.ADServiceData16:
+		return after(s.Data, 2)
+	case s.Type == ble.ADServiceData32:
+		return after(s.Data, 4)
+	case s.Type == ble.ADServiceData128:
+		return after(s.Data, 16)
+	}
+	return s.Data
+}
+
+func after(data []byte, n int) []byte { return data[min(n, len(data)):] }
 
 // match shows an advert of d to all monitors and reports whether one matched. Without counts
 // it is one of several proxies' copies, of which a monitor without RSSI parameters wants one.

@@ -36,7 +36,7 @@ func (t *Table) consider(d *device, p *proxy, news news, data []byte, now int64)
 	byOwner := d.speaksFor(p, now)
 	// Several proxies hear each advertisement; its repetitions count once.
 	counts := news == novel || byOwner || first || due
-	if news == replay && first {
+	if first && (news == replay || p.held) {
 		return
 	}
 	monitored := false

@@ -56,6 +56,7 @@ type proxy struct {
 	name    string
 	up      bool
 	paused  bool
+	held    bool // its adverts make no first report, see Table.HoldProxy
 	gen     uint32
 	heard   int64 // newest advert, 0 none
 	resumed int64 // when it last scanned again after a pause
@@ -127,6 +128,17 @@ func (t *Table) PauseProxy(name string) {
 	defer t.mu.Unlock()
 	if p := t.proxies[name]; p != nil {
 		p.paused = true
+	}
+}
+
+// HoldProxy makes a proxy's adverts no reason to report a device for the first time. It is for the moment
+// in which a proxy changes to active scanning: what it hears until then lacks the scan response, and
+// clients look at the first report for the name.
+func (t *Table) HoldProxy(name string, hold bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if p := t.proxies[name]; p != nil {
+		p.held = hold
 	}
 }
 

@@ -26,9 +26,8 @@ const (
 
 // AdapterState is the remembered part of an adapter.
 type AdapterState struct {
-	Alias               string `json:"alias,omitempty"` // "" is the adapter's name
-	Off                 bool   `json:"off,omitempty"`   // Powered was set to false
-	Pairable            bool   `json:"pairable,omitempty"`
+	Alias               string `json:"alias,omitempty"`      // "" is the adapter's name
+	Off                 bool   `json:"off,omitempty"`        // Powered was set to false
 	DiscoverableTimeout uint32 `json:"discoverable_timeout"` // seconds
 	PairableTimeout     uint32 `json:"pairable_timeout"`     // seconds
 }

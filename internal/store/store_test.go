@@ -98,7 +98,7 @@ func TestRoundTrip(t *testing.T) {
 	if got := s.Adapter(0); got != newAdapter {
 		t.Errorf("new adapter: %+v", got)
 	}
-	adapter := AdapterState{Alias: "x", Off: true, Pairable: true, DiscoverableTimeout: 1, PairableTimeout: 2}
+	adapter := AdapterState{Alias: "x", Off: true, DiscoverableTimeout: 1, PairableTimeout: 2}
 	s.SetAdapter(0, adapter)
 	s.SetDevice(dev, sampleDevice())
 	s.SetDevice(1, DeviceState{})
