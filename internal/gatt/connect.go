@@ -1,0 +1,118 @@
+package gatt
+
+import (
+	"context"
+
+	"bluez-esphome/internal/ble"
+)
+
+// Connect brings up the link to a, through the proxy via only unless that is empty.
+// done(nil) follows LinkUp and precedes Resolved; a failure is a
+// *ble.ConnectError, or ble.ErrCanceled.
+func (m *Manager) Connect(a ble.Address, t ble.AddressType, via string, done func(error)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		m.events.post(func() { done(ble.ErrCanceled) })
+		return
+	}
+	d := m.deviceLocked(a)
+	if s := d.cur; s != nil && s.phase == phaseLive {
+		m.events.post(func() { done(nil) })
+		return
+	} else if s != nil && s.phase == phaseDialling {
+		s.connectDone = append(s.connectDone, done)
+		return
+	}
+	ctx, cancel := m.derive()
+	s := &session{
+		m: m, addr: a, typ: t, via: via, dev: d, cancel: cancel,
+		heard: make(chan struct{}, 1), wake: make(chan struct{}, 1),
+		connectDone: []func(error){done},
+	}
+	d.cur = s
+	before := d.stopping
+	over := make(chan struct{})
+	d.stopping = over
+	m.spawnLocked(func(context.Context) {
+		defer cancel(nil)
+		s.run(ctx, before)
+		close(over)
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if d.stopping == over {
+			d.stopping = nil
+		}
+		m.tidyLocked(a)
+	})
+}
+
+// CancelConnect calls off a pending Connect or Pair, which fails with ble.ErrCanceled.
+func (m *Manager) CancelConnect(a ble.Address) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d := m.devices[a]
+	if d == nil || d.cur == nil {
+		return
+	}
+	s := d.cur
+	if s.phase == phaseDialling {
+		s.endLocked(errCanceled)
+		return
+	}
+	if s.pairCancel != nil {
+		s.pairCancel(errCanceled)
+	}
+	kept := s.queue[:0]
+	for _, o := range s.queue {
+		if o.pair {
+			s.queued -= o.size
+			m.finish(o, ble.ErrCanceled)
+			continue
+		}
+		kept = append(kept, o)
+	}
+	clear(s.queue[len(kept):])
+	s.queue = kept
+}
+
+// Disconnect ends the link to a, or the attempt at one; done follows LinkDown.
+func (m *Manager) Disconnect(a ble.Address, done func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d := m.devices[a]
+	if d == nil || d.cur == nil {
+		m.events.post(done)
+		return
+	}
+	s := d.cur
+	if s.phase == phaseDialling {
+		s.endLocked(errCanceled)
+		m.events.post(done)
+		return
+	}
+	s.endLocked(errLocal)
+	s.downDone = append(s.downDone, done)
+}
+
+// endLocked ends s. A pending Connect fails at once and what is under way is called off in the
+// background; a link that is up is taken down by the session's goroutine.
+func (s *session) endLocked(cause error) {
+	s.cancel(cause)
+	if s.phase == phaseDialling {
+		s.failConnectLocked(ble.ErrCanceled)
+	}
+	s.phase = phaseOver // fails what is asked for from now on
+}
+
+// failConnectLocked ends the pending Connect.
+func (s *session) failConnectLocked(err error) {
+	s.phase = phaseOver
+	if s.dev.cur == s {
+		s.dev.cur = nil
+	}
+	for _, done := range s.connectDone {
+		s.m.events.post(func() { done(err) })
+	}
+	s.connectDone = nil
+}
