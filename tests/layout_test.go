@@ -1,0 +1,159 @@
+package tests
+
+import (
+	"encoding/json"
+	"errors"
+	"go/parser"
+	"go/token"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"bluez-esphome/tests/harness"
+)
+
+// pkg is what go list says of a package.
+type pkg struct {
+	ImportPath string
+	Dir        string
+	GoFiles    []string
+	Imports    []string
+	Deps       []string
+}
+
+func packages(t *testing.T) []pkg {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-json=ImportPath,Dir,GoFiles,Imports,Deps", "./...")
+	cmd.Dir = harness.Path(t)
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []pkg
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p pkg
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			return list
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, p)
+	}
+}
+
+// TestLayers: packages of the core meet at interfaces, which internal/daemon puts together.
+func TestLayers(t *testing.T) {
+	t.Parallel()
+	const module = "bluez-esphome/internal/"
+	allowed := map[string][]string{
+		"ble": {}, "dbusobj": {}, "apiwire": {"apiwire/apipb"}, "apiwire/apipb": {},
+		"apiconn": {"ble", "apiwire", "apiwire/apipb"}, "scanner": {"ble"}, "gatt": {"ble"},
+		"bluezshim": {"ble", "dbusobj"}, "apiserver": {"ble", "apiwire", "apiwire/apipb"},
+		"proxysim": {"ble", "apiserver", "apiwire", "apiwire/apipb"}, "config": {"ble"}, "store": {"ble"}, "privatebus": {},
+	}
+	seen := 0
+	for _, p := range packages(t) {
+		name := strings.TrimPrefix(p.ImportPath, module)
+		may, listed := allowed[name]
+		if !listed {
+			continue
+		}
+		seen++
+		for _, dep := range p.Deps {
+			if ours, ok := strings.CutPrefix(dep, module); ok && !slices.Contains(may, ours) {
+				t.Errorf("internal/%s depends on internal/%s", name, ours)
+			}
+		}
+	}
+	if seen != len(allowed) {
+		t.Errorf("%d of %d packages found", seen, len(allowed))
+	}
+}
+
+// TestPackageComments: each package has exactly one.
+func TestPackageComments(t *testing.T) {
+	t.Parallel()
+	for _, p := range packages(t) {
+		var with []string
+		for _, f := range p.GoFiles {
+			file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, f), nil, parser.PackageClauseOnly|parser.ParseComments)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if file.Doc != nil {
+				with = append(with, f)
+			}
+		}
+		if len(p.GoFiles) > 0 && len(with) != 1 {
+			t.Errorf("%s: package comments in %q, want one", p.ImportPath, with)
+		}
+	}
+}
+
+// TestDependencies: every module that we import is explained.
+func TestDependencies(t *testing.T) {
+	t.Parallel()
+	doc, err := os.ReadFile(harness.Path(t, "docs", "dependencies.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := regexp.MustCompile(`(?m)^\| ([a-z0-9.-]+\.[a-z]+/[^ |]+) \|`).FindAllStringSubmatch(string(doc), -1)
+	used := map[string]bool{}
+	for _, p := range packages(t) {
+		for _, imp := range p.Imports {
+			if first, _, _ := strings.Cut(imp, "/"); strings.Contains(first, ".") {
+				known := false
+				for _, m := range listed {
+					if imp == m[1] || strings.HasPrefix(imp, m[1]+"/") {
+						known, used[m[1]] = true, true
+					}
+				}
+				if !known {
+					t.Errorf("%s imports %s, which docs/dependencies.md does not explain", p.ImportPath, imp)
+				}
+			}
+		}
+	}
+	t.Logf("%d modules used, %d explained", len(used), len(listed))
+}
+
+// TestReadme: what the README tells to run exists, and so do the files that it links.
+func TestReadme(t *testing.T) {
+	t.Parallel()
+	b, err := os.ReadFile(harness.Path(t, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	readme := string(b)
+	makefile, err := os.ReadFile(harness.Path(t, "Makefile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	targets := regexp.MustCompile(`(?m)^ {4}make ([a-z-]+)`).FindAllStringSubmatch(readme, -1)
+	for _, m := range targets {
+		if !regexp.MustCompile(`(?m)^` + m[1] + `:`).Match(makefile) {
+			t.Errorf("there is no make %s", m[1])
+		}
+	}
+	links := regexp.MustCompile(`\]\(([^)#:]+)\)`).FindAllStringSubmatch(readme, -1)
+	for _, m := range links {
+		if _, err := os.Stat(harness.Path(t, filepath.FromSlash(m[1]))); err != nil {
+			t.Error(err)
+		}
+	}
+	if len(targets) < 3 || len(links) < 8 {
+		t.Errorf("%d targets and %d links found: does the README look different now?", len(targets), len(links))
+	}
+	commands := regexp.MustCompile(`bin/bluez-esphome ([a-z]+)`).FindAllStringSubmatch(readme, -1)
+	for _, m := range commands {
+		p := harness.Start(t, nil, harness.Binary(), m[1], "--help")
+		if status := p.Wait(t, harness.Limit); status != 0 {
+			t.Errorf("bluez-esphome %s --help: status %d", m[1], status)
+		}
+	}
+}
