@@ -155,7 +155,7 @@ func (c *Conn) Run(ctx context.Context) error {
 		err = c.cause
 	default:
 		stop := time.AfterFunc(drainTime, func() { c.fail(errors.New("the bus takes nothing any more")) })
-		c.drain()
+		err = c.drain()
 		stop.Stop()
 	}
 	c.Close()
@@ -166,14 +166,15 @@ func (c *Conn) Run(ctx context.Context) error {
 }
 
 // drain waits until the writer has written everything or the connection is dead.
-func (c *Conn) drain() {
+func (c *Conn) drain() error {
 	for !c.out.empty() {
 		select {
 		case <-c.out.room:
 		case <-c.dead:
-			return
+			return c.cause
 		}
 	}
+	return nil
 }
 
 func (c *Conn) loop(ctx context.Context) {

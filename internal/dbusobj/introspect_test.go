@@ -229,7 +229,7 @@ func TestIntrospectionWhileObjectsComeAndGo(t *testing.T) {
 			})
 		}
 	}()
-	for range 500 {
+	for range 200 {
 		for _, p := range []dbus.ObjectPath{"/", "/a", "/a/b", "/a/b/xc"} {
 			var n xmlNode
 			if err := xml.Unmarshal([]byte(introspectAt(t, c, p)), &n); err != nil {

@@ -33,8 +33,11 @@ type watches struct {
 
 type nameWatch struct {
 	rule  string // "" if ruleGone covers it
-	gones []*func()
+	gones []*goneFunc
 }
+
+// goneFunc is one watcher of a name; f is nil once it was called or cancelled.
+type goneFunc struct{ f func() }
 
 type signalWatch struct {
 	sender, path, iface, member string
@@ -54,9 +57,10 @@ func (c *Conn) WatchName(unique string, gone func()) (cancel func()) {
 		}
 		n = c.watchNewName(unique)
 	}
-	entry := &gone
+	entry := &goneFunc{gone}
 	n.gones = append(n.gones, entry)
 	return func() {
+		entry.f = nil
 		i := slices.Index(n.gones, entry)
 		if i < 0 {
 			return
@@ -111,9 +115,11 @@ func (c *Conn) nameGone(unique string) {
 	c.forgetName(unique, n)
 	gones := n.gones
 	n.gones = nil
-	for i, gone := range gones {
-		gones[i] = nil
-		_ = c.guard("watch of name", *gone)
+	for _, gone := range gones {
+		if f := gone.f; f != nil {
+			gone.f = nil
+			_ = c.guard("watch of name", f)
+		}
 	}
 }
 

@@ -101,6 +101,14 @@ func (r *raw) next() *message {
 	}
 }
 
+// ping returns when the service has handled all that r sent before.
+func (r *raw) ping() {
+	r.t.Helper()
+	serial := r.send(&outgoing{typ: dbus.TypeMethodCall, dest: testName, path: "/", iface: peerInterface, member: "Ping"}, nil, nil)
+	for r.next().replySerial != serial {
+	}
+}
+
 // call is a call of the test object.
 func call(member, sig string) *outgoing {
 	return &outgoing{typ: dbus.TypeMethodCall, dest: testName, path: "/o", iface: mainName, member: member, sig: sig}
@@ -127,7 +135,7 @@ func TestSignalsComeBeforeTheReply(t *testing.T) {
 	}
 	// The same before an error and before a call of ours.
 	r.send(call("Hold", ""), nil, nil)
-	r.bus("GetId") // the call was passed on
+	r.ping() // the call was handled
 	s.do(func() {
 		o := s.Object("/o")
 		o.Changed(main, "Number")
@@ -267,9 +275,7 @@ func TestFileDescriptorsDoNotLeak(t *testing.T) {
 				m.close()
 			}
 			// The last signals were handled when a later call was answered.
-			r.send(&outgoing{typ: dbus.TypeMethodCall, dest: testName, path: "/", iface: peerInterface, member: "Ping"}, nil, nil)
-			r.next()
-			s.do(func() {})
+			r.ping()
 			after := countFDs(t)
 			for deadline := time.Now().Add(3 * time.Second); after > before && time.Now().Before(deadline); after = countFDs(t) {
 				s.do(func() {}) // the writer closes what it sent soon after
