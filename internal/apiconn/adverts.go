@@ -48,6 +48,7 @@ func (s *session) pass(batch []ble.RawAdvert) {
 	if s.deaf.Load() {
 		s.deaf.Store(false)
 		s.recovered(StateDeaf)
+		s.recovered(StateDisplaced)
 	}
 	s.p.cfg.Handler.Adverts(s.p, s.at(read), batch)
 }

@@ -187,6 +187,7 @@ func (s *session) lookAtSlots() (ble.Slots, error) {
 	}
 	slots := slotsFrom(answer.(*apipb.BluetoothConnectionsFreeResponse))
 	foreign := s.p.foreign(slots)
+	s.p.forget(slots)
 	if s.p.cfg.OnConflict == Yield && len(foreign) > 0 {
 		s.w.post(&apipb.DisconnectRequest{})
 		_, _ = s.await(apiwire.DisconnectResponse, leaveTimeout) // it ends here anyway
@@ -195,8 +196,7 @@ func (s *session) lookAtSlots() (ble.Slots, error) {
 	return slots, nil
 }
 
-// foreign lists the allocated addresses that we never asked for, and forgets those of ours that
-// are not allocated any more.
+// foreign lists the allocated addresses that we never asked for.
 func (p *Proxy) foreign(slots ble.Slots) []ble.Address {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -206,12 +206,18 @@ func (p *Proxy) foreign(slots ble.Slots) []ble.Address {
 			out = append(out, a)
 		}
 	}
+	return out
+}
+
+// forget drops the addresses of ours that hold no slot at the begin of a session.
+func (p *Proxy) forget(slots ble.Slots) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	for a := range p.ours {
 		if slots.HasAllocated && !slices.Contains(slots.Allocated, a) {
 			delete(p.ours, a)
 		}
 	}
-	return out
 }
 
 // announce subscribes and makes the session known.
@@ -236,7 +242,7 @@ func (s *session) announce(slots ble.Slots) {
 	p.current.Store(s)
 	p.cfg.Handler.Online(p, s.info)
 	if slots.Known {
-		p.cfg.Handler.Slots(p, slots)
+		p.cfg.Handler.Slots(p, p.Slots())
 	}
 	if !wasUp {
 		close(p.first)

@@ -19,6 +19,8 @@ const (
 	disconnectTimeout = 20 * time.Second
 	requestTimeout    = 30 * time.Second
 	notifyTimeout     = 10 * time.Second
+	// maxOurs bounds the memory for attempts that are never reported as ended.
+	maxOurs = 256
 )
 
 // do sends a request when its turn has come and waits for its answer.
@@ -111,6 +113,9 @@ func (p *Proxy) Connect(ctx context.Context, a ble.Address, t ble.AddressType, c
 	}
 	if p.Online() {
 		p.mu.Lock()
+		if len(p.ours) >= maxOurs {
+			clear(p.ours)
+		}
 		p.ours[a] = true
 		p.mu.Unlock()
 	}

@@ -171,9 +171,10 @@ func (s *session) connection(m *apipb.BluetoothDeviceConnectionResponse) {
 	}
 	p.mu.Lock()
 	delete(p.ours, a)
+	held := p.slots.HasAllocated && slices.Contains(p.slots.Allocated, a)
 	p.mu.Unlock()
 	p.cfg.Handler.LinkDown(p, a, m.GetError())
-	s.ops.disconnected(a, m.GetError())
+	s.ops.disconnected(a, m.GetError(), held)
 }
 
 // maxAllocated bounds the list of slots; a proxy has nine at most.
@@ -205,6 +206,10 @@ func (s *session) slots(m *apipb.BluetoothConnectionsFreeResponse) {
 	p.cfg.Handler.Slots(p, handed)
 	if slots.HasAllocated {
 		s.ops.released(slots.Allocated)
+	}
+	if s.deaf.Load() && len(p.foreign(slots)) > 0 {
+		p.setState(StateDisplaced, errDisplaced)
+		p.explain("The proxy is not ours", errDisplaced)
 	}
 }
 

@@ -409,3 +409,53 @@ func TestMissingFeatures(t *testing.T) {
 		b.stop(far)
 	})
 }
+
+func TestConnectWaitsForHeldSlot(t *testing.T) {
+	withProxy(t, func(t *testing.T, b *bench, far *peer) {
+		connect := func() func() (int, error) {
+			return result(func() (int, error) { return b.p.Connect(t.Context(), testAddr, ble.Public, false) })
+		}
+		down := &apipb.BluetoothDeviceConnectionResponse{Address: wireAddr, Error: 0x13}
+		wait := connect()
+		far.read()
+		far.send(freeSlots(wireAddr), &apipb.BluetoothDeviceConnectionResponse{Address: wireAddr, Connected: true, Mtu: 50})
+		if _, err := wait(); err != nil {
+			t.Fatal(err)
+		}
+		far.send(down) // the link is gone, the slot is not
+		synctest.Wait()
+		wait = connect()
+		far.quiet(time.Second)
+		far.send(down, freeSlots())
+		want[*apipb.BluetoothDeviceRequest](far)
+		far.send(&apipb.BluetoothDeviceConnectionResponse{Address: wireAddr, Connected: true, Mtu: 50})
+		if _, err := wait(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestQueueIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		b.online() // and never reads again
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		sent := 0
+		var err error
+		for err == nil {
+			err = b.p.Write(ctx, testAddr, 5, make([]byte, 500), false)
+			sent += 500
+		}
+		wantError(t, err, ble.ErrTimeout)
+		if sent < maxQueued/2 || sent > 3*maxQueued {
+			t.Errorf("queued %d bytes", sent)
+		}
+		<-time.After(25 * time.Second) // fake
+		synctest.Wait()
+		if b.p.Online() {
+			t.Error("a proxy that takes nothing is still online")
+		}
+		b.p.Stop()
+	})
+}

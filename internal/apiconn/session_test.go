@@ -1,6 +1,7 @@
 package apiconn
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -141,7 +142,7 @@ func TestFailureIsSaidOnce(t *testing.T) {
 		dials := 0
 		b.fail = func() error { dials++; return errors.New("connection refused") }
 		started := only(func() error { return b.p.Start(t.Context()) })
-		time.Sleep(10 * time.Minute) // fake: lets the pauses grow
+		<-time.After(10 * time.Minute) // fake: lets the pauses grow
 		synctest.Wait()
 		if dials < 10 || dials > 25 {
 			t.Errorf("%d attempts in 10 minutes", dials)
@@ -474,4 +475,42 @@ func TestSplitAddress(t *testing.T) {
 			t.Errorf("%q gives %q (%v), want %q", in, got, err, want)
 		}
 	}
+}
+
+func TestRunLeavesPolitely(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		run := only(func() error { return b.p.Run(ctx) })
+		far := b.accept()
+		far.bringUp()
+		synctest.Wait()
+		cancel()
+		want[*apipb.DisconnectRequest](far)
+		far.send(&apipb.DisconnectResponse{})
+		if err := run(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func FuzzDispatch(f *testing.F) {
+	for id := range 160 {
+		f.Add(uint16(id), []byte{0x08, 1, 0x10, 1, 0x1a, 1, 1, 0x22, 1, 1})
+	}
+	f.Fuzz(func(t *testing.T, id uint16, payload []byte) {
+		p, err := New(Config{Address: "192.0.2.1", Handler: new(recorder)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		near, far := net.Pipe()
+		_ = far.Close()
+		s := newSession(p, near)
+		s.f, s.up = apiwire.NewPlain(s), true
+		s.w = newWriter(s.f)
+		_ = s.ops.enter(newOp(1, opServices, 0, apiwire.BluetoothGATTGetServicesDoneResponse))
+		_ = s.ops.enter(newOp(1, opGATT, 1, apiwire.BluetoothGATTReadResponse))
+		_ = s.dispatch(apiwire.ID(id), payload)
+		s.ops.fail(io.EOF)
+	})
 }

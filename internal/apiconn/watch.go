@@ -130,6 +130,9 @@ func (s *session) checkDeaf(now time.Time, pause time.Duration) (time.Time, time
 	s.deaf.Store(true)
 	s.p.setState(StateDeaf, errDeaf)
 	s.p.explain("The proxy went deaf", errDeaf)
+	if s.info.Features.Has(ble.FeatureActiveConnections) {
+		s.w.post(&apipb.SubscribeBluetoothConnectionsFreeRequest{}) // a slot that is not ours tells who has it
+	}
 	// Since 2026.7 a new subscription takes the proxy from whoever has it: who yields must not.
 	if s.p.cfg.OnConflict == Retake || !versionAtLeast(s.info.Version, 2026, 7) {
 		s.subscribe()
