@@ -347,8 +347,8 @@ func FuzzEncoder(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%s: godbus: %v", sig, err)
 		}
-		if d := cmp.Diff(p.want, values, variants, signatures); d != "" {
-			t.Fatalf("%s: %s", sig, d)
+		if !reflect.DeepEqual(p.want, values) {
+			t.Fatalf("%s: got %v, want %v", sig, values, p.want)
 		}
 		again, _, err := Marshal(sig, func(e *Encoder) {
 			p.in, p.e, p.made = rest, e, 0
