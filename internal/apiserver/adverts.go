@@ -34,7 +34,7 @@ func EncodeRawAdverts(batch []ble.RawAdvert) []byte {
 // RawAdvertsPayload sends one message 93, which may be lost. The payload is not copied
 // and must not change.
 func (s *Session) RawAdvertsPayload(payload []byte) {
-	s.enqueue(message{id: apiwire.BluetoothLERawAdvertisementsResponse, payload: payload, lossy: true})
+	s.enqueue(message{id: apiwire.BluetoothLERawAdvertisementsResponse, payload: payload, class: advert})
 }
 
 // DecodedAdvert sends one message 67, which may be lost, as firmware before
@@ -54,7 +54,7 @@ func (s *Session) DecodedAdvert(a ble.RawAdvert) {
 		m.ManufacturerData = append(m.ManufacturerData,
 			&apipb.BluetoothServiceData{Uuid: fmt.Sprintf("0x%04X", d.Company), Data: d.Data})
 	}
-	s.sendLossy(m)
+	s.put(m, advert)
 }
 
 // advertUUID gives the upper-case form that decoded advertisements have.

@@ -13,27 +13,38 @@ type QueueLimits struct {
 	// Messages and Bytes bound everything that must not be lost; more ends the session, as in
 	// the firmware. Defaults: 256 and 256 KiB.
 	Messages, Bytes int
-	// Lossy bounds the messages among them that may be lost: advertisements and notifications.
-	// Default: 32.
-	Lossy int
-	// DropOldest: of too many lossy messages the oldest is lost, otherwise the
-	// newest, as in the firmware.
+	// Adverts and Notifications bound the messages among them that may be lost, in number.
+	// Defaults: 32 and 128.
+	Adverts, Notifications int
+	// DropOldest: of too many advertisement batches the oldest is lost, otherwise the
+	// newest, as in the firmware. Of too many notifications it is always the newest.
 	DropOldest bool
 }
 
 // Defaults. The firmware has 8 messages behind the buffer of its TCP stack.
 const (
-	defaultQueueMessages = 256
-	defaultQueueBytes    = 256 << 10
-	defaultQueueLossy    = 32
+	defaultQueueMessages      = 256
+	defaultQueueBytes         = 256 << 10
+	defaultQueueAdverts       = 32
+	defaultQueueNotifications = 128
 	// writeSize is about how much is written at once.
 	writeSize = 16 << 10
+)
+
+// class says whether a message may be lost.
+type class uint8
+
+const (
+	reliable class = iota
+	advert
+	notification
+	classes
 )
 
 type message struct {
 	id      apiwire.ID
 	payload []byte
-	lossy   bool
+	class   class
 }
 
 // queue is what waits to be written. Messages leave in the order in which they came.
@@ -44,8 +55,8 @@ type queue struct {
 
 	mu       sync.Mutex
 	msgs     []message
-	bytes    int // of msgs
-	lossy    int // in msgs
+	bytes    int          // of msgs
+	count    [classes]int // of msgs
 	busy     bool
 	finished error           // why, once nothing more is taken
 	idle     []chan struct{} // closed when nothing waits and nothing is being written
@@ -59,8 +70,11 @@ func newQueue(l QueueLimits) *queue {
 	if l.Bytes == 0 {
 		l.Bytes = defaultQueueBytes
 	}
-	if l.Lossy == 0 {
-		l.Lossy = defaultQueueLossy
+	if l.Adverts == 0 {
+		l.Adverts = defaultQueueAdverts
+	}
+	if l.Notifications == 0 {
+		l.Notifications = defaultQueueNotifications
 	}
 	return &queue{limits: l, wake: make(chan struct{}, 1), kicked: make(chan struct{}, 1)}
 }
@@ -72,31 +86,33 @@ func (q *queue) put(m message) bool {
 	if q.finished != nil {
 		return true // the session is ending: nobody reads on
 	}
-	if m.lossy && q.lossy >= q.limits.Lossy {
+	switch {
+	case m.class == advert && q.count[advert] >= q.limits.Adverts:
 		q.dropped++
 		if !q.limits.DropOldest {
 			return true
 		}
 		q.dropOldest()
-	}
-	if !m.lossy && (len(q.msgs)-q.lossy >= q.limits.Messages || q.bytes+len(m.payload) > q.limits.Bytes) {
+	case m.class == notification && q.count[notification] >= q.limits.Notifications:
+		q.dropped++
+		return true
+	case m.class == reliable && (q.count[reliable] >= q.limits.Messages || q.bytes+len(m.payload) > q.limits.Bytes):
 		return false
 	}
 	q.msgs = append(q.msgs, m)
 	q.bytes += len(m.payload)
-	if m.lossy {
-		q.lossy++
-	}
+	q.count[m.class]++
 	q.signal()
 	return true
 }
 
+// dropOldest drops the oldest advertisement batch.
 func (q *queue) dropOldest() {
 	for i, m := range q.msgs {
-		if m.lossy {
+		if m.class == advert {
 			q.msgs = append(q.msgs[:i], q.msgs[i+1:]...)
 			q.bytes -= len(m.payload)
-			q.lossy--
+			q.count[advert]--
 			return
 		}
 	}
@@ -132,9 +148,8 @@ func (q *queue) take(ctx context.Context) ([]message, error) {
 		q.mu.Lock()
 		n, size := 0, 0
 		for n < len(q.msgs) && size < writeSize {
-			if size += len(q.msgs[n].payload); q.msgs[n].lossy {
-				q.lossy--
-			}
+			size += len(q.msgs[n].payload)
+			q.count[q.msgs[n].class]--
 			n++
 		}
 		if n > 0 {

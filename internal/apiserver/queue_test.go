@@ -37,7 +37,7 @@ func TestLossyMessagesAreDropped(t *testing.T) {
 	}{{false, "[0 1 2 3 4]"}, {true, "[0 96 97 98 99]"}} {
 		t.Run(fmt.Sprint(tt.oldest), func(t *testing.T) {
 			cfg := modern()
-			cfg.Queue = QueueLimits{Lossy: 4, DropOldest: tt.oldest}
+			cfg.Queue = QueueLimits{Adverts: 4, Notifications: 2, DropOldest: tt.oldest}
 			withSession(t, cfg, func(r *rig) {
 				r.hello()
 				s := r.back.session
@@ -46,7 +46,10 @@ func TestLossyMessagesAreDropped(t *testing.T) {
 					synctest.Wait() // the first one is on its way and blocks
 				}
 				s.Written(1, 2) // what must not be lost still comes
-				if s.Dropped() != 95 {
+				for i := range 3 {
+					s.NotifyData(1, 2, []byte{byte(i)}) // the last one has no room
+				}
+				if s.Dropped() != 96 {
 					t.Errorf("dropped %d", s.Dropped())
 				}
 				drained := s.Drained()
@@ -64,6 +67,11 @@ func TestLossyMessagesAreDropped(t *testing.T) {
 					t.Errorf("got %v, want %s", got, tt.want)
 				}
 				r.want(apiwire.BluetoothGATTWriteResponse)
+				for i := range 2 {
+					if m := r.want(apiwire.BluetoothGATTNotifyDataResponse).(*apipb.BluetoothGATTNotifyDataResponse); m.GetData()[0] != byte(i) {
+						t.Errorf("notification %d: %v", i, m)
+					}
+				}
 				select {
 				case <-drained:
 				case <-time.After(time.Second):

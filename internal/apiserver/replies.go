@@ -12,18 +12,15 @@ import (
 const ErrorNotConnected int32 = -1
 
 // send queues m as the firmware encodes it; if there is no room the session ends.
-func (s *Session) send(m proto.Message) { s.put(m, false) }
+func (s *Session) send(m proto.Message) { s.put(m, reliable) }
 
-// sendLossy queues m unless there is no room.
-func (s *Session) sendLossy(m proto.Message) { s.put(m, true) }
-
-func (s *Session) put(m proto.Message, lossy bool) {
+func (s *Session) put(m proto.Message, c class) {
 	payload, err := apiwire.MarshalFirmware(m)
 	if err != nil {
 		s.cancel(err)
 		return
 	}
-	s.enqueue(message{id: apiwire.IDOf(m), payload: payload, lossy: lossy})
+	s.enqueue(message{id: apiwire.IDOf(m), payload: payload, class: c})
 }
 
 func (s *Session) sendEmpty(id ID) { s.enqueue(message{id: id}) }
@@ -94,7 +91,7 @@ func (s *Session) NotifySet(a ble.Address, handle uint16) {
 
 // NotifyData sends message 79, which may be lost.
 func (s *Session) NotifyData(a ble.Address, handle uint16, data []byte) {
-	s.sendLossy(&apipb.BluetoothGATTNotifyDataResponse{Address: uint64(a), Handle: uint32(handle), Data: data})
+	s.put(&apipb.BluetoothGATTNotifyDataResponse{Address: uint64(a), Handle: uint32(handle), Data: data}, notification)
 }
 
 // GATTError sends message 82: an ATT error, a code of the stack, or ErrorNotConnected.

@@ -98,6 +98,7 @@ func TestRSSIIsByProxy(t *testing.T) {
 		{ID: "both", Address: 1, RSSI: map[string]int8{"kitchen": -50, "garage": -80}},
 		{ID: "one", Address: 2, RSSI: map[string]int8{"garage": -70}},
 		{ID: "all", Address: 3},
+		{ID: "star", Address: 5, RSSI: map[string]int8{"*": -40}, UnheardBy: []string{"garage"}},
 		{ID: "jitter", Address: 4, RSSI: map[string]int8{"kitchen": -60}, RSSIJitter: 3},
 	}
 	inWorld(t, specs, func(w *world) {
@@ -123,7 +124,7 @@ func TestRSSIIsByProxy(t *testing.T) {
 			c.close()
 		}
 		want := map[string]map[ble.Address][2]int32{
-			"kitchen": {1: {-50, -50}, 3: {-60, -60}, 4: {-63, -57}},
+			"kitchen": {1: {-50, -50}, 3: {-60, -60}, 4: {-63, -57}, 5: {-40, -40}},
 			"garage":  {1: {-80, -80}, 2: {-70, -70}, 3: {-60, -60}},
 		}
 		if diff := cmp.Diff(want, heard); diff != "" {

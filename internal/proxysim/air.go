@@ -109,35 +109,34 @@ func (a *Air) Advertise(id string, on bool) error {
 	})
 }
 
-// SetAdvertisement changes what a peripheral advertises; nil keeps a part.
+// SetAdvertisement changes what a peripheral advertises; nil keeps a part. The
+// slices must not change afterwards.
 func (a *Air) SetAdvertisement(id string, adv, scanRsp []byte) error {
 	return a.with(id, func(p *peripheral) error {
 		if err := checkPayload(adv, scanRsp); err != nil {
 			return err
 		}
 		p.stopFrames()
-		if adv != nil {
-			p.adv = adv
+		if adv == nil {
+			adv = p.adv
 		}
-		if scanRsp != nil {
-			p.scanRsp = scanRsp
+		if scanRsp == nil {
+			scanRsp = p.scanRsp
 		}
+		p.setPayload(adv, scanRsp)
 		p.changed()
 		return nil
 	})
 }
 
 // SetRSSI changes how strongly a proxy hears a peripheral, in dBm; with heard
-// false it does not any more. Proxies that were not named in a peripheral's map so far
-// keep what they have.
+// false it does not any more. For the other proxies nothing changes.
 func (a *Air) SetRSSI(id, proxy string, dBm int8, heard bool) error {
 	return a.with(id, func(p *peripheral) error {
 		if p.rssi == nil {
-			p.rssi = map[string]int8{}
-			for _, px := range a.proxies {
-				p.rssi[px.cfg.Name] = defaultRSSI
-			}
+			p.rssi = map[string]int8{anyProxy: defaultRSSI}
 		}
+		p.unheard[proxy] = !heard
 		if heard {
 			p.rssi[proxy] = dBm
 		} else {

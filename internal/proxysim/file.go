@@ -43,10 +43,12 @@ type (
 		MTU         uint16      `json:"mtu"` // the largest it agrees to; 0: 23
 		GATT        GATTSpec    `json:"gatt"`
 
-		// RSSI is the signal strength in dBm at each proxy, by its name. A proxy
-		// that is not in a present map does not hear the peripheral; without a
-		// map all hear it at -60.
+		// RSSI is the signal strength in dBm at each proxy, by its name; "*" stands for
+		// every proxy that is not named here or in UnheardBy. A proxy that is not in a
+		// present map does not hear the peripheral; without a map all hear it at -60.
 		RSSI map[string]int8 `json:"rssi"`
+		// UnheardBy names proxies that do not hear it in spite of "*".
+		UnheardBy []string `json:"unheard_by"`
 		// RSSIJitter makes RSSI vary by up to so many dB either way.
 		RSSIJitter uint8 `json:"rssi_jitter"`
 		// ConnectError is, by the proxy's name, the code with which each attempt to connect

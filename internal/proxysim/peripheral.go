@@ -12,6 +12,8 @@ import (
 const (
 	// defaultRSSI is heard where a peripheral has no RSSI of its own, in dBm.
 	defaultRSSI = -60
+	// anyProxy stands for the proxies that an RSSI map does not name.
+	anyProxy = "*"
 	// advDelay is the most that a peripheral adds to each advertising interval
 	// (Bluetooth Core, Vol 6 Part B, 4.4.2.2.1).
 	advDelay = 10 * time.Millisecond
@@ -42,10 +44,12 @@ type peripheral struct {
 	rng   *rand.Rand
 
 	adv, scanRsp []byte
-	wanted       bool // to advertise whenever there is no link
+	both         []byte // one behind the other, as an active scan reports them; never modified
+	wanted       bool   // to advertise whenever there is no link
 	advertising  *event
 	frames       *event
 	rssi         map[string]int8 // nil: defaultRSSI everywhere
+	unheard      map[string]bool // proxies that rssi's "*" does not stand for
 	link         *link
 	bonds        map[string]*bond
 	writes       []Write
@@ -82,8 +86,12 @@ func newPeripheral(spec DeviceSpec) (*peripheral, error) {
 
 // restoreAdvert sets what the file says of the advertisement.
 func (p *peripheral) restoreAdvert() {
-	p.adv, p.scanRsp, _ = p.spec.Advert.payload() // checked when p was made
-	p.rssi = nil
+	adv, scanRsp, _ := p.spec.Advert.payload() // checked when p was made
+	p.setPayload(adv, scanRsp)
+	p.rssi, p.unheard = nil, map[string]bool{}
+	for _, name := range p.spec.UnheardBy {
+		p.unheard[name] = true
+	}
 	if p.spec.RSSI != nil {
 		p.rssi = make(map[string]int8, len(p.spec.RSSI))
 		for k, v := range p.spec.RSSI {
@@ -91,6 +99,12 @@ func (p *peripheral) restoreAdvert() {
 		}
 	}
 	p.wanted = true
+}
+
+// setPayload takes the parts, which must not change any more.
+func (p *peripheral) setPayload(adv, scanRsp []byte) {
+	p.adv, p.scanRsp = adv, scanRsp
+	p.both = slices.Concat(adv, scanRsp)
 }
 
 func (p *peripheral) interval() time.Duration {
@@ -147,7 +161,7 @@ func (p *peripheral) startFrames(n int) {
 		return
 	}
 	f := frames[n%len(frames)]
-	p.adv, p.scanRsp = f.RawAdvertisement, f.RawScanResponse
+	p.setPayload(f.RawAdvertisement, f.RawScanResponse)
 	every := p.spec.Advert.FrameEveryMS
 	if every == 0 {
 		every = defaultInterval
@@ -166,7 +180,9 @@ func (p *peripheral) rssiAt(proxy string) (int8, bool) {
 	if p.rssi != nil {
 		var ok bool
 		if v, ok = p.rssi[proxy]; !ok {
-			return 0, false
+			if v, ok = p.rssi[anyProxy]; !ok || p.unheard[proxy] {
+				return 0, false
+			}
 		}
 	}
 	if j := int(p.spec.RSSIJitter); j > 0 {

@@ -96,8 +96,8 @@ func (p *Proxy) hear(per *peripheral) {
 		return
 	}
 	data := per.adv
-	if p.scan.mode == ble.ScanActive && len(per.scanRsp) > 0 {
-		data = append(append(make([]byte, 0, len(per.adv)+len(per.scanRsp)), per.adv...), per.scanRsp...)
+	if p.scan.mode == ble.ScanActive {
+		data = per.both
 	}
 	p.batch = append(p.batch, ble.RawAdvert{Address: per.spec.Address, Type: per.addrT, RSSI: rssi, Data: data})
 	if len(p.batch) >= p.fw.batch() {
