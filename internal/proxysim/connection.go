@@ -64,23 +64,25 @@ func (p *Proxy) Connect(_ *apiserver.Session, r apiserver.ConnectRequest) {
 		p.sendConnection(r.Address, false, 0, 0)
 		return
 	}
-	if c := p.conn(r.Address); c != nil {
+	c := p.conn(r.Address)
+	switch {
+	case c != nil && c.state == connStuck: // it has its slot already
+	case c != nil:
 		if c.state == connEstablished {
 			p.log.Warn("connection request ignored: already established", "device", r.Address)
 			c.sendConnected()
 		}
 		return // the answer of the first request will come
-	}
-	if len(p.conns) >= p.cfg.Slots {
+	case len(p.conns) >= p.cfg.Slots:
 		p.log.Warn("no free connections available", "device", r.Address)
 		p.sendConnection(r.Address, false, 0, 0)
 		return
+	default:
+		c = &connection{proxy: p, addr: r.Address, registered: map[uint16]bool{}}
+		p.conns = append(p.conns, c)
+		p.sendSlots()
 	}
-	c := &connection{
-		proxy: p, addr: r.Address, addrType: r.Type, cached: r.Cached, registered: map[uint16]bool{},
-	}
-	p.conns = append(p.conns, c)
-	p.sendSlots()
+	c.state, c.addrType, c.cached = connParked, r.Type, r.Cached
 	if !r.HasType && p.fw.needsAddressType() {
 		c.state = connStuck
 		p.sendConnection(r.Address, false, 0, 0)

@@ -159,6 +159,16 @@ func TestConnectOutcomes(t *testing.T) {
 			r.HasAddressType = false
 			c.send(r)
 		}, time.Second, []string{slot(1), down(goldenMain, 0)}},
+		{"address type at the second try", ProxyConfig{}, func(_ *world, c *peer) {
+			r := request(goldenMain, rtConnect)
+			r.HasAddressType = false
+			c.send(r, request(goldenMain, rtConnect))
+		}, time.Second, []string{slot(1), down(goldenMain, 0), mainUp, slot(1)}},
+		{"no address type and disconnect", ProxyConfig{}, func(_ *world, c *peer) {
+			r := request(goldenMain, rtConnect)
+			r.HasAddressType = false
+			c.send(r, request(goldenMain, rtDisconnect))
+		}, time.Second, []string{slot(1), down(goldenMain, 0), down(goldenMain, 0), slot(0)}},
 		{"no address type on 2025.8", ProxyConfig{Version: "2025.8.0"}, func(_ *world, c *peer) {
 			r := request(goldenMain, rtConnect)
 			r.HasAddressType = false
