@@ -78,9 +78,12 @@ var (
 
 // CCCD returns the handle of the Client Characteristic Configuration
 // descriptor of c, or 0.
-func (c *Characteristic) CCCD() uint16 {
+func (c *Characteristic) CCCD() uint16 { return c.Descriptor(UUIDCCCD) }
+
+// Descriptor returns the handle of the first descriptor of c with UUID u, or 0.
+func (c *Characteristic) Descriptor(u UUID) uint16 {
 	for _, d := range c.Descriptors {
-		if d.UUID == UUIDCCCD {
+		if d.UUID == u {
 			return d.Handle
 		}
 	}

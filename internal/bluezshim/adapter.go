@@ -26,6 +26,7 @@ type adapter struct {
 	discovering  bool
 	pairable     bool        // follows whether any agent is registered; never stored
 	discoverEnd  *time.Timer // DiscoverableTimeout
+	offline      bool        // its proxy is
 
 	sessions map[string]*session // by unique name: discovering, or with a filter for later
 	devices  map[ble.Address]*device

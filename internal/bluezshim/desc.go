@@ -45,6 +45,7 @@ func (d *desc) readDone(v []byte, err error) {
 			o.ChangedNow(d.char.peer().shim.ifaces.desc, "Value")
 		}
 	})
+	d.char.peer().afterError(err)
 }
 
 // writeValue is GattDescriptor1.WriteValue. The CCCD belongs to StartNotify; type is ignored (bluetoothd 5.87).
@@ -78,6 +79,7 @@ func (d *desc) writeValue(call *dbusobj.Call) {
 		p.shim.inbox.put(func() {
 			d.writing = false
 			replyWrite(call, err)
+			p.afterError(err)
 		})
 	})
 }

@@ -112,6 +112,20 @@ func attError(e ble.ATTError) dbusError {
 	return errFailed(fmt.Sprintf("Operation failed with ATT error: 0x%02x", uint8(e)))
 }
 
+// insecure: the peripheral wanted a paired link, and there was no agent to pair for.
+func (p *peer) insecure(err error) bool {
+	return !p.st.Bonded && !p.shim.AgentRegistered() &&
+		(errors.Is(err, ble.ATTAuthentication) || errors.Is(err, ble.ATTEncryption))
+}
+
+// afterError drops the link, as bluetoothd 5.87 does when security is wanted and no agent is there. Unlike bluetoothd
+// we have answered the call by then.
+func (p *peer) afterError(err error) {
+	if p.insecure(err) {
+		p.disconnect(nil)
+	}
+}
+
 // pairError maps the failure of pairing (bluetoothd 5.87, Device1 Pair).
 func pairError(err error) dbusError {
 	var ce *ble.ConnectError

@@ -89,6 +89,7 @@ func (c *char) subscribeDone(err error) {
 	}
 	c.settle(err)
 	c.unsubscribeIfIdle()
+	c.peer().afterError(err)
 }
 
 // settle answers the sessions that are being set up.

@@ -11,12 +11,28 @@ func setPowered(o *dbusobj.Object, v any, c *dbusobj.Call) {
 		c.Reply()
 		return
 	}
+	if on && a.offline {
+		errFailed("Not Powered").to(c)
+		return
+	}
 	a.st.Off = !on
 	a.save()
 	if on {
-		a.powerOn(c)
+		a.powerOn(func() { c.Reply() })
 	} else {
-		a.powerOff(c)
+		a.powerOff(func() { c.Reply() })
+	}
+}
+
+// setOnline follows the proxy of an adapter of its own: offline it is as if powered off, and what the user
+// set counts again afterwards.
+func (a *adapter) setOnline(online bool) {
+	a.offline = !online
+	switch on := online && !a.st.Off; {
+	case on && !a.powered:
+		a.powerOn(func() {})
+	case !on && a.powered:
+		a.powerOff(func() {})
 	}
 }
 
@@ -29,17 +45,17 @@ func (a *adapter) setPairable(on bool) {
 
 // powerOn and powerOff follow bluetoothd 5.87: the transitional PowerState, the reply, then
 // the new state.
-func (a *adapter) powerOn(c *dbusobj.Call) {
+func (a *adapter) powerOn(reply func()) {
 	a.powerState = "off-enabling"
 	a.changed("PowerState")
-	c.Reply()
+	reply()
 	a.powered, a.powerState = true, "on"
 	a.changed("Powered", "PowerState")
 }
 
 // powerOff drops every discovery session, the temporary devices, and the links made through
 // this adapter. Monitors stay registered.
-func (a *adapter) powerOff(c *dbusobj.Call) {
+func (a *adapter) powerOff(reply func()) {
 	a.powerState = "on-disabling"
 	a.changed("PowerState")
 	a.shim.conn.Flush()
@@ -48,7 +64,7 @@ func (a *adapter) powerOff(c *dbusobj.Call) {
 			d.remove()
 		}
 	}
-	c.Reply()
+	reply()
 	clear(a.sessions)
 	a.powered, a.powerState, a.discovering = false, "off", false
 	a.cfg.Air.SetDiscovery(nil)

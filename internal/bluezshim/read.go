@@ -40,6 +40,7 @@ func (c *char) readDone(v []byte, err error) {
 	reads := c.reads
 	c.reads = nil
 	replyReads(reads, v, err, c.peer().mtu, c.setValue)
+	c.peer().afterError(err)
 }
 
 // replyReads answers all calls that shared a read; cache keeps and signals the value first.

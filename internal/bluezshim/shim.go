@@ -52,7 +52,8 @@ type Shim struct {
 	monitors monitorTable
 	inbox    linkInbox
 	ifaces   interfaces
-	closed   bool // the loop takes no more work
+	added    chan *adapter // published, and to be watched
+	closed   bool          // the loop takes no more work
 }
 
 // New builds the tree on cfg.Conn, which must not run yet.
@@ -67,6 +68,7 @@ func New(cfg Config) *Shim {
 	for _, ac := range cfg.Adapters {
 		s.adapters = append(s.adapters, newAdapter(s, ac))
 	}
+	s.added = make(chan *adapter, maxAdapters)
 	s.store.Devices(func(a ble.Address, st DeviceState) {
 		if st.Bonded {
 			s.restore(a, st)
@@ -87,11 +89,50 @@ func (s *Shim) restore(a ble.Address, st DeviceState) {
 // Run passes what the adapters hear into the loop until ctx ends, then lets the agents go.
 func (s *Shim) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
+	defer wg.Wait()
 	for _, a := range s.adapters {
 		wg.Go(func() { a.watch(ctx) })
 	}
-	wg.Wait()
-	return nil
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case a := <-s.added:
+			wg.Go(func() { a.watch(ctx) })
+		}
+	}
+}
+
+// maxAdapters is hci0 to hci8: several clients read one digit.
+const maxAdapters = 9
+
+// AddAdapter publishes one more adapter while the Conn runs. Its index must be new, and at most 8.
+func (s *Shim) AddAdapter(ac AdapterConfig) {
+	s.conn.Post(func() {
+		if s.closed || len(s.adapters) >= maxAdapters {
+			return
+		}
+		a := newAdapter(s, ac)
+		a.pairable = len(s.agents) > 0
+		s.adapters = append(s.adapters, a)
+		for _, p := range s.peers {
+			if p.st.Bonded {
+				a.newDevice(p)
+			}
+		}
+		s.added <- a
+	})
+}
+
+// SetOnline powers an adapter off while its proxy is offline, and back to what it was afterwards.
+func (s *Shim) SetOnline(index int, online bool) {
+	s.conn.Post(func() {
+		for _, a := range s.adapters {
+			if a.cfg.Index == index && !s.closed {
+				a.setOnline(online)
+			}
+		}
+	})
 }
 
 // Close, in the loop or posted to it before Conn.Run ends, releases agents and monitors and closes

@@ -73,6 +73,7 @@ func (c *char) writeRequest(call *dbusobj.Call, value []byte, offset int) {
 		p.shim.inbox.put(func() {
 			c.writing = false
 			replyWrite(call, err)
+			p.afterError(err)
 		})
 	})
 }

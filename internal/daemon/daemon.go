@@ -104,7 +104,8 @@ func (d *Daemon) build() error {
 	d.links = gatt.New(gatt.Config{
 		Air: pathsOf{d.table}, Events: events, Store: gattStore{d.store},
 		Timeout: cfg.Connect.Timeout, PerPath: cfg.Connect.PerPath, SlotWait: cfg.Connect.SlotWait,
-		Rules: rulesOf(cfg.Devices), OnNoSlot: noSlotOf(cfg.Proxies), Logger: d.log,
+		Rules: rulesOf(cfg.Devices), OnNoSlot: noSlotOf(cfg.Proxies), Expected: d.table.Advertised, Logger: d.log,
+		MayPair: func(ble.Address) bool { return d.shim.AgentRegistered() },
 	})
 	var err error
 	if d.proxies, err = newProxySet(d); err != nil {

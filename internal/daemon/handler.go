@@ -27,7 +27,12 @@ func (h handler) Online(_ *apiconn.Proxy, info apiconn.Info) {
 	name := p.name
 	p.mu.Unlock()
 	d := p.set.d
+	d.ownAdapter(p, info.MAC, info.BluetoothMAC)
 	d.table.ProxyUp(name)
+	if p.own != nil {
+		p.own.ProxyUp(name)
+		d.shim.SetOnline(p.index, true)
+	}
 	d.links.AddProxy(p)
 	d.links.ProxyOnline(name)
 	select {
@@ -40,6 +45,10 @@ func (h handler) Online(_ *apiconn.Proxy, info apiconn.Info) {
 func (h handler) Offline(_ *apiconn.Proxy, err error) {
 	d, name := h.p.set.d, h.p.Name()
 	d.table.ProxyDown(name)
+	if h.p.own != nil {
+		h.p.own.ProxyDown(name)
+		d.shim.SetOnline(h.p.index, false)
+	}
 	d.links.ProxyOffline(name, err)
 	h.p.obj.changed()
 }
@@ -50,6 +59,9 @@ func (h handler) Adverts(_ *apiconn.Proxy, at time.Time, adverts []ble.RawAdvert
 	name := h.p.name
 	h.p.mu.Unlock()
 	h.p.set.d.table.Adverts(name, at, adverts)
+	if h.p.own != nil {
+		h.p.own.Adverts(name, at, adverts)
+	}
 }
 
 func (h handler) ScannerState(_ *apiconn.Proxy, state ble.ScannerState, mode, _ ble.ScannerMode) {

@@ -33,6 +33,11 @@ type proxy struct {
 
 	mode chan struct{} // capacity 1: the wish may have changed
 
+	// own is the table of the proxy's own adapter, nil without one. It is set before the first
+	// advert and never changes.
+	own   *scanner.Table
+	index int // of that adapter
+
 	mu       sync.Mutex
 	name     string // unique; empty until the first session if none is configured
 	info     apiconn.Info

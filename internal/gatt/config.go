@@ -66,7 +66,10 @@ type Config struct {
 	Rules    func(a ble.Address) Rule       // nil: none
 	OnNoSlot func(proxy string) NoSlot      // nil: wait
 	Expected func(a ble.Address) []ble.UUID // services that the device advertises; nil: unknown
-	Logger   *slog.Logger                   // nil: discard
+	// MayPair says whether an operation that needs security may pair by itself. A device that
+	// is bonded always may. nil: any may.
+	MayPair func(a ble.Address) bool
+	Logger  *slog.Logger // nil: discard
 }
 
 func (c *Config) setDefaults() {
@@ -90,6 +93,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.Expected == nil {
 		c.Expected = func(ble.Address) []ble.UUID { return nil }
+	}
+	if c.MayPair == nil {
+		c.MayPair = func(ble.Address) bool { return true }
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

@@ -20,6 +20,9 @@ func (s *session) raiseSecurity(ctx context.Context, l *link) bool {
 	if !l.ps.proxy.Features().Has(ble.FeaturePairing) {
 		return false
 	}
+	if m.record(s.addr).Bonded == "" && !m.cfg.MayPair(s.addr) {
+		return false
+	}
 	m.mu.Lock()
 	done := l.secured
 	l.secured, l.pairing = true, true

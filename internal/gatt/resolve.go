@@ -102,6 +102,9 @@ func (s *session) database(ctx context.Context, l *link, fresh, final bool) (db 
 	if err != nil {
 		return nil, false, err
 	}
+	if err := s.readExtended(ctx, l, db); err != nil {
+		return nil, false, err
+	}
 	s.m.updateRecord(s.addr, func(r *Record) { r.Database, r.Complete, r.Hash, r.Stale = db, complete, hash, false })
 	return db, false, nil
 }
@@ -163,6 +166,30 @@ func (s *session) readHash(ctx context.Context, l *link, db *ble.Database) ([]by
 		return nil, fmt.Errorf("cannot read the database hash: %w", err)
 	}
 	return hash[:min(len(hash), 64)], nil
+}
+
+// readExtended fills in the extended properties of a database that nobody else has seen yet; what cannot be
+// read stays 0.
+func (s *session) readExtended(ctx context.Context, l *link, db *ble.Database) error {
+	for i := range db.Services {
+		for j := range db.Services[i].Characteristics {
+			c := &db.Services[i].Characteristics[j]
+			d := c.Descriptor(ble.UUIDExtendedProps)
+			if d == 0 || !c.Properties.Has(ble.PropExtended) {
+				continue
+			}
+			value, err := l.ps.proxy.ReadDescriptor(ctx, s.addr, d)
+			var att ble.ATTError
+			switch {
+			case errors.As(err, &att):
+			case err != nil:
+				return fmt.Errorf("cannot read extended properties: %w", err)
+			case len(value) > 0:
+				c.Extended = ble.ExtendedProperties(value[0])
+			}
+		}
+	}
+	return nil
 }
 
 // rediscoverLocked: the peripheral indicated Service Changed.

@@ -3,6 +3,7 @@ package gatt
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -85,5 +86,17 @@ func lastUsed(s *ble.Service) uint16 {
 }
 
 func sameDatabase(a, b *ble.Database) bool {
-	return a != nil && b != nil && reflect.DeepEqual(a, b)
+	return a != nil && b != nil && reflect.DeepEqual(streamed(a), streamed(b))
+}
+
+// streamed is what a proxy streams of a database: extended properties are read apart.
+func streamed(db *ble.Database) []ble.Service {
+	out := slices.Clone(db.Services)
+	for i := range out {
+		out[i].Characteristics = slices.Clone(out[i].Characteristics)
+		for j := range out[i].Characteristics {
+			out[i].Characteristics[j].Extended = 0
+		}
+	}
+	return out
 }

@@ -190,3 +190,20 @@ func (t *Table) Proxies() []ProxyInfo {
 	slices.SortFunc(out, func(a, b ProxyInfo) int { return cmp.Compare(a.Name, b.Name) })
 	return out
 }
+
+// Advertised lists the service UUIDs that a device said lately.
+func (t *Table) Advertised(a ble.Address) []ble.UUID {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	d := t.devices[a]
+	if d == nil {
+		return nil
+	}
+	var out []ble.UUID
+	now := t.now()
+	d.recently(now, func(adv *ble.Advertisement) bool {
+		out = append(out, adv.ServiceUUIDs...)
+		return false
+	})
+	return out
+}
