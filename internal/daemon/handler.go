@@ -19,6 +19,10 @@ type handler struct{ p *proxy }
 
 var _ apiconn.Handler = handler{}
 
+// batchDelay is how long the firmware may keep adverts before it sends them: what it heard
+// before a change of mode may come so much after it (100 ms, on Wi-Fi 200 ms).
+const batchDelay = 250 * time.Millisecond
+
 func (h handler) Online(_ *apiconn.Proxy, info apiconn.Info) {
 	p := h.p
 	p.set.adopt(p, info.Name)
@@ -39,7 +43,7 @@ func (h handler) Online(_ *apiconn.Proxy, info apiconn.Info) {
 	case p.mode <- struct{}{}:
 	default:
 	}
-	p.obj.changed()
+	p.obj.changed("Name", "State", "LastError", "ESPHomeVersion", "Features", "BluetoothAddress", "ScanMode", "SlotLimit", "SlotFree", "Allocated")
 }
 
 func (h handler) Offline(_ *apiconn.Proxy, err error) {
@@ -50,7 +54,7 @@ func (h handler) Offline(_ *apiconn.Proxy, err error) {
 		d.shim.SetOnline(h.p.index, false)
 	}
 	d.links.ProxyOffline(name, err)
-	h.p.obj.changed()
+	h.p.obj.changed("State", "LastError", "SlotLimit", "SlotFree", "Allocated")
 }
 
 func (h handler) Adverts(_ *apiconn.Proxy, at time.Time, adverts []ble.RawAdvert) {
@@ -67,6 +71,7 @@ func (h handler) Adverts(_ *apiconn.Proxy, at time.Time, adverts []ble.RawAdvert
 func (h handler) ScannerState(_ *apiconn.Proxy, state ble.ScannerState, mode, _ ble.ScannerMode) {
 	p, running := h.p, state == ble.ScannerRunning
 	p.mu.Lock()
+	changed := !p.known || p.scanning != mode
 	p.scanning, p.known = mode, true
 	name := p.name
 	p.mu.Unlock()
@@ -77,14 +82,16 @@ func (h handler) ScannerState(_ *apiconn.Proxy, state ble.ScannerState, mode, _ 
 		table.PauseProxy(name) // it connects, or changes its mode
 	}
 	if running && mode == ble.ScanActive {
-		table.HoldProxy(name, false)
+		time.AfterFunc(batchDelay, func() { table.HoldProxy(name, false) })
 	}
-	p.obj.changed()
+	if changed {
+		p.obj.changed("ScanMode")
+	}
 }
 
 func (h handler) Slots(_ *apiconn.Proxy, slots ble.Slots) {
 	h.p.set.d.links.SlotsReport(h.p.Name(), slots)
-	h.p.obj.changed()
+	h.p.obj.changed("SlotLimit", "SlotFree", "Allocated")
 }
 
 func (h handler) LinkUp(_ *apiconn.Proxy, a ble.Address, mtu int) {

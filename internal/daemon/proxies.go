@@ -10,6 +10,8 @@ import (
 	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/config"
 	"bluez-esphome/internal/scanner"
+
+	"github.com/godbus/dbus/v5"
 )
 
 // A proxySet is all configured proxies. It passes what they say to the air and to the
@@ -126,6 +128,17 @@ func (s *proxySet) stop(ctx context.Context) {
 	case <-stopped:
 	case <-ctx.Done():
 	}
+}
+
+// path is the object of the proxy with that name.
+func (s *proxySet) path(name string) dbus.ObjectPath {
+	s.mu.Lock()
+	p := s.names[name]
+	s.mu.Unlock()
+	if p == nil {
+		return proxyPath(name)
+	}
+	return p.obj.obj.Path()
 }
 
 // adopt gives a proxy that is online for the first time its unique name.

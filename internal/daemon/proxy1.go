@@ -2,7 +2,8 @@ package daemon
 
 import (
 	"fmt"
-	"sync/atomic"
+	"slices"
+	"sync"
 
 	"bluez-esphome/internal/dbusobj"
 
@@ -11,10 +12,12 @@ import (
 
 // A proxyObject tells of one proxy on the bus: org.bluez_esphome.Proxy1.
 type proxyObject struct {
-	conn    *dbusobj.Conn
-	obj     *dbusobj.Object
-	iface   *dbusobj.Interface
-	pending atomic.Bool // a change waits to be signalled
+	conn  *dbusobj.Conn
+	obj   *dbusobj.Object
+	iface *dbusobj.Interface
+
+	mu    sync.Mutex
+	dirty []string // properties that wait to be signalled
 }
 
 // publish adds the object, before the loop runs.
@@ -31,15 +34,27 @@ func (o *proxyObject) publish(conn *dbusobj.Conn, p *proxy, iface *dbusobj.Inter
 	o.obj = conn.Add(path, p, iface)
 }
 
-// changed signals what may have changed; many calls before the loop gets to it are one signal.
-func (o *proxyObject) changed() {
-	if o.pending.Swap(true) {
-		return
+// changed signals properties that changed; what changes before the loop gets to it goes into one signal.
+func (o *proxyObject) changed(props ...string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	first := len(o.dirty) == 0
+	for _, p := range props {
+		if !slices.Contains(o.dirty, p) {
+			o.dirty = append(o.dirty, p)
+		}
 	}
-	o.conn.Post(func() {
-		o.pending.Store(false)
-		o.obj.Changed(o.iface, "Name", "State", "LastError", "ESPHomeVersion", "Features", "BluetoothAddress", "ScanMode", "SlotLimit", "SlotFree", "Allocated")
-	})
+	if first {
+		o.conn.Post(o.signal)
+	}
+}
+
+func (o *proxyObject) signal() {
+	o.mu.Lock()
+	props := o.dirty
+	o.dirty = nil
+	o.mu.Unlock()
+	o.obj.Changed(o.iface, props...)
 }
 
 // newProxyInterface makes org.bluez_esphome.Proxy1. LastHeard moves all the time and is never signalled.
