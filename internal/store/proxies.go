@@ -21,6 +21,49 @@ func (s *Store) ProxyAdapter(mac ble.Address) (int, bool) {
 	return p.Adapter, true
 }
 
+// FreeAdapter takes the number of an adapter, and what was set on it, back from the proxy with that MAC.
+func (s *Store) FreeAdapter(mac ble.Address) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p, ok := s.st.Proxies[mac]; ok && p.Adapter != 0 {
+		delete(s.st.Adapters, p.Adapter)
+		p.Adapter = 0
+		s.setProxy(mac, p)
+	}
+}
+
+// ProxyAdapters calls f for every proxy that has the number of an adapter, the lowest first.
+func (s *Store) ProxyAdapters(f func(mac ble.Address, index int, info ProxyInfo)) {
+	s.mu.Lock()
+	var by [maxAdapters + 1]struct {
+		mac  ble.Address
+		info ProxyInfo
+		ok   bool
+	}
+	for mac, p := range s.st.Proxies {
+		if p.Adapter > 0 && p.Adapter <= maxAdapters {
+			e := &by[p.Adapter]
+			e.mac, e.info, e.ok = mac, p.ProxyInfo, true
+		}
+	}
+	s.mu.Unlock()
+	for i, e := range by {
+		if e.ok {
+			f(e.mac, i, e.info)
+		}
+	}
+}
+
+// SetProxyInfo remembers what the proxy with that MAC said of itself.
+func (s *Store) SetProxyInfo(mac ble.Address, info ProxyInfo) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p := s.st.Proxies[mac]; p.ProxyInfo != info {
+		p.ProxyInfo = info
+		s.setProxy(mac, p)
+	}
+}
+
 // ShareIndex gives the number from 0 that the shared port of the proxy with that MAC is above the base
 // port, always the same one; false if thousands are taken.
 func (s *Store) ShareIndex(mac ble.Address) (int, bool) {

@@ -66,10 +66,19 @@ type GattState struct {
 	Last string `json:"last,omitempty"`
 }
 
-// proxyState is the numbers given to one proxy; 0 means none yet.
+// proxyState is the numbers given to one proxy, 0 means none yet, and what it said of itself.
 type proxyState struct {
 	Adapter int `json:"adapter,omitempty"` // N of hciN, 1…8
 	Share   int `json:"share,omitempty"`   // from 1; the port is the base port plus Share - 1
+	ProxyInfo
+}
+
+// ProxyInfo is what a proxy with an adapter of its own last said, so that the adapter is there before the proxy
+// is online again.
+type ProxyInfo struct {
+	Name      string      `json:"name,omitempty"`
+	Endpoint  string      `json:"endpoint,omitempty"` // where it was reached, host:port
+	Bluetooth ble.Address `json:"bluetooth,omitzero"` // the adapter's address
 }
 
 // state is state.json.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -381,6 +382,32 @@ func TestProxies(t *testing.T) {
 	}
 	if got := len(s.Proxies()); got != 9 {
 		t.Errorf("%d proxies", got)
+	}
+}
+
+// What an adapter needs before its proxy is online is kept; a freed number leaves nothing behind.
+func TestProxyInfo(t *testing.T) {
+	dir := t.TempDir()
+	s, _ := open(t, dir)
+	kitchen := ProxyInfo{Name: "kitchen", Endpoint: "kitchen.local:6053", Bluetooth: 0x30c6f71a2b5e}
+	for _, mac := range []ble.Address{30, 20, 10} {
+		s.ProxyAdapter(mac)
+	}
+	s.SetProxyInfo(20, kitchen)
+	s.SetAdapter(1, AdapterState{Alias: "of 30"})
+	closeStore(t, s)
+	s, _ = open(t, dir)
+	s.FreeAdapter(30)
+	s.FreeAdapter(99)
+	var got []string
+	s.ProxyAdapters(func(mac ble.Address, index int, info ProxyInfo) {
+		got = append(got, fmt.Sprint(uint64(mac), index, info == kitchen))
+	})
+	if want := []string{"20 2 true", "10 3 false"}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	if n, ok := s.ProxyAdapter(40); n != 1 || !ok || s.Adapter(1) != newAdapter {
+		t.Errorf("the freed number: %d %v %+v", n, ok, s.Adapter(1))
 	}
 }
 
