@@ -59,6 +59,9 @@ type (
 		// SecurityRequest makes the peripheral ask for encryption on each
 		// connection, so that it pairs without the client's doing.
 		SecurityRequest bool `json:"security_request"`
+		// Fast lets requests and commands pass without the time of connection events, for tests
+		// of many.
+		Fast bool `json:"fast"`
 	}
 
 	// AdvertSpec is what a peripheral advertises: raw bytes, or else fields to

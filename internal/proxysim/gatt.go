@@ -65,8 +65,20 @@ func (c *connection) streamServices() {
 		batches = batches[1:]
 		c.stream = p.air.sched.after(servicePace, next)
 	}
+	if p.truncate > 0 && len(batches) > 0 {
+		p.truncate--
+		batches = batches[:len(batches)-1]
+	}
 	p.air.sched.stop(c.stream)
 	c.stream = p.air.sched.after(servicePace, next)
+}
+
+// Truncate lets the next n streams of services lose their last message, as firmware 2025.8 to 2026.7 does when its
+// TCP buffer is full.
+func (p *Proxy) Truncate(n int) {
+	p.air.sched.mu.Lock()
+	defer p.air.sched.mu.Unlock()
+	p.truncate = n
 }
 
 // Read implements apiserver.Backend.
@@ -204,7 +216,18 @@ func (p *Proxy) Unpair(_ *apiserver.Session, a ble.Address) {
 func (p *Proxy) ClearCache(_ *apiserver.Session, a ble.Address) {
 	p.air.sched.mu.Lock()
 	defer p.air.sched.mu.Unlock()
+	if p.cleared == nil {
+		p.cleared = map[ble.Address]int{}
+	}
+	p.cleared[a]++
 	p.tell(func(s *apiserver.Session) { s.CacheCleared(a, true, 0) })
+}
+
+// Cleared is how often the cache of a was cleared.
+func (p *Proxy) Cleared(a ble.Address) int {
+	p.air.sched.mu.Lock()
+	defer p.air.sched.mu.Unlock()
+	return p.cleared[a]
 }
 
 // Bonded reports whether the proxy holds a bond with a.

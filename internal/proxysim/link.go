@@ -105,6 +105,9 @@ func (l *link) request(takes time.Duration, done func()) bool {
 	if l.closed || len(l.queue) >= maxLinkQueue {
 		return false
 	}
+	if l.p.spec.Fast {
+		takes = 0
+	}
 	l.queue = append(l.queue, attRequest{takes, done})
 	if l.running == nil {
 		l.next()

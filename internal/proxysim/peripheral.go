@@ -21,7 +21,7 @@ const (
 	// many peripherals share a wake-up.
 	advQuantum = 5 * time.Millisecond
 	// maxWrites bounds the memory of writes; the oldest go first.
-	maxWrites = 10000
+	maxWrites = 65536
 )
 
 // Write is a value that was written to a peripheral.

@@ -76,6 +76,10 @@ type Proxy struct {
 	conns      []*connection // a slot each
 	attempt    *connection   // the one that is being connected
 	bonds      map[ble.Address]bool
+	off        bool // without power
+	truncate   int  // how many streams of services are still to be cut short
+	cleared    map[ble.Address]int
+	params     map[ble.Address]apiserver.ConnectionParams
 }
 
 // NewProxy adds a proxy to the air. It scans from then on, and has no

@@ -55,7 +55,7 @@ func (p *Proxy) sendScan(s *apiserver.Session) {
 
 // startScan starts the scanner if it is idle and may run.
 func (p *Proxy) startScan() {
-	if p.scan.state != ble.ScannerIdle || p.attempt != nil {
+	if p.scan.state != ble.ScannerIdle || p.attempt != nil || p.off {
 		return
 	}
 	p.setScan(ble.ScannerStarting)

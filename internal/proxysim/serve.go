@@ -113,7 +113,7 @@ func (p *Proxy) Restart(down time.Duration) {
 		c.stopTimer()
 		c.dropLink()
 	}
-	p.conns, p.attempt = nil, nil
+	p.conns, p.attempt, p.off = nil, nil, false
 	p.air.sched.stop(p.scan.event)
 	p.scan = scan{mode: p.configuredMode()}
 	if down > 0 {
@@ -121,6 +121,22 @@ func (p *Proxy) Restart(down time.Duration) {
 		p.air.sched.after(down, func() { p.SetFault(FaultNone) })
 	}
 	p.startScan()
+}
+
+// PowerOff takes the power from the proxy: its radio falls silent and its connections stay open without
+// anything passing, as when a plug is pulled. Restart, after SetFault(FaultNone), brings it back.
+func (p *Proxy) PowerOff() {
+	p.air.sched.mu.Lock()
+	defer p.air.sched.mu.Unlock()
+	p.SetFault(FaultHalfOpen)
+	p.subscriber, p.batch, p.off = nil, nil, true
+	for _, c := range p.conns {
+		c.stopTimer()
+		c.dropLink()
+	}
+	p.conns, p.attempt = nil, nil
+	p.air.sched.stop(p.scan.event)
+	p.scan = scan{mode: p.configuredMode()}
 }
 
 // DropClients ends every API connection at once, as when the network fails and returns.
