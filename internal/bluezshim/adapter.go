@@ -35,15 +35,31 @@ type adapter struct {
 func newAdapter(s *Shim, cfg AdapterConfig) *adapter {
 	a := &adapter{
 		shim: s, cfg: cfg, st: s.store.Adapter(cfg.Index), powerState: "on",
-		sessions: map[string]*session{}, devices: map[ble.Address]*device{},
+		sessions: map[string]*session{}, devices: map[ble.Address]*device{}, offline: cfg.Offline,
 	}
-	a.powered = !a.st.Off
+	a.powered = !a.st.Off && !a.offline
 	if !a.powered {
 		a.powerState = "off"
 	}
 	path := dbus.ObjectPath(fmt.Sprintf("/org/bluez/hci%d", cfg.Index))
 	a.obj = s.conn.Add(path, a, s.ifaces.adapter, s.ifaces.monitorManager)
 	return a
+}
+
+// update takes what the adapter's proxy says of itself, now that it is online.
+func (a *adapter) update(ac AdapterConfig) {
+	if a.cfg.Address != ac.Address {
+		a.cfg.Address = ac.Address
+		a.changed("Address")
+	}
+	if a.cfg.Name != ac.Name {
+		a.cfg.Name = ac.Name
+		a.changed("Name")
+		if a.st.Alias == "" {
+			a.changed("Alias")
+		}
+	}
+	a.cfg.Via = ac.Via
 }
 
 // watch passes what the air has to say into the loop, one posted function at a time, so that

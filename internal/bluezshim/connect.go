@@ -36,7 +36,7 @@ func (d *device) callConnect(c *dbusobj.Call) {
 // connect starts an attempt; done is called in the loop. LinkUp has then been signalled.
 func (p *peer) connect(via string, done func(error)) {
 	at := &attempt{done: []func(error){done}}
-	p.connecting = at
+	p.connecting, p.via = at, via
 	p.shim.links.Connect(p.addr, p.typ, via, func(err error) {
 		p.shim.inbox.put(func() {
 			if p.connecting == at {

@@ -47,9 +47,11 @@ type monitorApp struct {
 
 // A monitor is one AdvertisementMonitor1 object of an application.
 type monitor struct {
-	id   uint64
-	app  *monitorApp
-	path dbus.ObjectPath
+	id    uint64
+	app   *monitorApp
+	path  dbus.ObjectPath
+	def   ble.Monitor
+	found map[ble.Address]struct{} // and not lost; nil without RSSI parameters
 }
 
 // newMonitorManagerInterface makes org.bluez.AdvertisementMonitorManager1 of bluetoothd 5.87, which hides it unless
@@ -140,7 +142,10 @@ func (app *monitorApp) add(path dbus.ObjectPath, props map[string]dbus.Variant) 
 	}
 	t.byID[m.id] = m
 	app.monitors[path] = m
-	app.adapter.cfg.Air.AddMonitor(m.id, def)
+	m.def = def
+	if app.adapter.powered {
+		app.adapter.cfg.Air.AddMonitor(m.id, def)
+	}
 	return m
 }
 
@@ -227,10 +232,17 @@ func (t *monitorTable) event(ev ble.MonitorEvent, d *device) {
 		return
 	}
 	if ev.Lost {
+		delete(m.found, d.peer.addr)
 		m.send("DeviceLost", d)
-	} else {
-		m.send("DeviceFound", d)
+		return
 	}
+	if m.def.Tracks {
+		if m.found == nil {
+			m.found = map[ble.Address]struct{}{}
+		}
+		m.found[d.peer.addr] = struct{}{}
+	}
+	m.send("DeviceFound", d)
 }
 
 func (t *monitorTable) clientGone(sender string) {

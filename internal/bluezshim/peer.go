@@ -29,6 +29,7 @@ type peer struct {
 	link                int        // counts links, so that what waits for one cannot act on the next
 	uuids               []ble.UUID // advertised in order of arrival, then, once resolved, sorted
 
+	via           string           // of the adapter that was asked for the link
 	connecting    *attempt         // a pending Connect or Pair
 	pairing       *dbusobj.Call    // the Pair call that is pending
 	pairSender    string           // its caller

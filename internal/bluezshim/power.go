@@ -51,10 +51,11 @@ func (a *adapter) powerOn(reply func()) {
 	reply()
 	a.powered, a.powerState = true, "on"
 	a.changed("Powered", "PowerState")
+	a.shim.monitors.resume(a)
 }
 
-// powerOff drops every discovery session, the temporary devices, and the links made through
-// this adapter. Monitors stay registered.
+// powerOff drops every discovery session, the temporary devices, and the links that this adapter was asked for.
+// Monitors stay registered. Links of a proxy that is offline end by themselves.
 func (a *adapter) powerOff(reply func()) {
 	a.powerState = "on-disabling"
 	a.changed("PowerState")
@@ -65,6 +66,7 @@ func (a *adapter) powerOff(reply func()) {
 		}
 	}
 	reply()
+	a.shim.monitors.suspend(a)
 	clear(a.sessions)
 	a.powered, a.powerState, a.discovering = false, "off", false
 	a.cfg.Air.SetDiscovery(nil)
@@ -74,11 +76,12 @@ func (a *adapter) powerOff(reply func()) {
 	}
 	for _, d := range a.sortedDevices() {
 		d.endDiscovery()
-		p := d.peer
-		if p.connected && a.cfg.Via == "" {
+		switch p := d.peer; {
+		case p.via != a.cfg.Via || a.offline:
+		case p.connected:
 			p.downReason = &downReason{ble.DisconnectUnknown}
 			p.disconnect(nil)
-		} else if p.connecting != nil {
+		case p.connecting != nil:
 			a.shim.links.CancelConnect(p.addr)
 		}
 	}

@@ -21,6 +21,8 @@ type AdapterConfig struct {
 	Air     Air         // must not be nil
 	// Via restricts connections made through this adapter to one proxy; empty for the merged adapter.
 	Via string
+	// Offline: the proxy of this adapter is not online yet, see SetOnline.
+	Offline bool
 }
 
 // Config is what a Shim is made of. No field but Proxies may be nil.
@@ -106,9 +108,16 @@ func (s *Shim) Run(ctx context.Context) error {
 // maxAdapters is hci0 to hci8: several clients read one digit.
 const maxAdapters = 9
 
-// AddAdapter publishes one more adapter while the Conn runs. Its index must be new, and at most 8.
+// AddAdapter publishes one more adapter while the Conn runs. Its index is at most 8; if there is an adapter of that
+// index already, Address, Name and Via are those of ac from now on.
 func (s *Shim) AddAdapter(ac AdapterConfig) {
 	s.conn.Post(func() {
+		for _, a := range s.adapters {
+			if a.cfg.Index == ac.Index {
+				a.update(ac)
+				return
+			}
+		}
 		if s.closed || len(s.adapters) >= maxAdapters {
 			return
 		}
