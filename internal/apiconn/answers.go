@@ -29,7 +29,7 @@ func (o *ops) complete(a ble.Address, kind opKind, handle uint32, id apiwire.ID,
 	case l.late == id && l.abandoned.After(time.Now()):
 		l.abandoned = time.Time{}
 	case id == apiwire.BluetoothGATTWriteResponse && len(l.acks) > 0:
-		l.acks = l.acks[1:]
+		l.acked(1)
 	}
 	o.advance(key)
 }
@@ -51,7 +51,7 @@ func (o *ops) refuse(a ble.Address, kind opKind, handle uint32, err error) {
 	case l.abandoned.After(time.Now()):
 		l.abandoned = time.Time{}
 	case len(l.acks) > 0:
-		l.acks = l.acks[1:]
+		l.acked(1)
 	}
 	o.advance(key)
 }
@@ -103,7 +103,8 @@ func (o *ops) disconnected(a ble.Address, code int32, held bool) {
 		if key.address != a {
 			continue
 		}
-		l.acks, l.abandoned = nil, time.Time{}
+		l.acked(len(l.acks))
+		l.abandoned = time.Time{}
 		switch key.kind {
 		case opConnect, opDisconnect:
 			var err error

@@ -192,18 +192,22 @@ func (p *Proxy) Write(ctx context.Context, a ble.Address, handle uint16, value [
 // writeCommand queues a write without response behind what is queued for the attribute.
 func (s *session) writeCommand(ctx context.Context, a ble.Address, handle uint16, request proto.Message) error {
 	for {
-		wait, err := s.ops.expectAck(a, handle)
+		wait, limit, err := s.ops.expectAck(a, handle)
 		if err != nil {
 			return err
 		}
 		if wait == nil {
 			return s.w.send(ctx, request)
 		}
+		t := time.NewTimer(limit)
 		select {
 		case <-wait:
+		case <-t.C:
 		case <-ctx.Done():
+			t.Stop()
 			return ctx.Err()
 		}
+		t.Stop()
 	}
 }
 

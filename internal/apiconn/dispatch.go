@@ -201,15 +201,15 @@ func (s *session) slots(m *apipb.BluetoothConnectionsFreeResponse) {
 	p.mu.Lock()
 	p.slots = slots
 	p.mu.Unlock()
+	if s.deaf.Load() && len(p.foreign(slots)) > 0 {
+		p.setState(StateDisplaced, errDisplaced)
+		p.explain("The proxy is not ours", errDisplaced)
+	}
 	handed := slots
 	handed.Allocated = slices.Clone(slots.Allocated)
 	p.cfg.Handler.Slots(p, handed)
 	if slots.HasAllocated {
 		s.ops.released(slots.Allocated)
-	}
-	if s.deaf.Load() && len(p.foreign(slots)) > 0 {
-		p.setState(StateDisplaced, errDisplaced)
-		p.explain("The proxy is not ours", errDisplaced)
 	}
 }
 

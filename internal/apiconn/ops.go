@@ -47,7 +47,9 @@ const (
 	slotHold = 10 * time.Second
 	// maxLanes and maxAcks bound what callers can make us remember.
 	maxLanes = 1024
-	maxAcks  = 4096
+	// maxAcks is how many writes without response to one attribute may be on their way: what ESPHome's stack cannot
+	// queue it loses, and its answers are all that tells how far it is.
+	maxAcks = 32
 	// maxServices and maxAttributes bound a GATT database.
 	maxServices   = 512
 	maxAttributes = 8192
@@ -80,9 +82,10 @@ func newOp(a ble.Address, kind opKind, handle uint16, want apiwire.ID) *op {
 // lane is the queue of one key; its head is outstanding once it is sent.
 type lane struct {
 	queue     []*op
-	acks      []time.Time // expiries of answers to writes without response
-	abandoned time.Time   // until when an answer to a request given up may come
-	late      apiwire.ID  // which answer that is
+	acks      []time.Time   // expiries of answers to writes without response
+	room      chan struct{} // closed when there are fewer than maxAcks, nil if nobody waits for it
+	abandoned time.Time     // until when an answer to a request given up may come
+	late      apiwire.ID    // which answer that is
 	timer     *time.Timer
 }
 
@@ -122,7 +125,17 @@ func (o *ops) drop(key laneKey, l *lane) {
 	if l.timer != nil {
 		l.timer.Stop()
 	}
+	l.acked(len(l.acks))
 	delete(o.lanes, key)
+}
+
+// acked takes away the oldest n expected answers to writes without response.
+func (l *lane) acked(n int) {
+	l.acks = l.acks[n:]
+	if l.room != nil && len(l.acks) < maxAcks {
+		close(l.room)
+		l.room = nil
+	}
 }
 
 func (l *lane) expire(now time.Time) {
@@ -130,7 +143,7 @@ func (l *lane) expire(now time.Time) {
 	for n < len(l.acks) && !l.acks[n].After(now) {
 		n++
 	}
-	l.acks = l.acks[n:]
+	l.acked(n)
 }
 
 // enter queues r; its turn comes when what went before it in its lane is answered.
@@ -202,23 +215,29 @@ func (l *lane) outstanding() *op {
 	return l.queue[0]
 }
 
-// expectAck counts a write without response. wait is not nil if requests are still queued for the
-// attribute that must go out first.
-func (o *ops) expectAck(a ble.Address, handle uint16) (wait <-chan struct{}, err error) {
+// expectAck counts a write without response. wait is not nil if it must not go out yet: requests are
+// still queued for the attribute, or too many such writes are on their way. It is then to be asked again, after
+// limit at the latest.
+func (o *ops) expectAck(a ble.Address, handle uint16) (wait <-chan struct{}, limit time.Duration, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.err != nil {
-		return nil, o.err
+		return nil, 0, o.err
 	}
 	l := o.lane(laneKey{a, opGATT, uint32(handle)})
 	if n := len(l.queue); n > 0 && !l.queue[n-1].sent {
-		return l.queue[n-1].done, nil
+		return l.queue[n-1].done, requestTimeout, nil
 	}
-	l.expire(time.Now())
-	if len(l.acks) < maxAcks {
-		l.acks = append(l.acks, time.Now().Add(ackExpiry))
+	now := time.Now()
+	l.expire(now)
+	if len(l.acks) >= maxAcks {
+		if l.room == nil {
+			l.room = make(chan struct{})
+		}
+		return l.room, l.acks[0].Sub(now), nil
 	}
-	return nil, nil
+	l.acks = append(l.acks, now.Add(ackExpiry))
+	return nil, 0, nil
 }
 
 // giveUp takes r out of its lane, unless it was answered. An outstanding one keeps the lane shut for a

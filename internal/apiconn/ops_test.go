@@ -108,6 +108,48 @@ func TestStrayAcksExpire(t *testing.T) {
 	})
 }
 
+// TestCommandWindow: writes without response go out maxAcks at a time, and in order, also where
+// acknowledgements get lost.
+func TestCommandWindow(t *testing.T) {
+	withProxy(t, func(t *testing.T, b *bench, far *peer) {
+		const all = 2*maxAcks + 2
+		begun := time.Now()
+		done := only(func() error {
+			for i := range byte(all) {
+				if err := b.p.Write(t.Context(), testAddr, 5, []byte{i}, false); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		next := byte(0)
+		wantNext := func(n int) {
+			t.Helper()
+			for range n {
+				if m := want[*apipb.BluetoothGATTWriteRequest](far); m.GetData()[0] != next {
+					t.Fatalf("wrote %d, want %d", m.GetData()[0], next)
+				}
+				next++
+			}
+		}
+		wantNext(maxAcks)
+		far.quiet(100 * time.Millisecond)
+		far.send(ack(5), ack(5))
+		wantNext(2)
+		far.quiet(100 * time.Millisecond)
+		if time.Since(begun) >= ackExpiry {
+			t.Error("that took too long")
+		}
+		wantNext(all - maxAcks - 2) // nothing is acknowledged any more
+		if d := time.Since(begun); d < ackExpiry || d > 2*ackExpiry {
+			t.Errorf("the others went out after %v, want %v at least", d, ackExpiry)
+		}
+		if err := done(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestCommandStaysBehindQueuedWrite(t *testing.T) {
 	withProxy(t, func(t *testing.T, b *bench, far *peer) {
 		first := b.write(5, 1)
@@ -443,8 +485,8 @@ func TestQueueIsBounded(t *testing.T) {
 		defer cancel()
 		sent := 0
 		var err error
-		for err == nil {
-			err = b.p.Write(ctx, testAddr, 5, make([]byte, 500), false)
+		for handle := uint16(5); err == nil; handle++ { // to one handle only maxAcks go out
+			err = b.p.Write(ctx, testAddr, handle, make([]byte, 500), false)
 			sent += 500
 		}
 		wantError(t, err, ble.ErrTimeout)
