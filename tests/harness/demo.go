@@ -69,12 +69,26 @@ func Demo(t testing.TB) *Bus {
 	p := Start(t, place.Env(), Binary(), "demo", "--exec", script)
 	address := p.Out.Expect(t, `(?m)^BUS=(\S+)$`)[1]
 	t.Cleanup(func() { // runs before the cleanup of Start
-		f, err := os.OpenFile(fifo, os.O_WRONLY|syscall.O_NONBLOCK, 0)
-		if err != nil {
-			t.Errorf("the demo's command has gone: %v", err)
-			return
+		opened := make(chan error, 1)
+		go func() { // waits until the command reads
+			f, err := os.OpenFile(fifo, os.O_WRONLY, 0)
+			if err == nil {
+				err = f.Close()
+			}
+			opened <- err
+		}()
+		select {
+		case err := <-opened:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-p.Done():
+			t.Error("the demo ended before its command was told to")
+			if f, err := os.OpenFile(fifo, os.O_RDONLY|syscall.O_NONBLOCK, 0); err == nil {
+				<-opened
+				_ = f.Close()
+			}
 		}
-		_ = f.Close()
 		if status := p.Wait(t, Limit); status != 7 {
 			t.Errorf("demo --exec exited with %d, not with the command's 7", status)
 		}
