@@ -10,7 +10,6 @@ import (
 	"os/signal"
 	"syscall"
 
-	"bluez-esphome/internal/config"
 	"bluez-esphome/internal/dbusobj"
 	"bluez-esphome/internal/demo"
 
@@ -41,7 +40,7 @@ func run() int {
 	err := root.ExecuteContext(ctx)
 	var (
 		usage *usageError
-		conf  *config.Error
+		conf  *configError
 		taken *dbusobj.NameTakenError
 		exit  *demo.ExitError
 	)

@@ -34,7 +34,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("XDG_STATE_HOME", env.WorkDir+"/state")
 			return os.Mkdir(env.WorkDir+"/run", 0o700)
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": status},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": wantStatus},
 	})
 }
 
@@ -54,8 +54,8 @@ func takenBus(t *testing.T) string {
 
 const daemonName = "org.bluez"
 
-// status N ARGS… runs bluez-esphome and wants exit status N.
-func status(ts *testscript.TestScript, _ bool, args []string) {
+// wantStatus is the script command status N ARGS… runs bluez-esphome and wants exit status N.
+func wantStatus(ts *testscript.TestScript, _ bool, args []string) {
 	err := ts.Exec("bluez-esphome", args[1:]...)
 	got := "0"
 	if exit, ok := err.(*exec.ExitError); ok {

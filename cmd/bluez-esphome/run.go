@@ -14,8 +14,19 @@ import (
 	"golang.org/x/term"
 )
 
+// A configError is a configuration that cannot be read at all.
+type configError struct{ error }
+
+func (e *configError) Unwrap() error { return e.error }
+
 // loadConfig reads the configuration that --config names, or the one at its usual place.
-func loadConfig(path string) (*config.Config, error) { return config.Load(path) }
+func loadConfig(path string) (*config.Config, error) {
+	cfg, err := config.Load(path)
+	if err != nil {
+		return nil, &configError{err}
+	}
+	return cfg, nil
+}
 
 func newRun() *cobra.Command {
 	var path, bus string
