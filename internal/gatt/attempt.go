@@ -14,6 +14,9 @@ const (
 	maxMTU = 517
 )
 
+// parkedPatience is how long an attempt waits for another through the same proxy, while another proxy has none.
+const parkedPatience = 2 * time.Second
+
 // answer is what Proxy.Connect returned; valid once done is closed.
 type answer struct {
 	done chan struct{}
@@ -54,10 +57,10 @@ func (s *session) attempt(ctx, dctx context.Context, dl *dialler, c *candidate, 
 	m.mu.Unlock()
 	m.log.Debug("dialling", "device", s.addr, "proxy", ps.name, "cached", l.cached, "score", c.score)
 
-	s.awaitAnswer(actx, acancel, dl, c, ans)
+	s.awaitAnswer(actx, acancel, dl, c, h, ans)
 	dl.current = nil
 	err := s.settle(actx, l, ans, known)
-	if errors.Is(err, errMovedOn) {
+	if errors.Is(err, errMovedOn) || errors.Is(err, errParked) {
 		s.awaitCallOff(dctx, callOffWait) // never two proxies at once
 	}
 	if err != nil {
@@ -76,29 +79,52 @@ func (s *session) attempt(ctx, dctx context.Context, dl *dialler, c *candidate, 
 }
 
 // awaitAnswer waits for the answer or the end of actx. It ends actx when the attempt
-// takes long and another path is free; a device that the proxy does not hear is given less time.
-func (s *session) awaitAnswer(actx context.Context, cancel context.CancelCauseFunc, dl *dialler, c *candidate, ans *answer) {
+// takes long and another path is free; a device that the proxy does not hear is given less time. The time counts from
+// the end of older attempts through the same proxy; for those it waits less, if another proxy has none.
+func (s *session) awaitAnswer(actx context.Context, cancel context.CancelCauseFunc, dl *dialler, c *candidate, h *hold, ans *answer) {
 	patience := s.m.cfg.PerPath
 	if c.blind {
 		patience = min(patience, blindAfter)
 	}
-	t := time.NewTimer(patience)
+	t := time.NewTimer(min(patience, parkedPatience))
 	defer t.Stop()
-	for {
+	for turn := false; ; {
+		var changed <-chan struct{}
+		if !turn {
+			var parked bool
+			if parked, changed = s.m.parked(c.ps, h); !parked {
+				turn, changed = true, nil
+				t.Reset(patience)
+			}
+		}
 		select {
 		case <-ans.done:
 			return
 		case <-actx.Done():
 			return
+		case <-changed:
 		case <-t.C:
 			v := dl.survey()
-			if o := v.best(false); o != nil && o.tries <= c.tries {
+			o := v.best(false)
+			switch {
+			case o == nil || o.tries > c.tries:
+			case turn:
 				cancel(errMovedOn)
+				return
+			case o.dialling == 0:
+				cancel(errParked)
 				return
 			}
 			t.Reset(pollInterval)
 		}
 	}
+}
+
+// parked is proxyState.parked with what is closed when that may have changed.
+func (m *Manager) parked(ps *proxyState, h *hold) (bool, <-chan struct{}) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return ps.parked(h), m.changed
 }
 
 // settle turns the answer into a link that is up, or an error with everything
@@ -116,6 +142,7 @@ func (s *session) settle(actx context.Context, l *link, ans *answer, known int) 
 	}
 	if answered {
 		l.hold.dialling = false
+		m.changedLocked() // another attempt through the proxy may begin
 	}
 	switch {
 	case answered && ans.err == nil && !l.lost:
@@ -156,7 +183,7 @@ func (s *session) callOffLocked(l *link, ans *answer) {
 		defer close(over)
 		<-ans.done
 		if !gone {
-			if err := m.disconnectAt(ps, s.addr); err != nil {
+			if err := m.disconnectAt(ps, s.addr, disconnectWait); err != nil {
 				m.log.Debug("no report of the attempt's end", "device", s.addr, "proxy", ps.name, "error", err)
 			}
 		}

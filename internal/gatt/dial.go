@@ -39,10 +39,13 @@ type try struct {
 // first. Its fields are under Manager.mu.
 type waiter struct{ proxies []string }
 
-// dial brings up a link. ctx bounds the link's life, dctx the search. The
-// error is a *ble.ConnectError.
-func (s *session) dial(ctx, dctx context.Context, fresh bool) (*link, context.Context, error) {
+// dial brings up a link. ctx bounds the link's life, dctx the search. The proxy last, unless empty, is tried
+// after the others. The error is a *ble.ConnectError.
+func (s *session) dial(ctx, dctx context.Context, fresh bool, last string) (*link, context.Context, error) {
 	dl := &dialler{s: s, rec: s.m.record(s.addr), fresh: fresh, started: time.Now(), tries: make(map[string]try)}
+	if last != "" {
+		dl.tries[last] = try{count: 1}
+	}
 	defer dl.leaveLine()
 	for {
 		v := dl.survey()
@@ -77,7 +80,8 @@ func (dl *dialler) reserve(c *candidate) *hold {
 	if ps.gone || m.proxies[ps.name] != ps || ps.holds[dl.s.addr] != nil || ps.free(c.reported)-dl.aheadLocked(ps.name) <= 0 {
 		return nil
 	}
-	h := &hold{dialling: true}
+	m.order++
+	h := &hold{dialling: true, order: m.order}
 	ps.holds[dl.s.addr] = h
 	dl.full = time.Time{}
 	dl.leaveLineLocked()
@@ -94,14 +98,18 @@ func (dl *dialler) note(dctx context.Context, ps *proxyState, err error) {
 	m.mu.Lock()
 	noSlot := answeredNoSlot(err) && (!ps.slots.Known || ps.slots.Free == 0)
 	calledOff := errors.Is(context.Cause(dctx), errCanceled) || errors.Is(context.Cause(dctx), errLocal)
-	if !noSlot && !calledOff && !errors.Is(err, errProxyGone) {
+	parked := errors.Is(err, errParked)
+	if !noSlot && !calledOff && !parked && !errors.Is(err, errProxyGone) {
 		ps.failedLocked(dl.s.addr, now)
 	}
 	m.mu.Unlock()
-	if noSlot {
+	switch {
+	case noSlot:
 		dl.last = ble.ConnectNoSlot
 		t.fullUntil = now.Add(retryPause)
-	} else {
+	case parked: // it was not even tried
+		t.again = now.Add(retryPause)
+	default:
 		t.count++
 		t.again = now.Add(retryPause)
 	}
@@ -189,6 +197,8 @@ func (dl *dialler) wait(dctx context.Context, v *survey) {
 	}
 	t := time.NewTimer(d)
 	defer t.Stop()
+	dl.s.m.waiting.Add(1)
+	defer dl.s.m.waiting.Add(-1)
 	select {
 	case <-v.changed:
 	case <-dl.s.heard:

@@ -31,7 +31,7 @@ type proxyState struct {
 	warned                 map[string]bool // warnings that are given once
 }
 
-// AddProxy makes a proxy usable. A proxy of the same name is replaced.
+// AddProxy makes a proxy usable. Another proxy of the same name is replaced; adding one again changes nothing.
 func (m *Manager) AddProxy(p Proxy) {
 	online, slots := p.Online(), p.Slots()
 	m.mu.Lock()
@@ -40,6 +40,9 @@ func (m *Manager) AddProxy(p Proxy) {
 		return
 	}
 	if old := m.proxies[p.Name()]; old != nil {
+		if old.proxy == p {
+			return
+		}
 		m.offlineLocked(old, fmt.Errorf("proxy %s was replaced", old.name))
 	}
 	ps := &proxyState{
@@ -220,6 +223,9 @@ func (m *Manager) PairingReport(name string, a ble.Address, paired bool) {
 	m.spawnLocked(func(context.Context) { m.bonded(name, a, true) })
 	m.mu.Unlock()
 }
+
+// Waits reports whether anybody waits for a device to be heard, or for a slot. It is cheap.
+func (m *Manager) Waits() bool { return m.waiting.Load() > 0 }
 
 // Heard tells that a device was heard; whoever waits for it need not poll for it.
 func (m *Manager) Heard(a ble.Address) {

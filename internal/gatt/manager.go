@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"bluez-esphome/internal/ble"
@@ -30,6 +31,8 @@ type Manager struct {
 	derive func() (context.Context, context.CancelCauseFunc)
 	kill   context.CancelFunc
 
+	waiting atomic.Int32 // searches that wait for something to change
+
 	recMu sync.Mutex // serialises updates of the Store
 
 	mu      sync.Mutex
@@ -37,6 +40,7 @@ type Manager struct {
 	proxies map[string]*proxyState
 	devices map[ble.Address]*device
 	waiters []*waiter     // for a slot, in the order of arrival
+	order   uint64        // of the last reservation
 	changed chan struct{} // closed and replaced when a path may have become usable
 }
 

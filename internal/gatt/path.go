@@ -86,6 +86,7 @@ type candidate struct {
 	reported ble.Slots
 	rssi     int
 	score    float64
+	dialling int  // attempts in progress
 	rank     int  // in Rule.Prefer; len(Prefer) if not in it
 	bond     bool // it holds the bond
 	blind    bool // it does not hear the device now
@@ -240,7 +241,8 @@ func (v *survey) rank(now time.Time, a ble.Address) {
 	}
 	for i := range v.candidates {
 		c := &v.candidates[i]
-		c.score = score(c.rssi, diff, c.ps.dialling(), c.ps.failures[a].now(now), max(c.slots, 0))
+		c.dialling = c.ps.dialling()
+		c.score = score(c.rssi, diff, c.dialling, c.ps.failures[a].now(now), max(c.slots, 0))
 	}
 	slices.SortFunc(v.candidates, func(x, y candidate) int {
 		return cmp.Or(

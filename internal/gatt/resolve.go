@@ -13,6 +13,9 @@ import (
 // maxRounds is how often one link is replaced while its database is not known.
 const maxRounds = 3
 
+// minDiscovery is the least time that discovery is given.
+const minDiscovery = 5 * time.Second
+
 // rediscoverPause is the least time between two rediscoveries for Service Changed.
 const rediscoverPause = 5 * time.Second
 
@@ -21,7 +24,7 @@ const rediscoverPause = 5 * time.Second
 // told. It returns the link that is in use at the end; on error that is s.link.
 func (s *session) resolve(ctx, lctx context.Context, l *link, fresh bool) (*link, context.Context, *ble.Database, error) {
 	for round := 1; ; round++ {
-		db, clearCache, err := s.database(lctx, l, fresh, round == maxRounds)
+		db, clearCache, err := s.databaseInTime(lctx, l, fresh, round == maxRounds)
 		if err == nil {
 			if err = s.arm(lctx, l, db); err == nil {
 				s.doubt = nil
@@ -36,7 +39,7 @@ func (s *session) resolve(ctx, lctx context.Context, l *link, fresh bool) (*link
 		}
 		s.m.log.Info("connecting again to learn the GATT database", "device", s.addr, "proxy", l.ps.name, "why", err)
 		fresh = fresh || errors.Is(err, errAgain) || errors.Is(err, ble.ErrTimeout)
-		nl, nctx, rerr := s.replace(ctx, l, fresh, clearCache)
+		nl, nctx, rerr := s.replace(ctx, l, fresh, clearCache, errors.Is(err, ble.ErrTimeout))
 		if rerr != nil {
 			return nil, lctx, nil, fmt.Errorf("cannot connect again: %w", rerr)
 		}
@@ -55,9 +58,28 @@ func (s *session) worthReplacing(l *link, err error) bool {
 	return errors.Is(err, errAgain) || errors.Is(err, ble.ErrTimeout)
 }
 
-// replace ends l and dials anew. clearCache has the proxy forget the database first.
-func (s *session) replace(ctx context.Context, l *link, fresh, clearCache bool) (*link, context.Context, error) {
-	s.drop(l)
+// databaseInTime is database within as long as a proxy that works may take: one that does not answer is not
+// waited for until its session ends.
+func (s *session) databaseInTime(ctx context.Context, l *link, fresh, final bool) (*ble.Database, bool, error) {
+	dctx, cancel := context.WithTimeout(ctx, max(s.m.cfg.PerPath, minDiscovery))
+	defer cancel()
+	db, clearCache, err := s.database(dctx, l, fresh, final)
+	if err != nil && dctx.Err() != nil && ctx.Err() == nil {
+		err = fmt.Errorf("%w: %w", err, ble.ErrTimeout)
+	}
+	return db, clearCache, err
+}
+
+// replace ends l and dials anew. clearCache has the proxy forget the database first; silent says that it
+// does not answer: the others are tried first.
+func (s *session) replace(ctx context.Context, l *link, fresh, clearCache, silent bool) (*link, context.Context, error) {
+	last := ""
+	if silent {
+		last = l.ps.name
+		s.dropWithin(l, callOffWait)
+	} else {
+		s.drop(l)
+	}
 	if clearCache && ctx.Err() == nil {
 		if err := s.m.clearAt(ctx, l.ps, s.addr); err != nil {
 			s.m.log.Debug("cannot clear the proxy's cache", "device", s.addr, "proxy", l.ps.name, "error", err)
@@ -65,7 +87,7 @@ func (s *session) replace(ctx context.Context, l *link, fresh, clearCache bool) 
 	}
 	dctx, cancel := context.WithTimeout(ctx, s.m.cfg.Timeout)
 	defer cancel()
-	return s.dial(ctx, dctx, fresh)
+	return s.dial(ctx, dctx, fresh, last)
 }
 
 // database gives the database of l from the cache, if it is valid, or from the proxy. clearCache says that
@@ -227,7 +249,7 @@ func (s *session) rediscover(ctx, _ context.Context, l *link, old *ble.Database)
 	m := s.m
 	m.log.Info("the peripheral's GATT database changed; connecting again to learn it", "device", s.addr, "proxy", l.ps.name)
 	m.forgetDatabase(s.addr)
-	l, lctx, err := s.replace(ctx, l, true, true)
+	l, lctx, err := s.replace(ctx, l, true, true, false)
 	if err != nil {
 		return nil, nil, nil, fmt.Errorf("cannot connect again: %w", err)
 	}

@@ -86,7 +86,12 @@ func TestResolve(t *testing.T) {
 					}
 					return nil, nil
 				}
-			}, counts: map[string]int{"connect " + A: 2}},
+			}, counts: map[string]int{"connect " + A: 1}}, // the other proxy is tried first
+		{name: "silent discovery", events: []string{"up 247", "connected", "resolved 2 services, mtu 247"}, done: true,
+			set: func(_ *world, near, _ *gatttest.Proxy) {
+				near.StreamDelay = func(ble.Address, int) time.Duration { return time.Hour }
+				near.DisconnectDelay = time.Second
+			}, counts: map[string]int{"connect " + A: 1, "services " + A: 1}},
 		{name: "refused", events: []string{"up 247", "connected", "down 2"},
 			streams: func(*gatttest.Peripheral) func(ble.Address, int) ([]ble.Service, error) {
 				return func(ble.Address, int) ([]ble.Service, error) { return nil, fmt.Errorf("proxy's stack says no") }

@@ -112,7 +112,7 @@ func (s *session) firstLink(ctx context.Context, before <-chan struct{}) (*link,
 			<-before // bounded; two sessions of one address never overlap
 		}
 	}
-	l, lctx, err := s.dial(ctx, dctx, false)
+	l, lctx, err := s.dial(ctx, dctx, false, "")
 	if err != nil && ctx.Err() != nil {
 		err = ble.ErrCanceled
 	}
@@ -198,13 +198,16 @@ func (s *session) serve(ctx, lctx context.Context, l *link, db *ble.Database) er
 }
 
 // drop ends l at the proxy unless it is lost, and gives up its slot.
-func (s *session) drop(l *link) {
+func (s *session) drop(l *link) { s.dropWithin(l, disconnectWait) }
+
+// dropWithin is drop that waits at most d for the proxy's report.
+func (s *session) dropWithin(l *link, d time.Duration) {
 	m := s.m
 	m.mu.Lock()
 	lost := l.lost
 	m.mu.Unlock()
 	if !lost {
-		if err := m.disconnectAt(l.ps, s.addr); err != nil {
+		if err := m.disconnectAt(l.ps, s.addr, d); err != nil {
 			m.log.Debug("no report of the disconnect", "device", s.addr, "proxy", l.ps.name, "error", err)
 		}
 	}
@@ -225,11 +228,11 @@ func (s *session) unlinkLocked(l *link) {
 	}
 }
 
-// disconnectAt has a proxy end its link or attempt.
-func (m *Manager) disconnectAt(ps *proxyState, a ble.Address) error {
+// disconnectAt has a proxy end its link or attempt, and waits for that at most d.
+func (m *Manager) disconnectAt(ps *proxyState, a ble.Address, d time.Duration) error {
 	ctx, cancel := m.derive()
 	defer cancel(nil)
-	ctx, end := context.WithTimeout(ctx, disconnectWait)
+	ctx, end := context.WithTimeout(ctx, d)
 	defer end()
 	return ps.proxy.Disconnect(ctx, a)
 }

@@ -16,6 +16,7 @@ const assumedSlots = 3
 
 // hold is one slot of a proxy that is ours. Its fields are under Manager.mu.
 type hold struct {
+	order     uint64 // of the reservations
 	dialling  bool
 	confirmed bool // a message 81 came since it was reserved
 	releasing bool // the link is over and the proxy has not yet shown the slot as free
@@ -54,6 +55,16 @@ func (ps *proxyState) dialling() int {
 		}
 	}
 	return n
+}
+
+// parked reports whether an attempt with hold h waits for an older one: an ESP makes one at a time.
+func (ps *proxyState) parked(h *hold) bool {
+	for _, o := range ps.holds {
+		if o.dialling && o.order < h.order {
+			return true
+		}
+	}
+	return false
 }
 
 // stale reports that the proxy has a slot taken for a that is not ours.

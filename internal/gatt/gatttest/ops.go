@@ -132,13 +132,17 @@ func (p *Proxy) Services(ctx context.Context, a ble.Address) ([]ble.Service, err
 	if err != nil {
 		return nil, err
 	}
-	if err := l.wait(ctx, 50*time.Millisecond); err != nil {
-		return nil, err
-	}
 	p.mu.Lock()
 	n := p.streams[a]
 	p.streams[a]++
 	p.mu.Unlock()
+	delay := 50 * time.Millisecond
+	if p.StreamDelay != nil {
+		delay = p.StreamDelay(a, n)
+	}
+	if err := l.wait(ctx, delay); err != nil {
+		return nil, err
+	}
 	if p.Streams != nil {
 		services, err := p.Streams(a, n)
 		if err != nil || services != nil {

@@ -106,6 +106,8 @@ type Proxy struct {
 	Script func(a ble.Address, n int) Outcome
 	// Streams gives the list that the n-th discovery streams, nil: the peripheral's.
 	Streams func(a ble.Address, n int) ([]ble.Service, error)
+	// StreamDelay is how long the n-th discovery takes, nil: 50 ms.
+	StreamDelay func(a ble.Address, n int) time.Duration
 	// DoubleReport: firmware 2025.8 to 2026.7: a disconnect is reported twice, the slot freed with the second.
 	DoubleReport bool
 	// NoList: firmware before 2025.2 does not list the allocated slots.

@@ -1,0 +1,214 @@
+package gatt_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/gatt"
+	"bluez-esphome/internal/gatt/gatttest"
+)
+
+const addrC = ble.Address(0xAA0000000003)
+
+// TestParkedAttempts: an ESP makes one attempt at a time, and those behind it are not to blame.
+func TestParkedAttempts(t *testing.T) {
+	preferNear := gatt.Config{Rules: func(ble.Address) gatt.Rule { return gatt.Rule{Prefer: []string{"near"}} }}
+	tests := []struct {
+		name  string
+		near  map[ble.Address]gatttest.Outcome // attempts through near
+		busy  bool                             // far has an attempt that hangs
+		link  string                           // who has the link to B
+		after time.Duration
+	}{
+		{"another proxy is idle", map[ble.Address]gatttest.Outcome{addrA: {Hang: true}, addrB: {Hang: true}}, false, "far", 2100 * time.Millisecond},
+		{"both are busy: its time begins with its turn",
+			map[ble.Address]gatttest.Outcome{addrA: {Delay: 7 * time.Second}, addrB: {Delay: 13 * time.Second}}, true, "near", 13 * time.Second},
+		{"both are busy: its turn comes to nothing",
+			map[ble.Address]gatttest.Outcome{addrA: {Delay: 3 * time.Second}, addrB: {Hang: true}}, true, "far", 11100 * time.Millisecond},
+		{"its turn comes soon", map[ble.Address]gatttest.Outcome{addrA: {Delay: time.Second}, addrB: {Delay: 1500 * time.Millisecond}}, false, "near",
+			1500 * time.Millisecond},
+	}
+	for _, tc := range tests {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a, b, c := thermometer(addrA), thermometer(addrB), thermometer(addrC)
+				near, far := gatttest.New("near", a, b, c), gatttest.New("far", a, b, c)
+				near.Script = func(a ble.Address, _ int) gatttest.Outcome { return tc.near[a] }
+				far.Script = func(a ble.Address, _ int) gatttest.Outcome {
+					if a == addrC {
+						return gatttest.Outcome{Hang: true}
+					}
+					return gatttest.Outcome{Delay: 100 * time.Millisecond}
+				}
+				run(t, preferNear, []*gatttest.Proxy{near, far}, func(t *testing.T, w *world) {
+					w.hears(addrA, "near")
+					w.m.Connect(addrA, ble.Public, "", func(error) {})
+					if tc.busy {
+						w.hears(addrC, "far")
+						w.m.Connect(addrC, ble.Public, "", func(error) {})
+					}
+					synctest.Wait()
+					w.hears(addrB, "near", "far")
+					start := time.Now()
+					if err := w.connect(addrB, ""); err != nil {
+						t.Fatal(err)
+					}
+					if took := time.Since(start); took != tc.after {
+						t.Errorf("took %v, want %v", took, tc.after)
+					}
+					settle(time.Second)
+					for _, p := range []*gatttest.Proxy{near, far} {
+						has := false
+						for _, a := range p.Allocated() {
+							has = has || a == addrB
+						}
+						if has != (p.Name() == tc.link) {
+							t.Errorf("%s has a slot for it: %v", p.Name(), has)
+						}
+					}
+				})
+			})
+		})
+	}
+}
+
+// TestWaits: whoever feeds advertisements in need only do so while somebody waits.
+func TestWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := gatttest.New("near", thermometer(addrA))
+		run(t, gatt.Config{}, []*gatttest.Proxy{p}, func(t *testing.T, w *world) {
+			if w.m.Waits() {
+				t.Error("somebody waits from the beginning")
+			}
+			w.m.Connect(addrA, ble.Public, "", func(error) {})
+			settle(time.Second)
+			if !w.m.Waits() {
+				t.Error("nobody waits although a device is unheard")
+			}
+			w.hears(addrA, "near")
+			w.m.Heard(addrA)
+			settle(time.Second)
+			if w.m.Waits() {
+				t.Error("somebody waits although the link is up")
+			}
+		})
+	})
+}
+
+// TestAddProxyAgain: what is to be told to a proxy that was offline is not forgotten when it is added again.
+func TestAddProxyAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := gatttest.New("near", thermometer(addrA))
+		st := store{}
+		run(t, gatt.Config{Store: st}, []*gatttest.Proxy{p}, func(t *testing.T, w *world) {
+			w.hears(addrA, "near")
+			if err := w.connect(addrA, ""); err != nil {
+				t.Fatal(err)
+			}
+			if err := w.pair(); err != nil {
+				t.Fatal(err)
+			}
+			p.GoOffline()
+			w.m.Forget(addrA)
+			w.m.AddProxy(p)
+			p.GoOnline()
+			settle(time.Second)
+			if n := p.Count("unpair " + addrA.String()); n != 1 {
+				t.Errorf("unpaired %d times, want once", n)
+			}
+		})
+	})
+}
+
+// TestMayPair: an operation that needs security pairs by itself only if that is allowed, or for a bonded device.
+func TestMayPair(t *testing.T) {
+	for _, tc := range []struct {
+		name        string
+		may, bonded bool
+		pairs       int
+		want        error
+	}{
+		{"forbidden", false, false, 0, ble.ATTAuthentication},
+		{"allowed", true, false, 1, nil},
+		{"forbidden, but bonded", false, true, 1, nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				dev := thermometer(addrA)
+				dev.Secure = map[uint16]bool{6: true}
+				p := gatttest.New("near", dev)
+				st := store{}
+				if tc.bonded {
+					st[addrA] = gatt.Record{Bonded: "near"}
+				}
+				run(t, gatt.Config{Store: st, MayPair: func(ble.Address) bool { return tc.may }}, []*gatttest.Proxy{p}, func(t *testing.T, w *world) {
+					w.hears(addrA, "near")
+					if err := w.connect(addrA, ""); err != nil {
+						t.Fatal(err)
+					}
+					settle(time.Second)
+					_, err := w.read(addrA, 6)
+					if err != tc.want {
+						t.Errorf("read: %v, want %v", err, tc.want)
+					}
+					if n := p.Count("pair " + addrA.String()); n != tc.pairs {
+						t.Errorf("paired %d times, want %d", n, tc.pairs)
+					}
+				})
+			})
+		})
+	}
+}
+
+// TestExtendedProperties: they are read with the database, once, and kept with it.
+func TestExtendedProperties(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		props ble.Properties
+		value []byte // nil: an ATT error
+		want  ble.ExtendedProperties
+		reads int
+	}{
+		{"reliable write", ble.PropWrite | ble.PropExtended, []byte{1, 0}, ble.ExtReliableWrite, 1},
+		{"both", ble.PropWrite | ble.PropExtended, []byte{3, 0}, ble.ExtReliableWrite | ble.ExtWritableAuxiliaries, 1},
+		{"empty", ble.PropWrite | ble.PropExtended, []byte{}, 0, 1},
+		{"unreadable", ble.PropWrite | ble.PropExtended, nil, 0, 1},
+		{"without the property", ble.PropWrite, []byte{1, 0}, 0, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				dev := thermometer(addrA)
+				last := &dev.Services[1].Characteristics[3]
+				last.Properties = tc.props
+				last.Descriptors = []ble.Descriptor{{Handle: 15, UUID: ble.UUIDExtendedProps}}
+				if tc.value != nil {
+					dev.Values[15] = tc.value
+				}
+				p := gatttest.New("near", dev)
+				st := store{}
+				run(t, gatt.Config{Store: st}, []*gatttest.Proxy{p}, func(t *testing.T, w *world) {
+					w.hears(addrA, "near")
+					for range 2 { // the second link is a cached one
+						if err := w.connect(addrA, ""); err != nil {
+							t.Fatal(err)
+						}
+						settle(time.Second)
+						if got := w.dbs[len(w.dbs)-1].Services[1].Characteristics[3].Extended; got != tc.want {
+							t.Errorf("extended properties %v, want %v", got, tc.want)
+						}
+						w.disconnect(addrA)
+						settle(time.Second)
+					}
+					if n := p.Count("read-descriptor " + addrA.String() + " 15"); n != tc.reads {
+						t.Errorf("read %d times, want %d", n, tc.reads)
+					}
+					if n := p.Count("connect-cached " + addrA.String()); n != 1 {
+						t.Errorf("%d cached connections, want 1", n)
+					}
+				})
+			})
+		})
+	}
+}
