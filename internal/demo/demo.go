@@ -82,6 +82,7 @@ func Run(ctx context.Context, opts Options) error {
 			return nil
 		case bus := <-ready:
 			if opts.Exec != "" {
+				awaitProxies(gctx, d)
 				result = execute(gctx, opts.Exec, bus)
 			} else {
 				show(gctx, opts, d, bus)
@@ -92,6 +93,33 @@ func Run(ctx context.Context, opts Options) error {
 	err = g.Wait()
 	stopSim() // the proxies go last, so that the daemon can say goodbye to them
 	return errors.Join(err, <-simDone, result)
+}
+
+// How long the command waits for the proxies, and how often they are looked at.
+const (
+	proxiesTimeout = 5 * time.Second
+	proxiesPoll    = 20 * time.Millisecond
+)
+
+// awaitProxies returns when both proxies have heard something, so that the command finds a running system.
+func awaitProxies(ctx context.Context, d *daemon.Daemon) {
+	ctx, cancel := context.WithTimeout(ctx, proxiesTimeout)
+	defer cancel()
+	for ctx.Err() == nil {
+		heard := map[string]bool{}
+		for _, dev := range d.Heard() {
+			for _, s := range dev.Sources {
+				heard[s.Proxy] = true
+			}
+		}
+		if len(heard) == 2 {
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(proxiesPoll):
+		}
+	}
 }
 
 type simulated struct{ addr, key string }
