@@ -43,10 +43,11 @@ func proxyPath(name string) dbus.ObjectPath {
 type air struct {
 	*scanner.Table
 	modes *proxySet
+	own   *ownAdapter // nil for the merged adapter
 }
 
 func (a *air) SetDiscovery(sessions []ble.DiscoveryFilter) {
-	a.modes.discovering(len(sessions) > 0) // first: what is heard passively is not to be reported
+	a.modes.discovering(a, len(sessions) > 0) // first: what is heard passively is not to be reported
 	a.Table.SetDiscovery(sessions)
 }
 
@@ -65,19 +66,21 @@ func (p pathsOf) Paths(a ble.Address) []gatt.Path {
 // linkEvents passes events of links on to the shim, and tells the air what they prove.
 type linkEvents struct {
 	bluezshim.LinkEvents
-	table *scanner.Table
-	store *store.Store
+	adapters *adapterSet
+	store    *store.Store
 }
 
 func (e *linkEvents) LinkUp(a ble.Address, mtu int) {
-	e.table.Keep(a, true)
-	e.table.MarkConnectable(a)
+	e.adapters.each(func(t *scanner.Table) {
+		t.Keep(a, true)
+		t.MarkConnectable(a)
+	})
 	e.LinkEvents.LinkUp(a, mtu)
 }
 
 func (e *linkEvents) LinkDown(a ble.Address, reason ble.DisconnectReason) {
 	st, _ := e.store.Device(a)
-	e.table.Keep(a, st.Bonded)
+	e.adapters.each(func(t *scanner.Table) { t.Keep(a, st.Bonded) })
 	e.LinkEvents.LinkDown(a, reason)
 }
 

@@ -45,6 +45,9 @@ type Daemon struct {
 	links   *gatt.Manager
 	shim    *bluezshim.Shim
 	proxies *proxySet
+
+	adapters adapterSet
+	extended map[int]*dbusobj.Interface // by the adapter's index; in the loop
 }
 
 // New makes a Daemon; nothing happens before Run.
@@ -88,7 +91,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if err := d.build(); err != nil {
 		return err
 	}
-	defer d.table.Close()
+	defer d.adapters.each((*scanner.Table).Close)
 	if err := d.conn.RequestName(ctx, BusName); err != nil {
 		return err
 	}
@@ -99,7 +102,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 func (d *Daemon) build() error {
 	cfg := d.opts.Config
 	d.table = scanner.New(scanner.Config{MaxDevices: cfg.MaxDevices, Logger: d.log})
-	events := &linkEvents{table: d.table, store: d.store}
+	d.adapters.d, d.extended = d, map[int]*dbusobj.Interface{}
+	events := &linkEvents{adapters: &d.adapters, store: d.store}
 	d.store.Devices(func(a ble.Address, st store.DeviceState) { d.table.Keep(a, st.Bonded) })
 	d.links = gatt.New(gatt.Config{
 		Air: pathsOf{d.table}, Events: events, Store: gattStore{d.store},
@@ -113,10 +117,14 @@ func (d *Daemon) build() error {
 	}
 	d.shim = bluezshim.New(bluezshim.Config{
 		Conn: d.conn, Links: d.links, Store: shimStore{d.store}, Logger: d.log, ProxyPath: d.proxies.path,
-		Adapters: []bluezshim.AdapterConfig{{
+		Adapters: append([]bluezshim.AdapterConfig{{
 			Index: 0, Address: d.store.Address(), Name: adapterName(cfg), Air: &air{Table: d.table, modes: d.proxies},
-		}},
+		}}, d.adapters.known()...),
 	})
+	d.extendAdapter(0, nil)
+	for _, own := range d.adapters.byMAC {
+		d.extendAdapter(own.index, own)
+	}
 	events.LinkEvents = d.shim
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"bluez-esphome/internal/apiconn"
 	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/config"
+	"bluez-esphome/internal/scanner"
 )
 
 func hostPort(p config.Proxy) string {
@@ -27,15 +28,14 @@ func (h handler) Online(_ *apiconn.Proxy, info apiconn.Info) {
 	p := h.p
 	p.set.adopt(p, info.Name)
 	p.mu.Lock()
-	p.info, p.known = info, false
+	p.info, p.known, p.own = info, false, nil
 	name := p.name
 	p.mu.Unlock()
 	d := p.set.d
-	d.ownAdapter(p, info.MAC, info.BluetoothMAC)
-	d.table.ProxyUp(name)
-	if p.own != nil {
-		p.own.ProxyUp(name)
-		d.shim.SetOnline(p.index, true)
+	own := d.adapters.attach(p, info)
+	p.each(func(t *scanner.Table) { t.ProxyUp(name) })
+	if own != nil {
+		d.shim.SetOnline(own.index, true)
 	}
 	d.links.AddProxy(p)
 	d.links.ProxyOnline(name)
@@ -48,10 +48,9 @@ func (h handler) Online(_ *apiconn.Proxy, info apiconn.Info) {
 
 func (h handler) Offline(_ *apiconn.Proxy, err error) {
 	d, name := h.p.set.d, h.p.Name()
-	d.table.ProxyDown(name)
-	if h.p.own != nil {
-		h.p.own.ProxyDown(name)
-		d.shim.SetOnline(h.p.index, false)
+	h.p.each(func(t *scanner.Table) { t.ProxyDown(name) })
+	if own := h.p.ownAdapter(); own != nil {
+		d.shim.SetOnline(own.index, false)
 	}
 	d.links.ProxyOffline(name, err)
 	h.p.obj.changed("State", "LastError", "SlotLimit", "SlotFree", "Allocated")
@@ -62,35 +61,41 @@ func (h handler) Adverts(_ *apiconn.Proxy, at time.Time, adverts []ble.RawAdvert
 	h.p.heard = at
 	name := h.p.name
 	h.p.mu.Unlock()
-	h.p.set.d.table.Adverts(name, at, adverts)
-	if h.p.own != nil {
-		h.p.own.Adverts(name, at, adverts)
+	h.p.each(func(t *scanner.Table) { t.Adverts(name, at, adverts) })
+	if links := h.p.set.d.links; links.Waits() {
+		for i := range adverts {
+			links.Heard(adverts[i].Address)
+		}
 	}
 }
 
-func (h handler) ScannerState(_ *apiconn.Proxy, state ble.ScannerState, mode, _ ble.ScannerMode) {
+func (h handler) ScannerState(ap *apiconn.Proxy, state ble.ScannerState, mode, _ ble.ScannerMode) {
 	p, running := h.p, state == ble.ScannerRunning
 	p.mu.Lock()
 	changed := !p.known || p.scanning != mode
 	p.scanning, p.known = mode, true
 	name := p.name
 	p.mu.Unlock()
-	table := p.set.d.table
-	if running {
-		table.ResumeProxy(name)
-	} else {
-		table.PauseProxy(name) // it connects, or changes its mode
-	}
-	if running && mode == ble.ScanActive {
-		time.AfterFunc(batchDelay, func() { table.HoldProxy(name, false) })
-	}
+	p.each(func(t *scanner.Table) {
+		if running {
+			t.ResumeProxy(name)
+		} else {
+			t.PauseProxy(name) // it connects, or changes its mode
+		}
+		if running && mode == ble.ScanActive {
+			time.AfterFunc(batchDelay, func() { t.HoldProxy(name, false) })
+		}
+	})
 	if changed {
 		p.obj.changed("ScanMode")
 	}
 }
 
-func (h handler) Slots(_ *apiconn.Proxy, slots ble.Slots) {
-	h.p.set.d.links.SlotsReport(h.p.Name(), slots)
+func (h handler) Slots(p *apiconn.Proxy, slots ble.Slots) {
+	links, name := h.p.set.d.links, h.p.Name()
+	// Slots that are not ours are leftovers to be released, unless another host is at work.
+	links.SetOwnSlots(name, p.State() != apiconn.StateDisplaced)
+	links.SlotsReport(name, slots)
 	h.p.obj.changed("SlotLimit", "SlotFree", "Allocated")
 }
 

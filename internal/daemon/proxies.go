@@ -21,9 +21,8 @@ type proxySet struct {
 	list []*proxy
 
 	mu     sync.Mutex
-	policy scanner.ModePolicy
-	names  map[string]*proxy // by the name that the other packages know
-	timer  *time.Timer       // for a wish that changes by itself
+	policy scanner.ModePolicy // of the merged adapter
+	names  map[string]*proxy  // by the name that the other packages know
 }
 
 // A proxy is one configured proxy.
@@ -35,13 +34,9 @@ type proxy struct {
 
 	mode chan struct{} // capacity 1: the wish may have changed
 
-	// own is the table of the proxy's own adapter, nil without one. It is set before the first
-	// advert and never changes.
-	own   *scanner.Table
-	index int // of that adapter
-
 	mu       sync.Mutex
-	name     string // unique; empty until the first session if none is configured
+	own      *ownAdapter // nil without one, and before it was online
+	name     string      // unique; empty until the first session if none is configured
 	info     apiconn.Info
 	scanning ble.ScannerMode
 	known    bool // scanning is known
@@ -53,6 +48,21 @@ func (p *proxy) Name() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.name
+}
+
+// ownAdapter is the proxy's own, or nil.
+func (p *proxy) ownAdapter() *ownAdapter {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.own
+}
+
+// each calls f for the views that the proxy feeds.
+func (p *proxy) each(f func(*scanner.Table)) {
+	f(p.set.d.table)
+	if own := p.ownAdapter(); own != nil {
+		f(own.table)
+	}
 }
 
 func newProxySet(d *Daemon) (*proxySet, error) {
@@ -110,11 +120,6 @@ func (s *proxySet) start(ctx context.Context) {
 
 // stop ends all sessions at once, each cleanly if ctx lets it.
 func (s *proxySet) stop(ctx context.Context) {
-	s.mu.Lock()
-	if s.timer != nil {
-		s.timer.Stop()
-	}
-	s.mu.Unlock()
 	var wg sync.WaitGroup
 	for _, p := range s.list {
 		wg.Go(p.Stop)
@@ -159,79 +164,4 @@ func (s *proxySet) adopt(p *proxy, own string) {
 	}
 	p.name = name
 	s.names[name] = p
-}
-
-// discovering is called in the bus's loop: it only notes and wakes.
-func (s *proxySet) discovering(on bool) {
-	s.mu.Lock()
-	before, _ := s.policy.Wish(scanner.ScanAuto, time.Now())
-	s.policy.Discovering(on, time.Now())
-	s.mu.Unlock()
-	if on && before == ble.ScanPassive {
-		s.hold()
-	}
-	s.modesChanged()
-}
-
-// maxHold is how long a proxy may take to change to active scanning before what it hears counts anyway.
-const maxHold = time.Second
-
-// hold makes the proxies that are about to change to active scanning report no new device before they did.
-func (s *proxySet) hold() {
-	var held []string
-	for _, p := range s.list {
-		p.mu.Lock()
-		if p.cfg.ScanMode == config.ScanAuto && p.known {
-			held = append(held, p.name)
-		}
-		p.mu.Unlock()
-	}
-	for _, name := range held {
-		s.d.table.HoldProxy(name, true)
-	}
-	if len(held) > 0 {
-		time.AfterFunc(maxHold, func() {
-			for _, name := range held {
-				s.d.table.HoldProxy(name, false)
-			}
-		})
-	}
-}
-
-func (s *proxySet) modesChanged() {
-	for _, p := range s.list {
-		select {
-		case p.mode <- struct{}{}:
-		default:
-		}
-	}
-}
-
-// wish is the mode for one proxy now; the set asks again when it changes by itself.
-func (s *proxySet) wish(mode scanner.ScanMode) ble.ScannerMode {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	wish, again := s.policy.Wish(mode, time.Now())
-	if again > 0 && (s.timer == nil || !s.timer.Reset(again)) {
-		s.timer = time.AfterFunc(again, s.modesChanged)
-	}
-	return wish
-}
-
-var scanModes = map[config.ScanMode]scanner.ScanMode{
-	config.ScanAuto: scanner.ScanAuto, config.ScanActive: scanner.ScanAlwaysActive, config.ScanPassive: scanner.ScanAlwaysPassive,
-}
-
-// followMode brings the proxy into the wished mode whenever that may have changed.
-func (p *proxy) followMode(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-p.mode:
-		}
-		if err := p.SetScannerMode(ctx, p.set.wish(scanModes[p.cfg.ScanMode])); err != nil {
-			p.set.d.log.Debug("Scan mode not set", "proxy", p.Name(), "error", err)
-		}
-	}
 }
