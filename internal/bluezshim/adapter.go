@@ -24,9 +24,9 @@ type adapter struct {
 	discoverable bool
 	connectable  bool
 	discovering  bool
-	pairable     bool        // follows whether any agent is registered; never stored
-	discoverEnd  *time.Timer // DiscoverableTimeout
-	offline      bool        // its proxy is
+	pairable     bool   // follows whether any agent is registered; never stored
+	discoverEnd  func() // stops DiscoverableTimeout; nil: it does not run
+	offline      bool   // its proxy is
 
 	sessions map[string]*session // by unique name: discovering, or with a filter for later
 	devices  map[ble.Address]*device
@@ -147,13 +147,17 @@ func (a *adapter) setDiscoverable(on bool) {
 	a.restartDiscoverableTimer()
 }
 
-func (a *adapter) restartDiscoverableTimer() {
+func (a *adapter) stopDiscoverableTimer() {
 	if a.discoverEnd != nil {
-		a.discoverEnd.Stop()
+		a.discoverEnd()
 		a.discoverEnd = nil
 	}
+}
+
+func (a *adapter) restartDiscoverableTimer() {
+	a.stopDiscoverableTimer()
 	if a.discoverable && a.st.DiscoverableTimeout > 0 {
-		a.discoverEnd = time.AfterFunc(time.Duration(a.st.DiscoverableTimeout)*time.Second, func() {
+		a.discoverEnd = a.shim.clock.AfterFunc(time.Duration(a.st.DiscoverableTimeout)*time.Second, func() {
 			a.shim.conn.Post(a.discoverableOff)
 		})
 	}

@@ -77,7 +77,7 @@ var adapterUUIDs = []string{ble.UUID16(0x1801).String(), ble.UUID16(0x1800).Stri
 var adapterRoles = []string{"central"}
 
 func setAdapterAlias(o *dbusobj.Object, v any, c *dbusobj.Call) {
-	a, alias := ofAdapter(o), v.(string)
+	a, alias := ofAdapter(o), cutAlias(v.(string))
 	if alias != a.alias() || alias == "" {
 		before := a.alias()
 		a.st.Alias = alias

@@ -50,7 +50,9 @@ func registerAgent(c *dbusobj.Call) {
 		s.agents = append(s.agents, &agent{s, c.Sender, path})
 		s.watchClient(c.Sender)
 		c.Reply()
-		s.agentsChanged()
+		if len(s.agents) == 1 {
+			s.setPairable(true)
+		}
 	}
 }
 
@@ -83,18 +85,18 @@ func (s *Shim) agentOf(sender string) int {
 func (s *Shim) removeAgent(sender string) {
 	if i := s.agentOf(sender); i >= 0 {
 		s.agents = slices.Delete(s.agents, i, i+1)
-		s.agentsChanged()
+		if len(s.agents) == 0 {
+			s.setPairable(false)
+		}
 	}
 }
 
-// agentsChanged makes the adapters pairable while there is an agent (bluetoothd 5.87, AlwaysPairable=false).
-func (s *Shim) agentsChanged() {
-	s.hasAgent.Store(len(s.agents) > 0)
-	if len(s.agents) > 1 {
-		return
-	}
+// setPairable makes the adapters pairable when the first agent comes, and ends that when the last one goes
+// (bluetoothd 5.87, AlwaysPairable=false); in between it is the user's.
+func (s *Shim) setPairable(on bool) {
+	s.hasAgent.Store(on)
 	for _, a := range s.adapters {
-		a.setPairable(len(s.agents) == 1)
+		a.setPairable(on)
 	}
 }
 

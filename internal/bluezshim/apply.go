@@ -3,7 +3,6 @@ package bluezshim
 import (
 	"bytes"
 	"slices"
-	"time"
 
 	"bluez-esphome/internal/ble"
 )
@@ -24,7 +23,7 @@ const transportDiscovery = 0x26
 // apply merges a report into the device (bluetoothd 5.87: RSSI by steps of 8 dB, records accumulated
 // by key, or, with DuplicateData, replaced and repeated).
 func (d *device) apply(r *ble.Report) {
-	d.lastSeen = time.Now()
+	d.lastSeen = d.adapter.shim.clock.Now()
 	d.connectable = r.Connectable
 	if r.Discovered {
 		d.seen = true

@@ -152,12 +152,15 @@ func (s *Shim) linkDown(a ble.Address, reason ble.DisconnectReason) {
 	text := reasons[reason]
 	args := func(e *dbusobj.Encoder) { e.String(text[0]); e.String(text[1]) }
 	for _, d := range p.devices {
+		d.obj.Emit(s.ifaces.bearer, "Disconnected", args) // recorded in this order
 		d.obj.Emit(s.ifaces.device, "Disconnected", args)
-		d.obj.Emit(s.ifaces.bearer, "Disconnected", args)
 	}
 	p.connected = false
-	p.heldPaired = false
 	p.changed("Connected")
+	if p.heldPaired {
+		p.heldPaired = false
+		p.changed("Paired")
+	}
 	s.conn.Flush()
 	p.removeBattery()
 	waiting := p.disconnecting

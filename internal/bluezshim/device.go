@@ -45,7 +45,7 @@ type serviceDatum struct {
 // newDevice publishes a peer under the adapter; its InterfacesAdded carries what is set before the handler returns.
 func (a *adapter) newDevice(p *peer) *device {
 	d := &device{
-		adapter: a, peer: p, connectable: true, lastSeen: time.Now(),
+		adapter: a, peer: p, connectable: true, lastSeen: a.shim.clock.Now(),
 		path: a.obj.Path() + "/" + dbus.ObjectPath(p.addr.PathElement()),
 	}
 	a.devices[p.addr] = d
@@ -93,6 +93,7 @@ func (a *adapter) report(r *ble.Report) {
 		return
 	}
 	d := a.devices[r.Address]
+	firstSight := r.Discovered && (d == nil || !d.seen) // in this discovery
 	if r.Discovered || r.Monitored {
 		if d == nil {
 			d = a.newDevice(a.shim.peer(r.Address, r.Type))
@@ -103,9 +104,9 @@ func (a *adapter) report(r *ble.Report) {
 		d.apply(r)
 	}
 	for _, ev := range r.Events {
-		a.shim.monitors.event(ev, d)
+		a.shim.monitors.event(ev, r.Address, d)
 	}
-	if d != nil && r.AutoConnect && !d.peer.connected && d.peer.connecting == nil && r.Connectable {
+	if r.AutoConnect && r.Connectable && firstSight && !d.peer.busy() && !d.peer.st.Blocked {
 		d.peer.connect(a.cfg.Via, func(error) {})
 	}
 }
@@ -127,7 +128,7 @@ func (d *device) endDiscovery() {
 		d.rssi = 0
 		d.changed("RSSI")
 	}
-	if d.temporary() && !d.connectable && !d.peer.connected {
+	if d.temporary() && !d.connectable && !d.peer.busy() {
 		d.adapter.shim.conn.Flush()
 		d.remove()
 	}

@@ -6,7 +6,7 @@ import (
 )
 
 func setDeviceAlias(o *dbusobj.Object, v any, c *dbusobj.Call) {
-	p, alias := ofDevice(o).peer, v.(string)
+	p, alias := ofDevice(o).peer, cutAlias(v.(string))
 	before := p.alias()
 	p.st.Alias = alias
 	if p.alias() != before {

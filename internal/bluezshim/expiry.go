@@ -8,14 +8,17 @@ import (
 // expiryTimer is one timer for all temporary devices: it is set for the earliest that can
 // expire and looks at them all when it fires.
 type expiryTimer struct {
-	shim  *Shim
-	timer *time.Timer
-	at    time.Time
+	shim   *Shim
+	cancel func() // nil: none is set
+	at     time.Time
 }
+
+// expiryStep is the least time between two looks at all devices; with hundreds of them one ends at any moment.
+const expiryStep = time.Second
 
 // touch starts a device's 30 s anew.
 func (d *device) touch() {
-	d.lastSeen = time.Now()
+	d.lastSeen = d.adapter.shim.clock.Now()
 	d.adapter.shim.expiry.plan(d)
 }
 
@@ -26,36 +29,41 @@ func (t *expiryTimer) plan(d *device) {
 }
 
 func (t *expiryTimer) set(at time.Time) {
-	if t.timer != nil && !t.at.After(at) {
+	if t.cancel != nil && !t.at.After(at) {
 		return
 	}
 	t.stop()
 	t.at = at
-	t.timer = time.AfterFunc(time.Until(at), func() { t.shim.conn.Post(t.fire) })
+	t.cancel = t.shim.clock.AfterFunc(at.Sub(t.shim.clock.Now()), func() { t.shim.conn.Post(t.fire) })
 }
 
 func (t *expiryTimer) stop() {
-	if t.timer != nil {
-		t.timer.Stop()
-		t.timer = nil
+	if t.cancel != nil {
+		t.cancel()
+		t.cancel = nil
 	}
 }
 
 // fire removes what was not heard for 30 s. While a client discovers, a device is as fresh as the air says
 // it is; an unchanged advertisement is not reported one by one.
 func (t *expiryTimer) fire() {
-	t.timer = nil
+	t.cancel = nil
 	if t.shim.closed {
 		return
 	}
-	now := time.Now()
-	var next time.Time
+	now := t.shim.clock.Now()
+	earliest := now.Add(expiryStep)
+	next := time.Time{}
 	for _, a := range t.shim.adapters {
 		for _, d := range a.sortedDevices() {
-			if !d.temporary() || d.peer.connected || d.peer.connecting != nil {
+			if !d.temporary() || d.peer.busy() {
 				continue
 			}
-			end := d.lastHeard().Add(temporaryTimeout)
+			end := d.lastSeen.Add(temporaryTimeout)
+			if !end.After(now) { // only now is it worth asking
+				d.lastSeen = d.lastHeard()
+				end = d.lastSeen.Add(temporaryTimeout)
+			}
 			if !end.After(now) {
 				d.remove()
 			} else if next.IsZero() || end.Before(next) {
@@ -64,6 +72,9 @@ func (t *expiryTimer) fire() {
 		}
 	}
 	if !next.IsZero() {
+		if next.Before(earliest) {
+			next = earliest
+		}
 		t.set(next)
 	}
 }

@@ -64,7 +64,7 @@ func (s *Shim) Notified(a ble.Address, valueHandle uint16, value []byte) {
 // DatabaseChanged implements LinkEvents.
 func (s *Shim) DatabaseChanged(a ble.Address, db *ble.Database) {
 	s.inbox.put(func() {
-		if p := s.peers[a]; p != nil && p.resolved {
+		if p := s.peers[a]; p != nil && p.connected {
 			p.setDatabase(db)
 		}
 	})

@@ -3,6 +3,7 @@ package bluezshim
 import (
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"bluez-esphome/internal/ble"
@@ -14,7 +15,6 @@ import (
 const (
 	monitorInterface = "org.bluez.AdvertisementMonitor1"
 	objectManager    = "org.freedesktop.DBus.ObjectManager"
-	properties       = "org.freedesktop.DBus.Properties"
 )
 
 // Bounds of what local callers can have every advertisement compared with.
@@ -109,7 +109,7 @@ func (app *monitorApp) listed(body []any, err error) {
 	if err == nil && len(body) == 1 {
 		objects, _ := body[0].(map[dbus.ObjectPath]map[string]map[string]dbus.Variant)
 		for _, path := range slices.Sorted(maps.Keys(objects)) {
-			if props, ok := objects[path][monitorInterface]; ok {
+			if props, ok := objects[path][monitorInterface]; ok && under(path, app.root) {
 				if m := app.add(path, props); m != nil {
 					added = append(added, m)
 				}
@@ -164,9 +164,9 @@ func (app *monitorApp) interfacesAdded(body []any) {
 	}
 }
 
+// under: bluetoothd compares the paths as strings, so that the root itself may be a monitor.
 func under(path, root dbus.ObjectPath) bool {
-	_, ok := cutPrefixFold(string(path), string(root))
-	return ok
+	return strings.HasPrefix(string(path), string(root))
 }
 
 func (app *monitorApp) interfacesRemoved(body []any) {
@@ -226,13 +226,18 @@ func (m *monitor) send(member string, device *device) {
 }
 
 // event tells a monitor of a device; one that was removed meanwhile is not spoken of.
-func (t *monitorTable) event(ev ble.MonitorEvent, d *device) {
+func (t *monitorTable) event(ev ble.MonitorEvent, addr ble.Address, d *device) {
 	m := t.byID[ev.Monitor]
-	if m == nil || d == nil {
+	if m == nil {
 		return
 	}
 	if ev.Lost {
-		delete(m.found, d.peer.addr)
+		delete(m.found, addr)
+	}
+	if d == nil {
+		return
+	}
+	if ev.Lost {
 		m.send("DeviceLost", d)
 		return
 	}
@@ -240,7 +245,7 @@ func (t *monitorTable) event(ev ble.MonitorEvent, d *device) {
 		if m.found == nil {
 			m.found = map[ble.Address]struct{}{}
 		}
-		m.found[d.peer.addr] = struct{}{}
+		m.found[addr] = struct{}{}
 	}
 	m.send("DeviceFound", d)
 }

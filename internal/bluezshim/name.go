@@ -1,6 +1,9 @@
 package bluezshim
 
-import "strings"
+import (
+	"strings"
+	"unicode/utf8"
+)
 
 // cleanName makes an advertised or read name fit for D-Bus: trailing NULs and
 // surrounding white space go, invalid UTF-8 is replaced (bluetoothd 5.87, Device1 Name).
@@ -9,6 +12,21 @@ func cleanName(raw string) string {
 		raw = raw[:i]
 	}
 	return strings.TrimSpace(strings.ToValidUTF8(raw, "�"))
+}
+
+// maxAlias is the longest name of a controller (Bluetooth Core, Vol 4 Part E, 7.3.11); bluetoothd cuts what is longer.
+const maxAlias = 248
+
+// cutAlias cuts an alias that a client sets, between two characters.
+func cutAlias(s string) string {
+	if len(s) <= maxAlias {
+		return s
+	}
+	n := maxAlias
+	for !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
 }
 
 // icon derives Device1.Icon from the appearance category and its subcategory

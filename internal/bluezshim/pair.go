@@ -13,7 +13,7 @@ func (d *device) callPair(c *dbusobj.Call) {
 	case p.st.Bonded:
 		errAlreadyExists.to(c)
 		return
-	case !d.adapter.powered:
+	case !d.adapter.powered, p.st.Blocked:
 		errAuthFailed.to(c)
 		return
 	}

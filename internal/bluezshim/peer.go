@@ -70,7 +70,7 @@ func (s *Shim) remember(p *peer) {
 	if p.addr.Private(p.typ) {
 		return
 	}
-	if len(s.names) >= maxNames {
+	if _, known := s.names[p.addr]; !known && len(s.names) >= maxNames {
 		for a := range s.names { // any one
 			delete(s.names, a)
 			break
@@ -81,7 +81,7 @@ func (s *Shim) remember(p *peer) {
 
 // release forgets a peer that has no device object and no link.
 func (p *peer) release() {
-	if len(p.devices) == 0 && !p.connected && p.connecting == nil {
+	if len(p.devices) == 0 && !p.busy() && p.shim.peers[p.addr] == p {
 		delete(p.shim.peers, p.addr)
 	}
 }
@@ -145,6 +145,9 @@ func (p *peer) setAppearance(v uint16) {
 	p.changed("Appearance", "Icon")
 	p.save()
 }
+
+// busy: there is a link, or there may soon be one.
+func (p *peer) busy() bool { return p.connected || p.connecting != nil }
 
 func (p *peer) paired() bool { return p.st.Bonded && !p.heldPaired }
 

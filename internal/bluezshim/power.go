@@ -48,6 +48,7 @@ func (a *adapter) setPairable(on bool) {
 func (a *adapter) powerOn(reply func()) {
 	a.powerState = "off-enabling"
 	a.changed("PowerState")
+	a.shim.conn.Flush()
 	reply()
 	a.powered, a.powerState = true, "on"
 	a.changed("Powered", "PowerState")
@@ -57,14 +58,14 @@ func (a *adapter) powerOn(reply func()) {
 // powerOff drops every discovery session, the temporary devices, and the links that this adapter was asked for.
 // Monitors stay registered. Links of a proxy that is offline end by themselves.
 func (a *adapter) powerOff(reply func()) {
-	a.powerState = "on-disabling"
-	a.changed("PowerState")
-	a.shim.conn.Flush()
 	for _, d := range a.sortedDevices() {
-		if d.temporary() && !d.peer.connected && d.peer.connecting == nil {
+		if d.temporary() && !d.peer.busy() {
 			d.remove()
 		}
 	}
+	a.powerState = "on-disabling"
+	a.changed("PowerState")
+	a.shim.conn.Flush()
 	reply()
 	a.shim.monitors.suspend(a)
 	clear(a.sessions)

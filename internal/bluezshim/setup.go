@@ -26,9 +26,9 @@ func (p *peer) beforeResolved(resolved func()) {
 			resolved()
 		}
 	}
-	timer := time.AfterFunc(setupTimeout, func() { p.shim.inbox.put(done) })
+	stop := p.shim.clock.AfterFunc(setupTimeout, func() { p.shim.inbox.put(done) })
 	p.shim.links.Read(p.addr, c.def.ValueHandle, func(v []byte, err error) {
-		timer.Stop()
+		stop()
 		p.shim.inbox.put(func() {
 			if err == nil && p.link == link {
 				p.setPnPID(v)

@@ -25,15 +25,16 @@ type AdapterConfig struct {
 	Offline bool
 }
 
-// Config is what a Shim is made of. No field but Proxies may be nil.
+// Config is what a Shim is made of. Only ProxyPath and Clock may be nil.
 type Config struct {
 	Conn     *dbusobj.Conn
 	Links    Links
 	Store    Store
 	Adapters []AdapterConfig
 	Logger   *slog.Logger
-	// NameOf gives the proxies their object paths in Sources; nil leaves them out.
+	// ProxyPath gives the proxies their object paths in Sources; nil leaves them out.
 	ProxyPath func(name string) dbus.ObjectPath
+	Clock     Clock // nil: the real time
 }
 
 // Shim publishes adapters and what they hear on a bus. Make it with New before the
@@ -44,6 +45,7 @@ type Shim struct {
 	store    Store
 	log      *slog.Logger
 	proxy    func(string) dbus.ObjectPath
+	clock    Clock
 	adapters []*adapter
 	peers    map[ble.Address]*peer
 	agents   []*agent // the default agent first
@@ -54,23 +56,26 @@ type Shim struct {
 	monitors monitorTable
 	inbox    linkInbox
 	ifaces   interfaces
-	added    chan *adapter // published, and to be watched
+	added    chan *adapter // published, and to be watched by Run, which must not look at adapters
 	closed   bool          // the loop takes no more work
 }
 
 // New builds the tree on cfg.Conn, which must not run yet.
 func New(cfg Config) *Shim {
 	s := &Shim{
-		conn: cfg.Conn, links: cfg.Links, store: cfg.Store, log: cfg.Logger, proxy: cfg.ProxyPath,
+		conn: cfg.Conn, links: cfg.Links, store: cfg.Store, log: cfg.Logger, proxy: cfg.ProxyPath, clock: cfg.Clock,
 		peers: map[ble.Address]*peer{}, clients: map[string]func(){}, names: map[ble.Address]string{}, ifaces: newInterfaces(),
+	}
+	if s.clock == nil {
+		s.clock = systemClock{}
 	}
 	s.inbox.shim = s
 	s.expiry.shim = s
 	s.conn.Add("/org/bluez", s, s.ifaces.agentManager, s.ifaces.profileManager)
+	s.added = make(chan *adapter, max(maxAdapters, len(cfg.Adapters)))
 	for _, ac := range cfg.Adapters {
-		s.adapters = append(s.adapters, newAdapter(s, ac))
+		s.addAdapter(ac)
 	}
-	s.added = make(chan *adapter, maxAdapters)
 	s.store.Devices(func(a ble.Address, st DeviceState) {
 		if st.Bonded {
 			s.restore(a, st)
@@ -92,9 +97,6 @@ func (s *Shim) restore(a ble.Address, st DeviceState) {
 func (s *Shim) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	for _, a := range s.adapters {
-		wg.Go(func() { a.watch(ctx) })
-	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -121,16 +123,22 @@ func (s *Shim) AddAdapter(ac AdapterConfig) {
 		if s.closed || len(s.adapters) >= maxAdapters {
 			return
 		}
-		a := newAdapter(s, ac)
-		a.pairable = len(s.agents) > 0
-		s.adapters = append(s.adapters, a)
+		a := s.addAdapter(ac)
 		for _, p := range s.peers {
 			if p.st.Bonded {
 				a.newDevice(p)
 			}
 		}
-		s.added <- a
 	})
+}
+
+// addAdapter publishes an adapter and has it watched by Run.
+func (s *Shim) addAdapter(ac AdapterConfig) *adapter {
+	a := newAdapter(s, ac)
+	a.pairable = len(s.agents) > 0
+	s.adapters = append(s.adapters, a)
+	s.added <- a // never blocks: there is room for all that there may be
+	return a
 }
 
 // SetOnline powers an adapter off while its proxy is offline, and back to what it was afterwards.
@@ -152,6 +160,9 @@ func (s *Shim) Close() {
 	}
 	s.closed = true
 	s.expiry.stop()
+	for _, a := range s.adapters {
+		a.stopDiscoverableTimer()
+	}
 	for _, ag := range s.agents {
 		ag.call("Release", "", nil)
 	}

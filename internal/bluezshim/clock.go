@@ -1,0 +1,20 @@
+package bluezshim
+
+import "time"
+
+// Clock tells the time and waits for it, so that tests need not. It is goroutine-safe.
+type Clock interface {
+	Now() time.Time
+	// AfterFunc calls f, in a goroutine of its own, once d has passed, unless stop was called before.
+	AfterFunc(d time.Duration, f func()) (stop func())
+}
+
+// systemClock is the real time.
+type systemClock struct{}
+
+func (systemClock) Now() time.Time { return time.Now() }
+
+func (systemClock) AfterFunc(d time.Duration, f func()) func() {
+	t := time.AfterFunc(d, f)
+	return func() { t.Stop() }
+}
