@@ -69,7 +69,7 @@ func (h handler) Adverts(_ *apiconn.Proxy, at time.Time, adverts []ble.RawAdvert
 	}
 }
 
-func (h handler) ScannerState(ap *apiconn.Proxy, state ble.ScannerState, mode, _ ble.ScannerMode) {
+func (h handler) ScannerState(_ *apiconn.Proxy, state ble.ScannerState, mode, _ ble.ScannerMode) {
 	p, running := h.p, state == ble.ScannerRunning
 	p.mu.Lock()
 	changed := !p.known || p.scanning != mode
