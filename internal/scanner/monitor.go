@@ -27,6 +27,10 @@ type monitor struct {
 	silence track
 }
 
+// forgetAfter: a device that was silent for so long was dropped from the bus, and the monitors' tracks with it (bluetoothd
+// 5.87), so that it is found anew however long LowTimeout is.
+const forgetAfter = 30 * time.Second
+
 // track is a monitor's view of one device.
 type track struct {
 	d          *device
@@ -147,6 +151,9 @@ func (t *Table) follow(m *monitor, d *device, now int64) {
 		d.tracks++
 	} else {
 		tr.prev.next, tr.next.prev = tr.next, tr.prev
+		if now-tr.heard >= int64(forgetAfter) {
+			tr.found, tr.highSince, tr.lowSince = false, 0, 0
+		}
 	}
 	tr.heard = now
 	tr.prev, tr.next = m.silence.prev, &m.silence

@@ -229,6 +229,13 @@ func TestMonitorTracking(t *testing.T) {
 				tr.pass(10 * s)
 			}
 		}, "[1s found 1 1s found 2 1s found 3 3s lost 2 8s lost 3 5m1s lost 1]"},
+		{"found anew after the time in which it is dropped from the bus", []ble.Monitor{{RSSILow: -127, RSSIHigh: -127, LowTimeout: 300 * s, HighTimeout: s}}, func(tr *tracker) {
+			tr.adverts(4, "A", -60)
+			tr.pass(20 * s)
+			tr.adverts(1, "A", -60) // at 22 s
+			tr.pass(31 * s)
+			tr.adverts(4, "A", -60) // from 53.5 s
+		}, "[1s found 1 54.5s found 1]"},
 		{"a device that is forgotten is not lost", []ble.Monitor{unset}, func(tr *tracker) {
 			tr.adverts(4, "A", -60)
 			tr.Forget(dev)

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
 	"bluez-esphome/internal/ble"
@@ -55,16 +57,19 @@ func sortedKeys(m map[string][]string) []string {
 	return keys
 }
 
-// play feeds a table and gives, in order, the payloads it reported, taking them at drawn moments or each time.
-func play(t *rapid.T, heard []heardBy, step time.Duration, takeEach bool) (*Table, []string) {
+// play feeds a table and gives, in order, the payloads it reported, taking them at drawn moments or each time, and
+// what a client sees in the end.
+func play(t *rapid.T, heard []heardBy, step time.Duration, takeEach bool) (*Table, []string, shownDevice) {
 	table := New(Config{})
 	table.SetDiscovery(all)
 	for _, p := range []string{"A", "B", "C"} {
 		table.ProxyUp(p)
 	}
 	var reported []string
+	shown := shownDevice{ServiceData: map[string]string{}, ManufacturerData: map[string]string{}}
 	take := func() {
 		table.Take(func(r *ble.Report) {
+			shown.apply(r)
 			for _, p := range r.Payloads {
 				reported = append(reported, hex.EncodeToString(p.Raw))
 			}
@@ -90,7 +95,7 @@ func play(t *rapid.T, heard []heardBy, step time.Duration, takeEach bool) (*Tabl
 		}
 	}
 	take()
-	return table, reported
+	return table, reported, shown
 }
 
 // Each proxy misses some of what is sent but hears the last: whatever the
@@ -112,7 +117,7 @@ func TestNothingIsLostProperty(t *testing.T) {
 		}
 		want[last] = true
 		step := time.Duration(rapid.IntRange(0, 3000).Draw(t, "ms")) * time.Millisecond
-		table, reported := play(t, interleave(t, streams), step, false)
+		table, reported, _ := play(t, interleave(t, streams), step, false)
 		for p := range want {
 			if !slices.Contains(reported, p) {
 				t.Fatalf("%s was never reported: %v", p, reported)
@@ -129,7 +134,7 @@ func TestNothingIsLostProperty(t *testing.T) {
 }
 
 // All proxies hear everything, each with a delay of its own up to the window: the reports
-// are what one radio would have heard, each change once and in order.
+// are what one radio would have heard, each change once and in order, and a client ends up with the same device.
 func TestSeveralProxiesAreLikeOneProperty(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		sent := drawSent(t)
@@ -142,9 +147,17 @@ func TestSeveralProxiesAreLikeOneProperty(t *testing.T) {
 			}
 		}
 		heard := interleave(t, streams)
-		_, reported := play(t, heard, replayWindow/time.Duration(len(heard)+1), true)
+		_, reported, shown := play(t, heard, replayWindow/time.Duration(len(heard)+1), true)
 		if !slices.Equal(reported, sent) {
 			t.Fatalf("reported %v\nsent     %v", reported, sent)
+		}
+		var one []heardBy
+		for _, s := range sent {
+			one = append(one, heardBy{"A", s})
+		}
+		_, _, want := play(t, one, time.Second, true)
+		if d := cmp.Diff(want, shown, cmpopts.EquateEmpty()); d != "" {
+			t.Fatalf("the device differs from what one proxy shows: %s", d)
 		}
 	})
 }
