@@ -124,6 +124,8 @@ func (a *adapter) removeDevice(c *dbusobj.Call) {
 		errDoesNotExist.to(c)
 	case !a.powered:
 		errNotReady.to(c)
+	case len(d.peer.disconnecting) >= maxShared:
+		errInProgress.to(c)
 	default:
 		d.peer.removeByUser(func() { c.Reply() })
 	}

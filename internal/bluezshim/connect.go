@@ -72,6 +72,8 @@ func (p *peer) attemptFailed(err error) {
 func (d *device) callDisconnect(c *dbusobj.Call) {
 	p := d.peer
 	switch {
+	case len(p.disconnecting) >= maxShared, p.connecting != nil && len(p.connecting.done) >= maxShared:
+		errInProgress.to(c)
 	case p.connected:
 		p.disconnect(func() { c.Reply() })
 	case p.connecting != nil:
@@ -201,5 +203,7 @@ func (p *peer) forget() {
 	}
 	p.shim.links.Forget(p.addr)
 	p.shim.store.DeleteDevice(p.addr)
-	delete(p.shim.peers, p.addr)
+	if p.shim.peers[p.addr] == p {
+		p.forgotten()
+	}
 }

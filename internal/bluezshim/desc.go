@@ -24,7 +24,7 @@ func (d *desc) readValue(call *dbusobj.Call) {
 		errInvalidArguments.to(call)
 	case !p.connected:
 		errDisconnected.to(call)
-	case len(d.reads) > 0 && d.reads[0].offset != offset:
+	case len(d.reads) > 0 && d.reads[0].offset != offset, len(d.reads) >= maxShared:
 		errInProgress.to(call)
 	default:
 		d.reads = append(d.reads, pendingRead{call, offset})

@@ -81,7 +81,9 @@ func (d *device) remove() {
 		s.unpublished(d)
 	}
 	if len(p.devices) == 0 {
-		p.closePipes()
+		for _, c := range p.chars {
+			c.removed()
+		}
 		p.services, p.chars = nil, map[uint16]*char{}
 	}
 	p.release()

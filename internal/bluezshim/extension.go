@@ -53,14 +53,20 @@ func (d *device) setConnectionParams(c *dbusobj.Call) {
 	}
 }
 
-// extension runs f beside the loop and answers the call with what comes of it.
+// extension runs f beside the loop, one at a time for each device, and answers the call with what comes of it.
 func (d *device) extension(c *dbusobj.Call, f func(context.Context) (func(*dbusobj.Encoder), error)) {
-	inbox := &d.peer.shim.inbox
+	p := d.peer
+	if p.extending != nil {
+		errInProgress.to(c)
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), extensionTimeout)
+	p.extending = cancel
 	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), extensionTimeout)
 		defer cancel()
 		reply, err := f(ctx)
-		inbox.put(func() {
+		p.shim.inbox.put(func() {
+			p.extending = nil
 			switch {
 			case errors.Is(err, ble.ErrNotConnected):
 				errNotConnected.to(c)

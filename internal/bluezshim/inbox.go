@@ -1,40 +1,120 @@
 package bluezshim
 
 import (
+	"runtime/debug"
 	"sync"
 
 	"bluez-esphome/internal/ble"
 )
 
+const (
+	// maxNotes is how many notifications of one peripheral wait for the loop while the bus is slow: minutes of what a
+	// link can carry. Further ones are dropped until some were taken, so that those that were taken are a run
+	// without gaps; bluetoothd, which lives on the link itself, would stop reading it.
+	maxNotes = 16384
+	// maxRun is how many events are handled before the loop looks at how far behind the bus is.
+	maxRun = 64
+)
+
 // linkInbox hands link events to the loop in order. Events wait in one list and one
-// posted function takes them all, so that a burst of notifications costs one wake-up.
+// posted function at a time takes them, so that a burst of notifications costs one wake-up.
 type linkInbox struct {
 	shim *Shim
 
 	mu      sync.Mutex
-	waiting []func()
+	waiting []linkEvent
+	posted  bool
+	notes   map[ble.Address]*notes // of peripherals that have some waiting
+}
+
+// A linkEvent is something to do in the loop; of is the peripheral if it is a notification.
+type linkEvent struct {
+	f  func()
+	of *notes
+}
+
+// notes counts one peripheral's notifications that wait, and those that were dropped meanwhile.
+type notes struct {
+	addr             ble.Address
+	waiting, dropped int
 }
 
 func (b *linkInbox) put(f func()) {
 	b.mu.Lock()
-	b.waiting = append(b.waiting, f)
-	first := len(b.waiting) == 1
-	b.mu.Unlock()
-	if first {
+	defer b.mu.Unlock()
+	b.putLocked(linkEvent{f: f})
+}
+
+// putNote is put for a notification of a.
+func (b *linkInbox) putNote(a ble.Address, f func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := b.notes[a]
+	if n == nil {
+		if b.notes == nil {
+			b.notes = map[ble.Address]*notes{}
+		}
+		n = &notes{addr: a}
+		b.notes[a] = n
+	}
+	if n.waiting >= maxNotes {
+		if n.dropped++; n.dropped == 1 {
+			b.shim.log.Warn("Notifications come faster than the bus takes them; some are dropped", "device", a.String())
+		}
+		return
+	}
+	n.waiting++
+	b.putLocked(linkEvent{f, n})
+}
+
+func (b *linkInbox) putLocked(e linkEvent) {
+	b.waiting = append(b.waiting, e)
+	if !b.posted {
+		b.posted = true
 		b.shim.conn.Post(b.drain)
 	}
 }
 
-func (b *linkInbox) drain() {
+// take returns what is to be handled now; afterwards drain is posted again if there is more.
+func (b *linkInbox) take() []linkEvent {
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	list := b.waiting
-	b.waiting = nil
-	b.mu.Unlock()
-	for _, f := range list {
-		if !b.shim.closed {
-			f()
+	if b.posted = len(list) > maxRun; b.posted {
+		list, b.waiting = list[:maxRun:maxRun], list[maxRun:]
+		b.shim.conn.Post(b.drain)
+	} else {
+		b.waiting = nil
+	}
+	for _, e := range list {
+		if n := e.of; n != nil {
+			if n.waiting--; n.waiting == 0 {
+				delete(b.notes, n.addr)
+				if n.dropped > 0 {
+					b.shim.log.Warn("The bus takes notifications again", "device", n.addr.String(), "dropped", n.dropped)
+				}
+			}
 		}
 	}
+	return list
+}
+
+func (b *linkInbox) drain() {
+	for _, e := range b.take() {
+		if !b.shim.closed {
+			b.run(e.f)
+		}
+	}
+}
+
+// run keeps what one event breaks from the others.
+func (b *linkInbox) run(f func()) {
+	defer func() {
+		if r := recover(); r != nil {
+			b.shim.log.Error("panic in an event of a link", "error", r, "stack", string(debug.Stack()))
+		}
+	}()
+	f()
 }
 
 // LinkUp implements LinkEvents.
@@ -52,7 +132,7 @@ func (s *Shim) LinkDown(a ble.Address, reason ble.DisconnectReason) {
 
 // Notified implements LinkEvents.
 func (s *Shim) Notified(a ble.Address, valueHandle uint16, value []byte) {
-	s.inbox.put(func() {
+	s.inbox.putNote(a, func() {
 		if p := s.peers[a]; p != nil {
 			if c := p.chars[valueHandle]; c != nil {
 				c.notified(value)

@@ -1,6 +1,11 @@
 package bluezshim
 
-import "bluez-esphome/internal/dbusobj"
+import (
+	"errors"
+
+	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/dbusobj"
+)
 
 // notifyState is who wants a characteristic's notifications. The characteristic is subscribed at the peripheral
 // while anybody does; sessions outlive the link (bluetoothd 5.87).
@@ -78,15 +83,14 @@ func (c *char) subscribe() {
 	})
 }
 
+// subscribeDone: a refusal ends the sessions. The end of the link ends those that were being set up; the others
+// stay for the next link, for which Links remembers the subscription.
 func (c *char) subscribeDone(err error) {
 	n := &c.notify
 	if n.state != subscribing {
-		return
+		return // the characteristic is gone
 	}
 	n.state = subscribed
-	if err != nil {
-		n.state = unsubscribed
-	}
 	c.settle(err)
 	c.unsubscribeIfIdle()
 	c.peer().afterError(err)
@@ -95,21 +99,27 @@ func (c *char) subscribeDone(err error) {
 // settle answers the sessions that are being set up.
 func (c *char) settle(err error) {
 	n := &c.notify
+	lost := errors.Is(err, ble.ErrNotConnected)
 	for sender, s := range n.sessions {
-		if s.call == nil && err == nil {
-			continue
-		}
 		call := s.call
 		s.call = nil
-		if err != nil {
+		switch {
+		case call == nil && (err == nil || lost):
+		case err == nil:
+			c.setNotifying(true)
+			call.Reply()
+		default:
 			delete(n.sessions, sender)
 			if call != nil {
 				operationError(err).to(call)
 			}
-			continue
 		}
-		c.setNotifying(true)
-		call.Reply()
+	}
+	if err != nil && !lost {
+		n.internal = false
+	}
+	if len(n.sessions) == 0 {
+		c.setNotifying(false)
 	}
 	c.settleAcquire(err)
 }
@@ -146,7 +156,10 @@ func (c *char) stopNotify(call *dbusobj.Call) {
 }
 
 func (c *char) dropSession(sender string) {
-	if _, ok := c.notify.sessions[sender]; ok {
+	if s := c.notify.sessions[sender]; s != nil {
+		if s.call != nil {
+			errDisconnected.to(s.call) // nobody hears it, but a call that is not answered keeps what came with it
+		}
 		delete(c.notify.sessions, sender)
 		c.sessionsChanged()
 	}
@@ -168,12 +181,31 @@ func (c *char) unsubscribeIfIdle() {
 	c.links().Unsubscribe(c.peer().addr, c.def.ValueHandle)
 }
 
-// linkDown: sessions stay, as bluetoothd's do; a subscription that was still being made is
-// made with the next link.
+// linkDown: sessions stay, as bluetoothd's do.
 func (n *notifyState) linkDown(c *char) {
 	if n.internal {
 		n.internal = false
 		c.unsubscribeIfIdle()
+	}
+}
+
+// removed ends the subscription of a characteristic whose objects are gone.
+func (c *char) removed() {
+	n := &c.notify
+	for sender, s := range n.sessions {
+		if s.call != nil {
+			operationError(ble.ErrNotConnected).to(s.call)
+		}
+		delete(n.sessions, sender)
+	}
+	if call := n.acquireCall; call != nil {
+		n.acquireCall = nil
+		operationError(ble.ErrNotConnected).to(call)
+	}
+	c.closePipes()
+	if n.state != unsubscribed {
+		n.state, n.internal = unsubscribed, false
+		c.links().Unsubscribe(c.peer().addr, c.def.ValueHandle)
 	}
 }
 

@@ -39,6 +39,7 @@ type peer struct {
 	services      []*service       // GATT objects, sorted by handle
 	chars         map[uint16]*char // by value handle
 	battery       *battery
+	extending     func() // calls off a call of our own interface that is under way
 }
 
 // An attempt is a pending connection.
@@ -82,7 +83,15 @@ func (s *Shim) remember(p *peer) {
 // release forgets a peer that has no device object and no link.
 func (p *peer) release() {
 	if len(p.devices) == 0 && !p.busy() && p.shim.peers[p.addr] == p {
-		delete(p.shim.peers, p.addr)
+		p.forgotten()
+	}
+}
+
+// forgotten takes a peer out of the Shim.
+func (p *peer) forgotten() {
+	delete(p.shim.peers, p.addr)
+	if p.extending != nil {
+		p.extending()
 	}
 }
 

@@ -8,6 +8,9 @@ import (
 // maxAttribute is the longest attribute value (Bluetooth Core, Vol 3 Part F, 3.2.9).
 const maxAttribute = 512
 
+// maxShared bounds how many calls wait for one and the same thing.
+const maxShared = 1024
+
 // A pendingRead is one ReadValue call that waits for the read that is out.
 type pendingRead struct {
 	call   *dbusobj.Call
@@ -24,7 +27,7 @@ func (c *char) readValue(call *dbusobj.Call) {
 		errInvalidArguments.to(call)
 	case !p.connected:
 		errDisconnected.to(call)
-	case len(c.reads) > 0 && c.reads[0].offset != offset:
+	case len(c.reads) > 0 && c.reads[0].offset != offset, len(c.reads) >= maxShared:
 		errInProgress.to(call)
 	default:
 		c.reads = append(c.reads, pendingRead{call, offset})

@@ -159,7 +159,7 @@ func (s *service) unpublished(d *device) {
 
 func (s *service) remove() {
 	for _, c := range s.chars {
-		c.closePipes()
+		c.removed()
 		if s.peer.chars[c.def.ValueHandle] == c {
 			delete(s.peer.chars, c.def.ValueHandle)
 		}

@@ -137,6 +137,7 @@ func (s *Shim) addAdapter(ac AdapterConfig) *adapter {
 	a := newAdapter(s, ac)
 	a.pairable = len(s.agents) > 0
 	s.adapters = append(s.adapters, a)
+	s.adapters[0].obj.Front() // the merged adapter is what clients take that want any: the first one listed
 	s.added <- a // never blocks: there is room for all that there may be
 	return a
 }
@@ -169,6 +170,9 @@ func (s *Shim) Close() {
 	s.monitors.releaseAll()
 	for _, p := range s.peers {
 		p.closePipes()
+		if p.extending != nil {
+			p.extending()
+		}
 	}
 }
 
