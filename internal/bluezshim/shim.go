@@ -138,7 +138,7 @@ func (s *Shim) addAdapter(ac AdapterConfig) *adapter {
 	a.pairable = len(s.agents) > 0
 	s.adapters = append(s.adapters, a)
 	s.adapters[0].obj.Front() // the merged adapter is what clients take that want any: the first one listed
-	s.added <- a // never blocks: there is room for all that there may be
+	s.added <- a              // never blocks: there is room for all that there may be
 	return a
 }
 
