@@ -45,10 +45,8 @@ func (s *session) rawAdverts(payload []byte) {
 func (s *session) pass(batch []ble.RawAdvert) {
 	read := s.lastRead.Load()
 	s.lastAdvert.Store(read)
-	if s.deaf.Load() {
-		s.deaf.Store(false)
-		s.recovered(StateDeaf)
-		s.recovered(StateDisplaced)
+	if !s.hears || s.deaf.Load() || s.probe.used.Load() {
+		s.hearing()
 	}
 	s.p.cfg.Handler.Adverts(s.p, s.at(read), batch)
 }

@@ -56,6 +56,7 @@ func (s *session) bringUp() (ble.Slots, error) {
 	if slots, err = s.lookAtSlots(); err != nil {
 		return slots, err
 	}
+	s.limit = time.Time{}
 	_ = s.conn.SetReadDeadline(time.Time{}) // the watch takes over
 	return slots, nil
 }
@@ -67,9 +68,13 @@ func (s *session) secure() error {
 		s.f = apiwire.NewPlain(s)
 		return nil
 	}
-	_ = s.conn.SetDeadline(time.Now().Add(handshakeTimeout)) // the dial's context covers the rest
+	s.limit = time.Now().Add(handshakeTimeout)
+	_ = s.conn.SetWriteDeadline(s.limit)
 	f, hello, err := apiwire.ClientHandshake(s, apiwire.ClientNoise{PSK: *p.cfg.PSK})
-	_ = s.conn.SetDeadline(time.Time{})
+	_ = s.conn.SetWriteDeadline(time.Time{})
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return &NoAnswerError{}
+	}
 	// Name and MAC come before the key is checked: another device explains a wrong key.
 	if p.cfg.ExpectMAC != "" && hello.MAC != "" && normalMAC(hello.MAC) != normalMAC(p.cfg.ExpectMAC) {
 		return &MACError{Want: p.cfg.ExpectMAC, Got: hello.MAC}
@@ -86,7 +91,7 @@ func (s *session) secure() error {
 
 // await reads until the wanted message comes and handles everything else as usual.
 func (s *session) await(want apiwire.ID, timeout time.Duration) (proto.Message, error) {
-	_ = s.conn.SetReadDeadline(time.Now().Add(timeout)) // a connection without deadlines just waits
+	s.limit = time.Now().Add(timeout)
 	for {
 		id, payload, err := s.f.Read()
 		if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -230,9 +235,11 @@ func (s *session) announce(slots ble.Slots) {
 		p.name = s.info.Name
 	}
 	clear(p.warned)
+	p.thefts.since = time.Now()
 	wasUp := p.everUp
 	p.everUp = true
 	p.mu.Unlock()
+	p.changed()
 	p.log.Info("Proxy is online", "name", apiwire.Printable(s.info.Name, 32), "esphome", apiwire.Printable(s.info.Version, 32),
 		"features", s.info.Features.String(), "encrypted", s.info.Encrypted)
 

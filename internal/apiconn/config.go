@@ -56,6 +56,12 @@ type Config struct {
 	Logger     *slog.Logger // nil discards
 	Handler    Handler
 
+	// Changed, if not nil, is called when State or LastError may have changed, from any goroutine. It must
+	// not block.
+	Changed func()
+	// Pace, if not nil, is waited for before each attempt to connect; see Pacer.
+	Pace func(ctx context.Context) error
+
 	// Dial replaces net.Dialer's DialContext if not nil.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Resolve looks a host name up, anew for each attempt; nil is the system's resolver.

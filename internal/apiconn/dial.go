@@ -11,7 +11,9 @@ import (
 
 const (
 	resolveTimeout = 30 * time.Second
-	dialTimeout    = 30 * time.Second
+	dialTimeout    = 20 * time.Second // five tries of TCP
+	// kickAfter is how long an attempt to connect may hang before a sign of life starts it anew.
+	kickAfter = 2 * time.Second
 	// dialStagger is how long one address has before the next is tried too.
 	dialStagger = 100 * time.Millisecond
 	// maxAddresses bounds what a resolver may make us dial.
@@ -25,6 +27,11 @@ func (p *Proxy) dial(ctx context.Context) (net.Conn, error) {
 	addrs, err := p.resolve(ctx)
 	if err != nil {
 		return nil, &ResolveError{Host: p.host, Err: err}
+	}
+	if p.cfg.Pace != nil {
+		if err := p.cfg.Pace(ctx); err != nil {
+			return nil, err
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
@@ -97,6 +104,7 @@ func (p *Proxy) dialAny(ctx context.Context, addrs []netip.Addr) (net.Conn, erro
 	defer stagger.Stop()
 	var winner net.Conn
 	var errs []error
+	begun := time.Now()
 	for next, running := 0, 0; running > 0 || winner == nil && next < len(addrs); {
 		due := stagger.C
 		if winner != nil || next == len(addrs) {
@@ -107,6 +115,12 @@ func (p *Proxy) dialAny(ctx context.Context, addrs []netip.Addr) (net.Conn, erro
 			go start(addrs[next])
 			next, running = next+1, running+1
 			stagger.Reset(dialStagger)
+		case <-p.kick:
+			if winner == nil && time.Since(begun) >= kickAfter {
+				errs = append(errs, errKicked)
+				next = len(addrs)
+				cancel()
+			}
 		case r := <-results:
 			running--
 			switch {
@@ -126,3 +140,6 @@ func (p *Proxy) dialAny(ctx context.Context, addrs []netip.Addr) (net.Conn, erro
 	}
 	return winner, nil
 }
+
+// errKicked: the attempt is made anew, since the proxy was heard elsewhere.
+var errKicked = errors.New("the proxy gave a sign of life")

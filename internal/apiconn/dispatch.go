@@ -99,7 +99,9 @@ func (s *session) handleLink(p *Proxy, message proto.Message) {
 		s.ops.complete(ble.AddressFromWire(m.GetAddress()), opGATT, m.GetHandle(), apiwire.BluetoothGATTNotifyResponse, nil)
 	case *apipb.BluetoothGATTErrorResponse:
 		a, code := ble.AddressFromWire(m.GetAddress()), m.GetError()
-		if m.GetHandle() == 0 {
+		if a == probeAddress {
+			s.probeAnswered()
+		} else if m.GetHandle() == 0 {
 			s.ops.refuse(a, opServices, 0, codeError(code))
 		} else {
 			s.ops.refuse(a, opGATT, m.GetHandle(), codeError(code))
@@ -201,10 +203,7 @@ func (s *session) slots(m *apipb.BluetoothConnectionsFreeResponse) {
 	p.mu.Lock()
 	p.slots = slots
 	p.mu.Unlock()
-	if s.deaf.Load() && len(p.foreign(slots)) > 0 {
-		p.setState(StateDisplaced, errDisplaced)
-		p.explain("The proxy is not ours", errDisplaced)
-	}
+	s.judge(slots)
 	handed := slots
 	handed.Allocated = slices.Clone(slots.Allocated)
 	p.cfg.Handler.Slots(p, handed)

@@ -65,10 +65,14 @@ func (e *SilentError) Error() string {
 	return fmt.Sprintf("nothing was heard from the device for %v: check its power and network", e.For.Round(time.Second))
 }
 
-// NoAnswerError: the device did not answer a message of the bring-up.
+// NoAnswerError: the device did not answer a message of the bring-up, or, with no message named, not the
+// encryption handshake.
 type NoAnswerError struct{ To apiwire.ID }
 
 func (e *NoAnswerError) Error() string {
+	if e.To == 0 {
+		return "the device accepted the connection but did not finish the encryption handshake: it may be overloaded, or something else answers at this address; restart it if this persists"
+	}
 	return fmt.Sprintf("the device did not answer %v: it may be overloaded; restart it if this persists", e.To)
 }
 

@@ -282,3 +282,13 @@ func wantError(t *testing.T, err, target error) {
 		t.Errorf("got error %v, want %v", err, target)
 	}
 }
+
+// decode is the message of a frame.
+func decode(p *peer, id apiwire.ID, payload []byte) proto.Message {
+	p.t.Helper()
+	m, err := apiwire.Unmarshal(id, payload)
+	if err != nil {
+		p.t.Error(err)
+	}
+	return m
+}

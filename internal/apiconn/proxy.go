@@ -40,22 +40,35 @@ type Proxy struct {
 	ours     map[ble.Address]bool
 	warned   map[string]bool // failures that were logged since the last session
 	everUp   bool
+	hears    bool // an advertisement came, in whichever session
+	thefts   thefts
+	lost     []*lostFunc // called when a session ended
 }
 
 // New checks cfg and returns a Proxy that is not started.
 func New(cfg Config) (*Proxy, error) {
-	if err := cfg.setDefaults(); err != nil {
-		return nil, err
-	}
 	host, port, err := SplitAddress(cfg.Address)
 	if err != nil {
+		return nil, err
+	}
+	p, err := newProxy(cfg)
+	if err != nil {
+		return nil, err
+	}
+	p.host, p.port = host, port
+	return p, nil
+}
+
+// newProxy makes a Proxy that knows no host yet.
+func newProxy(cfg Config) (*Proxy, error) {
+	if err := cfg.setDefaults(); err != nil {
 		return nil, err
 	}
 	if m := normalMAC(cfg.ExpectMAC); m != "" && (len(m) != 12 || strings.Trim(m, "0123456789abcdef") != "") {
 		return nil, fmt.Errorf("cannot use MAC %q: want 12 hexadecimal digits", cfg.ExpectMAC)
 	}
 	p := &Proxy{
-		cfg: cfg, host: host, port: port, name: cfg.Name,
+		cfg: cfg, name: cfg.Name,
 		stop: make(chan struct{}), ended: make(chan struct{}), first: make(chan struct{}), kick: make(chan struct{}, 1),
 		ours: make(map[ble.Address]bool), warned: make(map[string]bool),
 	}
@@ -86,8 +99,9 @@ func (p *Proxy) Name() string {
 // Address is the configured address.
 func (p *Proxy) Address() string { return p.cfg.Address }
 
-// Online reports whether a session is up.
-func (p *Proxy) Online() bool { return p.current.Load() != nil }
+// Online reports whether a session is up and, as far as known, the subscription ours: without it
+// nothing that is asked for is answered.
+func (p *Proxy) Online() bool { return p.current.Load() != nil && p.State() != StateDisplaced }
 
 // State is the proxy's present state.
 func (p *Proxy) State() State {
@@ -128,9 +142,13 @@ func (p *Proxy) Slots() ble.Slots {
 	return s
 }
 
-// Kick makes a proxy that waits for its next attempt try at once; for a sign of life like an
-// mDNS announcement.
+// Kick is for a sign of life like an mDNS announcement. A proxy that waits for its next attempt tries at once,
+// with the back-off reset, but at most once a second and not where only the operator or another host can help;
+// an attempt to connect that hangs is made anew; a session that has been silent is asked for an answer.
 func (p *Proxy) Kick() {
+	if s := p.current.Load(); s != nil {
+		s.nudge()
+	}
 	select {
 	case p.kick <- struct{}{}:
 	default:
@@ -203,8 +221,16 @@ func (p *Proxy) Stop() {
 // setState records a state; err is nil when all is well.
 func (p *Proxy) setState(s State, err error) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.state, p.lastErr = s, err
+	p.mu.Unlock()
+	p.changed()
+}
+
+// changed tells the owner that there may be another state to show.
+func (p *Proxy) changed() {
+	if p.cfg.Changed != nil {
+		p.cfg.Changed()
+	}
 }
 
 // explain logs a failure: once as a warning, then for debugging until a session was up.

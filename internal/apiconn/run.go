@@ -49,13 +49,20 @@ func (p *Proxy) run(ctx context.Context) {
 			failures = 0
 		}
 		p.setState(stateOf(err), err)
+		if errors.Is(err, errKicked) {
+			failures = 0
+			continue
+		}
 		if wasUp {
 			p.explain("Lost the proxy", err)
 		} else {
 			p.explain("Cannot use the proxy", err)
 		}
-		p.pause(ctx, p.delay(failures, err))
+		kicked := p.pause(ctx, p.delay(failures, err), begun, hopeless(err))
 		failures++
+		if kicked {
+			failures = 0
+		}
 	}
 	p.setState(StateOffline, nil)
 }
@@ -63,10 +70,18 @@ func (p *Proxy) run(ctx context.Context) {
 // attempting shows that an attempt is under way, unless there is worse to show.
 func (p *Proxy) attempting() {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	if p.state == StateOffline {
 		p.state = StateConnecting
 	}
+	p.mu.Unlock()
+	p.changed()
+}
+
+// hopeless reports whether a sign of life of the proxy is no reason to try at once: a key, a password or
+// another host has to change first.
+func hopeless(err error) bool {
+	var conflict *ConflictError
+	return apiwire.AuthFailure(err) || errors.As(err, &conflict)
 }
 
 // delay is the pause after the given number of failures before this one.
@@ -77,9 +92,8 @@ func (p *Proxy) delay(failures int, err error) time.Duration {
 	}
 	d := time.Duration(float64(firstRetry) * math.Pow(retryFactor, float64(min(failures, 20))))
 	var leave *PeerDisconnectError
-	var conflict *ConflictError
 	switch {
-	case apiwire.AuthFailure(err), errors.As(err, &conflict):
+	case hopeless(err):
 		d, limit = slowRetry, slowRetry
 	case errors.As(err, &leave):
 		d = max(d, restartRetry)
@@ -89,17 +103,29 @@ func (p *Proxy) delay(failures int, err error) time.Duration {
 	return time.Duration(float64(d) * (1 - retryJitter*rand.Float64()))
 }
 
-func (p *Proxy) pause(ctx context.Context, d time.Duration) {
+// pause waits for the next attempt, and reports whether a kick ended it early. begun is when the last one began.
+func (p *Proxy) pause(ctx context.Context, d time.Duration, begun time.Time, deafToKicks bool) (kicked bool) {
 	select {
 	case <-p.kick: // it was meant for the attempt that just failed
 	default:
 	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-p.kick:
-	case <-ctx.Done():
+	kick := p.kick
+	if deafToKicks {
+		kick = nil
+	}
+	for {
+		select {
+		case <-timer.C:
+			return kicked
+		case <-kick:
+			kick, kicked = nil, true
+			// Announcements come in bunches, and anybody can send them.
+			timer.Reset(min(d, max(0, time.Until(begun.Add(firstRetry)))))
+		case <-ctx.Done():
+			return false
+		}
 	}
 }
 
@@ -110,6 +136,8 @@ func (p *Proxy) attempt(ctx context.Context) (wasUp bool, err error) {
 		return false, err
 	}
 	s := newSession(p, conn)
-	err = s.run(ctx)
+	if err = s.open(ctx); err == nil {
+		err = s.serve(ctx)
+	}
 	return s.up, err
 }

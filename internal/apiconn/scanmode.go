@@ -37,6 +37,9 @@ func (s *session) scannerState(m *apipb.BluetoothScannerStateResponse) {
 	p := s.p
 	first := !s.subscribed.Load()
 	s.proved()
+	if s.probe.used.Load() {
+		s.reinstated()
+	}
 	state := ble.ScannerState(min(max(m.GetState(), 0), 0xff))
 	mode, configured := scannerMode(m.GetMode()), scannerMode(m.GetConfiguredMode())
 	p.mu.Lock()

@@ -30,7 +30,11 @@ type session struct {
 
 	// Of the run goroutine.
 	info    Info
-	up      bool // Online was called
+	up      bool        // Online was called
+	hears   bool        // adverts came
+	limit   time.Time   // while it is brought up: when to give up
+	first   ble.Slots   // what the first look at the slots showed
+	unhook  func() bool // ends the watch on the context of open
 	adverts []ble.RawAdvert
 	decoded []byte // AD structures made of message 67
 
@@ -38,8 +42,11 @@ type session struct {
 	lastRead   atomic.Int64 // when bytes last came, in nanoseconds after begun
 	lastAdvert atomic.Int64 // when advertisements last came; -1 never
 	deaf       atomic.Bool  // it is shown as deaf
-	subscribed atomic.Bool  // a message 126 proved the subscription
-	closing    atomic.Bool  // we have taken leave
+	nudged     atomic.Int64 // when a sign of life last made us ping
+	regained   atomic.Int64 // when the subscription came back from another host
+	probe      probe
+	subscribed atomic.Bool // a message 126 proved the subscription
+	closing    atomic.Bool // we have taken leave
 
 	mu    sync.Mutex
 	cause error // why the session is being ended, if not by the peer
@@ -51,8 +58,11 @@ func newSession(p *Proxy, conn net.Conn) *session {
 	return s
 }
 
-// Read implements io.Reader for the Framer and notes the time.
+// Read implements io.Reader for the Framer and notes the time. Before the watch is there, silence ends it.
 func (s *session) Read(b []byte) (int, error) {
+	if !s.limit.IsZero() {
+		_ = s.conn.SetReadDeadline(earlier(s.limit, time.Now().Add(s.p.cfg.DeadAfter))) // without deadlines it just waits
+	}
 	n, err := s.conn.Read(b)
 	if n > 0 {
 		s.lastRead.Store(int64(time.Since(s.begun)))
@@ -66,18 +76,29 @@ func (s *session) at(offset int64) time.Time { return s.begun.Add(time.Duration(
 // Write implements io.Writer for the handshake.
 func (s *session) Write(b []byte) (int, error) { return s.conn.Write(b) }
 
-// run brings the session up, reads until it ends and cleans up after it.
-func (s *session) run(ctx context.Context) error {
-	unhook := context.AfterFunc(ctx, func() { s.abort(ErrStopped) })
+// open brings the session up as far as the look at the slots. With an error it is over and cleaned up.
+func (s *session) open(ctx context.Context) error {
+	s.unhook = context.AfterFunc(ctx, func() { s.abort(ErrStopped) })
 	slots, err := s.bringUp()
-	if err == nil && unhook() { // from here on the end of ctx is a polite one
-		s.announce(slots)
+	if err != nil {
+		s.unhook()
+		err = s.reason(err)
+		s.end(err)
+		return err
+	}
+	s.first = slots
+	return nil
+}
+
+// serve subscribes, reads until the session ends and cleans up after it.
+func (s *session) serve(ctx context.Context) (err error) {
+	if s.unhook() { // from here on the end of ctx is a polite one
+		s.announce(s.first)
 		s.wg.Go(func() { s.watch(ctx) })
 		for err == nil {
 			err = s.readOne()
 		}
 	}
-	unhook()
 	err = s.reason(err)
 	s.end(err)
 	return err
@@ -92,6 +113,7 @@ func (s *session) end(err error) {
 		p.slots = ble.Slots{}
 		p.mu.Unlock()
 		p.cfg.Handler.Offline(p, err)
+		p.callLost(err)
 	}
 	close(s.done)
 	_ = s.conn.Close() // it is over either way

@@ -437,28 +437,6 @@ func TestCapabilitiesReplaceFlags(t *testing.T) {
 	})
 }
 
-func TestKickEndsPause(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, nil)
-		started := only(func() error { return b.p.Start(t.Context()) })
-		far := b.accept()
-		far.read()
-		far.raw("010013") // wants encryption: a long pause
-		synctest.Wait()
-		begun := time.Now()
-		b.p.Kick()
-		again := b.accept()
-		if d := time.Since(begun); d != 0 {
-			t.Errorf("came after %v", d)
-		}
-		again.bringUp()
-		if err := started(); err != nil {
-			t.Error(err)
-		}
-		b.stop(again)
-	})
-}
-
 func TestSplitAddress(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{

@@ -15,15 +15,10 @@ const (
 	firstProof = 10 * time.Second
 	nextProof  = 20 * time.Second
 	laterProof = 60 * time.Second
-	// deafAfter is how long a proxy that heard something may hear nothing.
-	deafAfter = 90 * time.Second
-	// maxDeafPause bounds the growing pauses between attempts to get the adverts back.
-	maxDeafPause = 30 * time.Minute
 )
 
 var (
 	errDisplaced = errors.New("the proxy does not confirm the subscription: another API client (Home Assistant?) has it; remove the proxy there, or share it from here")
-	errDeaf      = errors.New("no advertisements come any more although the proxy answers: its radio hangs, or another API client took the subscription; restart the proxy if no other host uses it")
 )
 
 // watch keeps the session's time: pings after silence, the end of a dead connection, the proof
@@ -35,7 +30,8 @@ func (s *session) watch(ctx context.Context) {
 	now := time.Now()
 	proof := now.Add(firstProof)
 	proofs := 0
-	deafCheck, deafPause := now.Add(deafAfter), deafAfter
+	v := vigil{deafPause: deafAfter}
+	look := now.Add(suspectAfter)
 	pinged := int64(-1) // the lastRead after which we have pinged
 	for {
 		select {
@@ -69,10 +65,10 @@ func (s *session) watch(ctx context.Context) {
 			}
 			next = earlier(next, proof)
 		}
-		if !now.Before(deafCheck) {
-			deafCheck, deafPause = s.checkDeaf(now, deafPause)
+		if !now.Before(look) {
+			look = s.listen(now, &v)
 		}
-		timer.Reset(earlier(next, deafCheck).Sub(now))
+		timer.Reset(earlier(next, look).Sub(now))
 	}
 }
 
@@ -112,30 +108,7 @@ func (s *session) recovered(from State) {
 	}
 	p.mu.Unlock()
 	if back {
+		p.changed()
 		p.log.Info("Proxy is back", "was", from.String())
 	}
-}
-
-// checkDeaf notices that a proxy that heard advertisements hears none any more, and returns when to look
-// again and the pause for it.
-func (s *session) checkDeaf(now time.Time, pause time.Duration) (time.Time, time.Duration) {
-	last := s.lastAdvert.Load()
-	if last < 0 {
-		return now.Add(deafAfter), deafAfter
-	}
-	heard := s.at(last)
-	if now.Sub(heard) < deafAfter {
-		return heard.Add(deafAfter), deafAfter
-	}
-	s.deaf.Store(true)
-	s.p.setState(StateDeaf, errDeaf)
-	s.p.explain("The proxy went deaf", errDeaf)
-	if s.info.Features.Has(ble.FeatureActiveConnections) {
-		s.w.post(&apipb.SubscribeBluetoothConnectionsFreeRequest{}) // a slot that is not ours tells who has it
-	}
-	// Since 2026.7 a new subscription takes the proxy from whoever has it: who yields must not.
-	if s.p.cfg.OnConflict == Retake || !versionAtLeast(s.info.Version, 2026, 7) {
-		s.subscribe()
-	}
-	return now.Add(pause), min(2*pause, maxDeafPause)
 }

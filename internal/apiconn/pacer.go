@@ -1,0 +1,42 @@
+package apiconn
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// Pacer spaces out the attempts of many proxies: when an access point returns, all of its proxies do. Its zero value
+// does not wait.
+type Pacer struct {
+	every time.Duration
+
+	mu   sync.Mutex
+	next time.Time
+}
+
+// NewPacer makes a Pacer that lets one attempt through each time every has passed.
+func NewPacer(every time.Duration) *Pacer { return &Pacer{every: every} }
+
+// Wait returns when it is the caller's turn, or with ctx's error. It is what Config.Pace wants.
+func (p *Pacer) Wait(ctx context.Context) error {
+	now := time.Now()
+	p.mu.Lock()
+	turn := p.next
+	if turn.Before(now) {
+		turn = now
+	}
+	p.next = turn.Add(p.every)
+	p.mu.Unlock()
+	if !turn.After(now) {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(turn.Sub(now))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
