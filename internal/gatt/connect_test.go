@@ -123,6 +123,7 @@ func TestConnectOutcomes(t *testing.T) {
 					if !tc.unheard {
 						w.hears(addrA, "near", "far")
 					}
+					synctest.Wait() // nothing looks at the proxies any more
 					if tc.set != nil {
 						tc.set(near, far, w)
 					}

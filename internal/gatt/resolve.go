@@ -116,7 +116,7 @@ func (s *session) database(ctx context.Context, l *link, fresh, final bool) (db 
 	if len(dropped) > 0 {
 		s.m.log.Warn("the peripheral's database is malformed", "device", s.addr, "proxy", l.ps.name, "dropped", dropped)
 	}
-	complete, err := s.complete(l, db, &rec, final)
+	db, complete, err := s.complete(l, db, &rec, final)
 	if err != nil {
 		return nil, false, err
 	}
@@ -131,9 +131,9 @@ func (s *session) database(ctx context.Context, l *link, fresh, final bool) (db 
 	return db, false, nil
 }
 
-// complete judges a streamed database. An error means that it is to be streamed again; complete, that it
-// may be cached for good: it agrees with another discovery, or comes from firmware that does not lose any.
-func (s *session) complete(l *link, db *ble.Database, rec *Record, final bool) (bool, error) {
+// complete judges a streamed database, and gives the one to use. An error means that it is to be streamed again;
+// done, that it may be cached for good: it agrees with another discovery, or comes from firmware that does not lose any.
+func (s *session) complete(l *link, db *ble.Database, rec *Record, final bool) (use *ble.Database, done bool, err error) {
 	version := l.ps.proxy.Version()
 	prior := rec.Database
 	if rec.Complete {
@@ -143,20 +143,30 @@ func (s *session) complete(l *link, db *ble.Database, rec *Record, final bool) (
 	confirmed := sameDatabase(db, s.doubt) || sameDatabase(db, prior)
 	switch {
 	case len(db.Services) == 0 && final:
-		return false, errors.New("the peripheral's database is empty")
+		return nil, false, errors.New("the peripheral's database is empty")
 	case len(db.Services) == 0:
-		return false, fmt.Errorf("%s: %w", why, errAgain)
+		return nil, false, fmt.Errorf("%s: %w", why, errAgain)
 	case confirmed:
-		return true, nil
+		return db, true, nil
+	case why == "" && !truncates(version):
+		return db, true, nil
+	case why == "" && wireSize(db) < oneMessage && (s.doubt == nil || attributes(s.doubt) <= attributes(db)):
+		return db, false, nil
 	case why == "":
-		return !truncates(version), nil
-	case s.doubt == nil && !final:
+		why = "its end may be missing"
+	}
+	if s.doubt != nil && attributes(s.doubt) > attributes(db) {
+		db = s.doubt // what is lost is missing; nothing is ever added
+	} else if s.doubt != nil && !truncates(version) {
+		final = true // asked twice
+	}
+	if !final {
 		s.doubt = db
-		return false, fmt.Errorf("the list of services looks cut short, %s: %w", why, errAgain)
+		return nil, false, fmt.Errorf("the list of services looks cut short, %s: %w", why, errAgain)
 	}
 	s.m.log.Warn("the list of services looks cut short; using it all the same", "device", s.addr,
 		"proxy", l.ps.name, "why", why)
-	return false, nil
+	return db, false, nil
 }
 
 // validate compares the peripheral's Database Hash with that of the cached database. A peripheral without one

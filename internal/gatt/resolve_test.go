@@ -42,6 +42,7 @@ func TestResolve(t *testing.T) {
 		name    string
 		version string
 		hash    string
+		large   bool // 30 more services
 		streams func(d *gatttest.Peripheral) func(ble.Address, int) ([]ble.Service, error)
 		set     func(w *world, near, far *gatttest.Proxy)
 		events  []string
@@ -74,6 +75,33 @@ func TestResolve(t *testing.T) {
 					return nil, nil
 				}
 			}, counts: map[string]int{"connect " + A: 2}},
+		{name: "end missing of truncating firmware", version: "2025.11.0", large: true, done: true,
+			events: []string{"up 247", "connected", "resolved 32 services, mtu 247"},
+			streams: func(d *gatttest.Peripheral) func(ble.Address, int) ([]ble.Service, error) {
+				return func(_ ble.Address, n int) ([]ble.Service, error) {
+					if n == 0 {
+						return d.Services[:20], nil
+					}
+					return nil, nil
+				}
+			}, counts: map[string]int{"connect " + A: 3}},
+		{name: "end missing the second time", version: "2025.11.0", large: true, done: true,
+			events: []string{"up 247", "connected", "resolved 32 services, mtu 247"},
+			streams: func(d *gatttest.Peripheral) func(ble.Address, int) ([]ble.Service, error) {
+				return func(_ ble.Address, n int) ([]ble.Service, error) {
+					if n == 1 {
+						return d.Services[:20], nil
+					}
+					return nil, nil
+				}
+			}, counts: map[string]int{"connect " + A: 3}},
+		{name: "large, of firmware that loses nothing", large: true, done: true,
+			events: []string{"up 247", "connected", "resolved 32 services, mtu 247"}, counts: map[string]int{"connect " + A: 1}},
+		{name: "end missing the last time", version: "2025.11.0", large: true,
+			events: []string{"up 247", "connected", "resolved 31 services, mtu 247"},
+			streams: func(d *gatttest.Peripheral) func(ble.Address, int) ([]ble.Service, error) {
+				return func(_ ble.Address, n int) ([]ble.Service, error) { return d.Services[:30+n%2], nil }
+			}, counts: map[string]int{"connect " + A: 3}},
 		{name: "looks cut short and is not", events: []string{"up 247", "connected", "resolved 1 services, mtu 247"}, done: true,
 			streams: func(d *gatttest.Peripheral) func(ble.Address, int) ([]ble.Service, error) {
 				return func(ble.Address, int) ([]ble.Service, error) { return short(d), nil }
@@ -111,6 +139,11 @@ func TestResolve(t *testing.T) {
 				dev := thermometer(addrA)
 				if tc.hash != "" {
 					withGATT(dev, tc.hash)
+				}
+				for i := range uint16(30) {
+					if tc.large {
+						dev.Services = append(dev.Services, ble.Service{Handle: 20 + i, UUID: ble.UUID{0: 0xb1, 15: byte(i)}})
+					}
 				}
 				near, far := gatttest.New("near", dev), gatttest.New("far", dev)
 				if tc.version != "" {

@@ -72,6 +72,43 @@ func suspicion(db, prior *ble.Database, expected []ble.UUID, version string) str
 	return ""
 }
 
+// oneMessage is the size in bytes below which a list of services came in one message of the stream, so that
+// its end cannot be missing: firmware fills messages of about 1360 bytes with whole services, of which hardly any is longer
+// than the rest.
+const oneMessage = 512
+
+// wireSize is about how many bytes db takes in the stream (ESPHome native API, message 71).
+func wireSize(db *ble.Database) int {
+	n := 0
+	attribute := func(u ble.UUID) {
+		n += 8
+		if _, short := u.Short(); !short {
+			n += 20
+		}
+	}
+	for i := range db.Services {
+		attribute(db.Services[i].UUID)
+		for _, c := range db.Services[i].Characteristics {
+			attribute(c.UUID)
+			for _, d := range c.Descriptors {
+				attribute(d.UUID)
+			}
+		}
+	}
+	return n
+}
+
+// attributes counts what a proxy streams of db.
+func attributes(db *ble.Database) int {
+	n := len(db.Services)
+	for i := range db.Services {
+		for _, c := range db.Services[i].Characteristics {
+			n += 1 + len(c.Descriptors)
+		}
+	}
+	return n
+}
+
 // lastUsed is the last handle of s that an attribute has.
 func lastUsed(s *ble.Service) uint16 {
 	last := s.Handle
