@@ -7,9 +7,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxPipeQueue is how many notifications wait for a client that does not read. A client that reads loses nothing; of one
-// that does not, the link outlives it, and the newest are dropped and logged, as bluetoothd does.
-const maxPipeQueue = 4096
+// maxPipeQueue and maxPipeBytes are how many notifications wait for a client that does not read: over a minute of the fastest
+// link. A client that reads loses nothing; of one that does not, the link outlives it, and the newest are dropped and
+// logged, as bluetoothd does.
+const (
+	maxPipeQueue = 65536
+	maxPipeBytes = 8 << 20
+)
 
 // A pipe is our end of the SOCK_SEQPACKET pair of AcquireWrite or AcquireNotify.
 type pipe struct {
@@ -18,11 +22,12 @@ type pipe struct {
 	limit  int // longest packet that is written on, 0 unlimited
 	closed func()
 
-	mu      sync.Mutex
-	queue   [][]byte
-	wake    chan struct{}
-	done    bool
-	dropped int
+	mu     sync.Mutex
+	queue  [][]byte
+	bytes  int // of queue
+	wake   chan struct{}
+	done   bool
+	warned bool // that something was dropped
 }
 
 // newPipe makes the pair and returns our end and the client's descriptor. closed runs in the loop, once,
@@ -98,7 +103,7 @@ func (p *pipe) watchHangup() {
 			for {
 				p.mu.Lock()
 				list := p.queue
-				p.queue = nil
+				p.queue, p.bytes = nil, 0
 				done := p.done
 				p.mu.Unlock()
 				if done {
@@ -120,13 +125,13 @@ func (p *pipe) watchHangup() {
 // send queues one notification.
 func (p *pipe) send(value []byte) {
 	p.mu.Lock()
-	full := len(p.queue) >= maxPipeQueue
-	first := full && p.dropped == 0
+	full := len(p.queue) >= maxPipeQueue || p.bytes+len(value) > maxPipeBytes
+	first := full && !p.warned
 	if full {
-		p.dropped++
+		p.warned = true
 	} else {
 		p.queue = append(p.queue, value)
-		p.dropped = 0
+		p.bytes += len(value)
 	}
 	p.mu.Unlock()
 	if first {
