@@ -13,6 +13,8 @@ for part in "$@"; do
 		# ./tests drives real processes: the part "clients".
 		# shellcheck disable=SC2046
 		"$GO" test -race -shuffle=on $("$GO" list ./... | grep -v /tests)
+		echo "== vectors of the native API that they cover"
+		GO="$GO" sh scripts/vectors.sh
 		;;
 	clients)
 		echo "== real clients on real buses"
