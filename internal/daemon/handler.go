@@ -26,6 +26,10 @@ const batchDelay = 250 * time.Millisecond
 
 func (h handler) Online(_ *apiconn.Proxy, info apiconn.Info) {
 	p := h.p
+	if p.auto != "" && info.Features == 0 {
+		p.set.finder.reject(p)
+		return
+	}
 	p.set.adopt(p, info.Name)
 	p.mu.Lock()
 	p.info, p.known, p.own = info, false, nil
@@ -48,6 +52,9 @@ func (h handler) Online(_ *apiconn.Proxy, info apiconn.Info) {
 
 func (h handler) Offline(_ *apiconn.Proxy, err error) {
 	d, name := h.p.set.d, h.p.Name()
+	if name == "" {
+		return // a device that is no proxy
+	}
 	h.p.each(func(t *scanner.Table) { t.ProxyDown(name) })
 	if own := h.p.ownAdapter(); own != nil {
 		d.shim.SetOnline(own.index, false)

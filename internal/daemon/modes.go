@@ -31,7 +31,7 @@ const maxHold = time.Second
 // hold makes the proxies that are about to change to active scanning report no new device on the adapter before they did.
 func (s *proxySet) hold(a *air) {
 	var held []string
-	for _, p := range s.list {
+	for _, p := range s.all() {
 		wished, _ := p.wish()
 		p.mu.Lock()
 		passive := wished == ble.ScanPassive || p.scanning == ble.ScanPassive
@@ -53,7 +53,7 @@ func (s *proxySet) hold(a *air) {
 }
 
 func (s *proxySet) modesChanged() {
-	for _, p := range s.list {
+	for _, p := range s.all() {
 		select {
 		case p.mode <- struct{}{}:
 		default:

@@ -9,6 +9,7 @@ import (
 	"bluez-esphome/internal/apiconn"
 	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/config"
+	"bluez-esphome/internal/dbusobj"
 	"bluez-esphome/internal/scanner"
 
 	"github.com/godbus/dbus/v5"
@@ -17,10 +18,13 @@ import (
 // A proxySet is all configured proxies. It passes what they say to the air and to the
 // links, and tells them in which mode to scan.
 type proxySet struct {
-	d    *Daemon
-	list []*proxy
+	d      *Daemon
+	iface  *dbusobj.Interface
+	finder *finder
 
 	mu     sync.Mutex
+	list   []*proxy           // see all
+	ctx    context.Context    // of the work, for proxies that join later; nil before start
 	policy scanner.ModePolicy // of the merged adapter
 	names  map[string]*proxy  // by the name that the other packages know
 }
@@ -33,6 +37,9 @@ type proxy struct {
 	obj proxyObject
 
 	mode chan struct{} // capacity 1: the wish may have changed
+
+	auto     string // the instance by which auto_add found it, "" for configured ones
+	unfollow func() // ends followMode
 
 	mu       sync.Mutex
 	own      *ownAdapter // nil without one, and before it was online
@@ -68,17 +75,16 @@ func (p *proxy) each(f func(*scanner.Table)) {
 func newProxySet(d *Daemon) (*proxySet, error) {
 	s := &proxySet{d: d, names: map[string]*proxy{}}
 	cfg := d.opts.Config
-	iface := newProxyInterface()
+	s.iface, s.finder = newProxyInterface(), newFinder(s, cfg)
 	for _, pc := range cfg.Proxies {
-		p := &proxy{set: s, cfg: pc, name: pc.Name, mode: make(chan struct{}, 1)}
+		p, err := s.make(pc)
+		if err != nil {
+			return nil, err
+		}
 		if pc.Name != "" {
 			s.names[pc.Name] = p
 		}
-		var err error
-		if p.Proxy, err = p.session(d); err != nil {
-			return nil, err
-		}
-		p.obj.publish(d.conn, p, iface)
+		p.obj.publish(d.conn, p, s.iface)
 		s.list = append(s.list, p)
 	}
 	return s, nil
@@ -107,21 +113,25 @@ func (p *proxy) session(d *Daemon) (*apiconn.Proxy, error) {
 	if pc.OnConflict == config.ConflictRetake {
 		ac.OnConflict = apiconn.Retake
 	}
+	p.set.finder.configure(p, &ac)
 	return apiconn.New(ac)
 }
 
 // start connects all proxies in the background; ctx ends the work on scan modes, stop the sessions.
 func (s *proxySet) start(ctx context.Context) {
-	for _, p := range s.list {
-		go p.followMode(ctx)
-		go p.Run(context.WithoutCancel(ctx))
+	s.mu.Lock()
+	s.ctx = ctx
+	s.mu.Unlock()
+	for _, p := range s.all() {
+		s.launch(ctx, p)
 	}
+	go s.finder.run(ctx)
 }
 
 // stop ends all sessions at once, each cleanly if ctx lets it.
 func (s *proxySet) stop(ctx context.Context) {
 	var wg sync.WaitGroup
-	for _, p := range s.list {
+	for _, p := range s.all() {
 		wg.Go(p.Stop)
 	}
 	stopped := make(chan struct{})
