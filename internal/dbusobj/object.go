@@ -152,6 +152,21 @@ func (o *Object) unexport() {
 	o.live, o.data, o.ifaces = false, nil, nil
 }
 
+// Front makes o the one that is listed first among its siblings, as if it were the newest.
+func (o *Object) Front() {
+	p := o.parent
+	if !o.live || p == nil || p.first == o {
+		return
+	}
+	o.prev.next = o.next
+	if o.next != nil {
+		o.next.prev = o.prev
+	}
+	o.prev, o.next = nil, p.first
+	p.first.prev, p.first = o, o
+	p.children = ""
+}
+
 // Object returns the object at path, nil if there is none.
 func (c *Conn) Object(path dbus.ObjectPath) *Object {
 	if o := c.tree.nodes[string(path)]; o != nil && o.live {

@@ -328,6 +328,18 @@ func TestManagedObjectsOrder(t *testing.T) {
 	if d := cmp.Diff(want, entries(body)); d != "" {
 		t.Errorf("parents come before children, the newest sibling first: %s", d)
 	}
+	for _, path := range []dbus.ObjectPath{"/o/b/hci0", "/o/b/hci0", "/o/b/hci1", "/o/b/hci0", "/o/b"} {
+		c.Object(path).Front()
+	}
+	body, _, _ = Marshal("a{oa{sa{sv}}}", func(e *Encoder) {
+		a := e.begin(8)
+		c.tree.root.manage(e)
+		e.end(a)
+		e.want = ""
+	})
+	if d := cmp.Diff([]string{"/o/b", "/o/b/hci0", "/o/b/hci0/dev", "/o/b/hci0/dev/x", "/o/b/hci1"}, entries(body)); d != "" {
+		t.Errorf("after Front: %s", d)
+	}
 	var names []string
 	for _, i := range c.Object("/o/b").ifaces {
 		names = append(names, i.Name)
@@ -339,7 +351,7 @@ func TestManagedObjectsOrder(t *testing.T) {
 	for _, o := range c.Children("/o/b") {
 		children = append(children, o.Path())
 	}
-	if d := cmp.Diff([]dbus.ObjectPath{"/o/b/hci0", "/o/b/hci1"}, children); d != "" {
+	if d := cmp.Diff([]dbus.ObjectPath{"/o/b/hci1", "/o/b/hci0"}, children); d != "" {
 		t.Error(d)
 	}
 }
