@@ -57,6 +57,7 @@ func (s *Shim) linkResolved(a ble.Address, db *ble.Database, mtu int) {
 }
 
 func (p *peer) servicesResolved() {
+	p.setServiceUUIDs() // one signal with the next
 	p.resolved, p.everResolved = true, true
 	p.changed("ServicesResolved")
 	if p.heldPaired {
@@ -97,18 +98,20 @@ func (p *peer) setDatabase(db *ble.Database) {
 	}
 	slices.SortFunc(next, func(a, b *service) int { return cmp.Compare(a.def.Handle, b.def.Handle) })
 	p.services = next
-	p.setServiceUUIDs(db)
+	if p.resolved {
+		p.setServiceUUIDs()
+	}
 }
 
 // setServiceUUIDs makes UUIDs the sorted union of what was advertised and what is there.
-func (p *peer) setServiceUUIDs(db *ble.Database) {
+func (p *peer) setServiceUUIDs() {
 	var list []ble.UUID
 	if !p.everResolved {
 		list = slices.Clone(p.uuids)
 	}
-	for _, s := range db.Services {
+	for _, s := range p.services {
 		if len(list) < maxUUIDs*2 {
-			list = append(list, s.UUID)
+			list = append(list, s.def.UUID)
 		}
 	}
 	slices.SortFunc(list, func(a, b ble.UUID) int { return slices.Compare(a[:], b[:]) })
