@@ -1,0 +1,222 @@
+package connections
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"bluez-esphome/internal/proxysim"
+
+	"github.com/godbus/dbus/v5"
+)
+
+// resources is what a leak shows in.
+type resources struct{ goroutines, descriptors, objects int }
+
+func (w *world) resources() resources {
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return resources{runtime.NumGoroutine(), len(fds), len(w.objects())}
+}
+
+// TestThousandCycles connects and disconnects eight devices 125 times each, over all proxies: nothing is leaked. It does not
+// run beside others, whose goroutines and descriptors it would count.
+func TestThousandCycles(t *testing.T) {
+	const devices, cycles = 8, 125
+	var list []proxysim.DeviceSpec
+	for i := range devices {
+		d := sensor(i, compass[i%4:]...)
+		for _, p := range compass[:i%4] {
+			d.RSSI[p] = -90
+		}
+		d.Fast = true
+		list = append(list, d)
+	}
+	w := newWorld(t, setup{devices: list})
+	used := map[string]int{}
+	var mu sync.Mutex
+	round := func(n int) {
+		var wg sync.WaitGroup
+		for _, d := range list {
+			wg.Go(func() {
+				for i := range n {
+					if err := w.cycle(d, func() {
+						mu.Lock()
+						defer mu.Unlock()
+						used[w.holder(d)]++
+					}); err != nil {
+						t.Errorf("%s, cycle %d: %v", d.ID, i, err)
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+	}
+	round(1) // objects and caches come about
+	before := w.settled(resources{})
+	start := time.Now()
+	round(cycles)
+	if t.Failed() {
+		return
+	}
+	t.Logf("%d cycles in %v; links by proxy: %v", devices*cycles, time.Since(start), used)
+	after := w.settled(before)
+	t.Logf("before %+v, after %+v", before, after)
+	if after != before {
+		buf := make([]byte, 1<<20)
+		t.Errorf("before %+v, after %+v; goroutines:\n%s", before, after, buf[:runtime.Stack(buf, true)])
+	}
+	for _, p := range w.sim.Proxies() {
+		if used[p.Name()] == 0 {
+			t.Errorf("%s was never used", p.Name())
+		}
+		if s := p.Slots(); s.Free != s.Limit {
+			t.Errorf("%s still has slots taken: %v", p.Name(), s.Allocated)
+		}
+	}
+}
+
+// settled is the resources once they are want, or else have not changed for a while.
+func (w *world) settled(want resources) resources {
+	last, same := w.resources(), 0
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for last != want && same < 50 {
+		<-tick.C
+		if r := w.resources(); r == last {
+			same++
+		} else {
+			last, same = r, 0
+		}
+	}
+	return last
+}
+
+// cycle connects, reads, subscribes with a socket, and disconnects.
+func (w *world) cycle(d proxysim.DeviceSpec, linked func()) error {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	path := devicePath(d)
+	if call := w.object(path).CallWithContext(ctx, deviceIface+".Connect", 0); call.Err != nil {
+		return fmt.Errorf("Connect: %w", call.Err)
+	}
+	if err := w.resolved(ctx, path); err != nil {
+		return err
+	}
+	linked()
+	options := map[string]dbus.Variant{}
+	var value []byte
+	if err := w.object(path+"/service0004/char0005").CallWithContext(ctx, charIface+".ReadValue", 0, options).Store(&value); err != nil {
+		return fmt.Errorf("ReadValue: %w", err)
+	}
+	for method, char := range map[string]dbus.ObjectPath{"AcquireWrite": "/service0004/char0005", "AcquireNotify": "/service0004/char0007"} {
+		var fd dbus.UnixFD
+		var mtu uint16
+		if err := w.object(path+char).CallWithContext(ctx, charIface+"."+method, 0, options).Store(&fd, &mtu); err != nil {
+			return fmt.Errorf("%s: %w", method, err)
+		}
+		if err := os.NewFile(uintptr(fd), method).Close(); err != nil {
+			return err
+		}
+	}
+	if call := w.object(path).CallWithContext(ctx, deviceIface+".Disconnect", 0); call.Err != nil {
+		return fmt.Errorf("Disconnect: %w", call.Err)
+	}
+	return nil
+}
+
+// TestTwoClients: the second Connect succeeds, both get every notification, and when one leaves the bus, or only stops, the
+// other is not disturbed.
+func TestTwoClients(t *testing.T) {
+	t.Parallel()
+	for _, leave := range []string{"leaves the bus", "stops"} {
+		t.Run(leave, func(t *testing.T) {
+			t.Parallel()
+			w, d := quick(t)
+			path := devicePath(d)
+			first, second := w.connect(), w.connect()
+			first.link(path)
+			second.link(path)
+			char := w.char(path, counter)
+			kept, stop := first.watch(4*many, dbus.WithMatchObjectPath(char))
+			defer stop()
+			second.call(char, charIface+".StartNotify")
+			first.call(char, charIface+".StartNotify")
+			half := func(from int) {
+				for i := range 500 {
+					if err := w.sim.Air().Notify(d.ID, counterHandle, number(from+i), false); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			half(0)
+			w.expectEach(kept, 0, 500, 2) // once for each session, as with bluetoothd
+			if leave == "stops" {
+				second.call(char, charIface+".StopNotify")
+			} else {
+				if err := second.conn.Close(); err != nil {
+					t.Fatal(err)
+				}
+				// The daemon hears of it from the bus, after what the second sent.
+				eventually(t, "the second has left", func() bool {
+					var names []string
+					if err := w.conn.BusObject().Call("org.freedesktop.DBus.ListNames", 0).Store(&names); err != nil {
+						t.Fatal(err)
+					}
+					return !contains(names, second.conn.Names())
+				})
+				first.get(path, deviceIface, "Connected") // and so it is before this answer
+			}
+			half(500)
+			w.expectEach(kept, 500, 1000, 1)
+			if w.get(path, deviceIface, "Connected") != true || w.get(char, charIface, "Notifying") != true {
+				t.Error("the one who stayed was disturbed")
+			}
+			first.call(char, charIface+".StopNotify")
+			eventually(t, "nothing is subscribed", func() bool {
+				s, err := w.sim.Air().Status(d.ID)
+				return err == nil && len(s.Subscriptions) == 0
+			})
+		})
+	}
+}
+
+func contains(list, of []string) bool {
+	for _, x := range list {
+		for _, y := range of {
+			if x == y {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// expectEach waits for the values from to until-1, each so many times.
+func (w *world) expectEach(signals chan *dbus.Signal, from, until, times int) {
+	w.t.Helper()
+	timeout := time.NewTimer(limit)
+	defer timeout.Stop()
+	for next := 0; next < (until-from)*times; {
+		select {
+		case s := <-signals:
+			v, ok := changed(s, charIface, "Value").([]byte)
+			if !ok {
+				continue
+			}
+			if want := number(from + next/times); string(v) != string(want) {
+				w.t.Fatalf("value %x, want %x", v, want)
+			}
+			next++
+		case <-timeout.C:
+			w.t.Fatalf("%d of %d values came", next, (until-from)*times)
+		}
+	}
+}
