@@ -136,8 +136,8 @@ func pairError(err error) dbusError {
 		return errPageTimeout
 	case errors.Is(err, ble.ErrTimeout):
 		return errAuthTimeout
-	case errors.Is(err, ble.ErrNotSupported):
-		return errNotSupported
+	case errors.Is(err, ble.ErrNotSupported): // with the proxy and its version: an upgrade may help
+		return dbusError{errNotSupported.name, errNotSupported.message + " (" + err.Error() + ")"}
 	}
 	return errAuthFailed
 }
