@@ -91,7 +91,7 @@ Exit statuses: 0 success, 1 failure, 2 usage, 3 configuration, 4 org.bluez is ta
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.Flags().BoolP("version", "v", false, "print the version of BlueZ whose contract is followed; clients ask for it")
-	root.AddCommand(newRun(), newDemo(), newSimulate(), newStatus(), newDevices(), newCheck(), newVersion())
+	root.AddCommand(newRun(), newDemo(), newSimulate(), newDiscover(), newStatus(), newDevices(), newCheck(), newVersion())
 	for _, c := range root.Commands() {
 		c.Args = noArgs
 	}

@@ -8,6 +8,7 @@ import (
 	"bluez-esphome/internal/config"
 	"bluez-esphome/internal/daemon"
 	"bluez-esphome/internal/demo"
+	"bluez-esphome/internal/mdns"
 	"bluez-esphome/internal/proxysim"
 
 	"github.com/spf13/cobra"
@@ -85,6 +86,8 @@ func newSimulate() *cobra.Command {
 	var (
 		peripherals, control, listen, name string
 		proxies                            []string
+		announce                           bool
+		announceOn                         []string
 	)
 	c := &cobra.Command{
 		Use: "simulate", Short: "run simulated ESPHome Bluetooth proxies",
@@ -119,6 +122,12 @@ Each --proxy is NAME=ADDR:PORT[,psk=BASE64][,slots=N][,features=HEX]; all share 
 					fmt.Fprintf(c.OutOrStdout(), "proxy %s listens on %s\n", p.Name(), s.Addr(p.Name()))
 				}
 			}
+			if announce {
+				opts.Announce = mdns.RealInterfaces
+				if len(announceOn) > 0 {
+					opts.Announce = mdns.NamedInterfaces(announceOn...)
+				}
+			}
 			return proxysim.Simulate(c.Context(), opts)
 		},
 	}
@@ -127,6 +136,8 @@ Each --proxy is NAME=ADDR:PORT[,psk=BASE64][,slots=N][,features=HEX]; all share 
 	f.StringArrayVar(&proxies, "proxy", nil, "NAME=ADDR:PORT[,psk=BASE64][,slots=N][,features=HEX]; repeatable")
 	f.StringVar(&control, "control", "", "folder for one control socket per peripheral")
 	f.StringVar(&listen, "listen", "", "ADDR:PORT of one plain proxy")
+	f.BoolVar(&announce, "mdns", false, "announce the proxies by multicast DNS, as devices do")
+	f.StringArrayVar(&announceOn, "mdns-interface", nil, "network interface to announce on; repeatable (default: all but loopback)")
 	f.StringVar(&name, "name", "proxy", "name of the proxy of --listen")
 	return c
 }

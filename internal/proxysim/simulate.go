@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net"
 
+	"bluez-esphome/internal/mdns"
+
 	"golang.org/x/sync/errgroup"
 )
 
@@ -18,7 +20,10 @@ type Options struct {
 	ControlDir string
 	// Ready, unless nil, is called by Simulate once every proxy listens.
 	Ready func(*Simulation)
-	Log   *slog.Logger // must not be nil
+	// Announce, unless nil, lists the interfaces on which the proxies that listen announce themselves
+	// by multicast DNS.
+	Announce func() ([]net.Interface, error)
+	Log      *slog.Logger // must not be nil
 }
 
 // Simulation is an air with proxies that listen on TCP.
@@ -27,6 +32,7 @@ type Simulation struct {
 	proxies   []*Proxy
 	listeners []net.Listener // nil for a proxy without
 	control   *ControlServer
+	announcer *mdns.Responder // nil without
 }
 
 // New opens everything that a simulation listens on. Run has to follow, or Close.
@@ -54,6 +60,9 @@ func New(opts Options) (*Simulation, error) {
 		}
 		s.proxies = append(s.proxies, p)
 		s.listeners = append(s.listeners, ln)
+	}
+	if opts.Announce != nil {
+		s.announcer = mdns.NewResponder(s.announcements(), opts.Announce, opts.Log)
 	}
 	if opts.ControlDir != "" {
 		if s.control, err = NewControlServer(air, opts.ControlDir, opts.Log); err != nil {
@@ -88,6 +97,9 @@ func (s *Simulation) Run(ctx context.Context) error {
 	}
 	if s.control != nil {
 		g.Go(func() error { return s.control.Run(ctx) })
+	}
+	if s.announcer != nil {
+		g.Go(func() error { return s.announcer.Run(ctx) })
 	}
 	err := g.Wait()
 	if cause := context.Cause(outer); cause != nil && (errors.Is(err, cause) || err == nil) {
