@@ -23,21 +23,29 @@ func (m *Manager) clearAt(ctx context.Context, ps *proxyState, a ble.Address) er
 	return ps.proxy.ClearCache(ctx, a)
 }
 
-// ClearCache drops the cached database of a here and at the proxies that had a link to it and
-// are online. A proxy without CACHE_CLEARING is warned of once and does not count as a failure: as
+// ClearCache drops the cached database of a here and at the proxies that had a link to it. It reports false if one of
+// them is offline; that of the next link clears its cache then. A proxy without CACHE_CLEARING is warned of once and does not count as a failure: as
 // with ESPHome's reference client only the database here is dropped then.
 func (m *Manager) ClearCache(ctx context.Context, a ble.Address) (bool, error) {
 	rec := m.record(a)
 	m.forgetDatabase(a)
 	var targets []*proxyState
+	missed := false
 	m.mu.Lock()
 	for _, ps := range m.proxies {
 		_, had := rec.MTU[ps.name]
-		if !ps.gone && (had || ps.links[a] != nil || rec.Last == ps.name) {
+		switch {
+		case !had && ps.links[a] == nil && rec.Last != ps.name:
+		case ps.gone:
+			missed = true
+		default:
 			targets = append(targets, ps)
 		}
 	}
 	m.mu.Unlock()
+	if missed {
+		m.updateRecord(a, func(r *Record) { r.Stale = true })
+	}
 	var errs []error
 	for _, ps := range targets {
 		if !ps.proxy.Features().Has(ble.FeatureCacheClearing) {
@@ -48,7 +56,7 @@ func (m *Manager) ClearCache(ctx context.Context, a ble.Address) (bool, error) {
 			errs = append(errs, fmt.Errorf("cannot clear the cache of proxy %s: %w", ps.name, err))
 		}
 	}
-	return len(errs) == 0, errors.Join(errs...)
+	return len(errs) == 0 && !missed, errors.Join(errs...)
 }
 
 // warnOnce logs a warning once per proxy.
