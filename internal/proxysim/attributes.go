@@ -42,7 +42,7 @@ type attribute struct {
 type timedNotification struct {
 	handle uint16
 	every  time.Duration
-	values []hexBytes
+	values []HexBytes
 }
 
 // attributeTable is the GATT server of one peripheral.

@@ -121,11 +121,11 @@ func (c *ControlServer) accept(ctx context.Context, ln net.Listener, id string) 
 type controlRequest struct {
 	Op               string    `json:"op"`
 	On               bool      `json:"on"`
-	RawAdvertisement *hexBytes `json:"raw_advertisement"`
-	RawScanResponse  *hexBytes `json:"raw_scan_response"`
+	RawAdvertisement *HexBytes `json:"raw_advertisement"`
+	RawScanResponse  *HexBytes `json:"raw_scan_response"`
 	Reason           int32     `json:"reason"`
 	Handle           uint16    `json:"handle"`
-	Value            hexBytes  `json:"value"`
+	Value            HexBytes  `json:"value"`
 	Indicate         bool      `json:"indicate"`
 	Proxy            string    `json:"proxy"`
 	RSSI             *int8     `json:"rssi"`
@@ -194,7 +194,7 @@ func (c *ControlServer) do(ctx context.Context, id string, r controlRequest) (*S
 }
 
 // present gives the bytes of a field that is there, which may be none at all.
-func present(h *hexBytes) []byte {
+func present(h *HexBytes) []byte {
 	if h == nil {
 		return nil
 	}

@@ -9,14 +9,16 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
-// hexBytes is a byte string that a peripheral file gives in hexadecimal.
-type hexBytes []byte
+// HexBytes is a byte string that a peripheral file gives in hexadecimal.
+type HexBytes []byte
 
-func (h hexBytes) MarshalText() ([]byte, error) {
+// MarshalText implements encoding.TextMarshaler.
+func (h HexBytes) MarshalText() ([]byte, error) {
 	return []byte(hex.EncodeToString(h)), nil
 }
 
-func (h *hexBytes) UnmarshalText(text []byte) error {
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (h *HexBytes) UnmarshalText(text []byte) error {
 	b, err := hex.DecodeString(string(text))
 	if err != nil {
 		return fmt.Errorf("cannot parse hexadecimal %q: %w", text, err)
@@ -72,11 +74,11 @@ type (
 		LocalName        string              `json:"local_name"`
 		Appearance       *uint16             `json:"appearance"`
 		TxPower          *int8               `json:"tx_power"`
-		ManufacturerData map[string]hexBytes `json:"manufacturer_data"` // by decimal company
-		ServiceData      map[string]hexBytes `json:"service_data"`      // by UUID
+		ManufacturerData map[string]HexBytes `json:"manufacturer_data"` // by decimal company
+		ServiceData      map[string]HexBytes `json:"service_data"`      // by UUID
 
-		RawAdvertisement *hexBytes `json:"raw_advertisement"`
-		RawScanResponse  *hexBytes `json:"raw_scan_response"`
+		RawAdvertisement *HexBytes `json:"raw_advertisement"`
+		RawScanResponse  *HexBytes `json:"raw_scan_response"`
 		IntervalMS       uint32    `json:"interval_ms"` // 0: 1000; at least 20
 
 		// Frames, if there are any, replace the advertisement one after another,
@@ -87,8 +89,8 @@ type (
 
 	// FrameSpec is one of several payloads that a peripheral takes turns with.
 	FrameSpec struct {
-		RawAdvertisement hexBytes `json:"raw_advertisement"`
-		RawScanResponse  hexBytes `json:"raw_scan_response"`
+		RawAdvertisement HexBytes `json:"raw_advertisement"`
+		RawScanResponse  HexBytes `json:"raw_scan_response"`
 	}
 
 	// GATTSpec is a GATT database. Handles that are 0 are given out in order.
@@ -118,7 +120,7 @@ type (
 		ValueHandle uint16     `json:"value_handle"`
 		UUID        ble.UUID   `json:"uuid"`
 		Properties  []string   `json:"properties"`
-		Value       hexBytes   `json:"value"`
+		Value       HexBytes   `json:"value"`
 		Descriptors []DescSpec `json:"descriptors"`
 		// Security is "", encryption, authentication, authorization or
 		// encryption_cccd.
@@ -131,14 +133,14 @@ type (
 		// notifies or indicates it: to the next of NotifyValues, or else by
 		// counting its last byte up.
 		NotifyEveryMS uint32     `json:"notify_every_ms"`
-		NotifyValues  []hexBytes `json:"notify_values"`
+		NotifyValues  []HexBytes `json:"notify_values"`
 	}
 
 	// DescSpec is one GATT descriptor.
 	DescSpec struct {
 		Handle     uint16   `json:"handle"`
 		UUID       ble.UUID `json:"uuid"`
-		Value      hexBytes `json:"value"`
+		Value      HexBytes `json:"value"`
 		Writable   bool     `json:"writable"`
 		ReadError  uint8    `json:"read_error"`
 		WriteError uint8    `json:"write_error"`

@@ -87,7 +87,7 @@ func TestWritesAreRemembered(t *testing.T) {
 		c.writeDescriptor(goldenMain, 41, []byte{2, 0})
 		st, err := w.air.Status("main")
 		// A command is cut to what fits one packet of the MTU.
-		want := fmt.Sprint([]Write{{33, hexBytes{1}}, {33, bytes.Repeat([]byte{4}, 244)}}, []uint16{37, 40})
+		want := fmt.Sprint([]Write{{33, HexBytes{1}}, {33, bytes.Repeat([]byte{4}, 244)}}, []uint16{37, 40})
 		if got := fmt.Sprint(st.Writes, st.Subscriptions); err != nil || got != want {
 			t.Errorf("got %s, %v\nwant %s", got, err, want)
 		}
@@ -164,10 +164,10 @@ func TestTimedNotifications(t *testing.T) {
 	specs := []DeviceSpec{{
 		ID: "x", Address: 1, Connectable: true, Advert: AdvertSpec{IntervalMS: 100},
 		GATT: GATTSpec{Services: []ServiceSpec{{UUID: ble.UUID16(0x180d), Characteristics: []CharSpec{
-			{UUID: ble.UUID16(0x2a37), Properties: []string{"read", "notify"}, Value: hexBytes{0, 255}, NotifyEveryMS: 1000,
+			{UUID: ble.UUID16(0x2a37), Properties: []string{"read", "notify"}, Value: HexBytes{0, 255}, NotifyEveryMS: 1000,
 				Descriptors: []DescSpec{{UUID: ble.UUIDCCCD}}},
 			{UUID: ble.UUID16(0x2a38), Properties: []string{"read", "indicate"}, NotifyEveryMS: 500,
-				NotifyValues: []hexBytes{{1}, {2}}, Descriptors: []DescSpec{{UUID: ble.UUIDCCCD}}},
+				NotifyValues: []HexBytes{{1}, {2}}, Descriptors: []DescSpec{{UUID: ble.UUIDCCCD}}},
 		}}}},
 	}}
 	inWorld(t, specs, func(w *world) {

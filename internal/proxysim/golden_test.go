@@ -31,13 +31,13 @@ func TestGoldenSession(t *testing.T) {
 	if err := json.Unmarshal(must(os.ReadFile("../testdata/esphome-vectors.json")), &vectors); err != nil {
 		t.Fatal(err)
 	}
-	adv := hexBytes(must(hex.DecodeString("02010607095468726d6f03030f18")))
+	adv := HexBytes(must(hex.DecodeString("02010607095468726d6f03030f18")))
 	thermo := DeviceSpec{
 		ID: "thermo", Address: 0xAABBCCDDEEFF, AddressType: "random", Connectable: true, MTU: 247,
 		Advert: AdvertSpec{RawAdvertisement: &adv, IntervalMS: 100},
 		GATT: GATTSpec{Services: []ServiceSpec{{Handle: 12, UUID: ble.UUID16(0x180f), Characteristics: []CharSpec{{
 			Handle: 13, ValueHandle: 14, UUID: ble.UUID16(0x2a19), Properties: []string{"read", "write", "notify"},
-			Value: hexBytes{0x64}, Descriptors: []DescSpec{{Handle: 15, UUID: ble.UUIDCCCD}},
+			Value: HexBytes{0x64}, Descriptors: []DescSpec{{Handle: 15, UUID: ble.UUIDCCCD}},
 		}}}}},
 	}
 	inWorld(t, []DeviceSpec{thermo}, func(w *world) {

@@ -27,7 +27,7 @@ const (
 // Write is a value that was written to a peripheral.
 type Write struct {
 	Handle uint16   `json:"handle"`
-	Value  hexBytes `json:"value"`
+	Value  HexBytes `json:"value"`
 }
 
 // bond is what a peripheral remembers of a central.
