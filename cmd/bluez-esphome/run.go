@@ -1,9 +1,13 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 
 	"bluez-esphome/internal/config"
 	"bluez-esphome/internal/daemon"
@@ -43,20 +47,42 @@ func newRun() *cobra.Command {
 					return &usageError{fmt.Errorf("--bus %q: %w", bus, err)}
 				}
 			}
+			log := daemon.NewLogger(os.Stderr, cfg.Log)
 			d := daemon.New(daemon.Options{
-				Config: cfg, Version: version, Logger: daemon.NewLogger(os.Stderr, cfg.Log),
+				Config: cfg, Version: version, Logger: log,
 				Ready: func(address string) {
 					if cfg.Bus == config.BusPrivate {
 						fmt.Fprintf(c.OutOrStdout(), "DBUS_SYSTEM_BUS_ADDRESS=%s\n", address)
 					}
 				},
 			})
+			hup := make(chan os.Signal, 1)
+			signal.Notify(hup, syscall.SIGHUP)
+			defer signal.Stop(hup)
+			go reload(c.Context(), hup, path, d, log)
 			return d.Run(c.Context())
 		},
 	}
 	c.Flags().StringVar(&path, "config", config.DefaultPath, "configuration file")
 	c.Flags().StringVar(&bus, "bus", "", "system, private or unix:path=PATH; overrides the configuration")
 	return c
+}
+
+// reload reads the configuration again at each SIGHUP; one with mistakes changes nothing.
+func reload(ctx context.Context, hup <-chan os.Signal, path string, d *daemon.Daemon, log *slog.Logger) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hup:
+		}
+		cfg, err := loadConfig(path)
+		if err != nil {
+			log.Error("The configuration has mistakes; nothing was changed", "error", err)
+			continue
+		}
+		d.Reload(cfg)
+	}
 }
 
 func newDemo() *cobra.Command {

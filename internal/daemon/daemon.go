@@ -45,6 +45,8 @@ type Daemon struct {
 	links   *gatt.Manager
 	shim    *bluezshim.Shim
 	proxies *proxySet
+	live    liveRules
+	started chan struct{} // closed once the proxies are at work
 
 	adapters adapterSet
 	extended map[int]*dbusobj.Interface // by the adapter's index; in the loop
@@ -52,7 +54,9 @@ type Daemon struct {
 
 // New makes a Daemon; nothing happens before Run.
 func New(opts Options) *Daemon {
-	return &Daemon{opts: opts, log: opts.Logger}
+	d := &Daemon{opts: opts, log: opts.Logger, started: make(chan struct{})}
+	d.live.set(opts.Config)
+	return d
 }
 
 // Heard lists what the proxies hear; for the demo's table. It is nil before Run.
@@ -108,7 +112,7 @@ func (d *Daemon) build() error {
 	d.links = gatt.New(gatt.Config{
 		Air: pathsOf{d.table}, Events: events, Store: gattStore{d.store},
 		Timeout: cfg.Connect.Timeout, PerPath: cfg.Connect.PerPath, SlotWait: cfg.Connect.SlotWait,
-		Rules: rulesOf(cfg.Devices), OnNoSlot: noSlotOf(cfg.Proxies), Expected: d.table.Advertised, Logger: d.log,
+		Rules: d.live.rule, OnNoSlot: d.live.onNoSlot, Expected: d.table.Advertised, Logger: d.log,
 		MayPair: func(ble.Address) bool { return d.shim.AgentRegistered() },
 	})
 	var err error
@@ -144,6 +148,7 @@ func (d *Daemon) serve(ctx context.Context, address string) error {
 		d.shim.Run(workCtx)
 	}()
 	d.proxies.start(workCtx)
+	close(d.started)
 	d.log.Info("org.bluez is ours", "bus", address, "proxies", len(d.opts.Config.Proxies), "version", d.opts.Version)
 	if d.opts.Ready != nil {
 		d.opts.Ready(address)

@@ -1,0 +1,158 @@
+package daemon_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"bluez-esphome/internal/config"
+	"bluez-esphome/internal/daemon"
+	"bluez-esphome/internal/dbusobj/dbustest"
+	"bluez-esphome/internal/proxysim"
+	"bluez-esphome/internal/status"
+)
+
+// limit bounds each wait of these tests; it is never reached when things work.
+const limit = 20 * time.Second
+
+// simulate runs proxies on loopback until the test ends and returns their addresses.
+func simulate(t *testing.T, names ...string) map[string]string {
+	t.Helper()
+	peripherals, err := proxysim.DemoPeripherals()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var specs []proxysim.ProxySpec
+	for _, n := range names {
+		specs = append(specs, proxysim.ProxySpec{ProxyConfig: proxysim.ProxyConfig{Name: n}, Listen: "127.0.0.1:0"})
+	}
+	sim, err := proxysim.New(proxysim.Options{Peripherals: peripherals, Proxies: specs, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- sim.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+	addrs := map[string]string{}
+	for _, n := range names {
+		addrs[n] = sim.Addr(n).String()
+	}
+	return addrs
+}
+
+// configOf makes a configuration with some of the proxies.
+func configOf(t *testing.T, bus string, addrs map[string]string, names ...string) *config.Config {
+	t.Helper()
+	text := fmt.Sprintf("bus: %q\nstate_dir: %q\nproxies:\n", bus, t.TempDir())
+	for _, n := range names {
+		text += fmt.Sprintf("  - {name: %s, address: %q}\n", n, addrs[n])
+	}
+	cfg, err := config.Parse([]byte(text), "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+// run starts a daemon that is stopped with the test, and waits until it owns org.bluez.
+func run(t *testing.T, cfg *config.Config) (*daemon.Daemon, *logBuffer) {
+	t.Helper()
+	logged := &logBuffer{}
+	ready := make(chan struct{})
+	d := daemon.New(daemon.Options{Config: cfg, Version: "test", Logger: slog.New(slog.NewTextHandler(logged, nil)), Ready: func(string) { close(ready) }})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- d.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("the daemon ended with %v", err)
+		}
+	})
+	select {
+	case <-ready:
+	case err := <-done:
+		done <- err
+		t.Fatalf("the daemon ended at once: %v", err)
+	case <-time.After(limit):
+		t.Fatal("the daemon does not get ready")
+	}
+	return d, logged
+}
+
+// logBuffer keeps what is logged.
+type logBuffer struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+// sessions counts how often a proxy came online.
+func (b *logBuffer) sessions(proxy string) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return strings.Count(b.text.String(), `msg="Proxy is online" proxy=`+proxy+" ")
+}
+
+// await asks the daemon again and again until its proxies are as wanted.
+func await(t *testing.T, bus string, want map[string]string) {
+	t.Helper()
+	var got map[string]string
+	for deadline := time.Now().Add(limit); time.Now().Before(deadline); {
+		r, err := status.Ask(t.Context(), bus)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = map[string]string{}
+		for _, p := range r.Proxies {
+			got[p.Name] = p.State
+		}
+		if fmt.Sprint(got) == fmt.Sprint(want) {
+			return
+		}
+	}
+	t.Fatalf("proxies %v, want %v", got, want)
+}
+
+// A reload adds and removes proxies and leaves the others' sessions alone.
+func TestReload(t *testing.T) {
+	if _, err := exec.LookPath("dbus-daemon"); err != nil {
+		t.Skip("skipped: dbus-daemon is not installed")
+	}
+	bus := dbustest.Start(t)
+	addrs := simulate(t, "kitchen", "garage")
+	first := configOf(t, bus, addrs, "kitchen")
+	d, logged := run(t, first)
+	await(t, bus, map[string]string{"kitchen": "online"})
+
+	both := configOf(t, bus, addrs, "garage", "kitchen") // in another order
+	d.Reload(both)
+	await(t, bus, map[string]string{"kitchen": "online", "garage": "online"})
+
+	changed := configOf(t, bus, addrs, "kitchen", "garage")
+	changed.Proxies[1].ScanMode = config.ScanPassive
+	d.Reload(changed)
+	await(t, bus, map[string]string{"kitchen": "online", "garage": "online"})
+
+	d.Reload(configOf(t, bus, addrs, "garage"))
+	await(t, bus, map[string]string{"garage": "online"})
+	if k, g := logged.sessions("kitchen"), logged.sessions("garage"); k != 1 || g != 3 {
+		t.Errorf("kitchen had %d sessions, want 1; garage, which changed twice, %d, want 3", k, g)
+	}
+	d.Reload(configOf(t, bus, addrs))
+	await(t, bus, map[string]string{})
+}
