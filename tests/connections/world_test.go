@@ -30,6 +30,7 @@ type world struct {
 	sim  *proxysim.Simulation
 	bus  string
 	logs *logs
+	yaml string // the daemon's configuration
 	stop func() // ends the daemon; the rest ends with the test
 	*client
 }
@@ -72,6 +73,7 @@ func newWorld(t testing.TB, s setup) *world {
 	for _, p := range w.sim.Proxies() {
 		yaml += fmt.Sprintf("  - {name: %s, address: \"%s\"%s}\n", p.Name(), w.sim.Addr(p.Name()).(*net.TCPAddr), s.entry[p.Name()])
 	}
+	w.yaml = yaml
 	w.start(yaml)
 	t.Cleanup(func() {
 		if t.Failed() {
