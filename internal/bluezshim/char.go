@@ -1,6 +1,8 @@
 package bluezshim
 
 import (
+	"slices"
+
 	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/dbusobj"
 )
@@ -23,7 +25,10 @@ type char struct {
 
 func newChar(s *service, def ble.Characteristic) *char {
 	c := &char{svc: s, def: def, uuid: def.UUID.String(), flags: flags(&def)}
-	for _, dd := range def.Descriptors {
+	for i, dd := range def.Descriptors {
+		if slices.ContainsFunc(def.Descriptors[:i], func(x ble.Descriptor) bool { return x.Handle == dd.Handle }) {
+			continue
+		}
 		de := &desc{char: c, def: dd, uuid: dd.UUID.String()}
 		if dd.UUID == ble.UUIDExtendedProps && def.Extended != 0 {
 			de.value = []byte{byte(def.Extended), 0} // it was read with the database

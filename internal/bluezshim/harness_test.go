@@ -170,12 +170,17 @@ func (h *harness) client() *client {
 // leave takes the client off the bus and waits until the shim has been told.
 func (h *harness) leave(c *client) {
 	h.t.Helper()
+	h.gone(c.conn.Names()[0], func() { _ = c.conn.Close() })
+}
+
+// gone runs leave and waits until the shim has been told that the unique name left the bus.
+func (h *harness) gone(name string, leave func()) {
+	h.t.Helper()
 	watch := h.client()
-	name := c.conn.Names()[0]
 	if err := watch.conn.AddMatchSignal(dbus.WithMatchMember("NameOwnerChanged"), dbus.WithMatchArg(0, name)); err != nil {
 		h.t.Fatal(err)
 	}
-	_ = c.conn.Close()
+	leave()
 	watch.await("/org/freedesktop/DBus org.freedesktop.DBus.NameOwnerChanged " + name + " " + name + " ")
 	watch.lines()
 	_ = watch.conn.Close()

@@ -20,7 +20,8 @@ const (
 // Bounds of what local callers can have every advertisement compared with.
 const (
 	maxMonitorApps = 256
-	maxMonitors    = 64 // of one application
+	maxMonitors    = 64  // of one application
+	maxRoot        = 512 // octets of its path; the bus takes match rules of up to 1024
 )
 
 // monitorCallTimeout is how long an application may take to list its monitors; RegisterMonitor is then answered
@@ -85,7 +86,7 @@ func (a *adapter) registerMonitor(c *dbusobj.Call) {
 	case a.findApp(c.Sender, root) >= 0:
 		errAlreadyExists.to(c)
 		return
-	case len(s.monitors.apps) >= maxMonitorApps:
+	case len(s.monitors.apps) >= maxMonitorApps, len(root) > maxRoot:
 		errFailed("Failed to create Adv Monitor app").to(c)
 		return
 	}

@@ -247,8 +247,7 @@ func TestMonitors(t *testing.T) {
 	app.has(map[string]monitorProps{root + "/m0": valid(), root + "/m1": valid()})
 	check(t, "register", app.manager("RegisterMonitor", root), "")
 	check(t, "in the air", len(h.air[0].Monitors()), 2)
-	app.leave()
-	h.leave(h.client()) // whatever left before is known to have left
+	h.gone(app.conn.UniqueName(), app.leave)
 	check(t, "in the air", len(h.air[0].Monitors()), 0)
 }
 

@@ -31,7 +31,10 @@ func (s *service) readOnly() bool { return slices.Contains(claimed, s.def.UUID) 
 
 func newService(p *peer, def ble.Service) *service {
 	s := &service{peer: p, def: def, uuid: def.UUID.String()}
-	for _, cd := range def.Characteristics {
+	for i, cd := range def.Characteristics {
+		if slices.ContainsFunc(def.Characteristics[:i], func(x ble.Characteristic) bool { return x.Handle == cd.Handle }) {
+			continue // a path names one object
+		}
 		c := newChar(s, cd)
 		s.chars = append(s.chars, c)
 		p.chars[cd.ValueHandle] = c
@@ -77,7 +80,7 @@ func (p *peer) setDatabase(db *ble.Database) {
 	var next []*service
 	for _, def := range db.Services {
 		i := slices.IndexFunc(p.services, func(s *service) bool { return reflect.DeepEqual(s.def, def) })
-		if i >= 0 {
+		if i >= 0 && !slices.Contains(next, p.services[i]) {
 			next = append(next, p.services[i])
 		}
 	}
