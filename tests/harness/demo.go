@@ -119,11 +119,16 @@ func Simulate(t testing.TB, peripherals string, proxies ...string) (*Proc, map[s
 // Run starts the daemon with a configuration on a private bus and waits until it is ready.
 func Run(t testing.TB, configuration string) *Bus {
 	t.Helper()
-	place := NewPlace(t)
-	path := filepath.Join(place.Dir, "config.yaml")
+	return NewPlace(t).Run(t, configuration)
+}
+
+// Run is Run with the state that an earlier run left at the place.
+func (p Place) Run(t testing.TB, configuration string) *Bus {
+	t.Helper()
+	path := filepath.Join(p.Dir, "config.yaml")
 	if err := os.WriteFile(path, []byte(configuration), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p := Start(t, place.Env(), Binary(), "run", "--config", path, "--bus", "private")
-	return &Bus{Address: p.Out.Expect(t, `(?m)^DBUS_SYSTEM_BUS_ADDRESS=(\S+)$`)[1], Daemon: p}
+	d := Start(t, p.Env(), Binary(), "run", "--config", path, "--bus", "private")
+	return &Bus{Address: d.Out.Expect(t, `(?m)^DBUS_SYSTEM_BUS_ADDRESS=(\S+)$`)[1], Daemon: d}
 }

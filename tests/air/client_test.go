@@ -1,0 +1,123 @@
+package air
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"bluez-esphome/tests/harness"
+
+	"github.com/godbus/dbus/v5"
+)
+
+const (
+	adapterIface  = "org.bluez.Adapter1"
+	deviceIface   = "org.bluez.Device1"
+	proxyIface    = "org.bluez_esphome.Proxy1"
+	properties    = "org.freedesktop.DBus.Properties"
+	objectManager = "org.freedesktop.DBus.ObjectManager"
+)
+
+// The demo's devices that matter here. The kitchen hears the sensor at -52 dBm and the garage at -79; only the kitchen
+// hears the iBeacon.
+const (
+	pulse   = "C8:2B:96:10:00:01"
+	pulseID = "dev_C8_2B_96_10_00_01"
+	ibeacon = "D2:77:31:10:00:05"
+)
+
+// client is a connection to the bus.
+type client struct {
+	t    testing.TB
+	conn *dbus.Conn
+}
+
+func newClient(t testing.TB, bus *harness.Bus) *client { return &client{t, bus.Connect(t)} }
+
+func (c *client) try(path dbus.ObjectPath, method string, args ...any) *dbus.Call {
+	ctx, stop := context.WithTimeout(context.Background(), harness.Limit)
+	defer stop()
+	return c.conn.Object("org.bluez", path).CallWithContext(ctx, method, 0, args...)
+}
+
+func (c *client) call(path dbus.ObjectPath, method string, args ...any) {
+	c.t.Helper()
+	if err := c.try(path, method, args...).Err; err != nil {
+		c.t.Fatalf("%s %s: %v", path, method, err)
+	}
+}
+
+// get gives a property, nil if there is none.
+func (c *client) get(path dbus.ObjectPath, iface, name string) any {
+	var v dbus.Variant
+	if c.try(path, properties+".Get", iface, name).Store(&v) != nil {
+		return nil
+	}
+	return v.Value()
+}
+
+// becomes waits until what f gives is what is wanted; it asks again after every signal.
+func (c *client) becomes(what string, want any, f func() any) {
+	c.t.Helper()
+	signals := make(chan *dbus.Signal, 1000)
+	c.conn.Signal(signals)
+	defer c.conn.RemoveSignal(signals)
+	match := dbus.WithMatchSender("org.bluez")
+	if err := c.conn.AddMatchSignal(match); err != nil {
+		c.t.Fatal(err)
+	}
+	defer func() { _ = c.conn.RemoveMatchSignal(match) }()
+	limit := time.NewTimer(harness.Limit)
+	defer limit.Stop()
+	for {
+		got := f()
+		if fmt.Sprint(got) == fmt.Sprint(want) {
+			return
+		}
+		select {
+		case <-signals:
+		case <-limit.C:
+			c.t.Fatalf("%s is %v, want %v", what, got, want)
+		}
+	}
+}
+
+// property waits for the value of a property.
+func (c *client) property(path dbus.ObjectPath, iface, name string, want any) {
+	c.t.Helper()
+	c.becomes(string(path)+" "+name, want, func() any { return c.get(path, iface, name) })
+}
+
+// modes waits until the proxies scan in those modes, kitchen first.
+func (c *client) modes(want ...string) {
+	c.t.Helper()
+	c.becomes("ScanMode", want, func() any {
+		return []any{c.get("/org/bluez_esphome/proxy/kitchen", proxyIface, "ScanMode"), c.get("/org/bluez_esphome/proxy/garage", proxyIface, "ScanMode")}
+	})
+}
+
+// hci gives the adapter of each proxy.
+func (c *client) hci() (kitchen, garage dbus.ObjectPath) {
+	c.t.Helper()
+	c.becomes("adapters of proxies", 2, func() any {
+		var objects map[dbus.ObjectPath]map[string]map[string]dbus.Variant
+		if err := c.try("/", objectManager+".GetManagedObjects").Store(&objects); err != nil {
+			c.t.Fatal(err)
+		}
+		kitchen, garage = "", ""
+		n := 0
+		for path, ifaces := range objects {
+			switch ifaces["org.bluez_esphome.Adapter1"]["Proxy"].Value() {
+			case dbus.ObjectPath("/org/bluez_esphome/proxy/kitchen"):
+				kitchen = path
+				n++
+			case dbus.ObjectPath("/org/bluez_esphome/proxy/garage"):
+				garage = path
+				n++
+			}
+		}
+		return n
+	})
+	return kitchen, garage
+}
