@@ -1,22 +1,20 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
+	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
+	"github.com/godbus/dbus/v5"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -26,21 +24,19 @@ type scenario struct {
 	length    int64
 }
 
-// result is what came of it.
-type result struct {
-	scenario
-	differing int
-	missing   bool // nothing was recorded: the driver or the daemon broke
-	lines     []string
-}
-
-func (r result) String() string {
-	return fmt.Sprintf("%s (%s): %d differing lines\n%s", r.name, r.set, r.differing, strings.Join(r.lines, "\n"))
-}
-
 // player plays scenarios against one binary.
 type player struct {
-	bin, golden, python, work, out string
+	bin, golden, python, work string
+	reasons                   []reason
+}
+
+// mode is the circumstances under which scenarios are played.
+type mode struct {
+	name       string
+	env        []string // for the daemon besides
+	background bool     // three proxies stream the adverts of many other devices
+	lanes      int
+	out        string // folder of our recordings
 }
 
 // length is the time of the last event of a recording.
@@ -60,10 +56,34 @@ func length(path string) (int64, error) {
 	return last, nil
 }
 
-// play records and compares the cases, lanes of them at a time; a scenario of several sets is recorded once.
-func (p *player) play(ctx context.Context, cases []scenario, lanes int) ([]result, error) {
+// play records and compares the cases; a scenario of several sets is recorded once.
+// A scenario with unexplained differences is played once more, alone: some depend on timing, and the machine may be busy.
+func (p *player) play(ctx context.Context, m mode, cases []scenario) ([]result, error) {
+	results, err := p.playOnce(ctx, m, cases)
+	if err != nil {
+		return nil, err
+	}
+	again := m
+	again.lanes, again.out = 1, m.out+"-again"
+	for i, r := range results {
+		if !r.failed() {
+			continue
+		}
+		second, err := p.playOnce(ctx, again, []scenario{r.scenario})
+		if err != nil {
+			return nil, err
+		}
+		if !second[0].failed() {
+			fmt.Printf("golden: %s (%s) only held when it was played alone; before:\n%s", r.name, r.set, r.unexplained())
+		}
+		results[i] = second[0]
+	}
+	return results, nil
+}
+
+func (p *player) playOnce(ctx context.Context, m mode, cases []scenario) ([]result, error) {
 	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(lanes)
+	g.SetLimit(m.lanes)
 	var mu sync.Mutex
 	seen := map[string]bool{}
 	for _, c := range cases {
@@ -72,7 +92,7 @@ func (p *player) play(ctx context.Context, cases []scenario, lanes int) ([]resul
 		}
 		seen[c.name] = true
 		g.Go(func() error {
-			note, err := p.record(gctx, c.name)
+			note, err := p.record(gctx, m, c.name)
 			mu.Lock()
 			defer mu.Unlock()
 			fmt.Printf("golden: %-45s %s\n", c.name, note)
@@ -82,18 +102,13 @@ func (p *player) play(ctx context.Context, cases []scenario, lanes int) ([]resul
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
+	bySet := map[string][]string{}
+	for _, c := range cases {
+		bySet[c.set] = append(bySet[c.set], c.name)
+	}
 	var out []result
-	for _, set := range sets {
-		var names []string
-		for _, c := range cases {
-			if c.set == set {
-				names = append(names, c.name)
-			}
-		}
-		if len(names) == 0 {
-			continue
-		}
-		rs, err := p.compare(ctx, set, names)
+	for _, set := range slices.Sorted(maps.Keys(bySet)) {
+		rs, err := p.compare(ctx, m.out, set, bySet[set])
 		if err != nil {
 			return nil, err
 		}
@@ -107,7 +122,7 @@ const scenarioLimit = 6 * time.Minute
 
 // record plays one scenario with a proxy, bus and daemon of its own. The note says how it went; an error
 // is only what makes everything else futile too.
-func (p *player) record(ctx context.Context, name string) (note string, err error) {
+func (p *player) record(ctx context.Context, m mode, name string) (note string, err error) {
 	ctx, stop := context.WithTimeout(ctx, scenarioLimit)
 	defer stop()
 	dir, err := os.MkdirTemp(p.work, "l")
@@ -118,30 +133,47 @@ func (p *player) record(ctx context.Context, name string) (note string, err erro
 	env := append(os.Environ(), "XDG_RUNTIME_DIR="+dir, "HOME="+dir, "STATE_DIRECTORY=", "RUNTIME_DIRECTORY=", "NOTIFY_SOCKET=",
 		"BLUEZ_ESPHOME_STATE_DIR="+filepath.Join(dir, "state"), "PYTHONDONTWRITEBYTECODE=1")
 	peripherals := filepath.Join(p.golden, "peripheral.json")
+	proxies := []string{"golden"}
+	if m.background {
+		proxies = append(proxies, "second", "third")
+		if peripherals, err = crowd(peripherals, dir); err != nil {
+			return "", err
+		}
+	}
 	control := filepath.Join(dir, "c")
 	if err := os.Mkdir(control, 0o700); err != nil {
 		return "", err
 	}
 
-	sim, err := start(ctx, dir, "simulate", env, `listens on (\S+)`, p.bin, "simulate", "--peripherals", peripherals,
-		"--proxy", "golden=127.0.0.1:0", "--control", control)
+	command := []string{p.bin, "simulate", "--peripherals", peripherals, "--control", control}
+	for _, name := range proxies {
+		command = append(command, "--proxy", name+"=127.0.0.1:0")
+	}
+	sim, err := start(ctx, dir, "simulate", env, `listens on (\S+)`, len(proxies), command...)
 	if err != nil {
 		return "", err
 	}
 	defer sim.stop()
 	conf := filepath.Join(dir, "config.yaml")
-	if err := os.WriteFile(conf, fmt.Appendf(nil, "proxies: [{name: golden, address: %q}]\n", sim.found), 0o600); err != nil {
+	text := "proxies:\n"
+	for i, name := range proxies {
+		text += fmt.Sprintf("  - {name: %s, address: %q}\n", name, sim.found[i])
+	}
+	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		return "", err
 	}
-	daemon, err := start(ctx, dir, "daemon", env, `^DBUS_SYSTEM_BUS_ADDRESS=(\S+)`, p.bin, "run", "--config", conf, "--bus", "private")
+	daemon, err := start(ctx, dir, "daemon", append(env, m.env...), `^DBUS_SYSTEM_BUS_ADDRESS=(\S+)`, 1, p.bin, "run", "--config", conf, "--bus", "private")
 	if err != nil {
 		return "", err
 	}
 	defer daemon.stop()
+	if err := p.prepare(name, daemon.found[0]); err != nil {
+		return "", err
+	}
 
-	cmd := exec.CommandContext(ctx, p.python, filepath.Join(p.golden, "driver", "golden.py"), "record", "--only", name, "--out", p.out,
+	cmd := exec.CommandContext(ctx, p.python, filepath.Join(p.golden, "driver", "golden.py"), "record", "--only", name, "--out", m.out,
 		"--peripheral", peripherals, "--control", "main="+filepath.Join(control, "main.sock"), "--control", "beacon="+filepath.Join(control, "beacon.sock"))
-	cmd.Env = append(env, "DBUS_SYSTEM_BUS_ADDRESS="+daemon.found)
+	cmd.Env = append(env, "DBUS_SYSTEM_BUS_ADDRESS="+daemon.found[0])
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
 	switch {
@@ -155,56 +187,57 @@ func (p *player) record(ctx context.Context, name string) (note string, err erro
 	return "", fmt.Errorf("cannot run the driver: %w (make test-clients installs Python's part)", err)
 }
 
-// process is a program in the background.
-type process struct {
-	cmd   *exec.Cmd
-	found string        // what the pattern matched
-	done  chan struct{} // closed at its end
-}
-
-// start starts a program and waits for a line that matches the pattern.
-func start(ctx context.Context, dir, name string, env []string, pattern string, command ...string) (*process, error) {
-	cmd := exec.Command(command[0], command[1:]...)
-	cmd.Env = env
-	var complaint bytes.Buffer
-	cmd.Stderr = &complaint
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	pipe, err := cmd.StdoutPipe()
+// prepare brings the adapter into the state in which the recording began: some were made after scenarios that had
+// changed it.
+func (p *player) prepare(name, bus string) error {
+	recording, err := readRecording(filepath.Join(p.golden, reference(p.golden, name), name+".json"))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("cannot start %s in %s: %w", name, dir, err)
+	conn, err := dbus.Connect(bus)
+	if err != nil {
+		return fmt.Errorf("cannot connect to the bus of %s: %w", name, err)
 	}
-	p := &process{cmd: cmd, done: make(chan struct{})}
-	found := make(chan string, 1)
-	go func() {
-		defer close(p.done)
-		re := regexp.MustCompile(pattern)
-		lines := bufio.NewScanner(pipe)
-		for lines.Scan() {
-			if m := re.FindStringSubmatch(lines.Text()); m != nil {
-				found <- m[1]
-				break
+	defer conn.Close()
+	adapter, _ := recording.doc["adapter"].(map[string]any)
+	for _, property := range []string{"Connectable", "Pairable"} {
+		entry, _ := adapter[property].(map[string]any)
+		if on, ok := entry["value"].(bool); ok {
+			if err := conn.Object("org.bluez", "/org/bluez/hci0").SetProperty("org.bluez.Adapter1."+property, dbus.MakeVariant(on)); err != nil {
+				return fmt.Errorf("cannot set %s for %s: %w", property, name, err)
 			}
 		}
-		_, _ = io.Copy(io.Discard, pipe)
-		_ = cmd.Wait()
-	}()
-	select {
-	case p.found = <-found:
-		return p, nil
-	case <-p.done:
-		return nil, fmt.Errorf("%s ended at once: %s", name, complaint.String())
-	case <-ctx.Done():
-		p.stop()
-		return nil, fmt.Errorf("%s is not ready: %w", name, ctx.Err())
 	}
+	return nil
 }
 
-func (p *process) stop() {
-	_ = p.cmd.Process.Signal(syscall.SIGTERM)
-	timer := time.AfterFunc(10*time.Second, func() { _ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) })
-	defer timer.Stop()
-	<-p.done
+// The background: so many devices advertise so often; three proxies that hear them all report 2,000 adverts a second.
+const (
+	crowdDevices    = 200
+	crowdIntervalMS = 300
+)
+
+// crowd writes a file with the peripherals and the background's.
+func crowd(peripherals, dir string) (string, error) {
+	b, err := os.ReadFile(peripherals)
+	if err != nil {
+		return "", err
+	}
+	var doc map[string]any
+	if err := json.Unmarshal(b, &doc); err != nil {
+		return "", err
+	}
+	devices, _ := doc["devices"].([]any)
+	for i := range crowdDevices {
+		devices = append(devices, map[string]any{
+			"id": fmt.Sprintf("crowd%d", i), "address": fmt.Sprintf("C7:00:00:00:%02X:%02X", i>>8, i&0xff), "address_type": "random",
+			"advertisement": map[string]any{"flags": 6, "manufacturer_data": map[string]string{"65534": fmt.Sprintf("%04x", i)}, "interval_ms": crowdIntervalMS},
+		})
+	}
+	doc["devices"] = devices
+	if b, err = json.Marshal(doc); err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "peripherals.json")
+	return path, os.WriteFile(path, b, 0o600)
 }

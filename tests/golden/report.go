@@ -1,136 +1,177 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"regexp"
+	"maps"
 	"slices"
-	"strconv"
 	"strings"
 )
 
-var (
-	verdict = regexp.MustCompile(`^(\S+)\s+(same|not recorded|(\d+) differing lines)$`)
-	row     = regexp.MustCompile("(?m)^\\| `(\\w+)` \\| \\S+ \\| (\\d+) \\|")
-)
+// result is what came of playing a scenario.
+type result struct {
+	scenario
+	missing   bool      // nothing was recorded: the driver or the daemon broke
+	recording *recorded // bluetoothd's; nil if missing
+	left      []string  // steps that the recording does not have
+	steps     []step
+}
 
-// compare lets the driver compare what was recorded with one set.
-func (p *player) compare(ctx context.Context, set string, names []string) ([]result, error) {
-	cmd := exec.CommandContext(ctx, p.python, filepath.Join(p.golden, "driver", "golden.py"), "compare",
-		filepath.Join(p.golden, set), p.out, "--only", strings.Join(names, ","))
-	cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1")
-	out, err := cmd.Output()
-	var exit *exec.ExitError
-	if err != nil && !(errors.As(err, &exit) && exit.ExitCode() == 1 && len(exit.Stderr) == 0) { // 1: there are differences
-		return nil, fmt.Errorf("cannot compare with %s: %w\n%s", set, err, stderr(exit))
-	}
-	var results []result
-	for line := range strings.Lines(string(out)) {
-		line = strings.TrimRight(line, "\n")
-		m := verdict.FindStringSubmatch(line)
-		switch {
-		case m != nil:
-			r := result{scenario: scenario{set: set, name: m[1]}, missing: m[2] == "not recorded"}
-			if m[3] != "" {
-				if r.differing, err = strconv.Atoi(m[3]); err != nil {
-					return nil, err
-				}
+// count gives the differing lines, and how many of them no reason explains.
+func (r result) count() (differing, unexplained int) {
+	for _, s := range r.steps {
+		for _, l := range s.lines {
+			differing++
+			if l.reason == nil {
+				unexplained++
 			}
-			results = append(results, r)
-		case len(results) > 0:
-			last := &results[len(results)-1]
-			last.lines = append(last.lines, strings.TrimPrefix(line, "   "))
 		}
 	}
-	if len(results) != len(names) {
-		return nil, fmt.Errorf("cannot compare with %s: the driver judged %d of %d scenarios", set, len(results), len(names))
-	}
-	return results, nil
+	return differing, unexplained
 }
 
-func stderr(exit *exec.ExitError) string {
-	if exit == nil {
-		return ""
-	}
-	return string(exit.Stderr)
-}
-
-// maxLine bounds a line in the document, in bytes: some hold a whole object. maxLines bounds what is shown of
-// one scenario; the table counts all.
-const (
-	maxLine  = 240
-	maxLines = 100
-)
-
-// render writes the document.
-func render(results []result) string {
-	slices.SortFunc(results, func(a, b result) int { return strings.Compare(a.name, b.name) })
-	total, same := 0, 0
-	for _, r := range results {
-		total += r.differing
-		if r.differing == 0 && !r.missing {
-			same++
+// reasons counts the lines by reason.
+func (r result) reasons() map[string]int {
+	out := map[string]int{}
+	for _, s := range r.steps {
+		for _, l := range s.lines {
+			if l.reason != nil {
+				out[l.reason.ID]++
+			}
 		}
 	}
+	return out
+}
+
+// failed says whether the scenario is not as it has to be.
+func (r result) failed() bool {
+	_, unexplained := r.count()
+	return r.missing || unexplained > 0
+}
+
+// unexplained is the part of the comparison that has no reason.
+func (r result) unexplained() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, `# Conformance with bluetoothd
-
-Recordings of what bluetoothd 5.87 says and signals while a client plays fixed scenarios are held against the same
-scenarios played on bluez-esphome, with simulated proxies. This page is written by `+"`make test-golden`"+`; `+"`make test`"+` fails if
-a scenario differs in more lines than are listed here. The differences that are meant are
-explained in [quirks.md](quirks.md).
-
-%d of %d scenarios are the same; in all %d lines differ.
-
-| scenario | recording | differing lines |
-| --- | --- | ---: |
-`, same, len(results), total)
-	for _, r := range results {
-		if r.missing {
-			fmt.Fprintf(&b, "| `%s` | %s | not recorded |\n", r.name, r.set)
-			continue
-		}
-		fmt.Fprintf(&b, "| `%s` | %s | %d |\n", r.name, r.set, r.differing)
+	differing, n := r.count()
+	fmt.Fprintf(&b, "%s (%s): %d differing lines, %d unexplained\n", r.name, r.set, differing, n)
+	if r.missing {
+		b.WriteString("  not recorded\n")
 	}
-	b.WriteString("\n`-` is what bluetoothd did, `+` what bluez-esphome did.\n")
-	for _, r := range results {
-		if len(r.lines) == 0 {
-			continue
-		}
-		fmt.Fprintf(&b, "\n## %s\n\n```diff\n", r.name)
-		for i, l := range r.lines {
-			if i == maxLines {
-				fmt.Fprintf(&b, "@ %d more lines: go run ./tests/golden -only %s\n", len(r.lines)-i, r.name)
-				break
+	for _, s := range r.steps {
+		first := true
+		for _, l := range s.lines {
+			if l.reason != nil {
+				continue
 			}
-			l = strings.TrimPrefix(l, "  ") // so that - and + are coloured
-			if len(l) > maxLine {
-				l = strings.ToValidUTF8(l[:maxLine], "") + "…"
+			if first {
+				fmt.Fprintf(&b, "  @ %s\n", s.head)
+				first = false
 			}
-			b.WriteString(l + "\n")
+			fmt.Fprintf(&b, "    %s\n", l.text)
 		}
-		b.WriteString("```\n")
 	}
 	return b.String()
 }
 
-// counts reads the table of the document.
-func counts(path string) (map[string]int, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("cannot read what is committed: %w (make test-golden writes it)", err)
-	}
-	out := map[string]int{}
-	for _, m := range row.FindAllStringSubmatch(string(b), -1) {
-		n, err := strconv.Atoi(m[2])
-		if err != nil {
-			return nil, err
+const (
+	// maxLine bounds a line in the document, in bytes: some hold a whole object.
+	maxLine = 200
+	// maxAlike bounds the lines of one step that are shown for one reason; the table counts all.
+	maxAlike = 4
+)
+
+// section writes a table of results.
+func section(b *strings.Builder, results []result) {
+	total, same, bad := 0, 0, 0
+	for _, r := range results {
+		n, u := r.count()
+		total, bad = total+n, bad+u
+		if n == 0 && !r.missing {
+			same++
 		}
-		out[m[1]] = n
 	}
-	return out, nil
+	fmt.Fprintf(b, "%d of %d scenarios are the same; %d lines differ in the others, %d of them unexplained.\n\n", same, len(results), total, bad)
+	b.WriteString("| scenario | recording | differing lines | explained by | unexplained |\n| --- | --- | ---: | --- | ---: |\n")
+	for _, r := range results {
+		if r.missing {
+			fmt.Fprintf(b, "| `%s` | %s | not recorded | | |\n", r.name, r.set)
+			continue
+		}
+		n, u := r.count()
+		var parts []string
+		for id, k := range r.reasons() {
+			parts = append(parts, fmt.Sprintf("[%s](#%s) %d", id, id, k))
+		}
+		slices.Sort(parts)
+		fmt.Fprintf(b, "| `%s` | %s | %d | %s | %d |\n", r.name, r.set, n, strings.Join(parts, ", "), u)
+	}
+}
+
+func sorted(results []result) []result {
+	return slices.SortedFunc(slices.Values(results), func(a, b result) int {
+		return strings.Compare(a.name+" "+a.set, b.name+" "+b.set)
+	})
+}
+
+// render writes the document's first part.
+func render(reasons []reason, results []result) string {
+	results = sorted(results)
+	var b strings.Builder
+	b.WriteString(`# Conformance with bluetoothd
+
+Recordings of what bluetoothd 5.87 says and signals while a client plays fixed scenarios are held against the same
+scenarios played on bluez-esphome, with simulated proxies. This page is written by ` + "`make test-golden`" + ` (its last
+section by ` + "`make test-golden-full`" + `), never by hand; ` + "`make test`" + ` fails if a difference has none of the reasons below. The rules
+by which a reason is recognised are in ` + "`tests/golden/reasons.json`" + `.
+
+`)
+	section(&b, results)
+	b.WriteString("\n## Reasons\n")
+	for _, r := range reasons {
+		fmt.Fprintf(&b, "\n### %s\n\n%s: %s.", r.ID, strings.ToUpper(classes[r.Class][:1])+classes[r.Class][1:], r.Text)
+		if r.Quirk != "" {
+			fmt.Fprintf(&b, " See [quirks.md](quirks.md), “%s”.", r.Quirk)
+		}
+		b.WriteString("\n")
+	}
+	b.WriteString("\n## Differences\n\n`-` is what bluetoothd did, `+` what bluez-esphome did; at the end of a line stands its reason.\n")
+	for _, r := range results {
+		if len(r.steps) > 0 || len(r.left) > 0 {
+			r.differences(&b)
+		}
+	}
+	return b.String()
+}
+
+func (r result) differences(b *strings.Builder) {
+	fmt.Fprintf(b, "\n### %s\n\n", r.name)
+	for _, l := range r.left {
+		fmt.Fprintf(b, "Left out, since the recording does not have it: `%s`.\n\n", l)
+	}
+	b.WriteString("```diff\n")
+	for _, s := range r.steps {
+		fmt.Fprintf(b, "@ %s\n", shorten(s.head))
+		alike := map[string]int{}
+		for _, l := range s.lines {
+			id := "UNEXPLAINED"
+			if l.reason != nil {
+				id = l.reason.ID
+			}
+			if alike[id]++; alike[id] <= maxAlike || l.reason == nil {
+				fmt.Fprintf(b, "%s  [%s]\n", shorten(l.text), id)
+			}
+		}
+		for _, id := range slices.Sorted(maps.Keys(alike)) {
+			if more := alike[id] - maxAlike; more > 0 && id != "UNEXPLAINED" {
+				fmt.Fprintf(b, "… %d more [%s]\n", more, id)
+			}
+		}
+	}
+	b.WriteString("```\n")
+}
+
+func shorten(s string) string {
+	if len(s) > maxLine {
+		return strings.ToValidUTF8(s[:maxLine], "") + "…"
+	}
+	return s
 }
