@@ -24,6 +24,7 @@ var (
 func (p *Proxy) Serve(ctx context.Context, ln net.Listener) error {
 	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
 	defer stop()
+	outer := ctx // ends before what closes ln; ctx may end after it
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -32,8 +33,8 @@ func (p *Proxy) Serve(ctx context.Context, ln net.Listener) error {
 		conn, err := ln.Accept()
 		if err != nil {
 			_ = ln.Close()
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
+			if outer.Err() != nil {
+				return context.Cause(outer)
 			}
 			return fmt.Errorf("cannot accept clients of proxy %s: %w", p.cfg.Name, err)
 		}
