@@ -66,7 +66,7 @@ func TestDiscoveryFilterKeys(t *testing.T) {
 		{"Discoverable", byte(1), nil},
 		{"Pattern", "Gold", &ble.DiscoveryFilter{HasPattern: true, Pattern: "Gold"}},
 		{"Pattern", "", &ble.DiscoveryFilter{HasPattern: true}},
-		{"Pattern", string(make([]byte, 0, 8)) + fmt.Sprintf("%0257d", 1), nil},
+		{"Pattern", fmt.Sprintf("%0257d", 1), nil},
 		{"Pattern", []string{"x"}, nil},
 		{"AutoConnect", true, &ble.DiscoveryFilter{AutoConnect: true}},
 		{"AutoConnect", uint32(1), nil},

@@ -103,7 +103,7 @@ func TestPairErrors(t *testing.T) {
 		{ble.ErrTimeout, "AuthenticationTimeout: Authentication Timeout"},
 		{ble.ErrCanceled, "AuthenticationCanceled: Authentication Canceled"},
 		{ble.ErrNotConnected, "AuthenticationCanceled: Authentication Canceled"},
-		{ble.ErrNotSupported, "NotSupported: Operation is not supported"},
+		{ble.ErrNotSupported, "NotSupported: Operation is not supported (not supported by the proxy)"},
 		{&ble.PairError{Reason: 5}, "AuthenticationFailed: Authentication Failed"},
 		{errors.New("anything"), "AuthenticationFailed: Authentication Failed"},
 	} {
