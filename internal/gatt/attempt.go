@@ -17,6 +17,10 @@ const (
 // parkedPatience is how long an attempt waits for another through the same proxy, while another proxy has none.
 const parkedPatience = 2 * time.Second
 
+// silentAfter is how long a proxy that reports its slots may take to report the one of a new attempt, which it does before
+// the radio acts (ESPHome native API, message 81), while another proxy is free: it may have lost its power or its network.
+const silentAfter = 2 * time.Second
+
 // answer is what Proxy.Connect returned; valid once done is closed.
 type answer struct {
 	done chan struct{}
@@ -88,6 +92,8 @@ func (s *session) awaitAnswer(actx context.Context, cancel context.CancelCauseFu
 	}
 	t := time.NewTimer(min(patience, parkedPatience))
 	defer t.Stop()
+	silent := time.NewTimer(silentAfter)
+	defer silent.Stop()
 	for turn := false; ; {
 		var changed <-chan struct{}
 		if !turn {
@@ -103,6 +109,15 @@ func (s *session) awaitAnswer(actx context.Context, cancel context.CancelCauseFu
 		case <-actx.Done():
 			return
 		case <-changed:
+		case <-silent.C:
+			if !s.m.silent(c.ps, h) {
+				continue
+			}
+			if v := dl.survey(); v.best(false) != nil {
+				cancel(errSilent)
+				return
+			}
+			silent.Reset(pollInterval)
 		case <-t.C:
 			v := dl.survey()
 			o := v.best(false)
@@ -118,6 +133,13 @@ func (s *session) awaitAnswer(actx context.Context, cancel context.CancelCauseFu
 			t.Reset(pollInterval)
 		}
 	}
+}
+
+// silent reports whether a proxy that reports its slots has not done so since h was reserved.
+func (m *Manager) silent(ps *proxyState, h *hold) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return ps.slots.Known && ps.slots.HasAllocated && !h.confirmed
 }
 
 // parked is proxyState.parked with what is closed when that may have changed.

@@ -18,6 +18,7 @@ var ErrInvalid = errors.New("invalid argument")
 var (
 	errLocal    = errors.New("disconnected on request")
 	errCanceled = errors.New("called off")
+	errSilent   = errors.New("the proxy does not answer")
 	errParked   = errors.New("the proxy was busy with another attempt while another proxy was free")
 	errMovedOn  = errors.New("took too long while another proxy was free")
 	errAgain    = errors.New("to be dialled again")
@@ -88,7 +89,7 @@ func failureOf(err error) ble.ConnectFailure {
 		return ble.ConnectUnknown
 	case errors.Is(err, errLost):
 		return ble.ConnectLost
-	case errors.Is(err, errMovedOn), errors.Is(err, errParked), errors.Is(err, ble.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, errMovedOn), errors.Is(err, errParked), errors.Is(err, errSilent), errors.Is(err, ble.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
 		return ble.ConnectTimeout
 	case errors.Is(err, ble.ErrNotConnected), errors.Is(err, errProxyGone):
 		return ble.ConnectRefused

@@ -14,7 +14,7 @@ import (
 const (
 	disconnectWait = 5 * time.Second  // for the proxy's report of a disconnect
 	releaseWait    = 5 * time.Second  // for message 81 to show a slot as free
-	callOffWait    = 2 * time.Second  // for a called-off attempt before the next proxy is dialled
+	callOffWait    = time.Second      // for a called-off attempt before the next proxy is dialled
 	unpairWait     = 30 * time.Second // for the answer to an unpair request
 	killWait       = time.Second      // for operations to end once their context has
 	clearWait      = 10 * time.Second // for the answer to a cache-clearing request

@@ -74,6 +74,41 @@ func TestParkedAttempts(t *testing.T) {
 	}
 }
 
+// TestSilentProxy: a proxy that does not even report the slot of a new attempt is left soon, if another is there.
+func TestSilentProxy(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		heard  []string
+		silent func(*gatttest.Proxy)
+		after  time.Duration
+	}{
+		{"another path", []string{"near", "far"}, func(p *gatttest.Proxy) { p.Mute = true }, 2100 * time.Millisecond},
+		{"no other path", []string{"near"}, func(p *gatttest.Proxy) { p.Mute = true }, 5 * time.Second},
+		{"firmware without the list", []string{"near", "far"}, func(p *gatttest.Proxy) { p.Mute, p.NoList = true, true }, 5 * time.Second},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				dev := thermometer(addrA)
+				near, far := gatttest.New("near", dev), gatttest.New("far", dev)
+				near.Script = always(gatttest.Outcome{Delay: 5 * time.Second})
+				run(t, gatt.Config{}, []*gatttest.Proxy{near, far}, func(t *testing.T, w *world) {
+					w.hears(addrA, tc.heard...)
+					synctest.Wait()
+					tc.silent(near)
+					near.Sink.SlotsReport("near", near.Slots())
+					start := time.Now()
+					if err := w.connect(addrA, ""); err != nil {
+						t.Fatal(err)
+					}
+					if took := time.Since(start); took != tc.after {
+						t.Errorf("took %v, want %v", took, tc.after)
+					}
+				})
+			})
+		})
+	}
+}
+
 // TestWaits: whoever feeds advertisements in need only do so while somebody waits.
 func TestWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -75,6 +75,8 @@ func rows() []row {
 			before: silence, during: midConnect(restart)},
 		{name: "the best proxy loses power mid-connect", note: "nobody is told; `per_path` of 8 s runs out", devices: 2, serial: true,
 			before: silence, during: midConnect(powerOff)},
+		{name: "the best proxy has just lost power", note: "nobody knows: it reports no slot for the attempt", devices: 3,
+			before: func(w *world, _ []proxysim.DeviceSpec) { w.sim.Proxy("north").PowerOff() }},
 		{name: "the best proxy restarts mid-discovery", note: "the link is up, the services are on their way", devices: 3, serial: true,
 			spec: manyServices, during: midDiscovery(restart)},
 		{name: "the best proxy loses power mid-discovery", note: "nobody is told", devices: 2, serial: true, spec: manyServices, during: midDiscovery(powerOff)},
@@ -99,6 +101,7 @@ func rows() []row {
 
 // TestTable connects in every situation; success has to be complete. With -update it writes the table.
 func TestTable(t *testing.T) {
+	t.Parallel()
 	var mu sync.Mutex
 	results := make(map[string]result)
 	t.Run("rows", func(t *testing.T) {

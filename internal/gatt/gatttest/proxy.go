@@ -112,6 +112,8 @@ type Proxy struct {
 	DoubleReport bool
 	// NoList: firmware before 2025.2 does not list the allocated slots.
 	NoList bool
+	// Mute: slots are not reported.
+	Mute bool
 	// StuckSlots: an ended link keeps its slot.
 	StuckSlots bool
 	// DisconnectDelay is how long ending a link or an attempt takes.
@@ -213,7 +215,11 @@ func (p *Proxy) slotsLocked() ble.Slots {
 }
 
 // SendSlots reports the slots.
-func (p *Proxy) SendSlots() { p.Sink.SlotsReport(p.Label, p.Slots()) }
+func (p *Proxy) SendSlots() {
+	if !p.Mute {
+		p.Sink.SlotsReport(p.Label, p.Slots())
+	}
+}
 
 // SetLimit changes the number of slots and reports it.
 func (p *Proxy) SetLimit(n int) {
