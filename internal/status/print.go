@@ -37,6 +37,11 @@ func (r *Report) PrintProxies(w io.Writer, now time.Time) {
 		}
 	}
 	fmt.Fprintf(w, "%d devices on the bus, %d connected\n", len(r.Devices), connected)
+	for _, a := range r.Adapters {
+		if a.Dropped > 0 {
+			fmt.Fprintf(w, "%s: the table of devices is full (max_devices: %d); %d made room for others since the start\n", a.Name, a.MaxDevices, a.Dropped)
+		}
+	}
 }
 
 // PrintDevices writes the devices on the bus as a table; * marks the proxy whose signal counts.

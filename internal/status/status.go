@@ -20,7 +20,19 @@ import (
 type Report struct {
 	Bus     string   `json:"bus"`
 	Proxies []Proxy  `json:"proxies"`
-	Devices []Device `json:"devices"`
+	// Adapters are there with daemons that tell how full their tables are.
+	Adapters []Adapter `json:"adapters,omitempty"`
+	Devices  []Device  `json:"devices"`
+}
+
+// An Adapter is one view of what the proxies hear: how many devices are in its table now, how many may be, and
+// how many had to make room since the start.
+type Adapter struct {
+	Name       string `json:"name"`
+	Proxy      string `json:"proxy,omitempty"` // "" is the merged one, or its proxy was not online yet
+	Devices    uint32 `json:"devices"`
+	MaxDevices uint32 `json:"max_devices"`
+	Dropped    uint64 `json:"dropped"`
 }
 
 // A Proxy is one configured proxy. Times are in seconds since 1970, 0 never.
@@ -109,12 +121,19 @@ func Ask(ctx context.Context, address string) (*Report, error) {
 			r.Proxies = append(r.Proxies, p)
 		}
 	}
-	for _, ifaces := range objects {
+	for path, ifaces := range objects {
+		if props, ok := ifaces["org.bluez_esphome.Adapter1"]; ok {
+			r.Adapters = append(r.Adapters, Adapter{
+				Name: string(path)[strings.LastIndexByte(string(path), '/')+1:], Proxy: names[get[dbus.ObjectPath](props, "Proxy")],
+				Devices: get[uint32](props, "Devices"), MaxDevices: get[uint32](props, "MaxDevices"), Dropped: get[uint64](props, "Dropped"),
+			})
+		}
 		if props, ok := ifaces["org.bluez.Device1"]; ok {
 			r.Devices = append(r.Devices, deviceOf(props, ifaces["org.bluez_esphome.Device1"], names))
 		}
 	}
 	slices.SortFunc(r.Proxies, func(a, b Proxy) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(r.Adapters, func(a, b Adapter) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(r.Devices, func(a, b Device) int { return strings.Compare(a.Adapter+a.Address, b.Adapter+b.Address) })
 	return r, nil
 }

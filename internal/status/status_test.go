@@ -69,7 +69,8 @@ func TestPrint(t *testing.T) {
 			{Name: "listener", Host: "h:3", State: "online", Features: ble.FeaturePassiveScan.Names()},
 			{Name: "old", Host: "h:4", State: "online", Features: ble.Features(0x3f).Names()},
 		},
-		Devices: []Device{{Address: "AA:BB:CC:DD:EE:FF", Alias: "x", Adapter: "hci0", RSSI: &rssi, Connected: true, Sources: []Source{{Proxy: "full", RSSI: -50, LastHeard: 999, Owner: true}}}},
+		Adapters: []Adapter{{Name: "hci0", Devices: 9, MaxDevices: 100}, {Name: "hci1", Proxy: "full", Devices: 100, MaxDevices: 100, Dropped: 7}},
+		Devices:  []Device{{Address: "AA:BB:CC:DD:EE:FF", Alias: "x", Adapter: "hci0", RSSI: &rssi, Connected: true, Sources: []Source{{Proxy: "full", RSSI: -50, LastHeard: 999, Owner: true}}}},
 	}
 	var proxies, devices, none strings.Builder
 	r.PrintProxies(&proxies, now)
@@ -78,6 +79,7 @@ func TestPrint(t *testing.T) {
 	(&Report{}).PrintDevices(&none, now)
 	for _, c := range []struct{ in, want string }{
 		{proxies.String(), "2 of 3 free  2s"},
+		{proxies.String(), "\nhci1: the table of devices is full (max_devices: 100); 7 made room for others since the start\n"},
 		{proxies.String(), "auth-failed  -          -       -            never  wrong key"},
 		{proxies.String(), "no connections"},
 		{proxies.String(), "scan mode unknown and fixed; no connection parameters"},
