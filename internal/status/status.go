@@ -18,8 +18,8 @@ import (
 
 // A Report is what a daemon says of itself.
 type Report struct {
-	Bus     string   `json:"bus"`
-	Proxies []Proxy  `json:"proxies"`
+	Bus     string  `json:"bus"`
+	Proxies []Proxy `json:"proxies"`
 	// Adapters are there with daemons that tell how full their tables are.
 	Adapters []Adapter `json:"adapters,omitempty"`
 	Devices  []Device  `json:"devices"`
