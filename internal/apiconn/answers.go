@@ -103,6 +103,9 @@ func (o *ops) disconnected(a ble.Address, code int32, held bool) {
 		if key.address != a {
 			continue
 		}
+		if key.kind == opUnpair || key.kind == opClearCache {
+			continue // they need no link, and are answered all the same
+		}
 		l.acked(len(l.acks))
 		l.abandoned = time.Time{}
 		switch key.kind {
@@ -114,11 +117,6 @@ func (o *ops) disconnected(a ble.Address, code int32, held bool) {
 			}
 			if r := l.outstanding(); r != nil {
 				o.finish(l, r, err)
-				continue
-			}
-		case opUnpair, opClearCache: // those that wait their turn need no link
-			if r := l.outstanding(); r != nil {
-				o.finish(l, r, ble.ErrNotConnected)
 				continue
 			}
 		default:

@@ -130,6 +130,16 @@ func (e *ConflictError) Error() string {
 		strings.Join(list, ", "))
 }
 
+// DisplacedError: the session is up, but another API client has the subscription.
+type DisplacedError struct{ why string }
+
+func (e *DisplacedError) Error() string { return e.why }
+
+// DeafError: the session is up, but no advertisements come any more.
+type DeafError struct{ why string }
+
+func (e *DeafError) Error() string { return e.why }
+
 // ConnectFailedError: the proxy answered a connection request with
 // connected=false.
 type ConnectFailedError struct {

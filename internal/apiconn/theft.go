@@ -1,7 +1,6 @@
 package apiconn
 
 import (
-	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -45,10 +44,10 @@ const (
 )
 
 var (
-	errDeaf = errors.New("no advertisements come any more although the proxy answers: its radio hangs, or another API client took the subscription; restart the proxy if no other host uses it")
+	errDeaf = &DeafError{why: "no advertisements come any more although the proxy answers: its radio hangs, or another API client took the subscription; restart the proxy if no other host uses it"}
 	// errDeafRadio: the subscription is known to be ours.
-	errDeafRadio = errors.New("no advertisements come any more although the subscription is ours: the proxy's radio hangs, or nothing is near; restart the proxy")
-	errStolen    = errors.New("another API client (Home Assistant?) took the subscription; remove the proxy there, share it from here, or set on_conflict: retake")
+	errDeafRadio = &DeafError{why: "no advertisements come any more although the subscription is ours: the proxy's radio hangs, or nothing is near; restart the proxy"}
+	errStolen    = &DisplacedError{why: "another API client (Home Assistant?) took the subscription; remove the proxy there, share it from here, or set on_conflict: retake"}
 )
 
 // probe is what is known of whose the proxy is.

@@ -2,7 +2,6 @@ package apiconn
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"bluez-esphome/internal/apiwire/apipb"
@@ -17,9 +16,7 @@ const (
 	laterProof = 60 * time.Second
 )
 
-var (
-	errDisplaced = errors.New("the proxy does not confirm the subscription: another API client (Home Assistant?) has it; remove the proxy there, or share it from here")
-)
+var errDisplaced = &DisplacedError{why: "the proxy does not confirm the subscription: another API client (Home Assistant?) has it; remove the proxy there, or share it from here"}
 
 // watch keeps the session's time: pings after silence, the end of a dead connection, the proof
 // of the subscription, and the leave when ctx ends.
@@ -58,7 +55,7 @@ func (s *session) watch(ctx context.Context) {
 			}
 			next = heard.Add(cfg.DeadAfter)
 		}
-		if s.info.Features.Has(ble.FeatureStateAndMode) && !s.subscribed.Load() {
+		if s.info.Features.Has(ble.FeatureStateAndMode) && !s.subscribed.Load() && s.lastAdvert.Load() < 0 { // adverts are proof too
 			if !now.Before(proof) {
 				proofs++
 				proof = now.Add(s.prove(proofs))

@@ -118,6 +118,8 @@ and Proxy1.LastError show.
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", w.fault, w.where, duration(w.detected), w.err, duration(w.recovered), w.note)
 	}
 	b.WriteString(`
+A key that is not base64 of 32 bytes never gets that far: the configuration is refused (apiwire.PSKError without the key in it).
+
 The reference (aioesphomeapi 46 with bleak-esphome 4) notices a dead link after 110 to 130 s, and a stolen subscription or a deaf radio
 not at all.
 

@@ -139,16 +139,8 @@ func (f fault) run(t *testing.T) row {
 	return w
 }
 
-// typeOf names the type that tells an operator's tools what happened.
-func typeOf(err error) string {
-	if text, ok := strings.CutPrefix(fmt.Sprintf("%T", err), "*"); ok && text != "errors.errorString" {
-		return text
-	}
-	if strings.HasPrefix(err.Error(), "another API client") {
-		return "apiconn: displaced"
-	}
-	return "apiconn: deaf"
-}
+// typeOf names the type of an error.
+func typeOf(err error) string { return strings.TrimPrefix(fmt.Sprintf("%T", err), "*") }
 
 func psk(k [32]byte) func(*apiconn.Config) { return func(c *apiconn.Config) { c.PSK = &k } }
 
@@ -194,6 +186,18 @@ func matrix() []fault {
 			return func() { s.net.change(func() { s.net.refus = false }) }
 		}, lasts: 30 * time.Second, want: "apiconn.ClosedError", detect: time.Second, recover: 20 * time.Second,
 			note: "every pause is longer than the one before"},
+		{name: "connection refused", note: "a new connection", fresh: true, begin: func(s *scene) func() {
+			s.net.change(func() { s.net.refus = true })
+			return func() { s.net.change(func() { s.net.refus = false }) }
+		}, want: "apiconn.DialError", detect: time.Second, recover: backOff},
+		{name: "nobody at the address", note: "a new connection; packets get lost", fresh: true, begin: func(s *scene) func() {
+			s.net.change(func() { s.net.at = newAddr })
+			return func() { s.net.change(func() { s.net.name = newAddr }) }
+		}, want: "apiconn.DialError", detect: 21 * time.Second, recover: backOff},
+		{name: "the name has no address", note: "a new connection", fresh: true, begin: func(s *scene) func() {
+			s.net.change(func() { s.net.name = "" })
+			return func() { s.net.change(func() { s.net.name = oldAddr }) }
+		}, want: "apiconn.ResolveError", detect: 31 * time.Second, recover: backOff},
 		{name: "accepted and closed at once for 10 s", note: "as a proxy with too many API clients does", begin: func(s *scene) func() {
 			s.sim.SetFault(proxysim.FaultRefuse)
 			s.sim.DropClients()
@@ -237,13 +241,13 @@ func matrix() []fault {
 			want: "apiconn.ClosedError", detect: 4500 * time.Millisecond, recover: backOff},
 		{name: "outage of 2 s during a GATT read", note: "the read returns 2 s late, nothing is lost", begin: outageDuringRead},
 		{name: "theft of the subscription, yield", note: "asked for again after 30 min without a sign of the other host; here it leaves at once",
-			begin: theft, want: "apiconn: displaced", detect: 21 * time.Second, recover: 32 * time.Minute},
+			begin: theft, want: "apiconn.DisplacedError", detect: 21 * time.Second, recover: 32 * time.Minute},
 		{name: "theft of the subscription, retake", note: "the first time at once, then ever more rarely", conf: func(c *apiconn.Config) { c.OnConflict = apiconn.Retake },
-			begin: theft, want: "apiconn: displaced", detect: 21 * time.Second, recover: time.Minute + time.Second},
+			begin: theft, want: "apiconn.DisplacedError", detect: 21 * time.Second, recover: time.Minute + time.Second},
 		{name: "deaf radio", begin: func(s *scene) func() {
 			s.silence(false)
 			return func() { s.silence(true) }
-		}, want: "apiconn: deaf", detect: 106 * time.Second, recover: 2 * time.Second},
+		}, want: "apiconn.DeafError", detect: 106 * time.Second, recover: 2 * time.Second},
 		{name: "slots in use by another host, yield", note: "seen before the first subscription, which is not made", fresh: true, begin: (*scene).occupy, want: "apiconn.ConflictError", detect: time.Second, recover: grown},
 
 		{name: "Noise: wrong key", fresh: true, sim: keyed, conf: psk(otherKey), begin: rekeyed, want: "apiwire.InvalidKeyError", detect: time.Second, recover: grown,

@@ -60,6 +60,9 @@ func (n *network) present(f func(*wire)) {
 func (n *network) resolve(context.Context, string) ([]netip.Addr, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.name == "" {
+		return nil, &net.DNSError{Err: "no such host", Name: hostname, IsNotFound: true}
+	}
 	return []netip.Addr{netip.MustParseAddr(n.name)}, nil
 }
 
