@@ -84,6 +84,28 @@ func (e *linkEvents) LinkDown(a ble.Address, reason ble.DisconnectReason) {
 	e.LinkEvents.LinkDown(a, reason)
 }
 
+// keptLinks keeps devices that are being connected from making room for others, and lets removed ones go.
+type keptLinks struct {
+	*gatt.Manager
+	events *linkEvents
+}
+
+func (l keptLinks) Connect(a ble.Address, t ble.AddressType, via string, done func(error)) {
+	l.events.adapters.each(func(t *scanner.Table) { t.Keep(a, true) })
+	l.Manager.Connect(a, t, via, func(err error) {
+		if err != nil {
+			st, _ := l.events.store.Device(a)
+			l.events.adapters.each(func(t *scanner.Table) { t.Keep(a, st.Bonded) })
+		}
+		done(err)
+	})
+}
+
+func (l keptLinks) Forget(a ble.Address) {
+	l.events.adapters.each(func(t *scanner.Table) { t.Keep(a, false) })
+	l.Manager.Forget(a)
+}
+
 func rulesOf(devices []config.Device) func(ble.Address) gatt.Rule {
 	rules := make(map[ble.Address]gatt.Rule, len(devices))
 	for _, d := range devices {

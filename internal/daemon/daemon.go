@@ -120,7 +120,7 @@ func (d *Daemon) build() error {
 		return err
 	}
 	d.shim = bluezshim.New(bluezshim.Config{
-		Conn: d.conn, Links: d.links, Store: shimStore{d.store}, Logger: d.log, ProxyPath: d.proxies.path,
+		Conn: d.conn, Links: keptLinks{d.links, events}, Store: shimStore{d.store}, Logger: d.log, ProxyPath: d.proxies.path,
 		Adapters: append([]bluezshim.AdapterConfig{{
 			Index: 0, Address: d.store.Address(), Name: adapterName(cfg), Air: &air{Table: d.table, modes: d.proxies},
 		}}, d.adapters.known()...),
