@@ -21,8 +21,9 @@ test:
 test-unit:
 	@GO="$(GO)" sh scripts/test.sh unit
 
+# Real clients against the program; writes docs/clients.md.
 test-clients:
-	@GO="$(GO)" sh scripts/test.sh need clients
+	@GO="$(GO)" sh scripts/test.sh need clients-table
 
 # Play the recorded scenarios of bluetoothd against the daemon and write docs/conformance.md
 # (test-golden-full: against every set of recordings).

@@ -15,6 +15,8 @@ missing() {
 	list=
 	command -v dbus-daemon >/dev/null 2>&1 || list="$list dbus-daemon"
 	command -v bluetoothctl >/dev/null 2>&1 || list="$list bluez"
+	command -v busctl >/dev/null 2>&1 || list="$list systemd"
+	command -v gdbus >/dev/null 2>&1 || list="$list libglib2.0-bin"
 	command -v python3 >/dev/null 2>&1 || list="$list python3"
 	python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || list="$list python3-venv"
 	# The race detector needs a C compiler.
@@ -43,6 +45,20 @@ need() {
 		rm -f "$log"
 	fi
 	venv
+	node_client
+}
+
+# node_client installs node-ble into tests/clients/node/node_modules, unless it is there already. Without npm
+# the client matrix says that it skips it.
+node_client() {
+	dir=tests/clients/node
+	if ! command -v npm >/dev/null 2>&1 || cmp -s $dir/package-lock.json $dir/node_modules/installed; then
+		return
+	fi
+	echo "== installing the Node client of $dir"
+	# Its optional dependency, native code, is not needed.
+	npm ci --prefix $dir --ignore-scripts --omit=optional --no-audit --no-fund --loglevel=error
+	cp $dir/package-lock.json $dir/node_modules/installed
 }
 
 # venv makes .venv with the Python clients, unless it is there already.

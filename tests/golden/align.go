@@ -131,6 +131,9 @@ func (r *recorded) mentions(device string) bool {
 		device = strings.ReplaceAll(strings.ToUpper(a), ":", "_")
 	}
 	for _, e := range r.events {
+		if e["type"] == "wait-timeout" { // the driver waited for it in vain
+			continue
+		}
 		if b, _ := json.Marshal(e); strings.Contains(string(b), "dev_"+device) {
 			return true
 		}
