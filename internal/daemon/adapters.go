@@ -25,6 +25,8 @@ type ownAdapter struct {
 type adapterSet struct {
 	d *Daemon
 
+	attaching sync.Mutex // one at a time: the same proxy may be configured twice
+
 	mu     sync.Mutex
 	byMAC  map[ble.Address]*ownAdapter
 	warned bool // that there are more proxies than numbers
@@ -100,6 +102,8 @@ func (s *adapterSet) attach(p *proxy, info apiconn.Info) *ownAdapter {
 		s.d.log.Warn("The proxy has no adapter of its own: it does not say its MAC", "proxy", p.Name())
 		return nil
 	}
+	s.attaching.Lock()
+	defer s.attaching.Unlock()
 	s.mu.Lock()
 	own := s.byMAC[mac]
 	s.mu.Unlock()
