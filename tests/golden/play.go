@@ -133,10 +133,10 @@ func (p *player) record(ctx context.Context, m mode, name string) (note string, 
 	env := append(os.Environ(), "XDG_RUNTIME_DIR="+dir, "HOME="+dir, "STATE_DIRECTORY=", "RUNTIME_DIRECTORY=", "NOTIFY_SOCKET=",
 		"BLUEZ_ESPHOME_STATE_DIR="+filepath.Join(dir, "state"), "PYTHONDONTWRITEBYTECODE=1")
 	peripherals := filepath.Join(p.golden, "peripheral.json")
-	proxies := []string{"golden"}
+	proxies, air := []string{"golden"}, peripherals
 	if m.background {
 		proxies = append(proxies, "second", "third")
-		if peripherals, err = crowd(peripherals, dir); err != nil {
+		if air, err = crowd(peripherals, dir); err != nil {
 			return "", err
 		}
 	}
@@ -145,7 +145,7 @@ func (p *player) record(ctx context.Context, m mode, name string) (note string, 
 		return "", err
 	}
 
-	command := []string{p.bin, "simulate", "--peripherals", peripherals, "--control", control}
+	command := []string{p.bin, "simulate", "--peripherals", air, "--control", control}
 	for _, name := range proxies {
 		command = append(command, "--proxy", name+"=127.0.0.1:0")
 	}
