@@ -191,12 +191,12 @@ func (s *session) lookAtSlots() (ble.Slots, error) {
 		return ble.Slots{}, err
 	}
 	slots := slotsFrom(answer.(*apipb.BluetoothConnectionsFreeResponse))
-	foreign := s.p.foreign(slots)
+	conflict := &ConflictError{Addresses: s.p.foreign(slots), Slots: s.p.foreignSlots(slots)}
 	s.p.forget(slots)
-	if s.p.cfg.OnConflict == Yield && len(foreign) > 0 {
+	if s.p.cfg.OnConflict == Yield && conflict.Slots > 0 {
 		s.w.post(&apipb.DisconnectRequest{})
 		_, _ = s.await(apiwire.DisconnectResponse, leaveTimeout) // it ends here anyway
-		return ble.Slots{}, &ConflictError{Addresses: foreign}
+		return ble.Slots{}, conflict
 	}
 	return slots, nil
 }
@@ -212,6 +212,16 @@ func (p *Proxy) foreign(slots ble.Slots) []ble.Address {
 		}
 	}
 	return out
+}
+
+// foreignSlots is how many slots are in use that are not ours. Firmware before 2025.2 only tells their number.
+func (p *Proxy) foreignSlots(slots ble.Slots) int {
+	if slots.HasAllocated {
+		return len(p.foreign(slots))
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return max(0, slots.Limit-slots.Free-len(p.ours))
 }
 
 // forget drops the addresses of ours that hold no slot at the begin of a session.

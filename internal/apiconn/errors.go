@@ -119,10 +119,16 @@ func (e *PeerDisconnectError) Error() string {
 
 // ConflictError: connection slots are in use that are not ours, so another API client works with
 // the proxy, and on_conflict is yield.
-type ConflictError struct{ Addresses []ble.Address }
+type ConflictError struct {
+	Addresses []ble.Address // none from firmware before 2025.2
+	Slots     int           // how many
+}
 
 func (e *ConflictError) Error() string {
-	var list []string
+	list := []string{fmt.Sprintf("%d of its connection slots", e.Slots)}
+	if len(e.Addresses) > 0 {
+		list = nil
+	}
 	for _, a := range e.Addresses {
 		list = append(list, a.String())
 	}

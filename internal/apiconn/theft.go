@@ -46,8 +46,9 @@ const (
 var (
 	errDeaf = &DeafError{why: "no advertisements come any more although the proxy answers: its radio hangs, or another API client took the subscription; restart the proxy if no other host uses it"}
 	// errDeafRadio: the subscription is known to be ours.
-	errDeafRadio = &DeafError{why: "no advertisements come any more although the subscription is ours: the proxy's radio hangs, or nothing is near; restart the proxy"}
-	errStolen    = &DisplacedError{why: "another API client (Home Assistant?) took the subscription; remove the proxy there, share it from here, or set on_conflict: retake"}
+	errDeafRadio  = &DeafError{why: "no advertisements come any more although the subscription is ours: the proxy's radio hangs, or nothing is near; restart the proxy"}
+	errNeverHeard = &DeafError{why: "no advertisements came yet: another API client (Home Assistant?) may have the subscription, which this firmware does not tell; remove the proxy there, or update its ESPHome"}
+	errStolen     = &DisplacedError{why: "another API client (Home Assistant?) took the subscription; remove the proxy there, share it from here, or set on_conflict: retake"}
 )
 
 // probe is what is known of whose the proxy is.
@@ -101,7 +102,7 @@ func (s *session) listen(now time.Time, v *vigil) time.Time {
 	if last := s.lastAdvert.Load(); last >= 0 {
 		heard = s.at(last)
 	} else if !s.p.everHeard() {
-		return now.Add(suspectAfter) // perhaps there is nothing to hear
+		return s.listenFirst(now, v)
 	}
 	if back := s.at(s.regained.Load()); back.After(heard) {
 		heard = back
@@ -119,6 +120,33 @@ func (s *session) listen(now time.Time, v *vigil) time.Time {
 		v.nextDeaf = now.Add(v.deafPause)
 		v.deafPause = min(2*v.deafPause, maxDeafPause)
 		s.goDeaf()
+	}
+	return now.Add(suspectAfter)
+}
+
+// listenFirst is listen for a proxy that never heard anything. Perhaps there is nothing to hear; or, where no message 126
+// proves the subscription, another host has had it from the start, of which firmware says nothing.
+func (s *session) listenFirst(now time.Time, v *vigil) time.Time {
+	if s.info.Features.Has(ble.FeatureStateAndMode) || !s.info.Features.Has(ble.FeaturePassiveScan) || now.Sub(s.begun) < suspectAfter {
+		return now.Add(suspectAfter)
+	}
+	s.probe.mu.Lock()
+	ours := s.probe.ours
+	s.probe.mu.Unlock()
+	switch {
+	case ours: // and stays so: such firmware grants a subscription only if nobody has it
+	case s.info.Features.Has(ble.FeatureActiveConnections):
+		if !now.Before(v.nextProbe) {
+			v.nextProbe = now.Add(probeEvery)
+			s.askWhose(true)
+		}
+	case now.Sub(s.begun) >= deafAfter && !now.Before(v.nextDeaf): // nothing tells
+		v.nextDeaf = now.Add(v.deafPause)
+		v.deafPause = min(2*v.deafPause, maxDeafPause)
+		s.deaf.Store(true)
+		s.p.setState(StateDeaf, errNeverHeard)
+		s.p.explain("The proxy hears nothing", errNeverHeard)
+		s.subscribe()
 	}
 	return now.Add(suspectAfter)
 }
@@ -216,8 +244,12 @@ func (s *session) stolenFromUs(slots ble.Slots) {
 	}
 	clear(p.ours)
 	p.mu.Unlock()
-	p.setState(StateDisplaced, errStolen)
-	p.explain("The proxy is not ours", errStolen)
+	why := errStolen
+	if s.lastAdvert.Load() < 0 {
+		why = errDisplaced // it never was ours
+	}
+	p.setState(StateDisplaced, why)
+	p.explain("The proxy is not ours", why)
 	slices.Sort(ours)
 	for _, a := range ours {
 		if !slots.HasAllocated || slices.Contains(slots.Allocated, a) {
