@@ -68,8 +68,10 @@ func (m *Manager) Pair(a ble.Address, done func(error)) {
 		run: func(ctx context.Context, l *link) error {
 			p := l.ps.proxy
 			if !p.Features().Has(ble.FeaturePairing) {
-				return fmt.Errorf("cannot pair %s: proxy %s with ESPHome %s has no pairing: %w",
+				err := fmt.Errorf("cannot pair %s: proxy %s with ESPHome %s has no pairing: %w",
 					a, p.Name(), p.Version(), ble.ErrNotSupported)
+				m.log.Warn("no pairing", "device", a, "proxy", p.Name(), "error", err)
+				return err
 			}
 			m.mu.Lock()
 			l.pairing = true

@@ -107,7 +107,7 @@ const (
 // survey is what can be done for a device now.
 type survey struct {
 	candidates []candidate // best first
-	passive    []string    // proxies that hear it and cannot connect
+	passive    []string    // proxies that hear it and cannot connect, each with why
 	denied     []string    // proxies that hear it and that the configuration rules out
 	offline    []string    // proxies that hear it or had it, and are offline
 	foreign    []string    // proxies on which another host has it
@@ -178,7 +178,7 @@ func (dl *dialler) survey() survey {
 			v.offline = append(v.offline, ps.name)
 			continue
 		case !o.features.Has(ble.FeatureActiveConnections | ble.FeatureRemoteCaching):
-			v.passive = append(v.passive, fmt.Sprintf("%s (ESPHome %s)", ps.name, o.version))
+			v.passive = append(v.passive, passive(ps.name, o))
 			continue
 		case !ps.own && ps.stale(a):
 			v.foreign = append(v.foreign, ps.name)
@@ -194,6 +194,16 @@ func (dl *dialler) survey() survey {
 	}
 	v.rank(now, a)
 	return v
+}
+
+// passive says why a proxy makes no connections, and what helps. Firmware with ACTIVE_CONNECTIONS alone is older than
+// 2022.12 and wants a request that later firmware does not know.
+func passive(name string, o online) string {
+	remedy := "set active: true for bluetooth_proxy in its configuration"
+	if o.features.Has(ble.FeatureActiveConnections) {
+		remedy = "update its ESPHome"
+	}
+	return fmt.Sprintf("%s (ESPHome %s): does not make connections: %s", name, o.version, remedy)
 }
 
 // effectiveRSSI is the RSSI of p less a penalty for silence.
@@ -284,7 +294,7 @@ func (v *survey) describe() string {
 		parts = append(parts, n+": offline")
 	}
 	for _, n := range v.passive {
-		parts = append(parts, n+": does not make connections")
+		parts = append(parts, n)
 	}
 	for _, n := range v.denied {
 		parts = append(parts, n+": ruled out by configuration")

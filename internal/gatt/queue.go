@@ -103,11 +103,32 @@ func (s *session) exec(ctx context.Context, l *link, o *op) {
 		s.pairCancel = nil
 		s.m.mu.Unlock()
 	}
+	if errors.Is(err, ble.ErrTimeout) && octx.Err() == nil {
+		s.stalled()
+	}
 	if errors.Is(err, ble.ATTInvalidHandle) && !errors.Is(err, errNoAttribute) {
 		// The database is not the peripheral's: learn it anew with the next link.
 		s.m.updateRecord(s.addr, func(r *Record) { r.Database, r.Complete, r.Hash, r.Stale = nil, false, nil, true })
 	}
 	s.m.finish(o, s.opError(ctx, octx, l, err))
+}
+
+// stalled: an operation got no answer. Those that waited behind it are not to wait as long again each; bluetoothd 5.87 even
+// ends the link then, but a proxy on a congested network loses an answer now and then. Commands need none.
+func (s *session) stalled() {
+	s.m.mu.Lock()
+	defer s.m.mu.Unlock()
+	kept := s.queue[:0]
+	for _, o := range s.queue {
+		if o.secure {
+			s.queued -= o.size
+			s.m.finish(o, ble.ErrTimeout)
+			continue
+		}
+		kept = append(kept, o)
+	}
+	clear(s.queue[len(kept):])
+	s.queue = kept
 }
 
 // opError is what the caller is told. A link that the proxy does not know is over.

@@ -82,6 +82,9 @@ func (l *link) loseLocked(reason ble.DisconnectReason, proxyGone bool, why error
 func (s *session) run(ctx context.Context, before <-chan struct{}) {
 	l, lctx, err := s.firstLink(ctx, before)
 	if err != nil {
+		if !errors.Is(err, ble.ErrCanceled) {
+			s.m.log.Info("no connection", "device", s.addr, "error", err)
+		}
 		s.m.mu.Lock()
 		if s.phase == phaseDialling {
 			s.failConnectLocked(err)

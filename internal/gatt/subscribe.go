@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"bluez-esphome/internal/ble"
 )
@@ -84,6 +85,33 @@ func (m *Manager) unsubscribeLocked(a ble.Address, valueHandle uint16) bool {
 // errNoAttribute is what the peripheral would answer, known without asking it.
 var errNoAttribute = fmt.Errorf("no characteristic has that value handle: %w", ble.ATTInvalidHandle)
 
+// Times that an answer of the proxy may take. Firmware before 2026.8 loses answers when its network is congested; so
+// what may be asked twice is.
+const (
+	registerWait = 4 * time.Second // to a registration, which the proxy answers by itself
+	cccdWait     = 8 * time.Second // to a CCCD's write, which the peripheral answers
+)
+
+// twice makes a request, and again if there is no answer in time.
+func twice(ctx context.Context, wait time.Duration, f func(context.Context) error) error {
+	for again := true; ; again = false {
+		fctx, cancel := context.WithTimeout(ctx, wait)
+		err := f(fctx)
+		cancel()
+		silent := errors.Is(err, ble.ErrTimeout) || errors.Is(err, context.DeadlineExceeded)
+		if !again || !silent || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+// once makes a request that nobody waits for long.
+func once(ctx context.Context, wait time.Duration, f func(context.Context) error) error {
+	fctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	return f(fctx)
+}
+
 // characteristic finds a characteristic by value handle.
 func characteristic(db *ble.Database, valueHandle uint16) *ble.Characteristic {
 	for i := range db.Services {
@@ -106,7 +134,9 @@ func (s *session) enable(ctx context.Context, l *link, db *ble.Database, valueHa
 	if c == nil {
 		return errNoAttribute
 	}
-	if err := l.ps.proxy.Notify(ctx, s.addr, valueHandle, true); err != nil {
+	if err := twice(ctx, registerWait, func(ctx context.Context) error {
+		return l.ps.proxy.Notify(ctx, s.addr, valueHandle, true)
+	}); err != nil {
 		return err
 	}
 	if h := c.CCCD(); h != 0 {
@@ -114,8 +144,10 @@ func (s *session) enable(ctx context.Context, l *link, db *ble.Database, valueHa
 		if c.Properties.Has(ble.PropNotify) {
 			value[0] = 1
 		}
-		if err := l.ps.proxy.WriteDescriptor(ctx, s.addr, h, value); err != nil {
-			if nerr := l.ps.proxy.Notify(ctx, s.addr, valueHandle, false); nerr != nil {
+		if err := twice(ctx, cccdWait, func(ctx context.Context) error {
+			return l.ps.proxy.WriteDescriptor(ctx, s.addr, h, value)
+		}); err != nil {
+			if nerr := s.unregister(ctx, l, valueHandle); nerr != nil {
 				s.m.log.Debug("cannot end the proxy's notifications", "device", s.addr, "handle", valueHandle, "error", nerr)
 			}
 			return err
@@ -132,13 +164,22 @@ func (s *session) disable(ctx context.Context, l *link, db *ble.Database, valueH
 	}
 	delete(l.armed, valueHandle)
 	if c := characteristic(db, valueHandle); c != nil && c.CCCD() != 0 {
-		if err := l.ps.proxy.WriteDescriptor(ctx, s.addr, c.CCCD(), []byte{0, 0}); err != nil {
+		if err := once(ctx, cccdWait, func(ctx context.Context) error {
+			return l.ps.proxy.WriteDescriptor(ctx, s.addr, c.CCCD(), []byte{0, 0})
+		}); err != nil {
 			s.m.log.Debug("cannot clear the CCCD", "device", s.addr, "handle", valueHandle, "error", err)
 		}
 	}
-	if err := l.ps.proxy.Notify(ctx, s.addr, valueHandle, false); err != nil {
+	if err := s.unregister(ctx, l, valueHandle); err != nil {
 		s.m.log.Debug("cannot end the proxy's notifications", "device", s.addr, "handle", valueHandle, "error", err)
 	}
+}
+
+// unregister ends the proxy's notifications of a handle.
+func (s *session) unregister(ctx context.Context, l *link, valueHandle uint16) error {
+	return once(ctx, registerWait, func(ctx context.Context) error {
+		return l.ps.proxy.Notify(ctx, s.addr, valueHandle, false)
+	})
 }
 
 // arm subscribes to Service Changed and to everything that is remembered. Only the end of

@@ -235,3 +235,58 @@ func TestConnectionParams(t *testing.T) {
 		}
 	})
 }
+
+// TestLostAnswers: firmware before 2026.8 loses answers on a congested network. What may be asked twice is, and nothing waits
+// longer than 30 s.
+func TestLostAnswers(t *testing.T) {
+	A := addrA.String()
+	for _, lost := range []string{"notify " + A + " 8 true", "write " + A + " 9"} {
+		linked(t, gatt.Config{}, func(t *testing.T, w *world, p *gatttest.Proxy, dev *gatttest.Peripheral) {
+			n, all := 0, false
+			p.Lose = func(call string) bool {
+				if call == lost {
+					n++
+				}
+				return call == lost && (n == 1 || all)
+			}
+			if err := w.subscribe(addrA, 8); err != nil || n != 2 {
+				t.Errorf("%s lost once: %v, asked %d times", lost, err, n)
+			}
+			w.m.Unsubscribe(addrA, 8)
+			settle(time.Minute)
+			all = true
+			begun := time.Now()
+			if err := w.subscribe(addrA, 8); !errors.Is(err, ble.ErrTimeout) || time.Since(begun) > 30*time.Second {
+				t.Errorf("%s lost for good: %v after %v", lost, err, time.Since(begun))
+			}
+		})
+	}
+}
+
+// TestStalledQueue: what waits behind an operation without an answer does not wait as long again.
+func TestStalledQueue(t *testing.T) {
+	linked(t, gatt.Config{}, func(t *testing.T, w *world, p *gatttest.Proxy, dev *gatttest.Peripheral) {
+		p.Lose = func(call string) bool { return call == "write "+addrA.String()+" 6" }
+		begun := time.Now()
+		var ended []time.Duration
+		done := make(chan error, 3) // one for each
+		for range 2 {
+			w.m.Write(addrA, 6, []byte("lost"), func(err error) { done <- err })
+		}
+		w.m.Read(addrA, 6, func(_ []byte, err error) { done <- err })
+		w.m.WriteCommand(addrA, 3, []byte("command"), func(error) {})
+		for range 3 {
+			if err := <-done; !errors.Is(err, ble.ErrTimeout) {
+				t.Errorf("got %v", err)
+			}
+			ended = append(ended, time.Since(begun))
+		}
+		if ended[2] > 31*time.Second {
+			t.Errorf("ended after %v", ended)
+		}
+		settle(time.Second)
+		if writes := dev.Writes(); len(writes) == 0 || writes[len(writes)-1].Value != "command" {
+			t.Errorf("the command was not written: %v", writes)
+		}
+	})
+}

@@ -209,12 +209,13 @@ func (p *Proxy) write(ctx context.Context, a ble.Address, handle uint16, value [
 		}
 	}
 	dev.mu.Lock()
-	defer dev.mu.Unlock()
 	if dev.Secure[handle] && !p.secure(a) {
+		dev.mu.Unlock()
 		return ble.ATTAuthentication
 	}
 	dev.writes = append(dev.writes, Write{handle, string(value), response})
-	return nil
+	dev.mu.Unlock()
+	return p.lost(ctx, "write %s %d", a, handle)
 }
 
 // Write writes a value.
@@ -229,16 +230,16 @@ func (p *Proxy) WriteDescriptor(ctx context.Context, a ble.Address, handle uint1
 }
 
 // Notify registers for notifications.
-func (p *Proxy) Notify(_ context.Context, a ble.Address, handle uint16, enable bool) error {
+func (p *Proxy) Notify(ctx context.Context, a ble.Address, handle uint16, enable bool) error {
 	p.called("notify %s %d %v", a, handle, enable)
 	l, _, err := p.link(a)
 	if err != nil {
 		return err
 	}
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	l.notify[handle] = enable
-	return nil
+	p.mu.Unlock()
+	return p.lost(ctx, "notify %s %d %v", a, handle, enable)
 }
 
 // Pair bonds, unless the peripheral refuses.

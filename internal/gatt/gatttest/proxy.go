@@ -116,6 +116,9 @@ type Proxy struct {
 	Mute bool
 	// StuckSlots: an ended link keeps its slot.
 	StuckSlots bool
+	// Lose tells which calls, written as in Calls, get no answer although they are carried out. Reads and writes are "read ADDRESS
+	// HANDLE" and "write ADDRESS HANDLE".
+	Lose func(call string) bool
 	// DisconnectDelay is how long ending a link or an attempt takes.
 	DisconnectDelay time.Duration
 
@@ -140,6 +143,9 @@ type plink struct {
 	secure bool
 	notify map[uint16]bool
 }
+
+// answerTimeout is how long a session waits for an answer.
+const answerTimeout = 30 * time.Second
 
 // AllFlags are the features of current firmware.
 const AllFlags = ble.Features(0xff)
@@ -330,6 +336,17 @@ func (p *Proxy) called(format string, args ...any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.calls = append(p.calls, fmt.Sprintf(format, args...))
+}
+
+// lost waits as long as a session does for an answer that does not come, if the call is one to lose.
+func (p *Proxy) lost(ctx context.Context, format string, args ...any) error {
+	if p.Lose == nil || !p.Lose(fmt.Sprintf(format, args...)) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	<-ctx.Done()
+	return fmt.Errorf("%w: %w", ble.ErrTimeout, ctx.Err())
 }
 
 // sleep waits; false if ctx or the session ended first.
