@@ -39,7 +39,7 @@ type (
 		ID          string      `json:"id"` // unique; names the control socket
 		Name        string      `json:"name"`
 		Address     ble.Address `json:"address"`
-		AddressType string      `json:"address_type"` // public or random
+		AddressType string      `json:"address_type"` // public, random, public-identity or random-identity
 		Connectable bool        `json:"connectable"`
 		Advert      AdvertSpec  `json:"advertisement"`
 		MTU         uint16      `json:"mtu"` // the largest it agrees to; 0: 23

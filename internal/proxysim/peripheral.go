@@ -64,8 +64,12 @@ func newPeripheral(spec DeviceSpec) (*peripheral, error) {
 	case "", "public":
 	case "random":
 		p.addrT = ble.Random
+	case "public-identity":
+		p.addrT = ble.PublicIdentity
+	case "random-identity":
+		p.addrT = ble.RandomIdentity
 	default:
-		return fail(fmt.Errorf("address type %q is neither public nor random", spec.AddressType))
+		return fail(fmt.Errorf("address type %q is neither public nor random nor an identity", spec.AddressType))
 	}
 	var err error
 	if p.table, err = newAttributeTable(spec.GATT); err != nil {

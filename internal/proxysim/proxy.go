@@ -52,6 +52,8 @@ type ProxyConfig struct {
 	MaxNotifications int
 	// AskTime: the proxy asks its clients for the time.
 	AskTime bool
+	// SplitReports: advertisement and scan response are reported one after the other, as by chips that don't merge them.
+	SplitReports bool
 	// Queue bounds what waits for one client.
 	Queue apiserver.QueueLimits
 	Log   *slog.Logger // discarded if nil

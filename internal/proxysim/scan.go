@@ -95,10 +95,19 @@ func (p *Proxy) hear(per *peripheral) {
 	if p.scan.state != ble.ScannerRunning || p.subscriber == nil {
 		return
 	}
-	data := per.adv
-	if p.scan.mode == ble.ScanActive {
-		data = per.both
+	switch {
+	case p.scan.mode == ble.ScanPassive:
+		p.report(per, rssi, per.adv)
+	case p.cfg.SplitReports && len(per.scanRsp) > 0:
+		p.report(per, rssi, per.adv)
+		p.report(per, rssi, per.scanRsp)
+	default:
+		p.report(per, rssi, per.both)
 	}
+}
+
+// report takes one report of the radio into the batch.
+func (p *Proxy) report(per *peripheral, rssi int8, data []byte) {
 	p.batch = append(p.batch, ble.RawAdvert{Address: per.spec.Address, Type: per.addrT, RSSI: rssi, Data: data})
 	if len(p.batch) >= p.fw.batch() {
 		p.flush()
