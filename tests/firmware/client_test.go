@@ -1,0 +1,199 @@
+package firmware
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"bluez-esphome/internal/ble"
+
+	"github.com/godbus/dbus/v5"
+)
+
+const (
+	adapterPath    = dbus.ObjectPath("/org/bluez/hci0")
+	adapterIface   = "org.bluez.Adapter1"
+	deviceIface    = "org.bluez.Device1"
+	serviceIface   = "org.bluez.GattService1"
+	charIface      = "org.bluez.GattCharacteristic1"
+	descIface      = "org.bluez.GattDescriptor1"
+	proxyIface     = "org.bluez_esphome.Proxy1"
+	extensionIface = "org.bluez_esphome.Device1"
+	properties     = "org.freedesktop.DBus.Properties"
+	objectManager  = "org.freedesktop.DBus.ObjectManager"
+)
+
+// Promised times of calls.
+const (
+	connectTime   = 21 * time.Second
+	operationTime = 31 * time.Second
+)
+
+// client is one program on the bus.
+type client struct {
+	t    testing.TB
+	conn *dbus.Conn
+}
+
+func (w *world) connect(t testing.TB) *client {
+	t.Helper()
+	conn, err := dbus.Connect(w.bus)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return &client{t, conn}
+}
+
+// try makes a call, which may not take longer than d.
+func (c *client) try(d time.Duration, path dbus.ObjectPath, method string, args ...any) *dbus.Call {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	call := c.conn.Object("org.bluez", path).CallWithContext(ctx, method, 0, args...)
+	if errors.Is(call.Err, context.DeadlineExceeded) {
+		c.t.Errorf("%s %s did not return within %v", path, method, d)
+	}
+	return call
+}
+
+// call makes a call that has to succeed.
+func (c *client) call(path dbus.ObjectPath, method string, args ...any) *dbus.Call {
+	c.t.Helper()
+	call := c.try(operationTime, path, method, args...)
+	if call.Err != nil {
+		c.t.Fatalf("%s %s: %v", path, method, call.Err)
+	}
+	return call
+}
+
+// refused makes a call that has to fail with that error name within d; it returns the message.
+func (c *client) refused(d time.Duration, name string, path dbus.ObjectPath, method string, args ...any) string {
+	c.t.Helper()
+	call := c.try(d, path, method, args...)
+	var err dbus.Error
+	if !errors.As(call.Err, &err) || err.Name != name {
+		c.t.Fatalf("%s %s: %v, want %s", path, method, call.Err, name)
+	}
+	return err.Error()
+}
+
+// get reads a property; nil if it is absent.
+func (c *client) get(path dbus.ObjectPath, iface, name string) any {
+	var v dbus.Variant
+	if call := c.try(operationTime, path, properties+".Get", iface, name); call.Err != nil || call.Store(&v) != nil {
+		return nil
+	}
+	return v.Value()
+}
+
+// until waits for a property to have a value.
+func (c *client) until(d time.Duration, path dbus.ObjectPath, iface, name string, want any) {
+	c.t.Helper()
+	var last any
+	defer func() {
+		if c.t.Failed() {
+			c.t.Logf("%s %s is %v", path, name, last)
+		}
+	}()
+	eventually(c.t, d, name+" of "+string(path)+" is as wanted", func() bool {
+		last = c.get(path, iface, name)
+		return last == want
+	})
+}
+
+// link connects and waits for the services.
+func (c *client) link(path dbus.ObjectPath) {
+	c.t.Helper()
+	if call := c.try(connectTime, path, deviceIface+".Connect"); call.Err != nil {
+		c.t.Fatalf("%s Connect: %v", path, call.Err)
+	}
+	c.until(limit, path, deviceIface, "ServicesResolved", true)
+}
+
+type managed = map[dbus.ObjectPath]map[string]map[string]dbus.Variant
+
+func (c *client) objects() managed {
+	c.t.Helper()
+	var out managed
+	if err := c.call("/", objectManager+".GetManagedObjects").Store(&out); err != nil {
+		c.t.Fatal(err)
+	}
+	return out
+}
+
+// char is the path of the characteristic of a device with that UUID.
+func (c *client) char(device dbus.ObjectPath, uuid ble.UUID) dbus.ObjectPath {
+	c.t.Helper()
+	for path, ifaces := range c.objects() {
+		if ch, ok := ifaces[charIface]; ok && len(path) > len(device) && path[:len(device)] == device && ch["UUID"].Value() == uuid.String() {
+			return path
+		}
+	}
+	c.t.Fatalf("%s has no characteristic %s", device, uuid)
+	return ""
+}
+
+func (c *client) read(path dbus.ObjectPath) string {
+	c.t.Helper()
+	var b []byte
+	if err := c.call(path, charIface+".ReadValue", map[string]dbus.Variant{}).Store(&b); err != nil {
+		c.t.Fatal(err)
+	}
+	return string(b)
+}
+
+func (c *client) write(path dbus.ObjectPath, value, how string) {
+	c.t.Helper()
+	c.call(path, charIface+".WriteValue", []byte(value), map[string]dbus.Variant{"type": dbus.MakeVariant(how)})
+}
+
+// values gives the values that a characteristic notifies from now on.
+func (c *client) values(path dbus.ObjectPath) <-chan string {
+	c.t.Helper()
+	signals := make(chan *dbus.Signal, 64)
+	c.conn.Signal(signals)
+	if err := c.conn.AddMatchSignal(dbus.WithMatchSender("org.bluez"), dbus.WithMatchObjectPath(path), dbus.WithMatchMember("PropertiesChanged")); err != nil {
+		c.t.Fatal(err)
+	}
+	out := make(chan string, 64)
+	done := make(chan struct{})
+	c.t.Cleanup(func() { c.conn.RemoveSignal(signals); close(done) })
+	go func() {
+		for {
+			select {
+			case s := <-signals:
+				if s == nil || s.Path != path {
+					continue
+				}
+				if v, ok := s.Body[1].(map[string]dbus.Variant)["Value"]; ok {
+					select {
+					case out <- string(v.Value().([]byte)):
+					default:
+					}
+				}
+			case <-done:
+				return
+			}
+		}
+	}()
+	return out
+}
+
+// notified waits for that value.
+func (c *client) notified(values <-chan string, want string) {
+	c.t.Helper()
+	timeout := time.NewTimer(limit)
+	defer timeout.Stop()
+	for {
+		select {
+		case v := <-values:
+			if v == want {
+				return
+			}
+		case <-timeout.C:
+			c.t.Fatalf("%q was not notified", want)
+		}
+	}
+}
