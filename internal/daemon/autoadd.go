@@ -35,6 +35,7 @@ type finder struct {
 	pacer *apiconn.Pacer
 	mdns  *mdns.Client // nil where no name needs it
 	auto  *config.AutoAdd
+	done  chan struct{} // closed when run has ended
 
 	mu    sync.Mutex
 	added map[string]*added // by instance; also those that are no proxies
@@ -50,13 +51,13 @@ type added struct {
 
 // newFinder makes the finder; it is silent unless a proxy has a local name or all are to be used.
 func newFinder(s *proxySet, cfg *config.Config) *finder {
-	f := &finder{s: s, pacer: apiconn.NewPacer(attemptEvery), auto: cfg.AutoAdd, added: map[string]*added{}}
+	f := &finder{s: s, pacer: apiconn.NewPacer(attemptEvery), done: make(chan struct{}), auto: cfg.AutoAdd, added: map[string]*added{}}
 	local := cfg.AutoAdd != nil
 	for _, p := range cfg.Proxies {
 		local = local || mdns.Local(p.Host)
 	}
 	if local {
-		f.mdns = mdns.New(mdns.Config{Service: esphomeService, Alive: f.alive, Found: f.found, Logger: s.d.log})
+		f.mdns = mdns.New(mdns.Config{Service: esphomeService, Interfaces: s.d.opts.Interfaces, Alive: f.alive, Found: f.found, Logger: s.d.log})
 	}
 	return f
 }
@@ -74,6 +75,7 @@ func (f *finder) configure(p *proxy, c *apiconn.Config) {
 
 // run serves until ctx ends.
 func (f *finder) run(ctx context.Context) {
+	defer close(f.done)
 	if f.mdns == nil {
 		return
 	}

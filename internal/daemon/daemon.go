@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"time"
 
 	"bluez-esphome/internal/ble"
@@ -33,6 +34,8 @@ type Options struct {
 	// Ready, if not nil, is called once org.bluez is owned, with the bus's address as
 	// DBUS_SYSTEM_BUS_ADDRESS wants it; it is empty for the system bus.
 	Ready func(busAddress string)
+	// Interfaces lists those on which multicast DNS is spoken; nil is all but loopback.
+	Interfaces func() ([]net.Interface, error)
 }
 
 // A Daemon is one run of the program.
@@ -172,6 +175,7 @@ func (d *Daemon) serve(ctx context.Context, address string) error {
 	d.conn.Do(stopCtx, d.shim.Close)
 	stopWork()
 	<-shimDone
+	<-d.proxies.finder.done
 	leaveBus()
 	<-served
 	return err

@@ -66,6 +66,7 @@ func cable(t *testing.T) (sim, ours string) {
 
 // TestNames: local names, auto_add, a proxy that returns with another address, and discover, on a network of their own.
 func TestNames(t *testing.T) {
+	t.Parallel()
 	sim, ours := cable(t)
 	secret := base64.StdEncoding.EncodeToString(key[:])
 	simulate := func(kitchen string) *harness.Proc {

@@ -20,6 +20,7 @@ import (
 // TestKeysStayHidden runs the daemon with keys from every source, right ones and wrong ones, and looks for them in all that it
 // shows.
 func TestKeysStayHidden(t *testing.T) {
+	t.Parallel()
 	keys := map[string][32]byte{}
 	for i, name := range []string{"inline", "file", "credential", "wrong"} {
 		k := [32]byte{31: byte(i + 1)}
