@@ -72,7 +72,8 @@ type Report struct {
 	Discovered, Monitored bool
 	// AutoConnect: a session with AutoConnect asks for it by Pattern.
 	AutoConnect bool
-	// EveryRSSI: signal RSSI even if it did not move by 8 dB. Duplicates: signal
+	// EveryRSSI: signal RSSI even if it did not move by 8 dB, since a session asks for that or somebody
+	// has only now begun to discover or monitor. Duplicates: signal
 	// advertised data even if unchanged, replacing rather than accumulating it.
 	EveryRSSI, Duplicates bool
 	Events                []MonitorEvent

@@ -27,8 +27,10 @@ type device struct {
 	discovered bool
 	monitored  bool
 	autoConn   bool
+	again      bool // somebody new asks: RSSI is to be said even if it did not move
 	// What was said of it.
 	wantGen    uint32 // the generation of wants that it was first reported in
+	asked      uint32 // wants.asked as far as it was reported, 0 never
 	sent       uint64 // sequence number of the content last put into pending
 	saidRSSI   int8   // as a subscriber saw it: moves by 8 dB only
 	reportedAt int64

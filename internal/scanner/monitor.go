@@ -50,6 +50,7 @@ func (t *Table) AddMonitor(id uint64, m ble.Monitor) {
 	if !w.anybody {
 		w.gen++
 	}
+	w.asked++
 	n := &monitor{id: id, spec: m, tracks: map[*device]*track{}}
 	n.silence.prev, n.silence.next = &n.silence, &n.silence
 	n.spec.Patterns = slices.Clone(m.Patterns)

@@ -53,7 +53,9 @@ func (t *Table) consider(d *device, p *proxy, news news, data []byte, now int64)
 	if !discovered && !monitored {
 		return
 	}
-	dirty := first || due || len(d.events) > 0
+	// A client that joins others has heard nothing yet of a device that stays as it is.
+	again := d.asked != 0 && d.asked != w.asked && byOwner && d.rssi() != 0
+	dirty := first || due || again || len(d.events) > 0
 	switch head := d.content.head(); {
 	case news == replay:
 	case first:
@@ -66,7 +68,7 @@ func (t *Table) consider(d *device, p *proxy, news news, data []byte, now int64)
 		t.enqueue(d, d.content.newest())
 		dirty = true
 	}
-	if first {
+	if first || again {
 		d.saidRSSI = unsaid
 	}
 	if rssi := d.rssi(); rssi != 0 {
@@ -79,6 +81,10 @@ func (t *Table) consider(d *device, p *proxy, news news, data []byte, now int64)
 		return
 	}
 	d.wantGen, d.reportedAt = w.gen, now
+	if again || d.asked == 0 {
+		d.asked = w.asked
+	}
+	d.again = d.again || again
 	d.discovered = d.discovered || discovered
 	d.monitored = d.monitored || monitored
 	d.autoConn = d.autoConn || autoConnect
@@ -161,7 +167,7 @@ func (t *Table) report(d *device) *ble.Report {
 		Address: d.addr, Type: d.typ, RSSI: d.rssi(), At: t.timeOf(d.heard),
 		Payloads: d.pending, Last: d.content.newest(), Connectable: d.traits.connectable(),
 		Discovered: d.discovered && len(w.sessions) > 0, Monitored: d.monitored && len(w.monitors) > 0,
-		AutoConnect: d.autoConn, EveryRSSI: w.everyRSSI, Duplicates: w.duplicates,
+		AutoConnect: d.autoConn, EveryRSSI: w.everyRSSI || d.again, Duplicates: w.duplicates,
 	}
 	for _, e := range d.events {
 		if t.monitor(e.Monitor) != nil {
@@ -169,7 +175,7 @@ func (t *Table) report(d *device) *ble.Report {
 		}
 	}
 	d.pending, d.events = nil, nil
-	d.discovered, d.monitored, d.autoConn = false, false, false
+	d.discovered, d.monitored, d.autoConn, d.again = false, false, false, false
 	if d.gone || !r.Discovered && !r.Monitored && len(r.Events) == 0 {
 		return nil
 	}

@@ -161,6 +161,45 @@ func TestRegularSessionTurnsEveryRSSIOff(t *testing.T) {
 	}
 }
 
+// A client that begins while others discover or monitor is told once of every device that is heard, even if nothing
+// moves: it may be waiting for just that device.
+func TestWhoJoinsIsToldOnce(t *testing.T) {
+	a := newAir(t, "A")
+	say := func(at float64) (rssi []bool) {
+		t.Helper()
+		a.hear(at, "A", dev, -60, p1)
+		for _, r := range a.take() {
+			if r.RSSI != -60 {
+				t.Errorf("RSSI %d", r.RSSI)
+			}
+			rssi = append(rssi, r.EveryRSSI)
+		}
+		return rssi
+	}
+	for i, c := range []struct {
+		what string
+		do   func()
+		want []bool
+	}{
+		{"the first session", func() { a.SetDiscovery(all) }, []bool{false}},
+		{"no change", func() {}, nil},
+		{"a second session", func() { a.SetDiscovery(append(slices.Clone(all), all...)) }, []bool{true}},
+		{"no change again", func() {}, nil},
+		{"another filter", func() { a.SetDiscovery(append(slices.Clone(all), ble.DiscoveryFilter{Transport: ble.TransportLE})) }, nil},
+		{"one leaves", func() { a.SetDiscovery(all) }, nil},
+		{"a monitor", func() {
+			a.AddMonitor(1, ble.Monitor{Patterns: []ble.MonitorPattern{{Type: 9, Content: []byte("x")}}})
+		}, []bool{true}},
+		{"only the monitor, which does not match", func() { a.SetDiscovery(nil) }, nil},
+		{"a session again", func() { a.SetDiscovery(all) }, []bool{true}},
+	} {
+		c.do()
+		if got := say(float64(i)); !slices.Equal(got, c.want) {
+			t.Errorf("%s: reports with EveryRSSI %v, want %v", c.what, got, c.want)
+		}
+	}
+}
+
 func TestRSSIIsTheOwners(t *testing.T) {
 	a := newAir(t, "A", "B")
 	a.SetDiscovery(all)

@@ -11,6 +11,7 @@ import (
 type wants struct {
 	anybody  bool
 	gen      uint32 // grows when somebody wants something after nobody did
+	asked    uint32 // grows with each client that starts to discover or monitor
 	sessions []ble.DiscoveryFilter
 	// regular: some session has no filter, so all devices are wanted.
 	regular bool
@@ -35,6 +36,9 @@ func (t *Table) SetDiscovery(sessions []ble.DiscoveryFilter) {
 		// Everything that is heard from now on is reported anew, also what a monitor had
 		// reported: with the end of discovery its RSSI was invalidated, or it was removed.
 		w.gen++
+	}
+	if len(sessions) > len(w.sessions) {
+		w.asked++
 	}
 	w.sessions = nil
 	w.regular, w.everyRSSI, w.duplicates = false, false, false
