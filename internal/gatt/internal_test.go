@@ -180,3 +180,14 @@ func FuzzBuildDatabase(f *testing.F) {
 		_ = suspicion(db, db, []ble.UUID{uuidGAP}, "2025.9.0")
 	})
 }
+
+// TestAdvertisedButNotThere: many devices advertise UUIDs that are no services of theirs. Where lists are complete, that is no
+// reason to connect once more.
+func TestAdvertisedButNotThere(t *testing.T) {
+	db := &ble.Database{Services: []ble.Service{{Handle: 1, EndHandle: 9, UUID: uuidGAP}}}
+	for version, want := range map[string]bool{"2025.7.5": false, "2025.8.0": true, "2026.7.3": true, "2026.8.0": false, "": false} {
+		if why := suspicion(db, nil, []ble.UUID{ble.UUID16(0xfcd2)}, version); (why != "") != want {
+			t.Errorf("ESPHome %q: %q, want suspicion: %v", version, why, want)
+		}
+	}
+}

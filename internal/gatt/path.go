@@ -293,7 +293,7 @@ func (v *survey) describe() string {
 	for _, n := range v.offline {
 		parts = append(parts, n+": offline")
 	}
-	for _, n := range v.passive {
+	parts = append(parts, v.passive...)
 		parts = append(parts, n)
 	}
 	for _, n := range v.denied {

@@ -54,8 +54,8 @@ func suspicion(db, prior *ble.Database, expected []ble.UUID, version string) str
 	if db.Services[0].Handle != 1 && !has[uuidGAP] {
 		return "it does not begin at handle 1 and has no GAP service"
 	}
-	for _, u := range expected {
-		if !has[u] {
+	for _, u := range expected { // many devices advertise what is no service of theirs
+		if !has[u] && truncates(version) {
 			return fmt.Sprintf("it lacks the advertised service %s", u)
 		}
 	}
