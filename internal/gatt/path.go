@@ -294,8 +294,6 @@ func (v *survey) describe() string {
 		parts = append(parts, n+": offline")
 	}
 	parts = append(parts, v.passive...)
-		parts = append(parts, n)
-	}
 	for _, n := range v.denied {
 		parts = append(parts, n+": ruled out by configuration")
 	}

@@ -14,11 +14,12 @@ import (
 
 	"bluez-esphome/internal/apiserver"
 	"bluez-esphome/internal/proxysim"
+	"bluez-esphome/tests/harness"
 
 	"github.com/godbus/dbus/v5"
 )
 
-// pythonVariable names a Python that has the packages of tests/requirements.txt.
+// pythonVariable names a Python that has the packages of tests/requirements.txt, if it is not that of .venv.
 const pythonVariable = "BLUEZ_ESPHOME_PYTHON"
 
 const many = 10_000
@@ -51,8 +52,7 @@ func (w *world) send(d proxysim.DeviceSpec) {
 func TestNotificationsBleak(t *testing.T) {
 	python := os.Getenv(pythonVariable)
 	if python == "" {
-		fmt.Printf("skipped: notifications to bleak: %s names no Python\n", pythonVariable)
-		t.Skip(pythonVariable + " names no Python")
+		python = harness.Python(t)
 	}
 	for _, mode := range []string{"acquire", "start"} {
 		t.Run(mode, func(t *testing.T) {
