@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,6 +14,9 @@ import (
 	"bluez-esphome/internal/apiwire/apipb"
 	"bluez-esphome/internal/ble"
 )
+
+// lastWords is how long a peer that takes nothing any more is still listened to: it may have said why it closes.
+const lastWords = 200 * time.Millisecond
 
 // leaveTimeout bounds the wait for the answer to our DisconnectRequest.
 const leaveTimeout = 2 * time.Second
@@ -45,8 +49,9 @@ type session struct {
 	nudged     atomic.Int64 // when a sign of life last made us ping
 	regained   atomic.Int64 // when the subscription came back from another host
 	probe      probe
-	subscribed atomic.Bool // a message 126 proved the subscription
-	closing    atomic.Bool // we have taken leave
+	subscribed atomic.Bool                 // a message 126 proved the subscription
+	closing    atomic.Bool                 // we have taken leave
+	broken     atomic.Pointer[ClosedError] // writing failed
 
 	mu    sync.Mutex
 	cause error // why the session is being ended, if not by the peer
@@ -60,7 +65,7 @@ func newSession(p *Proxy, conn net.Conn) *session {
 
 // Read implements io.Reader for the Framer and notes the time. Before the watch is there, silence ends it.
 func (s *session) Read(b []byte) (int, error) {
-	if !s.limit.IsZero() {
+	if !s.limit.IsZero() && s.broken.Load() == nil {
 		_ = s.conn.SetReadDeadline(earlier(s.limit, time.Now().Add(s.p.cfg.DeadAfter))) // without deadlines it just waits
 	}
 	n, err := s.conn.Read(b)
@@ -153,6 +158,10 @@ func (s *session) reason(err error) error {
 	case err == nil:
 		return ErrStopped
 	}
+	var unanswered *NoAnswerError
+	if broken := s.broken.Load(); broken != nil && (errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &unanswered)) {
+		return broken
+	}
 	return err
 }
 
@@ -183,7 +192,8 @@ func (s *session) startWriter() {
 	s.w = newWriter(s.f)
 	s.wg.Go(func() {
 		if err := s.w.run(s.conn, s.done, s.p.cfg.DeadAfter); err != nil {
-			s.abort(&ClosedError{Err: err})
+			s.broken.Store(&ClosedError{Err: err})
+			_ = s.conn.SetReadDeadline(time.Now().Add(lastWords)) // without deadlines the watch ends it
 		}
 	})
 }
