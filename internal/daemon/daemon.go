@@ -91,7 +91,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	defer stopBus()
 	d.conn, err = dbusobj.Dial(ctx, dbusobj.Config{Address: address, Logger: d.log})
 	if err != nil {
-		return fmt.Errorf("cannot connect to the bus %s: %w", address, err)
+		return busError(cfg.Bus, err)
 	}
 	defer d.conn.Close()
 
@@ -200,4 +200,12 @@ func openBus(ctx context.Context, bus config.Bus) (address string, stop func(), 
 		return systemBusAddress(), func() {}, nil
 	}
 	return string(bus), func() {}, nil
+}
+
+// busError says what to do about a bus that cannot be used; err names its address.
+func busError(bus config.Bus, err error) error {
+	if bus == config.BusSystem {
+		return fmt.Errorf("%w; where there is no system bus, or you may not own org.bluez on it, --bus private starts one", err)
+	}
+	return err
 }
