@@ -100,7 +100,10 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	defer d.adapters.each((*scanner.Table).Close)
 	if err := d.conn.RequestName(ctx, BusName); err != nil {
-		return err
+		if taken := new(dbusobj.NameTakenError); errors.As(err, &taken) {
+			return err
+		}
+		return busError(cfg.Bus, err)
 	}
 	return d.serve(ctx, address)
 }
