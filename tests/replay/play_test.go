@@ -70,7 +70,7 @@ func (p *player) play(events []event) int {
 		switch e["type"] {
 		case "call", "peripheral", "mark":
 			p.step++
-			p.head, p.mark = fmt.Sprint(e["type"], " ", e["member"], e["op"], e["label"], " ", text(e["args"])), e["type"] == "mark"
+			p.head, p.mark = describe(e), e["type"] == "mark"
 			if e["type"] == "call" {
 				numbers[e["id"]] = len(numbers) + 1
 			}
@@ -102,6 +102,15 @@ func (p *player) play(events []event) int {
 		_ = unix.Close(p.fd)
 	}
 	return p.step
+}
+
+func describe(e event) string {
+	for _, k := range []string{"member", "op", "label"} {
+		if e[k] != nil {
+			return fmt.Sprintf("%v %v %s", e["type"], e[k], text(e["args"]))
+		}
+	}
+	return fmt.Sprint(e["type"])
 }
 
 // act does what the client or the peripheral did.
