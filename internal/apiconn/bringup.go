@@ -157,7 +157,7 @@ func (s *session) ask() error {
 		}
 	}
 	if i.BluetoothMAC == "" {
-		i.BluetoothMAC = i.MAC
+		i.BluetoothMAC = bluetoothMAC(i.MAC, i.Version)
 	}
 	return nil
 }
@@ -252,6 +252,9 @@ func (s *session) announce(slots ble.Slots) {
 	p.changed()
 	p.log.Info("Proxy is online", "name", apiwire.Printable(s.info.Name, 32), "esphome", apiwire.Printable(s.info.Version, 32),
 		"features", s.info.Features.String(), "encrypted", s.info.Encrypted)
+	if !wasUp && s.newestWins() { // which nothing tells
+		p.log.Info("If another host (Home Assistant?) used this proxy, it gets nothing from it any more: remove the proxy there, or share it from here")
+	}
 
 	// Before anybody can make requests: their answers only go to the subscriber.
 	s.subscribe()

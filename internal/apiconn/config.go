@@ -73,7 +73,7 @@ type Config struct {
 type Info struct {
 	Name, FriendlyName      string
 	MAC                     string // of Wi-Fi or Ethernet, AA:BB:CC:DD:EE:FF
-	BluetoothMAC            string // the adapter's address; MAC if the proxy does not say
+	BluetoothMAC            string // the adapter's address; where the proxy does not say, what follows from MAC
 	Version                 string // of ESPHome, like 2026.10.0
 	Model, Manufacturer     string
 	ProjectName             string
