@@ -194,6 +194,9 @@ func (m *Manager) Notification(name string, a ble.Address, handle uint16, value 
 		}
 	}
 	v := slices.Clone(value)
+	if l.holdLocked(handle, v) {
+		return
+	}
 	m.events.post(func() { m.cfg.Events.Notified(a, handle, v) })
 }
 

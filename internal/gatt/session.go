@@ -62,6 +62,7 @@ type link struct {
 	serviceChanged uint16          // value handle that we subscribed ourselves
 	secured        bool            // paired or encrypted on this link
 	pairing        bool            // a request of ours is under way
+	early          []*early        // subscriptions that are being made
 	armed          map[uint16]bool // value handles; session's goroutine only
 }
 

@@ -31,12 +31,17 @@ func (m *Manager) Subscribe(a ble.Address, valueHandle uint16, done func(error))
 		m.events.post(func() { done(nil) })
 		return
 	}
+	var early *early
 	s.enqueueLocked(&op{
 		secure: true,
 		run: func(ctx context.Context, l *link) error {
+			if early == nil {
+				early = m.holdBack(l, valueHandle)
+			}
 			return s.enable(ctx, l, s.db, valueHandle)
 		},
 		done: func(err error) {
+			defer func() { m.letGo(a, early, err == nil) }() // after done: who asked then listens
 			if err != nil && !errors.Is(err, ble.ErrNotConnected) {
 				m.mu.Lock()
 				m.unsubscribeLocked(a, valueHandle)
@@ -45,6 +50,53 @@ func (m *Manager) Subscribe(a ble.Address, valueHandle uint16, done func(error))
 			done(err)
 		},
 	})
+}
+
+// early is what a peripheral notifies while it is being subscribed to: often the first value comes right behind the answer to
+// the CCCD's write, before whoever asked has learnt of that.
+type early struct {
+	link   *link
+	handle uint16
+	values [][]byte // under Manager.mu
+}
+
+// maxEarly bounds the values that are held back; later ones are lost.
+const maxEarly = 1024
+
+func (m *Manager) holdBack(l *link, valueHandle uint16) *early {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e := &early{link: l, handle: valueHandle}
+	l.early = append(l.early, e)
+	return e
+}
+
+// letGo ends a hold, and passes what was held. It is called as a callback, between others.
+func (m *Manager) letGo(a ble.Address, e *early, pass bool) {
+	if e == nil {
+		return
+	}
+	m.mu.Lock()
+	e.link.early = slices.DeleteFunc(e.link.early, func(o *early) bool { return o == e })
+	m.mu.Unlock()
+	if pass {
+		for _, v := range e.values {
+			m.cfg.Events.Notified(a, e.handle, v)
+		}
+	}
+}
+
+// holdLocked reports whether a value was held back.
+func (l *link) holdLocked(handle uint16, value []byte) bool {
+	for _, e := range l.early {
+		if e.handle == handle {
+			if len(e.values) < maxEarly {
+				e.values = append(e.values, value)
+			}
+			return true
+		}
+	}
+	return false
 }
 
 // Unsubscribe ends what Subscribe began.

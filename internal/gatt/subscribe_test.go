@@ -2,6 +2,7 @@ package gatt_test
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -287,6 +288,27 @@ func TestStalledQueue(t *testing.T) {
 		settle(time.Second)
 		if writes := dev.Writes(); len(writes) == 0 || writes[len(writes)-1].Value != "command" {
 			t.Errorf("the command was not written: %v", writes)
+		}
+	})
+}
+
+// TestFirstValue: a value that comes right behind the answer to the CCCD's write follows the end of Subscribe, and is not lost.
+func TestFirstValue(t *testing.T) {
+	linked(t, gatt.Config{}, func(t *testing.T, w *world, p *gatttest.Proxy, _ *gatttest.Peripheral) {
+		var order []string
+		p.Lose = func(call string) bool { // at this moment the peripheral has the CCCD
+			if call == "write "+addrA.String()+" 9" {
+				p.SendNotification(addrA, 8, []byte("first"))
+			}
+			return false
+		}
+		w.m.Subscribe(addrA, 8, func(err error) { order = append(order, fmt.Sprint("subscribed ", err, len(w.take()))) })
+		settle(time.Second)
+		p.SendNotification(addrA, 8, []byte("second"))
+		settle(time.Second)
+		wantEvents(t, w, "notified 8 first", "notified 8 second")
+		if d := cmp.Diff([]string{"subscribed <nil> 0"}, order); d != "" {
+			t.Errorf("(-want +got):\n%s", d)
 		}
 	})
 }
