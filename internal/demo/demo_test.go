@@ -3,6 +3,7 @@ package demo
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"os/exec"
 	"strings"
 	"testing"
@@ -10,8 +11,6 @@ import (
 
 	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/scanner"
-
-	"log/slog"
 )
 
 func TestTable(t *testing.T) {
@@ -61,7 +60,7 @@ func TestShow(t *testing.T) {
 	if _, err := exec.LookPath("dbus-daemon"); err != nil {
 		t.Skip("skipped: dbus-daemon is not installed")
 	}
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	out := &untilTable{stop: cancel}
 	if err := Run(ctx, Options{Version: "test", Out: out, Log: slog.New(slog.DiscardHandler)}); err != nil {
 		t.Error(err)
@@ -75,13 +74,15 @@ func TestShow(t *testing.T) {
 
 // untilTable stops the demo once the table was printed.
 type untilTable struct {
-	strings.Builder
+	text strings.Builder
 	stop func()
 }
+
+func (u *untilTable) String() string { return u.text.String() }
 
 func (u *untilTable) Write(b []byte) (int, error) {
 	if strings.Contains(string(b), "HEARD BY") {
 		u.stop()
 	}
-	return u.Builder.Write(b)
+	return u.text.Write(b)
 }
