@@ -31,6 +31,9 @@ func (h handler) Online(_ *apiconn.Proxy, info apiconn.Info) {
 		return
 	}
 	p.set.adopt(p, info.Name)
+	if info.Features == 0 {
+		p.set.d.log.Warn("The device is no Bluetooth proxy: add bluetooth_proxy: to its ESPHome configuration", "proxy", p.Name(), "address", hostPort(p.cfg))
+	}
 	p.mu.Lock()
 	p.info, p.known, p.own = info, false, nil
 	name := p.name
