@@ -89,6 +89,7 @@ func (c cell) pairs() bool { return atLeast(c.version, "2023.3") }
 
 // TestMatrix does everything that a program does, through every firmware on every board, all proxies at once in one daemon.
 func TestMatrix(t *testing.T) {
+	t.Parallel()
 	all := cells()
 	var stations []station
 	var devices []proxysim.DeviceSpec

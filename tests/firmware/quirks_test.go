@@ -290,6 +290,7 @@ func manyServices(d *proxysim.DeviceSpec) {
 
 // TestQuirks plays proxies that are unlike the simulator's, all at once in one daemon.
 func TestQuirks(t *testing.T) {
+	t.Parallel()
 	all := quirks()
 	var stations []station
 	scenes := map[string]*scene{}

@@ -2,6 +2,7 @@ package firmware
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -18,7 +19,16 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain lets all tests run at once: they wait for radios most of the time.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
+		if err := f.Value.Set("8"); err != nil {
+			panic(err)
+		}
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // limit is how long a test waits for what has no promised time: far longer than it takes, since machines may be slow.
 const limit = 45 * time.Second
@@ -26,7 +36,8 @@ const limit = 45 * time.Second
 // A station is one proxy and how the daemon is to reach it.
 type station struct {
 	proxysim.ProxyConfig
-	entry string // further keys of the proxy in the configuration, as ", key: value"
+	entry  string               // further keys of the proxy in the configuration, as ", key: value"
+	before func(address string) // what happens before the daemon starts
 	// through, unless nil, is between proxy and daemon.
 	through *relay
 }
@@ -58,6 +69,9 @@ func newWorld(t testing.TB, stations []station, devices []proxysim.DeviceSpec, f
 		addr := w.sim.Addr(s.Name).String()
 		if s.through != nil {
 			addr = s.through.listen(t, addr)
+		}
+		if s.before != nil {
+			s.before(addr)
 		}
 		yaml += fmt.Sprintf("  - {name: %s, address: \"%s\"%s}\n", s.Name, addr, s.entry)
 	}
@@ -141,7 +155,7 @@ type logs struct {
 func (l *logs) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.lines = append(l.lines, string(p))
+	l.lines = append(l.lines, strings.TrimSuffix(string(p), "\n")+" \n") // so that every value has a space behind it
 	return len(p), nil
 }
 
