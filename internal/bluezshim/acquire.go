@@ -56,6 +56,7 @@ func (c *char) acquireNotify(call *dbusobj.Call) {
 		errNotSupported.to(call)
 	default:
 		n.acquireCall = call
+		p.shim.watchClient(call.Sender)
 		c.subscribe()
 	}
 }
@@ -82,8 +83,16 @@ func (c *char) settleAcquire(err error) {
 		c.unsubscribeIfIdle()
 		return
 	}
-	n.pipe = pipe
+	n.pipe, n.acquirer = pipe, call.Sender
 	c.changed("NotifyAcquired")
 	pipe.watchHangup()
 	replyFD(call, fd, p.mtu)
+}
+
+// dropAcquired lets go of the notifications of a client that left the bus, whoever has the descriptor now. AcquireWrite knows
+// no client: only the descriptor's end ends it (bluetoothd 5.87, both).
+func (c *char) dropAcquired(sender string) {
+	if n := &c.notify; n.pipe != nil && n.acquirer == sender {
+		n.pipe.close()
+	}
 }

@@ -13,6 +13,7 @@ type notifyState struct {
 	notifying   bool                    // the Notifying property
 	sessions    map[string]*notifyAsker // StartNotify, by unique name
 	pipe        *pipe                   // AcquireNotify's
+	acquirer    string                  // the client of pipe
 	acquireCall *dbusobj.Call           // an AcquireNotify that waits for the subscription
 	internal    bool                    // the battery level is followed
 	state       subscription

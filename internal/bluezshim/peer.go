@@ -166,6 +166,7 @@ func (p *peer) clientGone(sender string) {
 	}
 	for _, c := range p.chars {
 		c.dropSession(sender)
+		c.dropAcquired(sender)
 	}
 }
 

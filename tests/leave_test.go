@@ -1,0 +1,55 @@
+package tests
+
+import (
+	"testing"
+
+	"bluez-esphome/tests/harness"
+
+	"github.com/godbus/dbus/v5"
+)
+
+// TestClientLeaves: a client that discovers, notifies, holds a descriptor and has an agent is gone all at once. Everything
+// of it ends; the link that it made stays (bluetoothd 5.87: connections are nobody's).
+func TestClientLeaves(t *testing.T) {
+	t.Parallel()
+	bus := harness.Demo(t)
+	a := newClient(t, bus)
+	b := newClient(t, bus)
+	b.discover(pulsePath)
+	b.connect(pulsePath)
+	counter, heart := b.char(pulsePath, counterUUID), b.char(pulsePath, heartRateUUID)
+	b.call("/org/bluez", "org.bluez.AgentManager1.RegisterAgent", dbus.ObjectPath("/agent"), "NoInputNoOutput")
+	b.call(counter, charIface+".StartNotify")
+	var fd dbus.UnixFD
+	var mtu uint16
+	if err := b.call(heart, charIface+".AcquireNotify", map[string]dbus.Variant{}).Store(&fd, &mtu); err != nil || mtu != 247 {
+		t.Fatalf("MTU %d, %v", mtu, err)
+	}
+	ends := []struct {
+		path        dbus.ObjectPath
+		iface, name string
+	}{
+		{adapterPath, adapterIface, "Discovering"}, {adapterPath, adapterIface, "Pairable"},
+		{counter, charIface, "Notifying"}, {heart, charIface, "NotifyAcquired"},
+	}
+	for _, e := range ends {
+		if a.get(e.path, e.iface, e.name) != true {
+			t.Errorf("%s is not true while the client is there", e.name)
+		}
+	}
+	if err := b.conn.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range ends {
+		for a.get(e.path, e.iface, e.name) != false {
+			a.until(e.name+" false", func(s *dbus.Signal) bool { return s.Path == e.path && changed(s, e.iface, e.name) == false })
+		}
+	}
+	if a.get(pulsePath, deviceIface, "Connected") != true {
+		t.Error("the link went with the client that made it")
+	}
+	// All of it is free for the next one.
+	a.call(adapterPath, adapterIface+".StartDiscovery")
+	a.call(counter, charIface+".StartNotify")
+	a.until("a value", func(s *dbus.Signal) bool { return s.Path == counter && changed(s, charIface, "Value") != nil })
+}
