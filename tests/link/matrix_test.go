@@ -203,7 +203,7 @@ func matrix() []fault {
 			s.sim.SetFault(proxysim.FaultRefuse)
 			s.sim.DropClients()
 			return func() { s.sim.SetFault(proxysim.FaultNone) }
-		}, lasts: 10 * time.Second, want: "apiconn.ClosedError", detect: time.Second, recover: 10 * time.Second},
+		}, lasts: 10 * time.Second, want: "apiconn.ClosedError", detect: time.Second, recover: 11 * time.Second},
 		{name: "accepted, then silence", note: "a new connection", fresh: true, begin: func(s *scene) func() {
 			s.sim.SetFault(proxysim.FaultSilent)
 			return func() { s.sim.SetFault(proxysim.FaultNone) }
@@ -235,7 +235,7 @@ func matrix() []fault {
 		{name: "wrong protocol: a web server has the address", note: "a new connection", fresh: true,
 			begin: answering(readThen([]byte("HTTP/1.1 400 Bad Request\r\n\r\n"))), want: "apiwire.ProtocolError", detect: time.Second, recover: backOff},
 		{name: "restart, 3 s", begin: func(s *scene) func() { s.sim.Restart(3 * time.Second); return nil },
-			want: "apiconn.ClosedError", detect: time.Second, recover: 6 * time.Second},
+			want: "apiconn.ClosedError", detect: time.Second, recover: 7 * time.Second},
 		{name: "restart on another address", note: "nobody answers at the old one; measured from the announcement by mDNS, 5 s later", begin: moved,
 			want: "apiconn.ClosedError", detect: time.Second, recover: time.Second},
 		{name: "restart that nobody was told of, 4 s", note: "the announcement makes us ask, and the answer is a reset", begin: rebooted,
