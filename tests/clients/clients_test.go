@@ -145,6 +145,7 @@ another program keeps both going meanwhile, as is usual with them.
 
 ` + "`ruuvitag-sensor`" + ` runs as a whole application on bleak; its decoded readings are held against what the simulated RuuviTag sends.
 `)
+	b.WriteString(rules())
 	return b.String(), skipped
 }
 
