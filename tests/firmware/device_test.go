@@ -44,7 +44,7 @@ func peripheral(n int, proxies ...string) proxysim.DeviceSpec {
 		ID: strings.Join(append([]string{"device"}, proxies...), "-"), Address: 0x00AA03000000 + ble.Address(n),
 		Connectable: true, MTU: 247, RSSI: map[string]int8{},
 		Advert: proxysim.AdvertSpec{
-			Flags: &flags, LocalName: "Sensor Übung", ServiceUUIDs: []ble.UUID{ble.UUID16(0x180f), vendor}, TxPower: &tx, IntervalMS: 100,
+			Flags: &flags, LocalName: "Sensor Übung", ServiceUUIDs: []ble.UUID{ble.UUID16(0x180f), vendor}, TxPower: &tx, IntervalMS: 250,
 			ManufacturerData: map[string]proxysim.HexBytes{"1177": {0x05, 0x12, 0xfc}}, ServiceData: map[string]proxysim.HexBytes{"0000fcd2-0000-1000-8000-00805f9b34fb": {0x40, 0x02}},
 		},
 	}

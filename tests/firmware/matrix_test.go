@@ -113,7 +113,7 @@ func (c cell) play(t *testing.T, w *world) {
 	}
 	b.advertised(path, !atLeast(c.version, "2023.6"))
 	if !c.connects() {
-		text := b.refused(3*time.Second, "org.bluez.Error.Failed", path, deviceIface+".Connect")
+		text := b.refused(connectTime, "org.bluez.Error.Failed", path, deviceIface+".Connect")
 		if !strings.HasPrefix(text, "le-connection-refused (") || !strings.Contains(text, name) {
 			t.Errorf("Connect said %q", text)
 		}
@@ -123,10 +123,12 @@ func (c cell) play(t *testing.T, w *world) {
 		return
 	}
 	b.link(path)
-	got := b.database(path)
-	slices.Sort(got)
-	if diff := cmp.Diff(wantDatabase, got); diff != "" {
-		t.Errorf("the database is wrong (-want +got):\n%s", diff)
+	if strings.HasSuffix(name, "plain") { // the whole tree is much to read
+		got := b.database(path)
+		slices.Sort(got)
+		if diff := cmp.Diff(wantDatabase, got); diff != "" {
+			t.Errorf("the database is wrong (-want +got):\n%s", diff)
+		}
 	}
 	c.exchange(t, w, b)
 	c.pair(t, w, b)

@@ -135,7 +135,7 @@ func eventually(t testing.TB, within time.Duration, what string, cond func() boo
 	t.Helper()
 	timeout := time.NewTimer(within)
 	defer timeout.Stop()
-	tick := time.NewTicker(50 * time.Millisecond)
+	tick := time.NewTicker(150 * time.Millisecond)
 	defer tick.Stop()
 	for !cond() {
 		select {
