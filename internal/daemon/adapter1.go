@@ -8,15 +8,16 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// newAdapterInterface makes org.bluez_esphome.Adapter1: whose adapter it is (absent for the merged one and while that is not
+// newAdapterInterface makes org.bluez_esphome.Radio1: whose adapter it is (absent for the merged one and while that is not
 // known), and how full its table is. What moves all the time is never signalled.
+// Its name must not contain "adapter": bt-adapter of bluez-tools takes each such interface for an adapter.
 func newAdapterInterface(d *Daemon, own *ownAdapter) *dbusobj.Interface {
 	table := d.table
 	if own != nil {
 		table = own.table
 	}
 	return &dbusobj.Interface{
-		Name: "org.bluez_esphome.Adapter1",
+		Name: "org.bluez_esphome.Radio1",
 		Properties: []dbusobj.Property{
 			{
 				Name: "Proxy", Type: "o",

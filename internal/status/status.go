@@ -122,7 +122,7 @@ func Ask(ctx context.Context, address string) (*Report, error) {
 		}
 	}
 	for path, ifaces := range objects {
-		if props, ok := ifaces["org.bluez_esphome.Adapter1"]; ok {
+		if props, ok := ifaces["org.bluez_esphome.Radio1"]; ok {
 			r.Adapters = append(r.Adapters, Adapter{
 				Name: string(path)[strings.LastIndexByte(string(path), '/')+1:], Proxy: names[get[dbus.ObjectPath](props, "Proxy")],
 				Devices: get[uint32](props, "Devices"), MaxDevices: get[uint32](props, "MaxDevices"), Dropped: get[uint64](props, "Dropped"),

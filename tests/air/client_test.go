@@ -108,7 +108,7 @@ func (c *client) hci() (kitchen, garage dbus.ObjectPath) {
 		kitchen, garage = "", ""
 		n := 0
 		for path, ifaces := range objects {
-			switch ifaces["org.bluez_esphome.Adapter1"]["Proxy"].Value() {
+			switch ifaces["org.bluez_esphome.Radio1"]["Proxy"].Value() {
 			case dbus.ObjectPath("/org/bluez_esphome/proxy/kitchen"):
 				kitchen = path
 				n++

@@ -58,7 +58,7 @@ func TestTenProxies(t *testing.T) {
 	c.call("/org/bluez/hci0", adapterIface+".StartDiscovery")
 	modes("[active passive" + eight("active") + "]")
 	c.becomes("hits of max_devices", true, func() any {
-		dropped, _ := c.get("/org/bluez/hci0", "org.bluez_esphome.Adapter1", "Dropped").(uint64)
+		dropped, _ := c.get("/org/bluez/hci0", "org.bluez_esphome.Radio1", "Dropped").(uint64)
 		return dropped > 0
 	})
 	status := harness.Start(t, bus.Env(), harness.Binary(), "status")
