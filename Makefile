@@ -25,6 +25,10 @@ test-unit:
 test-clients:
 	@GO="$(GO)" sh scripts/test.sh need clients-table
 
+# More clients than make test drives; builds for minutes, prints a table.
+test-clients-extra:
+	@GO="$(GO)" sh scripts/test-clients-extra.sh
+
 # Play the recorded scenarios of bluetoothd against the daemon and write docs/conformance.md
 # (test-golden-full: against every set of recordings).
 test-golden:
@@ -54,4 +58,4 @@ deb:
 test-install:
 	@sh scripts/later.sh test-install "the Debian package"
 
-.PHONY: build run test test-unit test-clients test-golden test-golden-full fuzz lint generate bench soak deb test-install
+.PHONY: build run test test-unit test-clients test-clients-extra test-golden test-golden-full fuzz lint generate bench soak deb test-install

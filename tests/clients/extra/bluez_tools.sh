@@ -5,7 +5,7 @@ status=0
 expect() {
 	what=$1 want=$2
 	shift 2
-	if out=$("$@" 2>&1) && echo "$out" | grep -q "$want"; then
+	if out=$("$@" 2>&1) && echo "$out" | grep -q -- "$want"; then
 		echo "ok $what"
 	else
 		echo "not ok $what: $(echo "$out" | tail -1)"

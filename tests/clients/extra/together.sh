@@ -1,6 +1,6 @@
 #!/bin/sh
-# together.sh CMD NAME…: one client after another begins while CMD discovers, connects and subscribes ("hold") and goes on.
-# $HOLD is the first one's command, the rest is the second one's.
+# together.sh CMD…: CMD on a bus where another client (the command in HOLD, which prints "hold" with each value) discovers,
+# is connected to another device, subscribed there, and goes on.
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 sh -c "$HOLD" >"$log" 2>&1 &
@@ -15,7 +15,6 @@ status=$?
 after=$(grep -c hold "$log")
 kill $pid 2>/dev/null
 wait $pid 2>/dev/null
-# The second client's Disconnect ends the first one's link, as with bluetoothd; until then it must have got values.
 if [ "$after" -le "$before" ]; then
 	echo "not ok together: the first client got nothing while the second worked"
 	exit 1

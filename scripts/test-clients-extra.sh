@@ -1,0 +1,86 @@
+#!/bin/sh
+# test-clients-extra.sh [NAME…]: more clients, each on a demonstration of its own; a table of the steps that each passed. Not
+# part of make test: it builds for minutes and installs from three registries. Programs go to $WORK (default /tmp/clients-extra).
+set -u
+cd "$(dirname "$0")/.."
+. scripts/lib.sh
+need_go
+here=$PWD/tests/clients/extra
+WORK=${WORK:-${TMPDIR:-/tmp}/clients-extra}
+mkdir -p "$WORK/out"
+"$GO" build -o "$WORK/bluez-esphome" ./cmd/bluez-esphome || exit 1
+failed=0
+printf '%-22s %-22s %6s  %s\n' client version passed "failed steps"
+
+# row NAME VERSION COMMAND…: runs the command on a demonstration and counts its ok and not ok lines.
+row() {
+	name=$1 version=$2
+	shift 2
+	out=$WORK/out/$name
+	timeout 300 "$WORK/bluez-esphome" demo --exec "$*" >"$out" 2>&1
+	ok=$(grep -c '^ok ' "$out")
+	bad=$(grep '^not ok ' "$out" | sed 's/^not ok //; s/:.*//' | paste -sd, -)
+	if [ "$ok" -eq 0 ] && [ -z "$bad" ]; then bad="did not run: $(tail -1 "$out")"; fi
+	[ -n "$bad" ] && failed=1
+	printf '%-22s %-22s %3d/%-3d %s\n' "$name" "$version" "$ok" "$((ok + $(grep -c '^not ok ' "$out")))" "$bad"
+}
+
+# python NAME PACKAGE…: a virtual environment; says its interpreter.
+python() {
+	dir=$WORK/venv/$1
+	shift
+	if [ "$(cat "$dir/installed" 2>/dev/null)" != "$*" ]; then
+		rm -rf "$dir"
+		python3 -m venv "$dir" && "$dir/bin/pip" install -q --disable-pip-version-check "$@" >&2 && echo "$*" >"$dir/installed"
+	fi
+	echo "$dir/bin/python -W ignore"
+}
+
+rust() {
+	mkdir -p "$WORK/$1"
+	cp -r "$here/$1/." "$WORK/$1"
+	(cd "$WORK/$1" && CARGO_TARGET_DIR="$WORK/target" cargo build -q) >"$WORK/out/$1.build" 2>&1 || tail -3 "$WORK/out/$1.build" >&2
+	echo "$WORK/target/debug/$1-client"
+}
+
+wants() { case " $names " in *" $1 "*) return 0 ;; esac; return 1; }
+names=${*:-bluer btleplug qt simpleble bleak habluetooth dbus-python gio bluetoothctl bluez-tools}
+
+if wants bluer; then
+	p=$(rust bluer)
+	row bluer 0.17.4 "$p"
+	row bluer-killed 0.17.4 "$here/killed.sh $p hold"
+fi
+if wants btleplug; then
+	p=$(rust btleplug)
+	row btleplug 0.11.8 "$here/with_agent.sh $p"
+	row btleplug-killed 0.11.8 "$here/killed.sh $p hold"
+fi
+if wants qt; then
+	p="$(python qt PySide6_Essentials==6.12.0 PySide6_Addons==6.12.0) $here/qt.py"
+	row qt "PySide6 6.12.0" "QT_QPA_PLATFORM=offscreen $p"
+fi
+if wants simpleble; then
+	for v in 0.10.4 1.2.0; do
+		p="$(python simple-$v simplepyble==$v) $here/simpleble.py"
+		row simpleble-$v "simplepyble $v" "$p"
+	done
+fi
+if wants bleak; then
+	for v in 0.20.2 0.22.3 1.1.1 2.1.1 3.1.0; do
+		p="$(python bleak-$v bleak==$v) $here/bleak_any.py"
+		row bleak-$v $v "$p"
+	done
+	row bleak-killed $v "$here/killed.sh $p hold"
+	row bleak-together $v "HOLD='$p hold A4:C1:38:10:00:02 00002a6e-0000-1000-8000-00805f9b34fb' $here/together.sh $p"
+fi
+if wants habluetooth; then
+	p=$(python habluetooth habluetooth==7.1.2 bluetooth-adapters==2.4.0 bleak-retry-connector==4.7.1)
+	row habluetooth 7.1.2 "$p $here/habluetooth_scan.py"
+fi
+# These two need Debian's python3-dbus and python3-gi, for Debian's own Python.
+wants dbus-python && row dbus-python "$(/usr/bin/python3 -c 'import dbus; print(dbus.__version__)' 2>&1 | tail -1)" "/usr/bin/python3 $here/dbus_python.py"
+wants gio && row gio "$(/usr/bin/python3 -c 'import gi; print("PyGObject", gi.__version__)' 2>&1 | tail -1)" "/usr/bin/python3 $here/gio.py"
+wants bluetoothctl && row bluetoothctl-more "$(bluetoothctl --version | tail -1)" "$here/bluetoothctl.sh"
+wants bluez-tools && row bluez-tools "$(dpkg-query -W -f '${Version}' bluez-tools 2>&1 | tail -1)" "$here/bluez_tools.sh"
+exit $failed
