@@ -2,7 +2,7 @@
 # test-clients-extra.sh [NAME…]: more clients, each on a demonstration of its own; a table of the steps that each passed. Not
 # part of make test: it builds for minutes and installs from three registries. Programs go to $WORK (default /tmp/clients-extra).
 set -u
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit 1
 . scripts/lib.sh
 need_go
 here=$PWD/tests/clients/extra
@@ -71,8 +71,8 @@ if wants bleak; then
 		p="$(python bleak-$v bleak==$v) $here/bleak_any.py"
 		row bleak-$v $v "$p"
 	done
-	row bleak-killed $v "$here/killed.sh $p hold"
-	row bleak-together $v "HOLD='$p hold A4:C1:38:10:00:02 00002a6e-0000-1000-8000-00805f9b34fb' $here/together.sh $p"
+	row bleak-killed "$v" "$here/killed.sh $p hold"
+	row bleak-together "$v" "HOLD='$p hold A4:C1:38:10:00:02 00002a6e-0000-1000-8000-00805f9b34fb' $here/together.sh $p"
 fi
 if wants habluetooth; then
 	p=$(python habluetooth habluetooth==7.1.2 bluetooth-adapters==2.4.0 bleak-retry-connector==4.7.1)

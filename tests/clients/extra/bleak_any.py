@@ -66,11 +66,10 @@ async def counter(client, count):
 async def main():
     if sys.argv[1:2] == ["hold"]:  # hold [ADDRESS UUID]
         address, uuid = sys.argv[2:4] or (PULSE, VENDOR % 4)
-        async with BleakScanner():
-            d = await BleakScanner.find_device_by_address(address, 10)
-            async with BleakClient(d) as c:
-                await c.start_notify(uuid, lambda _, v: print("hold", v.hex(), flush=True))
-                await asyncio.sleep(600)
+        d = await BleakScanner.find_device_by_address(address, 10)
+        async with BleakClient(d) as c, BleakScanner():
+            await c.start_notify(uuid, lambda _, v: print("hold", v.hex(), flush=True))
+            await asyncio.sleep(600)
     await step("discover", discover)
     await step("discover by service", by_service)
     await step("passive scan", passive)
