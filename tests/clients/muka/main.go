@@ -49,8 +49,8 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	if dev.Properties.Name != "Pulse HR-1" || dev.Properties.Address != "C8:2B:96:10:00:01" {
-		return fmt.Errorf("device: name %q, address %q", dev.Properties.Name, dev.Properties.Address)
+	if dev.Properties.Address != "C8:2B:96:10:00:01" {
+		return fmt.Errorf("device: address %q", dev.Properties.Address)
 	}
 	changes, err := dev.WatchProperties()
 	if err != nil {
@@ -67,6 +67,10 @@ func run() error {
 		case <-time.After(limit):
 			return errors.New("services were not resolved")
 		}
+	}
+	// Not before: a scan response may come after the device.
+	if name, err := dev.GetName(); err != nil || name != "Pulse HR-1" {
+		return fmt.Errorf("device: name %q: %v", name, err)
 	}
 	greeting, err := characteristic(dev, greetingUUID)
 	if err != nil {
@@ -112,7 +116,14 @@ func discover(a *adapter.Adapter1) error {
 	if err != nil {
 		return err
 	}
-	defer cancel()
+	defer func() {
+		go func() { // cancel sends to who may be waiting to send to us: it hangs unless somebody takes what comes
+			for ev := range found {
+				_ = ev
+			}
+		}()
+		cancel()
+	}()
 	timeout := time.After(limit)
 	for {
 		select {
