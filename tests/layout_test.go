@@ -54,7 +54,7 @@ func TestLayers(t *testing.T) {
 		"ble": {}, "dbusobj": {}, "apiwire": {"apiwire/apipb"}, "apiwire/apipb": {},
 		"apiconn": {"ble", "apiwire", "apiwire/apipb"}, "scanner": {"ble"}, "gatt": {"ble"},
 		"bluezshim": {"ble", "dbusobj"}, "apiserver": {"ble", "apiwire", "apiwire/apipb"},
-		"proxysim": {"ble", "apiserver", "apiwire", "apiwire/apipb"}, "config": {"ble"}, "store": {"ble"}, "privatebus": {},
+		"proxysim": {"ble", "apiserver", "apiwire", "apiwire/apipb", "mdns"}, "config": {"ble"}, "store": {"ble"}, "privatebus": {},
 	}
 	seen := 0
 	for _, p := range packages(t) {

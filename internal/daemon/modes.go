@@ -26,7 +26,7 @@ func (s *proxySet) discovering(a *air, on bool) {
 }
 
 // maxHold is how long a proxy may take to change to active scanning before what it hears counts anyway.
-const maxHold = time.Second
+const maxHold = 2 * time.Second
 
 // hold makes the proxies that are about to change to active scanning report no new device on the adapter before they did.
 func (s *proxySet) hold(a *air) {
