@@ -43,6 +43,7 @@ func (s *session) handle(message proto.Message) error {
 		// The epoch only: the device's time zone is its own affair.
 		s.w.post(&apipb.GetTimeResponse{EpochSeconds: uint32(time.Now().Unix())})
 	case *apipb.DisconnectRequest:
+		s.peerLeft.Store(true)
 		s.w.post(&apipb.DisconnectResponse{})
 		s.flush()
 		return &PeerDisconnectError{Reason: int32(m.GetReason())}

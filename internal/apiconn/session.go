@@ -51,6 +51,7 @@ type session struct {
 	probe      probe
 	subscribed atomic.Bool                 // a message 126 proved the subscription
 	closing    atomic.Bool                 // we have taken leave
+	peerLeft   atomic.Bool                 // the proxy asked to end the session: it is not asked for the same
 	broken     atomic.Pointer[ClosedError] // writing failed
 
 	mu    sync.Mutex
@@ -201,6 +202,9 @@ func (s *session) startWriter() {
 // leave asks the proxy to close the session and bounds the wait for its answer.
 func (s *session) leave() {
 	s.closing.Store(true)
+	if s.peerLeft.Load() {
+		return
+	}
 	if m := s.p.restoreMode(); m != nil {
 		s.w.post(&apipb.BluetoothScannerSetModeRequest{Mode: apipb.BluetoothScannerMode(*m)})
 	}
