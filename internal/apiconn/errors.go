@@ -189,6 +189,9 @@ func connectText(code int32) string {
 // StackError is an error number of the proxy's own stack, outside of ATT's.
 type StackError struct{ Code int32 }
 
+// GATTCode is the number as message 82 carries it.
+func (e *StackError) GATTCode() int32 { return e.Code }
+
 func (e *StackError) Error() string {
 	if e.Code == -2 {
 		return "the proxy is out of storage"

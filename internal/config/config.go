@@ -91,6 +91,8 @@ type Share struct {
 	PSK Secret
 	// Names is the pattern of the shared proxies' names; {name} stands for the proxy's.
 	Names string
+	// Exclusive refuses a device that is in use, on D-Bus or by another host, instead of sharing the link.
+	Exclusive bool
 }
 
 // HTTP is the listener for metrics, health and the live page; off while Listen is

@@ -60,6 +60,7 @@ type rawShare struct {
 	NoisePSK     string `mapstructure:"noise_psk"`
 	NoisePSKFile string `mapstructure:"noise_psk_file"`
 	Names        string `mapstructure:"names"`
+	InUse        string `mapstructure:"in_use"`
 }
 
 type rawHTTP struct {
@@ -91,6 +92,7 @@ func defaults() map[string]string {
 		"share.noise_psk":      "",
 		"share.noise_psk_file": "",
 		"share.names":          "{name}-shared",
+		"share.in_use":         "share",
 		"http.listen":          "",
 		"log.level":            "info",
 		"log.format":           "auto",

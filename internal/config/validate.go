@@ -93,6 +93,7 @@ func (l *loader) stateDir(configured string) string {
 func (l *loader) share(r *rawShare) {
 	c, rep := l.out, l.report
 	c.Share = Share{Listen: r.Listen, Names: r.Names, PSK: l.psk("share", r.NoisePSK, r.NoisePSKFile)}
+	c.Share.Exclusive = oneOf(rep, "share.in_use", r.InUse, "share", "refuse") == "refuse"
 	c.Share.BasePort = uint16(l.number("share.base_port", r.BasePort, 1, 65535))
 	if r.Listen != "" {
 		if err := checkListenHost(r.Listen); err != nil {

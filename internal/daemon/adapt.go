@@ -63,47 +63,57 @@ func (p pathsOf) Paths(a ble.Address) []gatt.Path {
 	return out
 }
 
-// linkEvents passes events of links on to the shim, and tells the air what they prove.
-type linkEvents struct {
-	bluezshim.LinkEvents
+// linkEvents passes events of links that are D-Bus's on to the shim, which is made later than they.
+type linkEvents struct{ bluezshim.LinkEvents }
+
+// linkKeeper tells the air what links prove, whoever holds them.
+type linkKeeper struct {
 	adapters *adapterSet
 	store    *store.Store
 }
 
-func (e *linkEvents) LinkUp(a ble.Address, mtu int) {
-	e.adapters.each(func(t *scanner.Table) {
+var _ gatt.Events = linkKeeper{}
+
+func (k linkKeeper) LinkUp(a ble.Address, _ int) {
+	k.adapters.each(func(t *scanner.Table) {
 		t.Keep(a, true)
 		t.MarkConnectable(a)
 	})
-	e.LinkEvents.LinkUp(a, mtu)
 }
 
-func (e *linkEvents) LinkDown(a ble.Address, reason ble.DisconnectReason) {
-	st, _ := e.store.Device(a)
-	e.adapters.each(func(t *scanner.Table) { t.Keep(a, st.Bonded) })
-	e.LinkEvents.LinkDown(a, reason)
+func (k linkKeeper) LinkDown(a ble.Address, _ ble.DisconnectReason) {
+	st, _ := k.store.Device(a)
+	k.adapters.each(func(t *scanner.Table) { t.Keep(a, st.Bonded) })
 }
+
+func (linkKeeper) Resolved(ble.Address, *ble.Database, int)   {}
+func (linkKeeper) Notified(ble.Address, uint16, []byte)       {}
+func (linkKeeper) DatabaseChanged(ble.Address, *ble.Database) {}
+func (linkKeeper) Paired(ble.Address, bool)                   {}
 
 // keptLinks keeps devices that are being connected from making room for others, and lets removed ones go.
 type keptLinks struct {
-	*gatt.Manager
-	events *linkEvents
+	*gatt.Owner
+	adapters *adapterSet
+	store    *store.Store
 }
 
 func (l keptLinks) Connect(a ble.Address, t ble.AddressType, via string, done func(error)) {
-	l.events.adapters.each(func(t *scanner.Table) { t.Keep(a, true) })
-	l.Manager.Connect(a, t, via, func(err error) {
-		if err != nil {
-			st, _ := l.events.store.Device(a)
-			l.events.adapters.each(func(t *scanner.Table) { t.Keep(a, st.Bonded) })
+	l.adapters.each(func(t *scanner.Table) { t.Keep(a, true) })
+	l.Owner.Connect(a, t, via, func(err error) {
+		if err != nil && !l.Shared(a) {
+			st, _ := l.store.Device(a)
+			l.adapters.each(func(t *scanner.Table) { t.Keep(a, st.Bonded) })
 		}
 		done(err)
 	})
 }
 
 func (l keptLinks) Forget(a ble.Address) {
-	l.events.adapters.each(func(t *scanner.Table) { t.Keep(a, false) })
-	l.Manager.Forget(a)
+	if !l.Shared(a) {
+		l.adapters.each(func(t *scanner.Table) { t.Keep(a, false) })
+	}
+	l.Owner.Forget(a)
 }
 
 func rulesOf(devices []config.Device) func(ble.Address) gatt.Rule {

@@ -15,6 +15,7 @@ import (
 	"bluez-esphome/internal/gatt"
 	"bluez-esphome/internal/privatebus"
 	"bluez-esphome/internal/scanner"
+	"bluez-esphome/internal/share"
 	"bluez-esphome/internal/store"
 
 	systemd "github.com/coreos/go-systemd/v22/daemon"
@@ -45,7 +46,9 @@ type Daemon struct {
 	store   *store.Store
 	conn    *dbusobj.Conn
 	table   *scanner.Table
-	links   *gatt.Manager
+	owners  *gatt.Owners
+	links   *gatt.Manager // of owners
+	share   *share.Server // nil: nothing is shared
 	shim    *bluezshim.Shim
 	proxies *proxySet
 	live    liveRules
@@ -113,20 +116,23 @@ func (d *Daemon) build() error {
 	cfg := d.opts.Config
 	d.table = scanner.New(scanner.Config{MaxDevices: cfg.MaxDevices, Logger: d.log})
 	d.adapters.d, d.extended = d, map[int]*dbusobj.Interface{}
-	events := &linkEvents{adapters: &d.adapters, store: d.store}
+	events := &linkEvents{}
 	d.store.Devices(func(a ble.Address, st store.DeviceState) { d.table.Keep(a, st.Bonded) })
-	d.links = gatt.New(gatt.Config{
-		Air: pathsOf{d.table}, Events: events, Store: gattStore{d.store},
+	d.owners = gatt.NewOwners(gatt.Config{
+		Air: pathsOf{d.table}, Events: linkKeeper{&d.adapters, d.store}, Store: gattStore{d.store},
 		Timeout: cfg.Connect.Timeout, PerPath: cfg.Connect.PerPath, SlotWait: cfg.Connect.SlotWait,
 		Rules: d.live.rule, OnNoSlot: d.live.onNoSlot, Expected: d.table.Advertised, Logger: d.log,
 		MayPair: func(ble.Address) bool { return d.shim.AgentRegistered() },
-	})
+	}, cfg.Share.Exclusive)
+	d.links = d.owners.Manager()
+	links := d.owners.Owner(gatt.OwnerConfig{Events: events, KeepSubscriptions: true})
+	d.share = newShare(d)
 	var err error
 	if d.proxies, err = newProxySet(d); err != nil {
 		return err
 	}
 	d.shim = bluezshim.New(bluezshim.Config{
-		Conn: d.conn, Links: keptLinks{d.links, events}, Store: shimStore{d.store}, Logger: d.log, ProxyPath: d.proxies.path,
+		Conn: d.conn, Links: keptLinks{links, &d.adapters, d.store}, Store: shimStore{d.store}, Logger: d.log, ProxyPath: d.proxies.path,
 		Adapters: append([]bluezshim.AdapterConfig{{
 			Index: 0, Address: d.store.Address(), Name: adapterName(cfg), Air: &air{Table: d.table, modes: d.proxies},
 		}}, d.adapters.known()...),
@@ -173,6 +179,9 @@ func (d *Daemon) serve(ctx context.Context, address string) error {
 	d.notify(systemd.SdNotifyStopping)
 	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
+	if d.share != nil {
+		d.share.Close()
+	}
 	d.links.Close(stopCtx)
 	d.proxies.stop(stopCtx)
 	d.conn.Do(stopCtx, d.shim.Close)

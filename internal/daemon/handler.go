@@ -46,6 +46,7 @@ func (h handler) Online(_ *apiconn.Proxy, info apiconn.Info) {
 	}
 	d.links.AddProxy(p)
 	d.links.ProxyOnline(name)
+	p.offer(name, info)
 	select {
 	case p.mode <- struct{}{}:
 	default:
@@ -58,6 +59,7 @@ func (h handler) Offline(_ *apiconn.Proxy, err error) {
 	if name == "" {
 		return // a device that is no proxy
 	}
+	h.p.withdraw()
 	h.p.each(func(t *scanner.Table) { t.ProxyDown(name) })
 	if own := h.p.ownAdapter(); own != nil {
 		d.shim.SetOnline(own.index, false)
@@ -69,8 +71,11 @@ func (h handler) Offline(_ *apiconn.Proxy, err error) {
 func (h handler) Adverts(_ *apiconn.Proxy, at time.Time, adverts []ble.RawAdvert) {
 	h.p.mu.Lock()
 	h.p.heard = at
-	name := h.p.name
+	name, shared := h.p.name, h.p.shared
 	h.p.mu.Unlock()
+	if shared != nil {
+		shared.Adverts(adverts)
+	}
 	h.p.each(func(t *scanner.Table) { t.Adverts(name, at, adverts) })
 	if links := h.p.set.d.links; links.Waits() {
 		for i := range adverts {
@@ -79,13 +84,16 @@ func (h handler) Adverts(_ *apiconn.Proxy, at time.Time, adverts []ble.RawAdvert
 	}
 }
 
-func (h handler) ScannerState(_ *apiconn.Proxy, state ble.ScannerState, mode, _ ble.ScannerMode) {
+func (h handler) ScannerState(_ *apiconn.Proxy, state ble.ScannerState, mode, configured ble.ScannerMode) {
 	p, running := h.p, state == ble.ScannerRunning
 	p.mu.Lock()
 	changed := !p.known || p.scanning != mode
 	p.scanning, p.known = mode, true
-	name := p.name
+	name, shared := p.name, p.shared
 	p.mu.Unlock()
+	if shared != nil {
+		shared.Scanner(state, mode, configured)
+	}
 	p.each(func(t *scanner.Table) {
 		if running {
 			t.ResumeProxy(name)
@@ -106,6 +114,9 @@ func (h handler) Slots(p *apiconn.Proxy, slots ble.Slots) {
 	// Slots that are not ours are leftovers to be released, unless another host is at work.
 	links.SetOwnSlots(name, p.State() != apiconn.StateDisplaced)
 	links.SlotsReport(name, slots)
+	if shared := h.p.sharing(); shared != nil {
+		shared.Slots(slots)
+	}
 	h.p.obj.changed("SlotLimit", "SlotFree", "Allocated")
 }
 

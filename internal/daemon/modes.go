@@ -65,9 +65,12 @@ var scanModes = map[config.ScanMode]scanner.ScanMode{
 	config.ScanAuto: scanner.ScanAuto, config.ScanActive: scanner.ScanAlwaysActive, config.ScanPassive: scanner.ScanAlwaysPassive,
 }
 
-// wish is the mode for the proxy now: active if either adapter on which it is heard wants that. If again is not 0, the wish
+// wish is the mode for the proxy now: active if either adapter on which it is heard, or a host that shares it, wants that. If again is not 0, the wish
 // changes by itself after that time.
 func (p *proxy) wish() (wish ble.ScannerMode, again time.Duration) {
+	if sh := p.sharing(); p.cfg.ScanMode == config.ScanAuto && sh != nil && sh.WantsActive() {
+		return ble.ScanActive, 0
+	}
 	own, mode, now := p.ownAdapter(), scanModes[p.cfg.ScanMode], time.Now()
 	p.set.mu.Lock()
 	defer p.set.mu.Unlock()

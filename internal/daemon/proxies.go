@@ -11,6 +11,7 @@ import (
 	"bluez-esphome/internal/config"
 	"bluez-esphome/internal/dbusobj"
 	"bluez-esphome/internal/scanner"
+	"bluez-esphome/internal/share"
 
 	"github.com/godbus/dbus/v5"
 )
@@ -48,6 +49,7 @@ type proxy struct {
 	scanning ble.ScannerMode
 	known    bool // scanning is known
 	heard    time.Time
+	shared   *share.Proxy // nil: offline, or not shared
 }
 
 // Name overrides the session's: two proxies may call themselves the same.

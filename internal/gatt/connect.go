@@ -60,6 +60,19 @@ func (m *Manager) CancelConnect(a ble.Address) {
 		s.endLocked(errCanceled)
 		return
 	}
+	s.cancelPairLocked()
+}
+
+// cancelPair calls off the pending Pair only.
+func (m *Manager) cancelPair(a ble.Address) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if d := m.devices[a]; d != nil && d.cur != nil && d.cur.phase != phaseDialling {
+		d.cur.cancelPairLocked()
+	}
+}
+
+func (s *session) cancelPairLocked() {
 	if s.pairCancel != nil {
 		s.pairCancel(errCanceled)
 	}
@@ -67,7 +80,7 @@ func (m *Manager) CancelConnect(a ble.Address) {
 	for _, o := range s.queue {
 		if o.pair {
 			s.queued -= o.size
-			m.finish(o, ble.ErrCanceled)
+			s.m.finish(o, ble.ErrCanceled)
 			continue
 		}
 		kept = append(kept, o)

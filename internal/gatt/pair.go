@@ -117,6 +117,39 @@ func (m *Manager) Forget(a ble.Address) {
 	}
 }
 
+// Unpair has the named proxy drop its bond with a and waits for the answer; everything else that is known of a stays. A proxy that is not there
+// is ble.ErrNotConnected.
+func (m *Manager) Unpair(ctx context.Context, a ble.Address, proxy string) error {
+	m.mu.Lock()
+	ps := m.proxies[proxy]
+	if ps == nil || ps.gone || m.closed {
+		m.mu.Unlock()
+		return fmt.Errorf("cannot unpair %s: proxy %s is offline: %w", a, proxy, ble.ErrNotConnected)
+	}
+	ps.unpairing[a]++ // its answer may look like a report of a new bond
+	m.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, unpairWait)
+	defer cancel()
+	err := ps.proxy.Unpair(ctx, a)
+	m.mu.Lock()
+	if ps.unpairing[a]--; ps.unpairing[a] <= 0 {
+		delete(ps.unpairing, a)
+	}
+	if l := ps.links[a]; l != nil && err == nil {
+		l.secured = false
+	}
+	m.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	m.updateRecord(a, func(r *Record) {
+		if r.Bonded == proxy {
+			r.Bonded = ""
+		}
+	})
+	return nil
+}
+
 // unpairLocked has a proxy drop its bond. Up to 2026.7 firmware answers with message 85,
 // which then reports no pairing.
 func (m *Manager) unpairLocked(ps *proxyState, a ble.Address) {

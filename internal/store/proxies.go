@@ -13,7 +13,7 @@ func (s *Store) ProxyAdapter(mac ble.Address) (int, bool) {
 	defer s.mu.Unlock()
 	p := s.st.Proxies[mac]
 	if p.Adapter == 0 {
-		p.Adapter = s.lowest(func(q proxyState) int { return q.Adapter })
+		p.Adapter = s.lowest(1, func(q proxyState) int { return q.Adapter })
 		if p.Adapter > maxAdapters || !s.setProxy(mac, p) {
 			return 0, false
 		}
@@ -65,13 +65,13 @@ func (s *Store) SetProxyInfo(mac ble.Address, info ProxyInfo) {
 }
 
 // ShareIndex gives the number from 0 that the shared port of the proxy with that MAC is above the base
-// port, always the same one; false if thousands are taken.
-func (s *Store) ShareIndex(mac ble.Address) (int, bool) {
+// port, always the same one; false if thousands are taken. The first time it is the first one from want on that is free.
+func (s *Store) ShareIndex(mac ble.Address, want int) (int, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := s.st.Proxies[mac]
 	if p.Share == 0 {
-		p.Share = s.lowest(func(q proxyState) int { return q.Share })
+		p.Share = s.lowest(max(want, 0)+1, func(q proxyState) int { return q.Share })
 		if !s.setProxy(mac, p) {
 			return 0, false
 		}
@@ -109,13 +109,12 @@ func (s *Store) setProxy(mac ble.Address, p proxyState) bool {
 	return true
 }
 
-// lowest is the lowest number from 1 that no proxy has.
-func (s *Store) lowest(of func(proxyState) int) int {
+// lowest is the lowest number from n on that no proxy has.
+func (s *Store) lowest(n int, of func(proxyState) int) int {
 	taken := make(map[int]bool, len(s.st.Proxies))
 	for _, p := range s.st.Proxies {
 		taken[of(p)] = true
 	}
-	n := 1
 	for taken[n] {
 		n++
 	}

@@ -367,7 +367,7 @@ func TestProxies(t *testing.T) {
 		if want := i < 8; ok != want || ok && n != i+1 {
 			t.Errorf("proxy %d: hci%d %v", i, n, ok)
 		}
-		if n, ok := s.ShareIndex(ble.Address(109 - i)); n != i || !ok {
+		if n, ok := s.ShareIndex(ble.Address(109-i), 0); n != i || !ok {
 			t.Errorf("proxy %d: share %d %v", 9-i, n, ok)
 		}
 	}
@@ -377,7 +377,7 @@ func TestProxies(t *testing.T) {
 	if n, ok := s.ProxyAdapter(109); n != 3 || !ok {
 		t.Errorf("the freed number: %d %v", n, ok)
 	}
-	if n, ok := s.ShareIndex(100); n != 9 || !ok {
+	if n, ok := s.ShareIndex(100, 0); n != 9 || !ok {
 		t.Errorf("kept: %d %v", n, ok)
 	}
 	if got := len(s.Proxies()); got != 9 {

@@ -1,0 +1,154 @@
+package share
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"log/slog"
+	"strings"
+
+	"bluez-esphome/internal/apiserver"
+	"bluez-esphome/internal/ble"
+)
+
+// Links is one host's hold on links to peripherals. The calls with done return at once; done is called once, from any
+// goroutine, never before the call returned. Errors are those of package ble, or have a code of the proxy's stack.
+type Links interface {
+	// Connect brings up the link, or joins it; via names the proxy. done(nil) precedes LinkEvents.Resolved.
+	Connect(a ble.Address, t ble.AddressType, via string, done func(error))
+	// Disconnect lets go of the link or of the attempt at one, whose done gets ble.ErrCanceled; done follows LinkDown.
+	Disconnect(a ble.Address, done func())
+	Read(a ble.Address, handle uint16, done func([]byte, error))
+	ReadDescriptor(a ble.Address, handle uint16, done func([]byte, error))
+	Write(a ble.Address, handle uint16, value []byte, done func(error))
+	WriteCommand(a ble.Address, handle uint16, value []byte, done func(error))
+	WriteDescriptor(a ble.Address, handle uint16, value []byte, done func(error))
+	// Subscribe enables notifications at the proxy and at the peripheral; Unsubscribe ends them unless somebody else wants them.
+	Subscribe(a ble.Address, valueHandle uint16, done func(error))
+	Unsubscribe(a ble.Address, valueHandle uint16)
+	SubscribedElsewhere(a ble.Address, valueHandle uint16) bool
+	Pair(a ble.Address, done func(error))
+	Unpair(ctx context.Context, a ble.Address, proxy string) error
+	ClearCache(ctx context.Context, a ble.Address) (bool, error)
+	// SetConnectionParams: intervals in 1.25 ms, timeout in 10 ms.
+	SetConnectionParams(ctx context.Context, a ble.Address, minInterval, maxInterval, latency, timeout uint16) error
+	// Close lets go of everything.
+	Close()
+}
+
+// LinkEvents is what a host is told of the links that it holds. The calls come one after another and do not block.
+type LinkEvents interface {
+	LinkUp(a ble.Address, mtu int)
+	Resolved(a ble.Address, db *ble.Database, mtu int)
+	LinkDown(a ble.Address, reason ble.DisconnectReason)
+	Notified(a ble.Address, valueHandle uint16, value []byte)
+	DatabaseChanged(a ble.Address, db *ble.Database)
+	Paired(a ble.Address, bonded bool)
+}
+
+// Config configures a Server.
+type Config struct {
+	Listen   string    // a host name or an IP address; must not be empty
+	BasePort uint16    // the port of index 0
+	PSK      *[32]byte // the Noise key that hosts need; nil: plaintext
+	Names    string    // {name} stands for the proxy's
+	// Identity is an address of this installation, so that two that share one proxy do not share it as the same device.
+	Identity ble.Address
+	// Links makes a host's hold on links. It must not be nil.
+	Links func(LinkEvents) Links
+	// Index gives how far above BasePort the proxy with that MAC is served, always the same; false if there is none. It must not be nil.
+	Index func(mac ble.Address) (int, bool)
+	// Announce tells the network of a shared proxy until ctx ends; nil: nobody is told. Without effect on loopback.
+	Announce func(ctx context.Context, s Service)
+	// ModeChanged: Proxy.WantsActive may have changed. It must not be nil and not block.
+	ModeChanged func(proxy string)
+	Log         *slog.Logger // must not be nil
+}
+
+// Service is what multicast DNS says of a shared proxy: an instance of _esphomelib._tcp.
+type Service struct {
+	Name string // of the instance and of the host
+	Port uint16
+	IP   string // empty: all addresses of this host
+	Text []string
+}
+
+// Info is what the real proxy says of itself.
+type Info struct {
+	Name                string // unique among the real ones
+	FriendlyName        string
+	MAC, BluetoothMAC   string // AA:BB:CC:DD:EE:FF
+	Version             string // of ESPHome
+	Model, Manufacturer string
+	ProjectName         string
+	APIMinor            uint32
+	Features            ble.Features
+}
+
+const (
+	// maxName is the length of a device's name, in bytes (ESPHome).
+	maxName = 31
+	// minMinor is the API version from which on a device tells its features by flags; maxMinor is the one that is spoken here.
+	minMinor, maxMinor = 9, 19
+)
+
+// nameOf makes a shared proxy's name: a label of DNS, since it is its host's name as well.
+func nameOf(pattern, name string) string {
+	clean := func(s string) string {
+		return strings.Map(func(r rune) rune {
+			switch {
+			case r >= 'a' && r <= 'z', r >= '0' && r <= '9', r == '-', r == '_':
+				return r
+			case r >= 'A' && r <= 'Z':
+				return r + 'a' - 'A'
+			}
+			return '-'
+		}, s)
+	}
+	before, after, _ := strings.Cut(pattern, "{name}")
+	before, after, name = clean(before), clean(after), clean(name)
+	if over := len(before) + len(name) + len(after) - maxName; over > 0 {
+		name = name[:max(0, len(name)-over)]
+	}
+	out := before + name + after
+	return strings.Trim(out[:min(len(out), maxName)], "-")
+}
+
+// macOf makes a shared proxy's own address: locally administered, for one device, and always the same.
+func macOf(identity, mac ble.Address) ble.Address {
+	var in [24]byte
+	copy(in[:8], "shared  ")
+	binary.BigEndian.PutUint64(in[8:], uint64(identity))
+	binary.BigEndian.PutUint64(in[16:], uint64(mac))
+	sum := sha256.Sum256(in[:])
+	var b [8]byte
+	copy(b[2:], sum[:6])
+	b[2] = b[2]&^1 | 2
+	return ble.Address(binary.BigEndian.Uint64(b[:]))
+}
+
+// device is what the shared proxy says of itself.
+func (i Info) device(name string, mac ble.Address) apiserver.Device {
+	friendly := i.FriendlyName
+	if friendly == "" {
+		friendly = i.Name
+	}
+	return apiserver.Device{
+		Name: name, FriendlyName: friendly + " (shared)", MAC: mac.String(), BluetoothMAC: i.BluetoothMAC,
+		ESPHomeVersion: i.Version, Model: i.Model, Manufacturer: i.Manufacturer, ProjectName: i.ProjectName,
+		Features: i.Features,
+	}
+}
+
+// text is the TXT record as devices have it.
+func text(d apiserver.Device, encrypted bool) []string {
+	t := []string{
+		"friendly_name=" + d.FriendlyName, "version=" + d.ESPHomeVersion,
+		"mac=" + strings.ToLower(strings.ReplaceAll(d.MAC, ":", "")),
+		"platform=ESP32", "board=" + d.Model, "network=wifi",
+	}
+	if encrypted {
+		t = append(t, "api_encryption=Noise_NNpsk0_25519_ChaChaPoly_SHA256")
+	}
+	return t
+}

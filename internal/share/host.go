@@ -1,0 +1,252 @@
+package share
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+
+	"bluez-esphome/internal/apiserver"
+	"bluez-esphome/internal/ble"
+)
+
+const (
+	// maxDevices bounds the links and attempts of one host; a proxy has 9 slots at most.
+	maxDevices = 16
+	// maxJobs bounds the requests of one host that wait for the proxy beside its links.
+	maxJobs = 16
+)
+
+// Codes of message 69 (ESPHome native API): HCI reasons and codes of the ESP's stack.
+const (
+	codeAuthentication = 0x05
+	codeTimeout        = 0x08
+	codeRemote         = 0x13
+	codeLocal          = 0x16
+	codeEstablish      = 0x3e
+	codeGATT           = 0x85
+)
+
+// host is one session with another host: its subscriptions, its links and its wish for a scan mode.
+type host struct {
+	p      *Proxy
+	s      *apiserver.Session
+	links  Links
+	spawn  func(func(context.Context)) // runs it with a context that ends with the session
+	cancel context.CancelFunc
+
+	mu         sync.Mutex
+	subscribed bool
+	wantsSlots bool
+	mode       *ble.ScannerMode // nil: it did not ask
+	devices    map[ble.Address]*device
+	jobs       int
+}
+
+// device is a link of the host or an attempt at one.
+type device struct {
+	up       bool
+	db       *ble.Database // nil until up
+	mtu      int
+	notified map[uint16]bool // value handles
+}
+
+var _ LinkEvents = (*host)(nil)
+
+func (h *host) close() {
+	h.cancel()
+	h.links.Close()
+}
+
+func (h *host) counts() (subscribed bool, links int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.subscribed, len(h.devices)
+}
+
+func (h *host) subscribe(on bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.subscribed = on
+}
+
+func (h *host) setMode(mode ble.ScannerMode) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.mode = &mode
+}
+
+func (h *host) wantsActive(byDefault bool) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.mode != nil {
+		return *h.mode == ble.ScanActive
+	}
+	return h.subscribed && byDefault
+}
+
+func (h *host) subscribeSlots(slots ble.Slots) {
+	h.mu.Lock()
+	h.wantsSlots = true
+	h.mu.Unlock()
+	h.tellSlots(slots)
+}
+
+// tellSlots sends the host's view of the slots, message 81: what is free for everybody, and of the others those that it holds. Clients
+// rely on the list being as long as limit less free.
+func (h *host) tellSlots(slots ble.Slots) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.tellSlotsLocked(slots)
+}
+
+func (h *host) tellSlotsLocked(slots ble.Slots) {
+	if !h.wantsSlots {
+		return
+	}
+	view := ble.Slots{Known: true, HasAllocated: true, Free: max(slots.Free, 0)}
+	for a, d := range h.devices {
+		view.Allocated = append(view.Allocated, a)
+		if !d.up && view.Free > 0 && !slices.Contains(slots.Allocated, a) {
+			view.Free-- // it is about to be taken
+		}
+	}
+	slices.Sort(view.Allocated)
+	view.Limit = view.Free + len(view.Allocated)
+	h.s.Slots(view)
+}
+
+// Connect implements apiserver.Backend.
+func (p *Proxy) Connect(s *apiserver.Session, r apiserver.ConnectRequest) {
+	h, slots := p.host(s), p.slotsNow()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	d := h.devices[r.Address]
+	switch {
+	case d != nil && d.up:
+		s.Connection(r.Address, true, uint16(d.mtu), 0)
+		h.tellSlotsLocked(slots)
+		return
+	case d != nil: // the first request will be answered
+		return
+	case !p.device.Features.Has(ble.FeatureActiveConnections) || r.Address == 0 || len(h.devices) >= maxDevices:
+		s.Connection(r.Address, false, 0, 0)
+		return
+	}
+	d = &device{notified: map[uint16]bool{}}
+	h.devices[r.Address] = d
+	h.tellSlotsLocked(slots)
+	h.links.Connect(r.Address, r.Type, p.name, func(err error) {
+		if err != nil {
+			h.ended(r.Address, d, connectCode(err))
+		}
+	})
+}
+
+// Disconnect implements apiserver.Backend. The end is told by LinkDown, or by Connect.
+func (p *Proxy) Disconnect(s *apiserver.Session, a ble.Address) {
+	h := p.host(s)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.devices[a] == nil {
+		s.Connection(a, false, 0, 0)
+		return
+	}
+	h.links.Disconnect(a, func() {})
+}
+
+func (h *host) dropAll() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for a := range h.devices {
+		h.links.Disconnect(a, func() {})
+	}
+}
+
+// ended: a link or an attempt of the host is over; d is nil for whichever there is.
+func (h *host) ended(a ble.Address, d *device, code int32) {
+	slots := h.p.slotsNow()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if cur := h.devices[a]; cur == nil || d != nil && cur != d {
+		return
+	}
+	delete(h.devices, a)
+	h.s.Connection(a, false, 0, code)
+	h.tellSlotsLocked(slots)
+}
+
+// LinkUp implements LinkEvents. The host is told when the database is known, as by the firmware.
+func (h *host) LinkUp(ble.Address, int) {}
+
+// Resolved implements LinkEvents.
+func (h *host) Resolved(a ble.Address, db *ble.Database, mtu int) {
+	slots := h.p.slotsNow()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	d := h.devices[a]
+	if d == nil || d.up {
+		return
+	}
+	d.up, d.db, d.mtu = true, db, mtu
+	h.s.Connection(a, true, uint16(mtu), 0)
+	h.tellSlotsLocked(slots)
+}
+
+// LinkDown implements LinkEvents.
+func (h *host) LinkDown(a ble.Address, reason ble.DisconnectReason) {
+	h.ended(a, nil, reasonCode(reason))
+}
+
+// DatabaseChanged implements LinkEvents. A proxy cannot tell a host that what it knows is wrong but by ending the link.
+func (h *host) DatabaseChanged(a ble.Address, _ *ble.Database) {
+	h.links.Disconnect(a, func() {})
+}
+
+// Notified implements LinkEvents.
+func (h *host) Notified(a ble.Address, valueHandle uint16, value []byte) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if d := h.devices[a]; d != nil && d.notified[valueHandle] {
+		h.s.NotifyData(a, valueHandle, value)
+	}
+}
+
+// Paired implements LinkEvents: message 85 without a request, for links of the host.
+func (h *host) Paired(a ble.Address, bonded bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if d := h.devices[a]; d != nil && d.up && bonded {
+		h.s.Paired(a, true, 0)
+	}
+}
+
+// connectCode is what message 69 says of an attempt that failed; 0 is no free slot.
+func connectCode(err error) int32 {
+	var ce *ble.ConnectError
+	if !errors.As(err, &ce) {
+		return codeLocal // called off
+	}
+	switch ce.Failure {
+	case ble.ConnectNoSlot:
+		return 0
+	case ble.ConnectTimeout, ble.ConnectLost:
+		return codeEstablish
+	}
+	return codeGATT
+}
+
+// reasonCode is what message 69 says of a link that ended.
+func reasonCode(r ble.DisconnectReason) int32 {
+	switch r {
+	case ble.DisconnectTimeout:
+		return codeTimeout
+	case ble.DisconnectLocal:
+		return codeLocal
+	case ble.DisconnectRemote:
+		return codeRemote
+	case ble.DisconnectAuthentication:
+		return codeAuthentication
+	}
+	return 0
+}

@@ -1,0 +1,240 @@
+package share
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"time"
+
+	"bluez-esphome/internal/apiserver"
+	"bluez-esphome/internal/ble"
+)
+
+// servicesSize is about how large one message 71 is.
+const servicesSize = apiserver.ServicesSize
+
+// jobTimeout bounds the requests that wait for the proxy beside a link; a client waits 30 s.
+const jobTimeout = 30 * time.Second
+
+// linked gives the host's link to a, or nil and answers that there is none.
+func (h *host) linked(a ble.Address, handle uint16) *device {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if d := h.devices[a]; d != nil && d.up {
+		return d
+	}
+	h.s.GATTError(a, handle, apiserver.ErrorNotConnected)
+	return nil
+}
+
+// GetServices implements apiserver.Backend. Unlike the firmware it may be asked for more than once.
+func (p *Proxy) GetServices(s *apiserver.Session, a ble.Address) {
+	h := p.host(s)
+	d := h.linked(a, 0)
+	if d == nil {
+		return
+	}
+	short := s.ShortUUIDs()
+	for _, batch := range apiserver.ServiceBatches(d.db.Services, servicesSize, short) {
+		s.Services(a, batch, short)
+	}
+	s.ServicesDone(a)
+}
+
+// descriptor finds a descriptor and its characteristic.
+func descriptor(db *ble.Database, handle uint16) (*ble.Characteristic, *ble.Descriptor) {
+	for i := range db.Services {
+		for j := range db.Services[i].Characteristics {
+			c := &db.Services[i].Characteristics[j]
+			for k := range c.Descriptors {
+				if c.Descriptors[k].Handle == handle {
+					return c, &c.Descriptors[k]
+				}
+			}
+		}
+	}
+	return nil, nil
+}
+
+// Read implements apiserver.Backend.
+func (p *Proxy) Read(s *apiserver.Session, a ble.Address, handle uint16) {
+	h := p.host(s)
+	d := h.linked(a, handle)
+	if d == nil {
+		return
+	}
+	done := func(value []byte, err error) {
+		if err != nil {
+			s.GATTError(a, handle, gattCode(err))
+			return
+		}
+		s.ReadData(a, handle, value)
+	}
+	if _, desc := descriptor(d.db, handle); desc != nil {
+		h.links.ReadDescriptor(a, handle, done)
+		return
+	}
+	h.links.Read(a, handle, done)
+}
+
+// Write implements apiserver.Backend. A client writes the configuration of notifications itself, which Links has done
+// already where the client asked the proxy for them, and which is not to end those of others.
+func (p *Proxy) Write(s *apiserver.Session, a ble.Address, handle uint16, value []byte, response bool) {
+	h := p.host(s)
+	d := h.linked(a, handle)
+	if d == nil {
+		return
+	}
+	done := func(err error) {
+		if err != nil {
+			s.GATTError(a, handle, gattCode(err))
+			return
+		}
+		s.Written(a, handle)
+	}
+	c, desc := descriptor(d.db, handle)
+	switch {
+	case desc != nil && desc.UUID == ble.UUIDCCCD && h.configured(a, d, c, value):
+		done(nil)
+	case desc != nil:
+		h.links.WriteDescriptor(a, handle, value, done)
+	case response:
+		h.links.Write(a, handle, value, done)
+	default: // answered, too
+		h.links.WriteCommand(a, handle, value, done)
+	}
+}
+
+// configured reports whether writing value to the configuration of c changes nothing, or would take from others.
+func (h *host) configured(a ble.Address, d *device, c *ble.Characteristic, value []byte) bool {
+	if len(value) != 2 {
+		return false
+	}
+	if value[0] == 0 && value[1] == 0 {
+		return h.links.SubscribedElsewhere(a, c.ValueHandle)
+	}
+	want := []byte{2, 0}
+	if c.Properties.Has(ble.PropNotify) {
+		want[0] = 1
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return d.notified[c.ValueHandle] && bytes.Equal(value, want)
+}
+
+// Notify implements apiserver.Backend.
+func (p *Proxy) Notify(s *apiserver.Session, a ble.Address, handle uint16, enable bool) {
+	h := p.host(s)
+	d := h.linked(a, handle)
+	if d == nil {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !enable {
+		delete(d.notified, handle)
+		h.links.Unsubscribe(a, handle)
+		s.NotifySet(a, handle)
+		return
+	}
+	d.notified[handle] = true
+	h.links.Subscribe(a, handle, func(err error) {
+		if err == nil {
+			s.NotifySet(a, handle)
+			return
+		}
+		h.mu.Lock()
+		delete(d.notified, handle)
+		h.mu.Unlock()
+		s.GATTError(a, handle, gattCode(err))
+	})
+}
+
+// Pair implements apiserver.Backend.
+func (p *Proxy) Pair(s *apiserver.Session, a ble.Address) {
+	p.host(s).links.Pair(a, func(err error) {
+		var pe *ble.PairError
+		switch {
+		case err == nil:
+			s.Paired(a, true, 0)
+		case errors.As(err, &pe):
+			s.Paired(a, false, pe.Reason)
+		default:
+			s.Paired(a, false, gattCode(err))
+		}
+	})
+}
+
+// Unpair implements apiserver.Backend. Firmware up to 2026.7 answers with message 85; clients take either.
+func (p *Proxy) Unpair(s *apiserver.Session, a ble.Address) {
+	h := p.host(s)
+	h.job(func(ctx context.Context) error { return h.links.Unpair(ctx, a, p.name) },
+		func(err error) { s.Unpaired(a, err == nil, gattCode(err)) })
+}
+
+// ClearCache implements apiserver.Backend.
+func (p *Proxy) ClearCache(s *apiserver.Session, a ble.Address) {
+	h := p.host(s)
+	cleared := false
+	h.job(func(ctx context.Context) (err error) {
+		cleared, err = h.links.ClearCache(ctx, a)
+		return err
+	}, func(err error) {
+		s.CacheCleared(a, cleared && err == nil, gattCode(err))
+	})
+}
+
+// SetConnectionParams implements apiserver.Backend.
+func (p *Proxy) SetConnectionParams(s *apiserver.Session, a ble.Address, c apiserver.ConnectionParams) {
+	h := p.host(s)
+	h.job(func(ctx context.Context) error {
+		return h.links.SetConnectionParams(ctx, a, c.MinInterval, c.MaxInterval, c.Latency, c.Timeout)
+	}, func(err error) { s.ConnectionParamsSet(a, gattCode(err)) })
+}
+
+var errTooMany = errors.New("too many requests wait")
+
+// job runs a request that waits, and answers it.
+func (h *host) job(run func(context.Context) error, done func(error)) {
+	h.mu.Lock()
+	full := h.jobs >= maxJobs
+	if !full {
+		h.jobs++
+	}
+	h.mu.Unlock()
+	if full {
+		done(errTooMany)
+		return
+	}
+	h.spawn(func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, jobTimeout)
+		defer cancel()
+		err := run(ctx)
+		h.mu.Lock()
+		h.jobs--
+		h.mu.Unlock()
+		done(err)
+	})
+}
+
+// coded is an error of the proxy's own stack.
+type coded interface{ GATTCode() int32 }
+
+// gattCode is what an error field says: 0 for none, the peripheral's ATT error, or the proxy's code.
+func gattCode(err error) int32 {
+	var (
+		att ble.ATTError
+		own coded
+	)
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &att):
+		return int32(att)
+	case errors.As(err, &own) && own.GATTCode() != 0:
+		return own.GATTCode()
+	case errors.Is(err, ble.ErrNotConnected):
+		return apiserver.ErrorNotConnected
+	}
+	return codeGATT
+}
