@@ -1,0 +1,575 @@
+package share
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+	"google.golang.org/protobuf/proto"
+
+	"bluez-esphome/internal/apiwire"
+	"bluez-esphome/internal/apiwire/apipb"
+	"bluez-esphome/internal/ble"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// limit is how long a test waits for anything: far longer than it takes.
+const limit = 30 * time.Second
+
+const device1 = ble.Address(0xC82B96100001)
+
+// fakeLinks connects to everything at once and keeps what it was asked.
+type fakeLinks struct {
+	ev LinkEvents
+
+	mu     sync.Mutex
+	calls  []string
+	held   map[ble.Address]bool
+	others map[uint16]bool // handles that somebody else subscribed
+	fail   error           // of Connect
+	closed bool
+}
+
+func (l *fakeLinks) note(format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.calls = append(l.calls, fmt.Sprintf(format, args...))
+}
+
+func (l *fakeLinks) take() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c := l.calls
+	l.calls = nil
+	return c
+}
+
+var fakeDB = &ble.Database{Services: []ble.Service{{Handle: 1, EndHandle: 9, UUID: ble.UUID16(0x180f), Characteristics: []ble.Characteristic{
+	{Handle: 2, ValueHandle: 3, UUID: ble.UUIDBatteryLevel, Properties: ble.PropRead | ble.PropNotify,
+		Descriptors: []ble.Descriptor{{Handle: 4, UUID: ble.UUIDCCCD}, {Handle: 5, UUID: ble.UUID16(0x2904)}}},
+}}}}
+
+func (l *fakeLinks) Connect(a ble.Address, _ ble.AddressType, via string, done func(error)) {
+	l.note("connect %s via %s", a, via)
+	l.mu.Lock()
+	fail := l.fail
+	l.held[a] = fail == nil
+	l.mu.Unlock()
+	go func() {
+		if fail == nil {
+			l.ev.LinkUp(a, 100)
+		}
+		done(fail)
+		if fail == nil {
+			l.ev.Resolved(a, fakeDB, 100)
+		}
+	}()
+}
+
+func (l *fakeLinks) Disconnect(a ble.Address, done func()) {
+	l.note("disconnect %s", a)
+	go func() {
+		l.ev.LinkDown(a, ble.DisconnectLocal)
+		done()
+	}()
+}
+
+func (l *fakeLinks) Read(_ ble.Address, h uint16, done func([]byte, error)) {
+	l.note("read %d", h)
+	go done([]byte("value"), nil)
+}
+
+func (l *fakeLinks) ReadDescriptor(_ ble.Address, h uint16, done func([]byte, error)) {
+	l.note("read descriptor %d", h)
+	go done(nil, ble.ATTReadNotPermitted)
+}
+
+func (l *fakeLinks) Write(_ ble.Address, h uint16, v []byte, done func(error)) {
+	l.note("write %d %x", h, v)
+	go done(nil)
+}
+
+func (l *fakeLinks) WriteCommand(_ ble.Address, h uint16, v []byte, done func(error)) {
+	l.note("command %d %x", h, v)
+	go done(nil)
+}
+
+func (l *fakeLinks) WriteDescriptor(_ ble.Address, h uint16, v []byte, done func(error)) {
+	l.note("write descriptor %d %x", h, v)
+	go done(nil)
+}
+
+func (l *fakeLinks) Subscribe(_ ble.Address, h uint16, done func(error)) {
+	l.note("subscribe %d", h)
+	go done(nil)
+}
+
+func (l *fakeLinks) Unsubscribe(_ ble.Address, h uint16) { l.note("unsubscribe %d", h) }
+
+func (l *fakeLinks) SubscribedElsewhere(_ ble.Address, h uint16) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.others[h]
+}
+
+func (l *fakeLinks) Pair(_ ble.Address, done func(error)) { go done(&ble.PairError{Reason: 5}) }
+func (l *fakeLinks) Unpair(_ context.Context, _ ble.Address, proxy string) error {
+	l.note("unpair at %s", proxy)
+	return nil
+}
+func (l *fakeLinks) ClearCache(context.Context, ble.Address) (bool, error) { return true, nil }
+func (l *fakeLinks) SetConnectionParams(context.Context, ble.Address, uint16, uint16, uint16, uint16) error {
+	return ble.ErrNotConnected
+}
+func (l *fakeLinks) Close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+}
+
+// bench is a Server with one shared proxy.
+type bench struct {
+	t     testing.TB
+	s     *Server
+	p     *Proxy
+	port  int
+	modes chan string
+
+	mu    sync.Mutex
+	links []*fakeLinks
+}
+
+var testInfo = Info{
+	Name: "kitchen", FriendlyName: "Kitchen", MAC: "24:6F:28:00:00:01", BluetoothMAC: "24:6F:28:00:00:03", Version: "2026.10.0",
+	Model: "esp32dev", APIMinor: 19, Features: 0xff,
+}
+
+func newBench(t testing.TB) *bench {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{t: t, port: ln.Addr().(*net.TCPAddr).Port, modes: make(chan string, 100)}
+	if err := ln.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b.s = New(Config{
+		Listen: "127.0.0.1", BasePort: uint16(b.port), Names: "{name}-shared", Identity: 0x020000000001,
+		Links: func(ev LinkEvents) Links {
+			l := &fakeLinks{ev: ev, held: map[ble.Address]bool{}, others: map[uint16]bool{}}
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.links = append(b.links, l)
+			return l
+		},
+		Index: func(ble.Address) (int, bool) { return 0, true }, ModeChanged: func(name string) { b.modes <- name },
+		Log: slog.New(slog.DiscardHandler),
+	})
+	t.Cleanup(b.s.Close)
+	if b.p, err = b.s.Up(testInfo); err != nil {
+		t.Fatal(err)
+	}
+	b.p.Slots(ble.Slots{Known: true, Free: 3, Limit: 3, HasAllocated: true})
+	return b
+}
+
+// client is another host.
+type client struct {
+	t    testing.TB
+	conn net.Conn
+	f    *apiwire.Framer
+}
+
+func (b *bench) dial(requests ...proto.Message) *client {
+	b.t.Helper()
+	deadline := time.Now().Add(limit)
+	for {
+		conn, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(b.port)))
+		if err != nil {
+			if time.Now().After(deadline) {
+				b.t.Fatal(err)
+			}
+			continue
+		}
+		_ = conn.SetDeadline(time.Now().Add(2 * limit))
+		b.t.Cleanup(func() { _ = conn.Close() })
+		c := &client{t: b.t, conn: conn, f: apiwire.NewPlain(conn)}
+		c.send(append([]proto.Message{&apipb.HelloRequest{ClientInfo: "client", ApiVersionMajor: 1, ApiVersionMinor: 14}}, requests...)...)
+		want[*apipb.HelloResponse](c)
+		return c
+	}
+}
+
+func (c *client) send(list ...proto.Message) {
+	c.t.Helper()
+	var buf []byte
+	for _, m := range list {
+		var err error
+		if buf, err = c.f.AppendMessage(buf, m); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+	if _, err := c.conn.Write(buf); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// want reads until a message of the type comes.
+func want[M proto.Message](c *client) M {
+	c.t.Helper()
+	for {
+		id, payload, err := c.f.Read()
+		if err != nil {
+			var zero M
+			c.t.Fatalf("no %T: %v", zero, err)
+		}
+		m, err := apiwire.Unmarshal(id, payload)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		if m, ok := m.(M); ok {
+			return m
+		}
+	}
+}
+
+var subscribe = &apipb.SubscribeBluetoothLEAdvertisementsRequest{Flags: 1}
+
+// subscriber subscribes and waits until that took effect.
+func (b *bench) subscriber(flags uint32) *client {
+	b.p.Scanner(ble.ScannerRunning, ble.ScanPassive, ble.ScanPassive)
+	c := b.dial(&apipb.SubscribeBluetoothLEAdvertisementsRequest{Flags: flags})
+	want[*apipb.BluetoothScannerStateResponse](c)
+	return c
+}
+
+func batch(n int, size int) []ble.RawAdvert {
+	out := make([]ble.RawAdvert, size)
+	for i := range out {
+		data := []byte{2, 1, 6, 7, 0xff, 0xff, 0xff, byte(n >> 16), byte(n >> 8), byte(n), byte(i)}
+		out[i] = ble.RawAdvert{Address: device1 + ble.Address(i), Type: 1, RSSI: -60, Data: data}
+	}
+	return out
+}
+
+// Eight hosts get every one of 1,000 advertisements a second, in order; a ninth one that never reads costs only itself.
+func TestFanOut(t *testing.T) {
+	const hosts, size, seconds = 8, 16, 3
+	b := newBench(t)
+	stalled := b.subscriber(1)
+	if err := stalled.conn.(*net.TCPConn).SetReadBuffer(4096); err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	cond := sync.NewCond(&mu)
+	got := make([]int, hosts)
+	var wg sync.WaitGroup
+	var failed error
+	for i := range hosts {
+		c := b.subscriber(1)
+		wg.Go(func() {
+			for n := 0; ; n++ {
+				id, payload, err := c.f.Read()
+				if err != nil {
+					mu.Lock()
+					got[i] = -1
+					cond.Broadcast()
+					mu.Unlock()
+					return
+				}
+				if id != apiwire.BluetoothLERawAdvertisementsResponse {
+					n--
+					continue
+				}
+				m, err := apiwire.Unmarshal(id, payload)
+				mu.Lock()
+				if adv := m.(*apipb.BluetoothLERawAdvertisementsResponse).GetAdvertisements(); err != nil || len(adv) != size ||
+					string(adv[0].GetData()) != string(batch(n, 1)[0].Data) {
+					failed = fmt.Errorf("host %d, batch %d: %v, %v", i, n, adv, err)
+				}
+				got[i] = n + 1
+				cond.Broadcast()
+				mu.Unlock()
+			}
+		})
+	}
+	reached := func(n int) bool {
+		for _, g := range got {
+			if g >= 0 && g < n {
+				return false
+			}
+		}
+		return true
+	}
+	sent := 0
+	ticker := time.NewTicker(time.Second * size / 1000)
+	for ; sent < 1000*seconds/size; sent++ {
+		<-ticker.C
+		b.p.Adverts(batch(sent, size))
+	}
+	ticker.Stop()
+	// As fast as the eight can read, until the buffers of the one that does not are full.
+	for lost := uint64(0); lost == 0; {
+		for range 100 {
+			b.p.Adverts(batch(sent, size))
+			sent++
+		}
+		mu.Lock()
+		for !reached(sent) {
+			cond.Wait()
+		}
+		mu.Unlock()
+		for _, h := range b.p.Status().Hosts {
+			lost += h.Dropped
+		}
+		if sent > 200000 {
+			t.Fatal("the stalled host loses nothing")
+		}
+	}
+	if len(b.p.Status().Hosts) != hosts+1 {
+		t.Errorf("%d hosts are left", len(b.p.Status().Hosts))
+	}
+	b.p.Down()
+	wg.Wait()
+	if failed != nil {
+		t.Error(failed)
+	}
+	t.Logf("%d batches to each of %d hosts", sent, hosts)
+}
+
+// A host that asks for decoded advertisements gets them one by one.
+func TestDecoded(t *testing.T) {
+	b := newBench(t)
+	c := b.subscriber(0)
+	b.p.Adverts([]ble.RawAdvert{{Address: device1, Type: 1, RSSI: -60, Data: []byte{3, 9, 'h', 'i', 3, 3, 0x0f, 0x18}}})
+	m := want[*apipb.BluetoothLEAdvertisementResponse](c)
+	if string(m.GetName()) != "hi" || m.GetAddress() != uint64(device1) || m.GetRssi() != -60 || !slices.Equal(m.GetServiceUuids(), []string{"0x180F"}) {
+		t.Errorf("got %v", m)
+	}
+}
+
+// What the proxy says of itself is its own where the original's would make it be taken for that one.
+func TestDeviceInfo(t *testing.T) {
+	b := newBench(t)
+	c := b.dial(&apipb.DeviceInfoRequest{})
+	m := want[*apipb.DeviceInfoResponse](c)
+	if m.GetName() != "kitchen-shared" || m.GetEsphomeVersion() != "2026.10.0" || m.GetBluetoothMacAddress() != testInfo.BluetoothMAC || m.GetBluetoothProxyFeatureFlags() != 0xff {
+		t.Errorf("got %v", m)
+	}
+	mac, err := ble.ParseAddress(m.GetMacAddress())
+	if err != nil || mac>>40&3 != 2 || m.GetMacAddress() == testInfo.MAC {
+		t.Errorf("MAC %s, %v", m.GetMacAddress(), err)
+	}
+	if other := macOf(1, mac); other == macOf(2, mac) || other != macOf(1, mac) {
+		t.Error("the MAC is not of one installation, or not stable")
+	}
+}
+
+func TestNames(t *testing.T) {
+	for _, c := range []struct{ pattern, name, want string }{
+		{"{name}-shared", "kitchen", "kitchen-shared"},
+		{"{name}-shared", "Living Room", "living-room-shared"},
+		{"via {name}", "garage", "via-garage"},
+		{"{name}-shared", strings.Repeat("x", 40), strings.Repeat("x", 24) + "-shared"},
+	} {
+		if got := nameOf(c.pattern, c.name); got != c.want {
+			t.Errorf("%q of %q is %q, want %q", c.pattern, c.name, got, c.want)
+		}
+	}
+}
+
+// The proxy scans actively while any host wants that.
+func TestScanModes(t *testing.T) {
+	b := newBench(t)
+	mode := func(m apipb.BluetoothScannerMode) proto.Message {
+		return &apipb.BluetoothScannerSetModeRequest{Mode: m}
+	}
+	const active, passive = apipb.BluetoothScannerMode_BLUETOOTH_SCANNER_MODE_ACTIVE, apipb.BluetoothScannerMode_BLUETOOTH_SCANNER_MODE_PASSIVE
+	changed := func(want bool) {
+		t.Helper()
+		select {
+		case name := <-b.modes:
+			if got := b.p.WantsActive(); got != want || name != "kitchen" {
+				t.Errorf("%s: active %v, want %v", name, got, want)
+			}
+		case <-time.After(limit):
+			t.Fatal("no change")
+		}
+	}
+	one, two := b.subscriber(1), b.subscriber(1)
+	one.send(mode(active))
+	changed(true)
+	two.send(mode(active), mode(passive), &apipb.PingRequest{})
+	want[*apipb.PingResponse](two)
+	one.send(mode(passive))
+	changed(false)
+	two.send(mode(active))
+	changed(true)
+	_ = two.conn.Close()
+	changed(false)
+	b.p.Scanner(ble.ScannerRunning, ble.ScanPassive, ble.ScanActive) // one asked for passive
+	three := b.dial(subscribe)                                       // as configured
+	want[*apipb.BluetoothScannerStateResponse](three)
+	changed(true)
+}
+
+// Each host sees its own slots, and its link's operations come through; what it held goes with it.
+func TestConnection(t *testing.T) {
+	b := newBench(t)
+	c := b.dial(&apipb.SubscribeBluetoothConnectionsFreeRequest{})
+	slots := func(free, limit uint32, allocated ...uint64) {
+		t.Helper()
+		m := want[*apipb.BluetoothConnectionsFreeResponse](c)
+		if m.GetFree() != free || m.GetLimit() != limit || !slices.Equal(m.GetAllocated(), allocated) {
+			t.Errorf("slots %v, want %d of %d %x", m, free, limit, allocated)
+		}
+	}
+	slots(3, 3)
+	b.p.Slots(ble.Slots{Known: true, Free: 2, Limit: 3, Allocated: []ble.Address{9}, HasAllocated: true}) // another's
+	slots(2, 2)
+	a := uint64(device1)
+	c.send(&apipb.BluetoothDeviceRequest{Address: a, HasAddressType: true, AddressType: 1,
+		RequestType: apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_CONNECT_V3_WITHOUT_CACHE})
+	slots(1, 2, a)
+	if m := want[*apipb.BluetoothDeviceConnectionResponse](c); !m.GetConnected() || m.GetMtu() != 100 {
+		t.Errorf("got %v", m)
+	}
+	c.send(&apipb.BluetoothGATTGetServicesRequest{Address: a})
+	if m := want[*apipb.BluetoothGATTGetServicesResponse](c); len(m.GetServices()) != 1 || m.GetServices()[0].GetCharacteristics()[0].GetHandle() != 3 {
+		t.Errorf("got %v", m)
+	}
+	want[*apipb.BluetoothGATTGetServicesDoneResponse](c)
+
+	links := b.links[0]
+	links.take()
+	c.send(&apipb.BluetoothGATTReadRequest{Address: a, Handle: 3})
+	if m := want[*apipb.BluetoothGATTReadResponse](c); string(m.GetData()) != "value" {
+		t.Errorf("got %v", m)
+	}
+	c.send(&apipb.BluetoothGATTReadDescriptorRequest{Address: a, Handle: 5})
+	if m := want[*apipb.BluetoothGATTErrorResponse](c); m.GetError() != 2 || m.GetHandle() != 5 {
+		t.Errorf("got %v", m)
+	}
+	c.send(&apipb.BluetoothGATTNotifyRequest{Address: a, Handle: 3, Enable: true})
+	want[*apipb.BluetoothGATTNotifyResponse](c)
+	cccd := func(value ...byte) {
+		t.Helper()
+		c.send(&apipb.BluetoothGATTWriteDescriptorRequest{Address: a, Handle: 4, Data: value})
+		want[*apipb.BluetoothGATTWriteResponse](c)
+	}
+	cccd(1, 0) // done already
+	links.mu.Lock()
+	links.others[3] = true
+	links.mu.Unlock()
+	cccd(0, 0) // would end another's
+	links.mu.Lock()
+	links.others[3] = false
+	links.mu.Unlock()
+	cccd(0, 0)
+	links.ev.Notified(device1, 3, []byte{7})
+	links.ev.Notified(device1, 9, []byte{8}) // not asked for
+	if m := want[*apipb.BluetoothGATTNotifyDataResponse](c); m.GetHandle() != 3 || string(m.GetData()) != "\x07" {
+		t.Errorf("got %v", m)
+	}
+	c.send(&apipb.BluetoothGATTWriteRequest{Address: a, Handle: 3, Data: []byte{1}})
+	want[*apipb.BluetoothGATTWriteResponse](c)
+	c.send(&apipb.BluetoothDeviceRequest{Address: a, RequestType: apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_PAIR})
+	if m := want[*apipb.BluetoothDevicePairingResponse](c); m.GetPaired() || m.GetError() != 5 {
+		t.Errorf("got %v", m)
+	}
+	c.send(&apipb.BluetoothSetConnectionParamsRequest{Address: a})
+	if m := want[*apipb.BluetoothSetConnectionParamsResponse](c); m.GetError() != -1 {
+		t.Errorf("got %v", m)
+	}
+	c.send(&apipb.BluetoothGATTReadRequest{Address: a + 1, Handle: 3})
+	if m := want[*apipb.BluetoothGATTErrorResponse](c); m.GetError() != -1 {
+		t.Errorf("got %v", m)
+	}
+	if diff := cmp.Diff([]string{"read 3", "read descriptor 5", "subscribe 3", "write descriptor 4 0000", "command 3 01"}, links.take()); diff != "" {
+		t.Errorf("asked of the links (-want +got):\n%s", diff)
+	}
+	c.send(&apipb.BluetoothDeviceRequest{Address: a, RequestType: apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_DISCONNECT})
+	if m := want[*apipb.BluetoothDeviceConnectionResponse](c); m.GetConnected() || m.GetError() != codeLocal {
+		t.Errorf("got %v", m)
+	}
+	_ = c.conn.Close()
+	deadline := time.Now().Add(limit)
+	for closed := false; !closed; {
+		links.mu.Lock()
+		closed = links.closed
+		links.mu.Unlock()
+		if time.Now().After(deadline) {
+			t.Fatal("what the host held was not let go")
+		}
+	}
+}
+
+// Without the real proxy the shared one is not there; both come back on the same port.
+func TestUpstream(t *testing.T) {
+	b := newBench(t)
+	c := b.subscriber(1)
+	b.p.Down()
+	if _, err := io.Copy(io.Discard, c.conn); errors.Is(err, context.DeadlineExceeded) {
+		t.Error("the session goes on")
+	}
+	var err error
+	if b.p, err = b.s.Up(testInfo); err != nil {
+		t.Fatal(err)
+	}
+	b.subscriber(1)
+}
+
+func TestCodes(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want int32
+	}{{nil, 0}, {ble.ATTEncryption, 15}, {fmt.Errorf("x: %w", ble.ErrNotConnected), -1}, {ble.ErrTimeout, codeGATT}} {
+		if got := gattCode(c.err); got != c.want {
+			t.Errorf("%v: %d, want %d", c.err, got, c.want)
+		}
+	}
+	for _, c := range []struct {
+		failure ble.ConnectFailure
+		want    int32
+	}{{ble.ConnectNoSlot, 0}, {ble.ConnectTimeout, codeEstablish}, {ble.ConnectRefused, codeGATT}} {
+		if got := connectCode(&ble.ConnectError{Failure: c.failure}); got != c.want {
+			t.Errorf("%v: %d, want %d", c.failure, got, c.want)
+		}
+	}
+}
+
+// BenchmarkLatency is the time from a batch of the real proxy to its arrival at a host over loopback, with eight hosts.
+func BenchmarkLatency(b *testing.B) {
+	bn := newBench(b)
+	first := bn.subscriber(1)
+	for range 7 {
+		c := bn.subscriber(1)
+		go func() { _, _ = io.Copy(io.Discard, c.conn) }()
+	}
+	adverts := batch(0, 16)
+	var times []time.Duration
+	for b.Loop() {
+		start := time.Now()
+		bn.p.Adverts(adverts)
+		if _, _, err := first.f.Read(); err != nil {
+			b.Fatal(err)
+		}
+		times = append(times, time.Since(start))
+	}
+	slices.Sort(times)
+	b.ReportMetric(float64(times[len(times)/2].Microseconds()), "µs-median")
+	b.ReportMetric(float64(times[len(times)*99/100].Microseconds()), "µs-p99")
+}

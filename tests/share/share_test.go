@@ -1,0 +1,193 @@
+package share
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/config"
+	"bluez-esphome/internal/daemon"
+	"bluez-esphome/internal/privatebus"
+	"bluez-esphome/internal/proxysim"
+	"bluez-esphome/tests/harness"
+)
+
+// limit is how long a test waits for anything: far longer than it takes.
+const limit = 90 * time.Second
+
+var key = base64.StdEncoding.EncodeToString([]byte("the key of the shared proxies ok"))
+
+// world is simulated proxies, a bus and a daemon that shares the proxies.
+type world struct {
+	sim  *proxysim.Simulation
+	bus  *privatebus.Bus
+	port int // of the first shared proxy
+	logs *logs
+	stop func() // ends the daemon
+	yaml string
+}
+
+// realMAC is the network address of the i-th simulated proxy.
+func realMAC(i int) ble.Address { return 0x246f28000000 + ble.Address(i) }
+
+// logs keeps what the daemon logs.
+type logs struct {
+	mu  sync.Mutex
+	buf strings.Builder
+}
+
+func (l *logs) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *logs) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+// newWorld starts everything. Share are further keys of the section share.
+func newWorld(t *testing.T, share string, names ...string) *world {
+	t.Helper()
+	peripherals, err := proxysim.DemoPeripherals()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var specs []proxysim.ProxySpec
+	for i, n := range names {
+		specs = append(specs, proxysim.ProxySpec{ProxyConfig: proxysim.ProxyConfig{Name: n, MAC: realMAC(i)}, Listen: "127.0.0.1:0"})
+	}
+	w := &world{logs: &logs{}, port: freePort(t)}
+	if w.sim, err = proxysim.New(proxysim.Options{Peripherals: peripherals, Proxies: specs, Log: slog.New(slog.DiscardHandler)}); err != nil {
+		t.Fatal(err)
+	}
+	run(t, w.sim.Run)
+	if w.bus, err = privatebus.Start(t.Context(), ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.bus.Stop)
+	w.yaml = fmt.Sprintf("bus: %q\nstate_dir: %q\nshare: {listen: 127.0.0.1, base_port: %d, noise_psk: %q%s}\nproxies:\n",
+		w.bus.Address, t.TempDir(), w.port, key, share)
+	for _, n := range names {
+		w.yaml += fmt.Sprintf("  - {name: %s, address: %q}\n", n, w.sim.Addr(n).String())
+	}
+	w.start(t)
+	t.Cleanup(func() {
+		if t.Failed() {
+			s := w.logs.String()
+			t.Logf("the daemon's log:\n%s", s[max(0, len(s)-8000):])
+		}
+	})
+	return w
+}
+
+func (w *world) start(t *testing.T) {
+	t.Helper()
+	cfg, err := config.Parse([]byte(w.yaml), "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ready := make(chan struct{})
+	d := daemon.New(daemon.Options{
+		Config: cfg, Version: "test", Logger: slog.New(slog.NewTextHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Ready: func(string) { close(ready) },
+	})
+	w.stop = run(t, d.Run)
+	select {
+	case <-ready:
+	case <-time.After(limit):
+		t.Fatal("the daemon does not get ready")
+	}
+}
+
+// run runs f until the test ends, or the returned function is called.
+func run(t *testing.T, f func(context.Context) error) (stop func()) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	done := make(chan error, 1)
+	go func() { done <- f(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+// freePort finds a port that is free and whose neighbours above probably are.
+func freePort(t *testing.T) int {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().(*net.TCPAddr).Port
+}
+
+// eventually waits until cond holds.
+func eventually(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	timeout, tick := time.NewTimer(limit), time.NewTicker(5*time.Millisecond)
+	defer timeout.Stop()
+	defer tick.Stop()
+	for !cond() {
+		select {
+		case <-tick.C:
+		case <-timeout.C:
+			t.Fatalf("it did not come about that %s", what)
+		}
+	}
+}
+
+// python starts a client of this folder; its input ends when stdin is closed.
+func (w *world) python(t *testing.T, script string, args ...string) (cmd *exec.Cmd, stdin io.Closer, out *logs) {
+	t.Helper()
+	python := harness.Python(t)
+	cmd = exec.CommandContext(t.Context(), python, append([]string{harness.Path(t, "tests", "share", script)}, args...)...)
+	cmd.Env = append(os.Environ(), "DBUS_SYSTEM_BUS_ADDRESS="+w.bus.Address)
+	out = &logs{}
+	cmd.Stdout, cmd.Stderr = out, out
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return cmd, in, out
+}
+
+// TestHosts: ESPHome's client library and Home Assistant's Bluetooth stack use a shared proxy while bleak uses another device on it
+// by D-Bus.
+func TestHosts(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "", "hall")
+	bus, end, busOut := w.python(t, "bus_client.py")
+	eventually(t, "bleak is connected", func() bool { return strings.Contains(busOut.String(), "connected") })
+	host, _, out := w.python(t, "host_client.py", "127.0.0.1", fmt.Sprint(w.port), key, "hall", realMAC(0).String())
+	if err := host.Wait(); err != nil {
+		t.Errorf("the host's checks failed: %v\n%s", err, out)
+	} else {
+		lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+		t.Log(lines[len(lines)-1])
+	}
+	_ = end.Close()
+	if err := bus.Wait(); err != nil {
+		t.Errorf("the program on D-Bus failed: %v\n%s", err, busOut)
+	}
+	t.Log(strings.TrimSpace(busOut.String()))
+}
