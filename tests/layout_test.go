@@ -55,6 +55,7 @@ func TestLayers(t *testing.T) {
 		"apiconn": {"ble", "apiwire", "apiwire/apipb"}, "scanner": {"ble"}, "gatt": {"ble"},
 		"bluezshim": {"ble", "dbusobj"}, "apiserver": {"ble", "apiwire", "apiwire/apipb"},
 		"proxysim": {"ble", "apiserver", "apiwire", "apiwire/apipb", "mdns"}, "config": {"ble"}, "store": {"ble"}, "privatebus": {},
+		"share": {"ble", "apiserver", "apiwire", "apiwire/apipb"},
 	}
 	seen := 0
 	for _, p := range packages(t) {

@@ -27,9 +27,11 @@ func (p *party) Resolved(_ ble.Address, db *ble.Database, _ int) {
 	p.w.log("%s resolved %d", p.name, len(db.Services))
 }
 func (p *party) LinkDown(_ ble.Address, r ble.DisconnectReason) { p.w.log("%s down %d", p.name, r) }
-func (p *party) Notified(_ ble.Address, h uint16, v []byte)     { p.w.log("%s notified %d %s", p.name, h, v) }
-func (p *party) DatabaseChanged(ble.Address, *ble.Database)     { p.w.log("%s changed", p.name) }
-func (p *party) Paired(_ ble.Address, bonded bool)              { p.w.log("%s paired %v", p.name, bonded) }
+func (p *party) Notified(_ ble.Address, h uint16, v []byte) {
+	p.w.log("%s notified %d %s", p.name, h, v)
+}
+func (p *party) DatabaseChanged(ble.Address, *ble.Database) { p.w.log("%s changed", p.name) }
+func (p *party) Paired(_ ble.Address, bonded bool)          { p.w.log("%s paired %v", p.name, bonded) }
 
 func (p *party) connect(a ble.Address) error {
 	res := make(chan error, 1)

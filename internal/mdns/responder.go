@@ -30,7 +30,7 @@ type Announced struct {
 }
 
 // Responder announces instances and answers for them. It neither probes for names nor
-// defends them: it is for simulated devices.
+// defends them: it is for simulated devices and shared proxies, whose names are nobody else's.
 type Responder struct {
 	interfaces func() ([]net.Interface, error)
 	log        *slog.Logger

@@ -564,12 +564,62 @@ func BenchmarkLatency(b *testing.B) {
 	for b.Loop() {
 		start := time.Now()
 		bn.p.Adverts(adverts)
-		if _, _, err := first.f.Read(); err != nil {
-			b.Fatal(err)
+		for id := apiwire.ID(0); id != apiwire.BluetoothLERawAdvertisementsResponse; {
+			var err error
+			if id, _, err = first.f.Read(); err != nil {
+				b.Fatal(err)
+			}
 		}
 		times = append(times, time.Since(start))
 	}
 	slices.Sort(times)
 	b.ReportMetric(float64(times[len(times)/2].Microseconds()), "µs-median")
 	b.ReportMetric(float64(times[len(times)*99/100].Microseconds()), "µs-p99")
+}
+
+// Off loopback the network is told, with the shared proxy's own address, and a missing key is warned of.
+func TestAnnounce(t *testing.T) {
+	for _, c := range []struct {
+		listen string
+		want   bool
+	}{{"127.0.0.1", false}, {"0.0.0.0", true}} {
+		t.Run(c.listen, func(t *testing.T) {
+			b := newBench(t)
+			b.p.Down()
+			var said strings.Builder
+			cfg := b.s.cfg
+			b.s.Close()
+			told := make(chan Service, 1)
+			cfg.Listen, cfg.Log = c.listen, slog.New(slog.NewTextHandler(&said, nil))
+			cfg.Announce = func(ctx context.Context, s Service) {
+				told <- s
+				<-ctx.Done()
+			}
+			b.s = New(cfg)
+			var err error
+			if b.p, err = b.s.Up(testInfo); err != nil {
+				t.Fatal(err)
+			}
+			b.dial() // it listens
+			var got []Service
+			if c.want {
+				got = append(got, <-told)
+			}
+			b.s.Close()
+			if warned := strings.Contains(said.String(), "without encryption"); warned != c.want {
+				t.Errorf("warned of plaintext: %v", warned)
+			}
+			if len(told) != 0 {
+				t.Error("announced once too often")
+			}
+			if !c.want {
+				return
+			}
+			s := got[0]
+			mac := strings.ToLower(strings.ReplaceAll(b.p.device.MAC, ":", ""))
+			if s.Name != "kitchen-shared" || int(s.Port) != b.port || s.IP != "" || !slices.Contains(s.Text, "mac="+mac) || !slices.Contains(s.Text, "version=2026.10.0") {
+				t.Errorf("announced %+v", s)
+			}
+		})
+	}
 }

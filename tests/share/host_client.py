@@ -130,8 +130,7 @@ async def library(host, port, key, real_name, real_mac):
     for _ in range(3):
         check("notification", len(await within(values.get(), "notification")), 4)
     await stop()
-    params = await cli.bluetooth_set_connection_params(address, 24, 40, 0, 400)
-    check("connection parameters", params.error, 0)
+    check("connection parameters", await cli.bluetooth_device_set_connection_params(address, 24, 40, 0, 400), None)
     check("cache cleared", (await cli.bluetooth_device_clear_cache(address)).success, True)
     await cli.bluetooth_device_disconnect(address)
     check("disconnected", (await within(links.get(), "end of link"))[0], False)
