@@ -71,8 +71,8 @@ export class Heat {
   }
 
   #row(address, n) {
-    const row = {tr: el("tr", ""), name: el("bdi", "name"), addr: el("span", "addr"), cells: [], age: el("td", "age"), device: null};
-    const button = el("button", "", row.name, row.addr);
+    const row = {tr: el("tr", ""), name: el("bdi", "name"), addr: el("span", "addr"), link: el("span", "linked", "connected"), cells: [], age: el("td", "age"), device: null};
+    const button = el("button", "", row.name, row.addr, row.link);
     button.type = "button";
     button.addEventListener("click", () => this.#choose(this.chosen === address ? null : row.device));
     const th = el("th", "dev", button);
@@ -91,8 +91,8 @@ export class Heat {
     row.device = d;
     set(row.name, d.name || "no name", d.name ? "name" : "name none");
     row.name.title = d.name;
-    const addr = d.address + (d.connected ? " · connected" : "");
-    set(row.addr, addr, d.connected ? "addr linked" : "addr");
+    set(row.addr, d.address, "addr");
+    row.link.hidden = !d.connected;
     set(row.age, ago(d.heard), "age");
     row.tr.classList.toggle("chosen", d.address === this.chosen);
     const by = new Map(d.sources.map((s) => [s[0], s]));

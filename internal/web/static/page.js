@@ -128,7 +128,7 @@ function show(snap) {
   latest = snap;
   const online = snap.proxies.filter((p) => p.state === "online").length;
   $("summary").textContent = `${online} of ${snap.proxies.length} proxies online · ${snap.devices} devices · ` +
-    `${rate("all", snap.adverts)} adverts/s · ${snap.switches} switches of source`;
+    `${rate("all", snap.adverts)} adverts/s · ${snap.switches} ${snap.switches === 1 ? "switch" : "switches"} of source`;
   $("version").textContent = "bluez-esphome " + snap.version;
   trouble(snap.notReady ? snap.notReady : "");
   $("proxies").replaceChildren(...snap.proxies.map(card));
