@@ -168,3 +168,40 @@ func TestDashboard(t *testing.T) {
 		t.Errorf("only %d metrics are shown", len(used))
 	}
 }
+
+// TestOperations: docs/operations.md tells of every metric of ours, and of none that there is not.
+func TestOperations(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := map[string]bool{}
+	for _, line := range strings.Split(string(doc), "\n") {
+		prefix := ""
+		for _, n := range regexp.MustCompile("`(bluez_esphome_[a-z_]+|…_[a-z_]+)`").FindAllStringSubmatch(line, -1) {
+			name := n[1]
+			if rest, ok := strings.CutPrefix(name, "…"); ok {
+				name = prefix + rest
+			} else if parts := strings.SplitAfterN(name, "_", 4); len(parts) == 4 {
+				prefix = strings.TrimSuffix(strings.Join(parts[:3], ""), "_") // bluez_esphome_proxy
+			}
+			told[name] = true
+		}
+	}
+	var m *Metrics
+	s := start(t, hostileSource(), func(c *Config) { m = c.Metrics })
+	m.Answered("a", "b", "c")
+	_, _, body := get(t, "GET", s.URL()+"metrics", "")
+	have := map[string]bool{}
+	for _, l := range regexp.MustCompile(`(?m)^# TYPE (bluez_esphome_[a-z_]+) `).FindAllStringSubmatch(body, -1) {
+		have[l[1]] = true
+		if !told[l[1]] {
+			t.Errorf("docs/operations.md does not tell of %s", l[1])
+		}
+	}
+	for n := range told {
+		if !have[n] {
+			t.Errorf("docs/operations.md tells of %s, which is not exported", n)
+		}
+	}
+}

@@ -89,7 +89,7 @@ func TestDemo(t *testing.T) {
 	}{
 		{"page-light.png", webtest.View{Width: 1280, Height: 1190}},
 		{"page-dark.png", webtest.View{Width: 1280, Height: 1190, Dark: true}},
-		{"page-phone.png", webtest.View{Width: 390, Height: 1560, Mobile: true, Scale: 1.5}},
+		{"page-phone.png", webtest.View{Width: 390, Height: 1400, Mobile: true, Scale: 1.5}},
 	} {
 		p.Look(v.view)
 		p.Eval(`document.activeElement.blur(); window.scrollTo(0, 0)`, nil)
