@@ -33,6 +33,9 @@ func loadConfig(path string) (*config.Config, error) {
 	return cfg, nil
 }
 
+// profiles is a switch for developers, and no key of the configuration.
+func profiles() bool { return os.Getenv("BLUEZ_ESPHOME_PPROF") == "1" }
+
 func newRun() *cobra.Command {
 	var path, bus string
 	c := &cobra.Command{
@@ -49,7 +52,7 @@ func newRun() *cobra.Command {
 			}
 			log := daemon.NewLogger(os.Stderr, cfg.Log)
 			d := daemon.New(daemon.Options{
-				Config: cfg, Version: version, Logger: log,
+				Config: cfg, Version: version, Logger: log, Profiles: profiles(),
 				Ready: func(address string) {
 					if cfg.Bus == config.BusPrivate {
 						fmt.Fprintf(c.OutOrStdout(), "DBUS_SYSTEM_BUS_ADDRESS=%s\n", address)
@@ -100,6 +103,7 @@ and exits with the command's status.`,
 			return demo.Run(c.Context(), demo.Options{
 				Exec: command, Version: version, Out: c.OutOrStdout(),
 				Live: term.IsTerminal(int(os.Stdout.Fd())), Log: daemon.NewLogger(os.Stderr, log),
+				Profiles: profiles(),
 			})
 		},
 	}

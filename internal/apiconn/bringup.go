@@ -259,6 +259,7 @@ func (s *session) announce(slots ble.Slots) {
 	// Before anybody can make requests: their answers only go to the subscriber.
 	s.subscribe()
 	s.up = true
+	p.traffic.sessions.Add(1)
 	p.current.Store(s)
 	p.cfg.Handler.Online(p, s.info)
 	if slots.Known {

@@ -26,6 +26,7 @@ type Proxy struct {
 	kick  chan struct{} // capacity 1: try at once
 
 	current atomic.Pointer[session] // nil without a session
+	traffic traffic
 
 	mu       sync.Mutex // guards the following
 	started  bool

@@ -53,6 +53,9 @@ func (p *Proxy) run(ctx context.Context) {
 			failures = 0
 			continue
 		}
+		if !wasUp {
+			p.traffic.failures.Add(1)
+		}
 		if wasUp {
 			p.explain("Lost the proxy", err)
 		} else {

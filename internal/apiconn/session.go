@@ -71,6 +71,7 @@ func (s *session) Read(b []byte) (int, error) {
 	}
 	n, err := s.conn.Read(b)
 	if n > 0 {
+		s.p.traffic.read.Add(uint64(n))
 		s.lastRead.Store(int64(time.Since(s.begun)))
 	}
 	return n, err
@@ -80,7 +81,14 @@ func (s *session) Read(b []byte) (int, error) {
 func (s *session) at(offset int64) time.Time { return s.begun.Add(time.Duration(offset)) }
 
 // Write implements io.Writer for the handshake.
-func (s *session) Write(b []byte) (int, error) { return s.conn.Write(b) }
+func (s *session) Write(b []byte) (int, error) {
+	n, err := s.conn.Write(b)
+	s.p.traffic.wrote(n)
+	return n, err
+}
+
+// SetWriteDeadline passes the writer's deadline on.
+func (s *session) SetWriteDeadline(t time.Time) error { return s.conn.SetWriteDeadline(t) }
 
 // open brings the session up as far as the look at the slots. With an error it is over and cleaned up.
 func (s *session) open(ctx context.Context) error {
@@ -192,7 +200,7 @@ func (s *session) readOne() error {
 func (s *session) startWriter() {
 	s.w = newWriter(s.f)
 	s.wg.Go(func() {
-		if err := s.w.run(s.conn, s.done, s.p.cfg.DeadAfter); err != nil {
+		if err := s.w.run(s, s.done, s.p.cfg.DeadAfter); err != nil {
 			s.broken.Store(&ClosedError{Err: err})
 			_ = s.conn.SetReadDeadline(time.Now().Add(lastWords)) // without deadlines the watch ends it
 		}

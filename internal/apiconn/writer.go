@@ -2,7 +2,7 @@ package apiconn
 
 import (
 	"context"
-	"net"
+	"io"
 	"sync"
 	"time"
 
@@ -86,8 +86,14 @@ func (w *writer) fail(err error) {
 	}
 }
 
+// A deadlineWriter is the part of a connection that the writer needs.
+type deadlineWriter interface {
+	io.Writer
+	SetWriteDeadline(t time.Time) error
+}
+
 // run writes until done is closed or a write fails.
-func (w *writer) run(conn net.Conn, done <-chan struct{}, stuck time.Duration) error {
+func (w *writer) run(conn deadlineWriter, done <-chan struct{}, stuck time.Duration) error {
 	for {
 		select {
 		case <-done:

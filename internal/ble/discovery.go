@@ -59,6 +59,8 @@ type Report struct {
 	Type    AddressType
 	RSSI    int8 // dBm as the source with the best claim heard it; 0 unknown
 	At      time.Time
+	// Since is when the oldest advertisement was heard that it tells of; zero if it tells only of silence.
+	Since time.Time
 	// Payloads are the advertisements that were not yet reported, oldest first; on the first report of
 	// a device also the recent ones that complete it (a scan response forwarded apart).
 	// Empty if only RSSI or time moved.

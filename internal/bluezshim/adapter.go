@@ -71,9 +71,30 @@ func (a *adapter) watch(ctx context.Context) {
 			return
 		case <-a.cfg.Air.Changed():
 		}
-		if a.shim.conn.Do(ctx, func() { a.cfg.Air.Take(a.report) }) != nil {
+		if a.shim.conn.Do(ctx, a.take) != nil {
 			return
 		}
+	}
+}
+
+// take signals all that the air has to say.
+func (a *adapter) take() {
+	delay := a.shim.delay
+	if delay == nil {
+		a.cfg.Air.Take(a.report)
+		return
+	}
+	var heard []time.Time
+	a.cfg.Air.Take(func(r *ble.Report) {
+		a.report(r)
+		if !r.Since.IsZero() {
+			heard = append(heard, r.Since)
+		}
+	})
+	a.shim.conn.Flush()
+	now := a.shim.clock.Now()
+	for _, t := range heard {
+		delay(max(0, now.Sub(t)))
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/dbusobj"
@@ -35,6 +36,9 @@ type Config struct {
 	// ProxyPath gives the proxies their object paths in Sources; nil leaves them out.
 	ProxyPath func(name string) dbus.ObjectPath
 	Clock     Clock // nil: the real time
+	// Signalled, if not nil, is told how old the oldest advertisement of each report was when its signals were handed
+	// to the bus's writer. It is called in the loop.
+	Signalled func(delay time.Duration)
 }
 
 // Shim publishes adapters and what they hear on a bus. Make it with New before the
@@ -46,6 +50,7 @@ type Shim struct {
 	log      *slog.Logger
 	proxy    func(string) dbus.ObjectPath
 	clock    Clock
+	delay    func(time.Duration) // nil: nobody wants to know
 	adapters []*adapter
 	peers    map[ble.Address]*peer
 	agents   []*agent // the default agent first
@@ -63,7 +68,7 @@ type Shim struct {
 // New builds the tree on cfg.Conn, which must not run yet.
 func New(cfg Config) *Shim {
 	s := &Shim{
-		conn: cfg.Conn, links: cfg.Links, store: cfg.Store, log: cfg.Logger, proxy: cfg.ProxyPath, clock: cfg.Clock,
+		conn: cfg.Conn, links: cfg.Links, store: cfg.Store, log: cfg.Logger, proxy: cfg.ProxyPath, clock: cfg.Clock, delay: cfg.Signalled,
 		peers: map[ble.Address]*peer{}, clients: map[string]func(){}, names: map[ble.Address]string{}, ifaces: newInterfaces(),
 	}
 	if s.clock == nil {

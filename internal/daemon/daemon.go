@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"bluez-esphome/internal/ble"
@@ -17,6 +18,7 @@ import (
 	"bluez-esphome/internal/scanner"
 	"bluez-esphome/internal/share"
 	"bluez-esphome/internal/store"
+	"bluez-esphome/internal/web"
 
 	systemd "github.com/coreos/go-systemd/v22/daemon"
 )
@@ -37,6 +39,8 @@ type Options struct {
 	Ready func(busAddress string)
 	// Interfaces lists those on which multicast DNS is spoken; nil is all but loopback.
 	Interfaces func() ([]net.Interface, error)
+	// Profiles adds pprof to the HTTP listener, if there is one.
+	Profiles bool
 }
 
 // A Daemon is one run of the program.
@@ -51,6 +55,9 @@ type Daemon struct {
 	share   *share.Server // nil: nothing is shared
 	shim    *bluezshim.Shim
 	proxies *proxySet
+	web     *web.Server // nil without http.listen, as is metrics
+	metrics *web.Metrics
+	ready   atomic.Bool // org.bluez is ours and the work goes on
 	live    liveRules
 	started chan struct{} // closed once the proxies are at work
 
@@ -87,12 +94,18 @@ func (d *Daemon) Run(ctx context.Context) error {
 	defer st.Close()
 	d.store = st
 
+	if err := d.listenHTTP(ctx); err != nil {
+		return err
+	}
+	if d.web != nil {
+		defer d.web.Close()
+	}
 	address, stopBus, err := openBus(ctx, cfg.Bus)
 	if err != nil {
 		return err
 	}
 	defer stopBus()
-	d.conn, err = dbusobj.Dial(ctx, dbusobj.Config{Address: address, Logger: d.log})
+	d.conn, err = dbusobj.Dial(ctx, dbusobj.Config{Address: address, Logger: d.log, Answered: d.answered()})
 	if err != nil {
 		return busError(cfg.Bus, err)
 	}
@@ -121,7 +134,8 @@ func (d *Daemon) build() error {
 	d.owners = gatt.NewOwners(gatt.Config{
 		Air: pathsOf{d.table}, Events: linkKeeper{&d.adapters, d.store}, Store: gattStore{d.store},
 		Timeout: cfg.Connect.Timeout, PerPath: cfg.Connect.PerPath, SlotWait: cfg.Connect.SlotWait,
-		Rules: d.live.rule, OnNoSlot: d.live.onNoSlot, Expected: d.table.Advertised, Logger: d.log,
+		Measured: d.measured(),
+		Rules:    d.live.rule, OnNoSlot: d.live.onNoSlot, Expected: d.table.Advertised, Logger: d.log,
 		MayPair: func(ble.Address) bool { return d.shim.AgentRegistered() },
 	}, cfg.Share.Exclusive)
 	d.links = d.owners.Manager()
@@ -132,7 +146,7 @@ func (d *Daemon) build() error {
 		return err
 	}
 	d.shim = bluezshim.New(bluezshim.Config{
-		Conn: d.conn, Links: keptLinks{links, &d.adapters, d.store}, Store: shimStore{d.store}, Logger: d.log, ProxyPath: d.proxies.path,
+		Conn: d.conn, Links: keptLinks{links, &d.adapters, d.store}, Store: shimStore{d.store}, Logger: d.log, ProxyPath: d.proxies.path, Signalled: d.signalled(),
 		Adapters: append([]bluezshim.AdapterConfig{{
 			Index: 0, Address: d.store.Address(), Name: adapterName(cfg), Air: &air{Table: d.table, modes: d.proxies},
 		}}, d.adapters.known()...),
@@ -159,7 +173,9 @@ func (d *Daemon) serve(ctx context.Context, address string) error {
 		defer close(shimDone)
 		d.shim.Run(workCtx)
 	}()
+	webDone := d.serveHTTP(workCtx)
 	d.proxies.start(workCtx)
+	d.ready.Store(true)
 	close(d.started)
 	d.log.Info("org.bluez is ours", "bus", address, "proxies", len(d.opts.Config.Proxies), "version", d.opts.Version)
 	if d.opts.Ready != nil {
@@ -176,6 +192,7 @@ func (d *Daemon) serve(ctx context.Context, address string) error {
 			err = errors.New("the bus went away")
 		}
 	}
+	d.ready.Store(false)
 	d.notify(systemd.SdNotifyStopping)
 	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
@@ -187,6 +204,7 @@ func (d *Daemon) serve(ctx context.Context, address string) error {
 	d.conn.Do(stopCtx, d.shim.Close)
 	stopWork()
 	<-shimDone
+	<-webDone
 	<-d.proxies.finder.done
 	leaveBus()
 	<-served

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"bluez-esphome/internal/dbusobj"
 
@@ -110,6 +111,13 @@ func (p *proxy) scanMode() string {
 		return ""
 	}
 	return p.scanning.String()
+}
+
+// heardAt is when an advertisement last came; zero never.
+func (p *proxy) heardAt() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.heard
 }
 
 // lastHeard is when an advertisement last came, in seconds since 1970; 0 never.

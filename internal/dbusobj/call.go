@@ -28,6 +28,7 @@ type Call struct {
 	fds      []int
 	noReply  bool
 	answered bool
+	known    bool // Interface and Member are of a method that we have
 }
 
 // TakeFD takes a file descriptor that an argument refers to out of the call, which would
@@ -56,7 +57,9 @@ func (c *Call) Reply(args ...func(*Encoder)) {
 	})
 	if err != nil {
 		c.sendError(errFailed, "Internal error")
+		return
 	}
+	c.tell("")
 }
 
 // Error answers the call with an error. All that is pending is sent before. A second
@@ -84,9 +87,21 @@ func (c *Call) sendError(name, message string) {
 		c.conn.log.Error("cannot send error: invalid name", "name", name)
 		name = errFailed
 	}
+	c.tell(name)
 	_ = c.conn.encode("error", "s", func(e *Encoder) { e.String(message) }, func(body []byte, _ []int) {
 		c.send(&outgoing{typ: dbus.TypeError, errName: name, sig: "s"}, body, nil)
 	})
+}
+
+// tell counts the answer.
+func (c *Call) tell(errName string) {
+	switch told := c.conn.told; {
+	case told == nil:
+	case c.known:
+		told(c.Interface, c.Member, errName)
+	default:
+		told("", "", errName)
+	}
 }
 
 func (c *Call) send(o *outgoing, body []byte, fds []int) {
@@ -115,7 +130,7 @@ func (c *Conn) handleCall(m *message) {
 		if i := node.named(m.iface); i != nil {
 			for n := range i.Methods {
 				if method := &i.Methods[n]; method.Name == m.member && i.in[n] == m.sig {
-					call.out = i.out[n]
+					call.out, call.known = i.out[n], true
 					call.run(m, method)
 					return
 				}
@@ -139,8 +154,10 @@ func (c *Conn) handleCall(m *message) {
 func (c *Call) peer() {
 	switch c.Member {
 	case "Ping":
+		c.known = true
 		c.Reply()
 	case "GetMachineId":
+		c.known = true
 		c.out = "s"
 		c.Reply(func(e *Encoder) { e.String(machineID()) })
 	default:

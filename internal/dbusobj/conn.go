@@ -29,6 +29,9 @@ type Config struct {
 	Address string
 	// Logger takes failures of handlers and of clients; nil means none.
 	Logger *slog.Logger
+	// Answered, if not nil, is told of each call that was answered: by which method, and with which error, "" for
+	// none. For calls of what does not exist, iface and member are empty: clients choose those. It is called in the loop.
+	Answered func(iface, member, errName string)
 }
 
 // Conn is a connection to a bus with a tree of objects. The methods of the first group,
@@ -41,6 +44,7 @@ type Conn struct {
 	in    *inbox
 	out   *outbox
 	asked asks
+	told  func(iface, member, errName string) // Config.Answered
 	name  string
 
 	serial atomic.Uint32
@@ -69,7 +73,7 @@ func Dial(ctx context.Context, cfg Config) (*Conn, error) {
 		log = slog.New(slog.DiscardHandler)
 	}
 	c := &Conn{
-		log: log, sock: sock, in: newInbox(), out: newOutbox(),
+		log: log, sock: sock, in: newInbox(), out: newOutbox(), told: cfg.Answered,
 		dead: make(chan struct{}), calls: make(map[uint32]*outCall),
 	}
 	c.tree.init(c)

@@ -30,6 +30,8 @@ type Options struct {
 	Out     io.Writer
 	Live    bool // Out is a terminal: the table is drawn over itself
 	Log     *slog.Logger
+	// Profiles adds pprof to the HTTP listener.
+	Profiles bool
 }
 
 // ExitError carries the status of the command of Options.Exec.
@@ -63,13 +65,14 @@ func Run(ctx context.Context, opts Options) error {
 		sim.Close()
 		return err
 	}
+	cfg.HTTP.Listen = "127.0.0.1:0"
 	cfg.Warnings = nil // of the key in the file that there is not
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var result error
 	ready := make(chan string, 1)
-	d := daemon.New(daemon.Options{Config: cfg, Version: opts.Version, Logger: opts.Log, Ready: func(bus string) { ready <- bus }})
+	d := daemon.New(daemon.Options{Config: cfg, Version: opts.Version, Logger: opts.Log, Profiles: opts.Profiles, Ready: func(bus string) { ready <- bus }})
 	g, gctx := errgroup.WithContext(ctx)
 	simCtx, stopSim := context.WithCancel(context.WithoutCancel(ctx))
 	simDone := make(chan error, 1)
@@ -83,7 +86,7 @@ func Run(ctx context.Context, opts Options) error {
 		case bus := <-ready:
 			if opts.Exec != "" {
 				awaitProxies(gctx, d)
-				result = execute(gctx, opts.Exec, bus)
+				result = execute(gctx, opts.Exec, bus, d.HTTP())
 			} else {
 				show(gctx, opts, d, bus)
 			}
@@ -156,10 +159,10 @@ func simulation(log *slog.Logger) (*proxysim.Simulation, [2]simulated, error) {
 	return sim, out, nil
 }
 
-// execute runs a shell command on the demo's bus and gives its status.
-func execute(ctx context.Context, command, bus string) error {
+// execute runs a shell command on the demo's bus and gives its status. It finds the live page by DEMO_URL.
+func execute(ctx context.Context, command, bus, page string) error {
 	cmd := exec.CommandContext(ctx, "sh", "-c", command)
-	cmd.Env = append(os.Environ(), "DBUS_SYSTEM_BUS_ADDRESS="+bus)
+	cmd.Env = append(os.Environ(), "DBUS_SYSTEM_BUS_ADDRESS="+bus, "DEMO_URL="+page)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = killDelay

@@ -35,7 +35,11 @@ In another shell, any BlueZ program can use it:
 
 and there: scan le, devices, connect C8:2B:96:10:00:01, menu gatt, list-attributes …
 
-`, bus)
+Who hears what, and metrics, in a browser on this machine:
+
+  %s
+
+`, bus, d.HTTP())
 	wait := firstTable
 	lines := 0
 	for {

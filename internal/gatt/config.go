@@ -69,7 +69,10 @@ type Config struct {
 	// MayPair says whether an operation that needs security may pair by itself. A device that
 	// is bonded always may. nil: any may.
 	MayPair func(a ble.Address) bool
-	Logger  *slog.Logger // nil: discard
+	// Measured is told what each operation took as its caller saw it, the wait in the queue included. It is called
+	// from any goroutine and must not block. nil: nobody wants to know.
+	Measured func(op Operation, took time.Duration, err error)
+	Logger   *slog.Logger // nil: discard
 }
 
 func (c *Config) setDefaults() {

@@ -24,6 +24,7 @@ func (m *Manager) Connect(a ble.Address, t ble.AddressType, via string, done fun
 		s.connectDone = append(s.connectDone, done)
 		return
 	}
+	done = m.measured(OperationConnect, done)
 	ctx, cancel := m.derive()
 	s := &session{
 		m: m, addr: a, typ: t, via: via, dev: d, cancel: cancel,

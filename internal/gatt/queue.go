@@ -185,12 +185,12 @@ func (m *Manager) read(a ble.Address, handle uint16,
 			value, err = get(l.ps.proxy, ctx, a, handle)
 			return err
 		},
-		done: func(err error) {
+		done: m.measured(OperationRead, func(err error) {
 			if err != nil {
 				value = nil
 			}
 			done(value, err)
-		},
+		}),
 	})
 }
 
@@ -207,6 +207,9 @@ func (m *Manager) WriteCommand(a ble.Address, handle uint16, value []byte, done 
 }
 
 func (m *Manager) write(a ble.Address, handle uint16, value []byte, response bool, done func(error)) {
+	if response {
+		done = m.measured(OperationWrite, done)
+	}
 	m.enqueue(a, &op{
 		size:   len(value),
 		secure: response,
@@ -225,6 +228,6 @@ func (m *Manager) WriteDescriptor(a ble.Address, handle uint16, value []byte, do
 		run: func(ctx context.Context, l *link) error {
 			return l.ps.proxy.WriteDescriptor(ctx, a, handle, value)
 		},
-		done: done,
+		done: m.measured(OperationWrite, done),
 	})
 }

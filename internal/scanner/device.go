@@ -22,6 +22,7 @@ type device struct {
 
 	// What is to be said of it.
 	queued     bool
+	queuedAt   int64 // when the advert was heard that queued it, 0 if none did
 	pending    []*ble.Advertisement
 	events     []ble.MonitorEvent
 	discovered bool

@@ -88,6 +88,9 @@ func (t *Table) consider(d *device, p *proxy, news news, data []byte, now int64)
 	d.discovered = d.discovered || discovered
 	d.monitored = d.monitored || monitored
 	d.autoConn = d.autoConn || autoConnect
+	if d.queuedAt == 0 {
+		d.queuedAt = now
+	}
 	t.enqueueDevice(d)
 }
 
@@ -168,6 +171,10 @@ func (t *Table) report(d *device) *ble.Report {
 		Payloads: d.pending, Last: d.content.newest(), Connectable: d.traits.connectable(),
 		Discovered: d.discovered && len(w.sessions) > 0, Monitored: d.monitored && len(w.monitors) > 0,
 		AutoConnect: d.autoConn, EveryRSSI: w.everyRSSI || d.again, Duplicates: w.duplicates,
+	}
+	if d.queuedAt != 0 {
+		r.Since = t.timeOf(d.queuedAt)
+		d.queuedAt = 0
 	}
 	for _, e := range d.events {
 		if t.monitor(e.Monitor) != nil {

@@ -153,11 +153,37 @@ func (t *Table) List() []Device {
 	t.sweep(t.now())
 	out := make([]Device, 0, len(t.devices))
 	for _, d := range t.devices {
-		out = append(out, Device{Address: d.addr, Type: d.typ, Name: d.name, RSSI: d.rssi(), LastHeard: t.timeOf(d.heard),
-			Connectable: d.traits.connectable(), Last: d.content.newest(), Sources: t.sourcesOf(d)})
+		out = append(out, t.deviceOf(d))
 	}
 	slices.SortFunc(out, func(a, b Device) int { return cmp.Compare(a.Address, b.Address) })
 	return out
+}
+
+// Recent gives at most n devices, those heard last first. Unlike List it costs the same however many there are.
+func (t *Table) Recent(n int) []Device {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	out := make([]Device, 0, max(0, min(n, len(t.devices))))
+	for d := t.lru.next; d != &t.lru && len(out) < n; d = d.next {
+		out = append(out, t.deviceOf(d))
+	}
+	return out
+}
+
+// Device gives one device, false if it is not in the table.
+func (t *Table) Device(a ble.Address) (Device, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	d := t.devices[a]
+	if d == nil {
+		return Device{}, false
+	}
+	return t.deviceOf(d), true
+}
+
+func (t *Table) deviceOf(d *device) Device {
+	return Device{Address: d.addr, Type: d.typ, Name: d.name, RSSI: d.rssi(), LastHeard: t.timeOf(d.heard),
+		Connectable: d.traits.connectable(), Last: d.content.newest(), Sources: t.sourcesOf(d)}
 }
 
 // Stats gives the counters.

@@ -1,0 +1,196 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/gatt"
+	"bluez-esphome/internal/scanner"
+	"bluez-esphome/internal/web"
+)
+
+// listenHTTP takes the address of http.listen, if one is set, and makes the metrics. Without it nothing is measured.
+func (d *Daemon) listenHTTP(ctx context.Context) error {
+	listen := d.opts.Config.HTTP.Listen
+	if listen == "" {
+		return nil
+	}
+	d.metrics = web.NewMetrics(d.opts.Version)
+	var err error
+	d.web, err = web.Listen(ctx, web.Config{
+		Listen: listen, Source: webSource{d}, Metrics: d.metrics, Logger: d.log, Version: d.opts.Version, Profiles: d.opts.Profiles,
+	})
+	return err
+}
+
+// serveHTTP answers until ctx ends; what it returns is closed when that is over. A failure is logged: nobody
+// who uses org.bluez is to suffer from it.
+func (d *Daemon) serveHTTP(ctx context.Context) <-chan struct{} {
+	done := make(chan struct{})
+	if d.web == nil {
+		close(done)
+		return done
+	}
+	d.log.Info("Metrics, health and the live page are served", "url", d.web.URL(), "pprof", d.opts.Profiles)
+	go func() {
+		defer close(done)
+		if err := d.web.Run(ctx); err != nil {
+			d.log.Error("The HTTP listener ended", "error", err)
+		}
+	}()
+	return done
+}
+
+// HTTP is the address of the live page, empty if there is no listener; for use once Ready was called.
+func (d *Daemon) HTTP() string {
+	if d.web == nil {
+		return ""
+	}
+	return d.web.URL()
+}
+
+// The hooks of the packages are nil while nobody can ask for the metrics.
+
+func (d *Daemon) answered() func(iface, member, errName string) {
+	if d.metrics == nil {
+		return nil
+	}
+	return d.metrics.Answered
+}
+
+func (d *Daemon) signalled() func(time.Duration) {
+	if d.metrics == nil {
+		return nil
+	}
+	return d.metrics.Signalled
+}
+
+func (d *Daemon) measured() func(gatt.Operation, time.Duration, error) {
+	m := d.metrics
+	if m == nil {
+		return nil
+	}
+	return func(op gatt.Operation, took time.Duration, err error) {
+		switch op {
+		case gatt.OperationConnect:
+			m.Connected(took, err)
+		case gatt.OperationRead:
+			m.Read(took, err)
+		case gatt.OperationWrite:
+			m.Written(took, err)
+		}
+	}
+}
+
+// webSource shows a Daemon that is built.
+type webSource struct{ d *Daemon }
+
+var _ web.Source = webSource{}
+
+// errNotReady is what /readyz says before org.bluez is ours and once the work ends.
+var errNotReady = errors.New("org.bluez is not served")
+
+// Ready implements web.Source.
+func (s webSource) Ready() error {
+	if !s.d.ready.Load() {
+		return errNotReady
+	}
+	return nil
+}
+
+// Healthy implements web.Source: the loop that serves the bus still does something.
+func (s webSource) Healthy(ctx context.Context) error {
+	if err := s.d.conn.Do(ctx, func() {}); err != nil {
+		return errors.New("the loop that serves the bus does not answer")
+	}
+	return nil
+}
+
+// Air implements web.Source.
+func (s webSource) Air() web.Air {
+	t := s.d.table.Stats()
+	return web.Air{
+		Devices: t.Devices, Adverts: t.Adverts, Repeats: t.Repeats, Novel: t.Novel, Replays: t.Replays, Switches: t.Switches,
+		Evicted: t.Evicted, Expired: t.Expired, Overrun: t.Overrun, Late: t.Late, Oversized: t.Oversized,
+	}
+}
+
+// Proxies implements web.Source.
+func (s webSource) Proxies() []web.Proxy {
+	heard := map[string]int{}
+	infos := s.d.table.Proxies()
+	for i, p := range infos {
+		heard[p.Name] = i
+	}
+	holds := map[string][]gatt.Hold{}
+	for _, h := range s.d.links.Holds() {
+		holds[h.Proxy] = append(holds[h.Proxy], h)
+	}
+	var out []web.Proxy
+	for _, p := range s.d.proxies.all() {
+		traffic, slots := p.Traffic(), p.Slots()
+		w := web.Proxy{
+			Name: p.label(), Host: hostPort(p.cfg), State: p.State().String(), LastError: p.LastError(), Version: p.Version(),
+			ScanMode: p.scanMode(), SlotsKnown: slots.Known, SlotLimit: slots.Limit, SlotFree: slots.Free,
+			Read: traffic.Read, Written: traffic.Written, Sessions: traffic.Sessions, Failures: traffic.Failures,
+			LastHeard: p.heardAt(),
+		}
+		if name := p.Name(); name != "" {
+			if i, ok := heard[name]; ok {
+				w.Adverts, w.Owned = infos[i].Adverts, infos[i].Owned
+			}
+			w.Slots = s.slots(holds[name], slots)
+		}
+		out = append(out, w)
+	}
+	return out
+}
+
+// slots lists ours and what else the proxy shows as taken.
+func (s webSource) slots(ours []gatt.Hold, slots ble.Slots) []web.Slot {
+	var out []web.Slot
+	add := func(a ble.Address, state string) {
+		d, _ := s.d.table.Device(a)
+		out = append(out, web.Slot{Address: a, Name: d.Name, State: state})
+	}
+	for _, h := range ours {
+		add(h.Address, string(h.State))
+	}
+	for _, a := range slots.Allocated {
+		if !slices.ContainsFunc(ours, func(h gatt.Hold) bool { return h.Address == a }) {
+			add(a, "foreign")
+		}
+	}
+	return out
+}
+
+// Devices implements web.Source. A device that is connected often says nothing any more, so it may not be among the
+// recent ones.
+func (s webSource) Devices(n int) []web.Device {
+	recent := s.d.table.Recent(n)
+	var out []web.Device
+	connected := map[ble.Address]bool{}
+	for _, h := range s.d.links.Holds() {
+		if h.State != gatt.HoldConnected {
+			continue
+		}
+		connected[h.Address] = true
+		if !slices.ContainsFunc(recent, func(d scanner.Device) bool { return d.Address == h.Address }) {
+			dev, _ := s.d.table.Device(h.Address)
+			dev.Address = h.Address
+			if len(recent) >= n && n > 0 {
+				recent = recent[:n-1]
+			}
+			recent = slices.Insert(recent, 0, dev)
+		}
+	}
+	for _, d := range recent {
+		out = append(out, web.Device{
+			Address: d.Address, Name: d.Name, Connected: connected[d.Address], LastHeard: d.LastHeard, Sources: d.Sources,
+		})
+	}
+	return out
+}

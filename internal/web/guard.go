@@ -1,0 +1,115 @@
+package web
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+)
+
+// csp lets the page use what this listener serves and nothing else.
+const csp = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+// guard refuses what is not a plain look: other methods than GET and HEAD, and Host headers that are not this
+// host's, by which a page from elsewhere could read what this listener says (DNS rebinding).
+func guard(next http.Handler, own func(host string) bool) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		h.Set("Content-Security-Policy", csp)
+		h.Set("Cache-Control", "no-store")
+		switch {
+		case !own(r.Host):
+			http.Error(w, "This listener does not serve the host that was asked for.", http.StatusForbidden)
+		case r.Method != http.MethodGet && r.Method != http.MethodHead:
+			h.Set("Allow", "GET, HEAD")
+			http.Error(w, "This listener is read-only.", http.StatusMethodNotAllowed)
+		default:
+			next.ServeHTTP(w, r)
+		}
+	})
+}
+
+// ownHosts tells our Host headers from foreign ones. listen is HOST:PORT as it was configured, bound what it became.
+// A listener on loopback is only asked for by loopback's names. On others every IP address is ours, since an
+// address cannot be rebound and may be that of a container's host, and so are the configured name and the host's own.
+func ownHosts(listen string, bound net.Addr) func(string) bool {
+	names := map[string]bool{"localhost": true}
+	add := func(name string) {
+		if name = strings.ToLower(strings.TrimSuffix(name, ".")); name != "" {
+			names[name] = true
+		}
+	}
+	if host, _, err := net.SplitHostPort(listen); err == nil {
+		add(host)
+	}
+	loopback := false
+	if a, ok := bound.(*net.TCPAddr); ok {
+		loopback = a.IP.IsLoopback()
+	}
+	if host, err := os.Hostname(); err == nil && !loopback {
+		short, _, _ := strings.Cut(host, ".")
+		add(host)
+		add(short)
+		add(short + ".local")
+	}
+	return func(host string) bool {
+		if h, _, err := net.SplitHostPort(host); err == nil {
+			host = h
+		}
+		host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+		if ip, err := netip.ParseAddr(host); err == nil {
+			return ip.Unmap().IsLoopback() || !loopback
+		}
+		return names[strings.ToLower(strings.TrimSuffix(host, "."))]
+	}
+}
+
+// limitedListener closes connections beyond a number at once.
+type limitedListener struct {
+	net.Listener
+	free chan struct{} // a token for each connection that may be open
+}
+
+func limit(l net.Listener, n int) *limitedListener {
+	free := make(chan struct{}, n)
+	for range n {
+		free <- struct{}{}
+	}
+	return &limitedListener{l, free}
+}
+
+// Accept implements net.Listener.
+func (l *limitedListener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		select {
+		case <-l.free:
+			return &limitedConn{Conn: c, free: l.free}, nil
+		default:
+			_ = c.Close() // too many
+		}
+	}
+}
+
+type limitedConn struct {
+	net.Conn
+	free chan struct{}
+	once sync.Once
+}
+
+// Close implements net.Conn.
+func (c *limitedConn) Close() error {
+	err := c.Conn.Close()
+	c.once.Do(func() { c.free <- struct{}{} })
+	return err
+}

@@ -1,0 +1,155 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Bounds of what anybody who can reach the listener may use.
+const (
+	maxConns      = 64
+	maxViewers    = 24 // of the live page; the other connections are left for scrapes and health
+	maxHeader     = 16 << 10
+	headerTimeout = 5 * time.Second
+	readTimeout   = 10 * time.Second
+	writeTimeout  = 15 * time.Second
+	idleTimeout   = time.Minute
+	healthTimeout = 2 * time.Second
+	closeTimeout  = 500 * time.Millisecond
+	maxScrapes    = 4 // at a time
+)
+
+// Config is what a Server is made of. Source, Metrics and Logger must not be nil.
+type Config struct {
+	Listen  string // HOST:PORT, port 0 for any
+	Source  Source
+	Metrics *Metrics
+	Logger  *slog.Logger
+	Version string // ours, shown on the page
+	// Profiles adds /debug/pprof/, which shows much of the program's inside.
+	Profiles bool
+}
+
+// Server is the listener.
+type Server struct {
+	cfg      Config
+	listener net.Listener
+	hub      *hub
+	http     *http.Server
+}
+
+// Listen takes the address; nothing is answered before Run. The Server is to be run or closed.
+func Listen(ctx context.Context, cfg Config) (*Server, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", cfg.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen for HTTP on %s: %w", cfg.Listen, err)
+	}
+	s := &Server{cfg: cfg, listener: limit(l, maxConns), hub: newHub(cfg.Source, cfg.Version)}
+	// A registry of its own: the metrics outlive this listener.
+	source := prometheus.NewRegistry()
+	source.MustRegister(sourceCollector{cfg.Source})
+	s.http = &http.Server{
+		Handler:           guard(s.routes(prometheus.Gatherers{cfg.Metrics.registry, source}), ownHosts(cfg.Listen, l.Addr())),
+		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
+		MaxHeaderBytes: maxHeader,
+		ErrorLog:       slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
+	}
+	return s, nil
+}
+
+// URL is the address of the page, with a host by which it can be asked for on this machine.
+func (s *Server) URL() string {
+	a := s.listener.Addr().(*net.TCPAddr)
+	host := a.IP.String()
+	if a.IP.IsUnspecified() {
+		host = "localhost"
+	}
+	return fmt.Sprintf("http://%s/", net.JoinHostPort(host, fmt.Sprint(a.Port)))
+}
+
+// Close gives the address back without Run.
+func (s *Server) Close() { _ = s.listener.Close() }
+
+// Run answers until ctx ends, then ends what is open.
+func (s *Server) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	s.http.BaseContext = func(net.Listener) context.Context { return ctx }
+	hubDone := make(chan struct{})
+	go func() {
+		defer close(hubDone)
+		s.hub.run(ctx)
+	}()
+	served := make(chan error, 1)
+	go func() { served <- s.http.Serve(s.listener) }()
+	defer func() {
+		cancel()
+		<-hubDone
+	}()
+	select {
+	case err := <-served:
+		return fmt.Errorf("cannot serve HTTP: %w", err)
+	case <-ctx.Done():
+	}
+	cancel() // ends the event streams
+	stop, done := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer done()
+	err := s.http.Shutdown(stop)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = s.http.Close()
+	}
+	<-served
+	return err
+}
+
+func (s *Server) routes(g prometheus.Gatherer) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/metrics", promhttp.HandlerFor(g, promhttp.HandlerOpts{
+		MaxRequestsInFlight: maxScrapes, Timeout: readTimeout, ErrorHandling: promhttp.ContinueOnError,
+		ErrorLog: slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelWarn),
+	}))
+	mux.HandleFunc("/healthz", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), healthTimeout)
+		defer cancel()
+		answer(w, s.cfg.Source.Healthy(ctx))
+	})
+	mux.HandleFunc("/readyz", func(w http.ResponseWriter, _ *http.Request) { answer(w, s.cfg.Source.Ready()) })
+	mux.HandleFunc("/events", s.hub.serve)
+	mux.HandleFunc("/api/snapshot", s.hub.serveOnce)
+	for path, file := range pageFiles {
+		mux.HandleFunc(path, file.serve)
+	}
+	if s.cfg.Profiles {
+		mux.HandleFunc("/debug/pprof/", pprof.Index)
+		mux.HandleFunc("/debug/pprof/profile", timed(pprof.Profile))
+		mux.HandleFunc("/debug/pprof/trace", timed(pprof.Trace))
+		mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	}
+	return mux
+}
+
+// timed lets a profile take longer than other answers; package pprof moves the deadline of the answer itself.
+func timed(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+		next(w, r)
+	}
+}
+
+func answer(w http.ResponseWriter, err error) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	if err != nil {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		fmt.Fprintln(w, message(err.Error()))
+		return
+	}
+	fmt.Fprintln(w, "ok")
+}

@@ -1,0 +1,269 @@
+package web
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// start runs a Server on loopback until the test ends.
+func start(t *testing.T, src Source, change func(*Config)) *Server {
+	t.Helper()
+	cfg := Config{Listen: "127.0.0.1:0", Source: src, Metrics: NewMetrics("1.2.3"), Logger: slog.New(slog.DiscardHandler), Version: "1.2.3"}
+	if change != nil {
+		change(&cfg)
+	}
+	s, err := Listen(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		http.DefaultClient.CloseIdleConnections()
+	})
+	return s
+}
+
+func get(t *testing.T, method, url, host string) (int, http.Header, string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if host != "" {
+		r.Host = host
+	}
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, resp.Header, string(b)
+}
+
+func TestHost(t *testing.T) {
+	s := start(t, &fakeSource{}, nil)
+	port := s.listener.Addr().(*net.TCPAddr).Port
+	for _, c := range []struct {
+		host string
+		want int
+	}{
+		{"", 200}, {"localhost", 200}, {fmt.Sprintf("LOCALHOST:%d", port), 200}, {"127.0.0.1:1", 200}, {"[::1]:9551", 200}, {"localhost.", 200},
+		{"evil.example", 403}, {"localhost.evil.example", 403}, {"127.0.0.1.evil.example:9551", 403}, {"192.168.1.5", 403}, {"[2001:db8::1]", 403},
+		{fmt.Sprintf("evil.example:%d", port), 403}, {"@", 403},
+	} {
+		for _, path := range []string{"", "metrics", "healthz", "events", "api/snapshot"} {
+			if c.want == 200 && path == "events" {
+				continue // a stream
+			}
+			if got, _, _ := get(t, "GET", s.URL()+path, c.host); got != c.want {
+				t.Errorf("Host %q, /%s: status %d, want %d", c.host, path, got, c.want)
+			}
+		}
+	}
+}
+
+// A listener for everybody is asked for by any address and by its own names, by no others.
+func TestOwnHosts(t *testing.T) {
+	own := ownHosts("Sensor.lan:9551", &net.TCPAddr{IP: net.IPv4zero, Port: 9551})
+	for host, want := range map[string]bool{
+		"192.168.1.5:9551": true, "[fe80::1]:9551": true, "sensor.lan": true, "sensor.lan.:9551": true, "localhost": true,
+		"evil.example": false, "sensor.lan.evil.example": false, "": false, "192.168.1.5.evil.example": false,
+	} {
+		if got := own(host); got != want {
+			t.Errorf("%q: %v, want %v", host, got, want)
+		}
+	}
+}
+
+func TestReadOnly(t *testing.T) {
+	s := start(t, &fakeSource{}, nil)
+	for _, m := range []string{"POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"} {
+		if got, h, _ := get(t, m, s.URL()+"metrics", ""); got != 405 || h.Get("Allow") != "GET, HEAD" {
+			t.Errorf("%s: status %d, Allow %q", m, got, h.Get("Allow"))
+		}
+	}
+	for _, path := range []string{"", "metrics", "healthz", "events"} {
+		if got, _, body := get(t, "HEAD", s.URL()+path, ""); got != 200 || body != "" {
+			t.Errorf("HEAD /%s: status %d, body %q", path, got, body)
+		}
+	}
+	if got, _, _ := get(t, "GET", s.URL()+"nothing", ""); got != 404 {
+		t.Errorf("an unknown path: status %d", got)
+	}
+}
+
+func TestHeaders(t *testing.T) {
+	s := start(t, &fakeSource{}, nil)
+	for path, kind := range map[string]string{"": "text/html", "page.js": "text/javascript", "heat.js": "text/javascript",
+		"chart.js": "text/javascript", "page.css": "text/css", "icon.svg": "image/svg+xml", "api/snapshot": "application/json", "metrics": "text/plain"} {
+		code, h, body := get(t, "GET", s.URL()+path, "")
+		if code != 200 || body == "" || !strings.HasPrefix(h.Get("Content-Type"), kind) {
+			t.Errorf("/%s: status %d, %q, %d bytes", path, code, h.Get("Content-Type"), len(body))
+		}
+		if !strings.HasPrefix(h.Get("Content-Security-Policy"), "default-src 'none'") || h.Get("X-Content-Type-Options") != "nosniff" {
+			t.Errorf("/%s lacks headers: %v", path, h)
+		}
+	}
+}
+
+// The page must work without internet and under its own policy.
+func TestPageIsAlone(t *testing.T) {
+	for path, f := range pageFiles {
+		text := strings.ReplaceAll(string(f.data), "http://www.w3.org/2000/svg", "")
+		for _, bad := range []string{"http:", "https:", "//cdn", "innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "onclick=", "style=", "@import", "url("} {
+			if strings.Contains(text, bad) {
+				t.Errorf("%s contains %q", path, bad)
+			}
+		}
+	}
+}
+
+func TestHealth(t *testing.T) {
+	f := &fakeSource{}
+	s := start(t, f, nil)
+	check := func(path string, want int, text string) {
+		t.Helper()
+		if code, _, body := get(t, "GET", s.URL()+path, ""); code != want || strings.TrimSpace(body) != text {
+			t.Errorf("/%s: %d %q, want %d %q", path, code, body, want, text)
+		}
+	}
+	check("healthz", 200, "ok")
+	check("readyz", 200, "ok")
+	f.mu.Lock()
+	f.health, f.ready = errTest, errTest
+	f.mu.Unlock()
+	check("healthz", 503, "not at work")
+	check("readyz", 503, "not at work")
+}
+
+func TestProfiles(t *testing.T) {
+	for _, on := range []bool{false, true} {
+		s := start(t, &fakeSource{}, func(c *Config) { c.Profiles = on })
+		want := map[bool]int{false: 404, true: 200}[on]
+		if code, _, _ := get(t, "GET", s.URL()+"debug/pprof/goroutine?debug=1", ""); code != want {
+			t.Errorf("with Profiles %v: status %d, want %d", on, code, want)
+		}
+	}
+}
+
+func TestListenError(t *testing.T) {
+	s := start(t, &fakeSource{}, nil)
+	_, err := Listen(t.Context(), Config{Listen: s.listener.Addr().String(), Source: &fakeSource{}, Metrics: NewMetrics(""), Logger: slog.New(slog.DiscardHandler)})
+	if err == nil || !strings.Contains(err.Error(), "cannot listen for HTTP on 127.0.0.1:") {
+		t.Errorf("a port that is in use: %v", err)
+	}
+}
+
+// Connections beyond the bound are closed at once, and the others are not harmed.
+func TestConnectionsAreBounded(t *testing.T) {
+	s := start(t, &fakeSource{}, nil)
+	var conns []net.Conn
+	defer func() {
+		for _, c := range conns {
+			_ = c.Close()
+		}
+	}()
+	dial := func() net.Conn {
+		c, err := net.Dial("tcp", s.listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		conns = append(conns, c)
+		return c
+	}
+	for range maxConns {
+		dial()
+	}
+	c := dial()
+	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if _, err := c.Read(make([]byte, 1)); err == nil || isTimeout(err) {
+		t.Fatalf("a connection too many: %v", err)
+	}
+	fmt.Fprintf(conns[0], "GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n")
+	_ = conns[0].SetReadDeadline(time.Now().Add(10 * time.Second))
+	if b, err := io.ReadAll(conns[0]); err != nil || !strings.Contains(string(b), "200 OK") {
+		t.Errorf("an earlier connection: %q, %v", b, err)
+	}
+}
+
+func isTimeout(err error) bool {
+	n, ok := err.(net.Error)
+	return ok && n.Timeout()
+}
+
+// All viewers share one snapshot a second, and there is a bound to their number.
+func TestEvents(t *testing.T) {
+	f := hostileSource()
+	s := start(t, f, nil)
+	var streams []*bufio.Reader
+	for i := range maxViewers + 1 {
+		r, err := http.NewRequestWithContext(t.Context(), "GET", s.URL()+"events", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = resp.Body.Close() })
+		if i == maxViewers {
+			if resp.StatusCode != 503 {
+				t.Errorf("one viewer too many: status %d", resp.StatusCode)
+			}
+			break
+		}
+		if got := resp.Header.Get("Content-Type"); got != "text/event-stream" {
+			t.Fatalf("Content-Type %q", got)
+		}
+		streams = append(streams, bufio.NewReaderSize(resp.Body, 1<<20))
+	}
+	const events = 2
+	for _, st := range streams {
+		for range events {
+			line, err := st.ReadString('\n')
+			if err != nil {
+				t.Fatal(err)
+			}
+			var snap snapshot
+			data, ok := strings.CutPrefix(line, "data: ")
+			if !ok || json.Unmarshal([]byte(data), &snap) != nil {
+				t.Fatalf("not an event: %q", line)
+			}
+			if len(snap.Proxies) != 3 || len(snap.List) != len(hostile) || len(snap.List[0].Sources) != 2 {
+				t.Fatalf("not what there is: %+v", snap)
+			}
+			if _, err := st.ReadString('\n'); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	f.mu.Lock()
+	asked := f.asked
+	f.mu.Unlock()
+	if asked > events+4 {
+		t.Errorf("%d viewers took %d snapshots for %d events", maxViewers, asked, events)
+	}
+}

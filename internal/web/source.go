@@ -1,0 +1,71 @@
+package web
+
+import (
+	"context"
+	"time"
+
+	"bluez-esphome/internal/ble"
+)
+
+// Source is what the listener shows. Its methods are goroutine-safe.
+type Source interface {
+	// Proxies lists the proxies in the order in which they are to be shown.
+	Proxies() []Proxy
+	// Devices gives at most n devices, those heard last first; connected ones are in any case among them.
+	Devices(n int) []Device
+	// Air gives the counters of the merged table.
+	Air() Air
+	// Healthy returns nil if the program's loop still works; ctx bounds the wait.
+	Healthy(ctx context.Context) error
+	// Ready returns nil if the program serves its clients.
+	Ready() error
+}
+
+// Proxy is one proxy as it is now. Texts may come from the network and are not trusted.
+type Proxy struct {
+	Name      string // unique, or made so for the metrics
+	Host      string // host:port
+	State     string // a word of apiconn.State, such as online
+	LastError string
+	Version   string // of ESPHome
+	ScanMode  string // active, passive, or empty: unknown
+
+	SlotsKnown bool
+	SlotLimit  int
+	SlotFree   int
+	Slots      []Slot // those in use, as far as it is known by whom
+
+	Adverts       uint64
+	Read, Written uint64 // bytes
+	Sessions      uint64 // that were up
+	Failures      uint64 // attempts that failed
+	Owned         int    // devices for which it speaks
+	LastHeard     time.Time
+}
+
+// states are the words for Proxy.State.
+var states = []string{"offline", "connecting", "online", "auth-failed", "displaced", "deaf"}
+
+// Slot is a connection slot in use.
+type Slot struct {
+	Address ble.Address
+	Name    string // of the device; empty: unknown
+	// State is connecting, connected or releasing, or foreign for what is not ours.
+	State string
+}
+
+// Device is one device as the proxies hear it.
+type Device struct {
+	Address   ble.Address
+	Name      string // from the air
+	Connected bool
+	LastHeard time.Time
+	Sources   []ble.Source
+}
+
+// Air is the counters of the merged table.
+type Air struct {
+	Devices                                    int
+	Adverts, Repeats, Novel, Replays, Switches uint64
+	Evicted, Expired, Overrun, Late, Oversized uint64
+}

@@ -1,0 +1,77 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"bluez-esphome/internal/ble"
+)
+
+// fakeSource is a Source that shows what it was given and counts what it is asked.
+type fakeSource struct {
+	mu      sync.Mutex
+	proxies []Proxy
+	devices []Device
+	air     Air
+	health  error
+	ready   error
+	asked   int // calls of Devices
+}
+
+func (f *fakeSource) Proxies() []Proxy {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.proxies
+}
+
+func (f *fakeSource) Devices(n int) []Device {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked++
+	return f.devices[:min(n, len(f.devices))]
+}
+
+func (f *fakeSource) Air() Air {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.air
+}
+
+func (f *fakeSource) Healthy(context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.health
+}
+func (f *fakeSource) Ready() error { f.mu.Lock(); defer f.mu.Unlock(); return f.ready }
+
+var errTest = errors.New("not at work")
+
+// hostile are names that would do harm where somebody trusts them.
+var hostile = []string{
+	`<script>window.hurt=1</script>`,
+	`<img src=x onerror=window.hurt=1>`,
+	`"><svg onload=window.hurt=1>`,
+	"\u202egnp.exe\u2066", "a\x00b\x1b[2Jc\nd\r", "\xff\xfe broken", "</td></table>", "${window.hurt=1}",
+	"{{7*7}}", "javascript:window.hurt=1", "\u2028\u2029", "' or 1=1 --", "proxy\",state=\"x",
+}
+
+// hostileSource has two proxies and a device for each hostile name.
+func hostileSource() *fakeSource {
+	now := time.Now()
+	f := &fakeSource{
+		proxies: []Proxy{
+			{Name: "kitchen", Host: "10.0.0.1:6053", State: "online", Version: hostile[1], SlotsKnown: true, SlotLimit: 3, SlotFree: 1,
+				Slots: []Slot{{Address: 1, Name: hostile[0], State: "connected"}}, Adverts: 1234, Read: 99, Written: 7, Sessions: 3, Failures: 2, LastHeard: now},
+			{Name: hostile[0], Host: "10.0.0.2:6053", State: "auth-failed", LastError: hostile[2]},
+			{Name: "kitchen", Host: "10.0.0.3:6053", State: "offline"},
+		},
+		air: Air{Devices: len(hostile), Adverts: 77, Switches: 5},
+	}
+	for i, n := range hostile {
+		f.devices = append(f.devices, Device{Address: ble.Address(i + 1), Name: n, LastHeard: now, Connected: i == 0,
+			Sources: []ble.Source{{Proxy: "kitchen", RSSI: -60, LastHeard: now, Owner: true}, {Proxy: hostile[0], RSSI: -70, LastHeard: now}, {Proxy: "gone", RSSI: -1}}})
+	}
+	return f
+}

@@ -1,0 +1,40 @@
+package web
+
+import (
+	"strings"
+	"unicode"
+)
+
+// maxText bounds a text from the network or the air, in runes.
+const maxText = 64
+
+// text makes a text from the network or the air fit to be shown: valid UTF-8, nothing that controls or
+// reorders what stands around it, and not too long.
+func text(s string) string {
+	if len(s) > 4*maxText {
+		s = s[:4*maxText]
+	}
+	n := 0
+	return strings.Map(func(r rune) rune {
+		if n++; n > maxText {
+			return -1
+		}
+		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || r == '\u2028' || r == '\u2029' {
+			return '\ufffd'
+		}
+		return r
+	}, strings.ToValidUTF8(s, "\ufffd"))
+}
+
+// message is text for sentences of our own, which are longer.
+func message(s string) string {
+	const most = 400
+	var b strings.Builder
+	for n, r := range []rune(strings.ToValidUTF8(s[:min(len(s), 4*most)], "\ufffd")) {
+		if n >= most {
+			break
+		}
+		b.WriteString(text(string(r)))
+	}
+	return b.String()
+}
