@@ -209,34 +209,39 @@ func TestIntrospectionWhileObjectsComeAndGo(t *testing.T) {
 	s := serve(t)
 	c := client(t, s.addr)
 	main := ifaceMain()
-	stop := make(chan struct{})
-	done := make(chan struct{})
+	// Each introspection comes with a burst of changes: without an end to the flood the bus would have nothing
+	// left for the client on a busy machine.
+	const burst = 50
+	more, done := make(chan struct{}, 1), make(chan struct{})
 	go func() {
 		defer close(done)
-		for i := 0; ; i++ {
-			select {
-			case <-stop:
-				return
-			default:
+		i := 0
+		for range more {
+			for range burst {
+				i++
+				s.do(func() {
+					p := dbus.ObjectPath("/a/b/x" + string(rune('a'+i%26)))
+					if o := s.Object(p); o != nil {
+						s.Remove(o)
+					} else {
+						s.Add(p, &thing{}, main)
+					}
+				})
 			}
-			s.do(func() {
-				p := dbus.ObjectPath("/a/b/x" + string(rune('a'+i%26)))
-				if o := s.Object(p); o != nil {
-					s.Remove(o)
-				} else {
-					s.Add(p, &thing{}, main)
-				}
-			})
 		}
 	}()
 	for range 200 {
 		for _, p := range []dbus.ObjectPath{"/", "/a", "/a/b", "/a/b/xc"} {
+			select {
+			case more <- struct{}{}:
+			default: // the last burst is not over
+			}
 			var n xmlNode
 			if err := xml.Unmarshal([]byte(introspectAt(t, c, p)), &n); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	close(stop)
+	close(more)
 	<-done
 }
