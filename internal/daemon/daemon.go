@@ -160,6 +160,7 @@ func (d *Daemon) serve(ctx context.Context, address string) error {
 		d.opts.Ready(address)
 	}
 	d.notify(systemd.SdNotifyReady)
+	watched := d.startWatchdog(busCtx)
 
 	var err error
 	select {
@@ -180,6 +181,7 @@ func (d *Daemon) serve(ctx context.Context, address string) error {
 	<-shimDone
 	<-d.proxies.finder.done
 	leaveBus()
+	<-watched
 	<-served
 	return err
 }
