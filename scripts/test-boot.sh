@@ -15,9 +15,9 @@ ok() {
 }
 not() { ! "$@"; }
 is() { [ "$1" = "$2" ] || { echo "\"$1\" is not \"$2\""; return 1; }; }
-# until_ok COMMAND…: within 60 s; the machine is slow.
+# until_ok COMMAND…: within 150 s and more; the machine is slow.
 until_ok() {
-	for _ in $(seq 60); do
+	for _ in $(seq 150); do
 		if "$@"; then return 0; fi
 		sleep 1
 	done
