@@ -6,6 +6,7 @@ CONFIG =
 BUS = private
 FUZZTIME = 30s
 PREFIX = bin
+DEB_ARCHES =
 
 build:
 	@GO="$(GO)" sh scripts/build.sh $(PREFIX)/bluez-esphome
@@ -52,10 +53,12 @@ bench:
 soak:
 	@sh scripts/later.sh soak "the load tests"
 
+# Debian packages in dist/, for amd64, arm64 and armhf; DEB_ARCHES=amd64 for one.
 deb:
-	@sh scripts/later.sh deb "the Debian package"
+	@GO="$(GO)" sh scripts/deb.sh $(DEB_ARCHES)
 
+# The package in a Debian 12 root and, booted in qemu, under its systemd; wants root. Writes docs/test-install.md.
 test-install:
-	@sh scripts/later.sh test-install "the Debian package"
+	@GO="$(GO)" sh scripts/test-install.sh
 
 .PHONY: build run test test-unit test-clients test-clients-extra test-golden test-golden-full fuzz lint generate bench soak deb test-install

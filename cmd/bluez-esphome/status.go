@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -23,9 +24,17 @@ func newStatus() *cobra.Command {
 	c := &cobra.Command{
 		Use: "status", Short: "show the proxies of the running daemon",
 		RunE: func(c *cobra.Command, _ []string) error {
+			out := c.OutOrStdout()
 			for {
-				err := report(c.Context(), c.OutOrStdout(), bus, asJSON, (*status.Report).PrintProxies)
-				if err != nil || !watch {
+				var page bytes.Buffer
+				err := report(c.Context(), screen{&page, out}, bus, asJSON, (*status.Report).PrintProxies)
+				if err != nil {
+					return err
+				}
+				if watch && isTerminal(out) {
+					io.WriteString(out, clearScreen)
+				}
+				if _, err := page.WriteTo(out); err != nil || !watch {
 					return err
 				}
 				select {
@@ -67,8 +76,14 @@ func report(ctx context.Context, w io.Writer, bus string, asJSON bool, show func
 		return err
 	}
 	if !asJSON {
-		show(r, w, time.Now())
-		return nil
+		var table bytes.Buffer
+		show(r, &table, time.Now())
+		text := printable(table.String())
+		if wantColours(w) {
+			text = colour(text)
+		}
+		_, err = io.WriteString(w, text)
+		return err
 	}
 	out, err := json.MarshalIndent(r, "", "  ")
 	if err == nil {

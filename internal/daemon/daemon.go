@@ -182,6 +182,7 @@ func (d *Daemon) serve(ctx context.Context, address string) error {
 		d.opts.Ready(address)
 	}
 	d.notify(systemd.SdNotifyReady)
+	watched := d.startWatchdog(busCtx)
 
 	var err error
 	select {
@@ -207,6 +208,7 @@ func (d *Daemon) serve(ctx context.Context, address string) error {
 	<-webDone
 	<-d.proxies.finder.done
 	leaveBus()
+	<-watched
 	<-served
 	return err
 }

@@ -1,26 +1,94 @@
 package daemon
 
 import (
+	"context"
 	"io"
 	"log/slog"
 	"os"
+	"time"
 
 	"bluez-esphome/internal/config"
 )
 
-// NewLogger makes the program's logger. Under the journal, which stamps each line itself, lines carry no time.
+// NewLogger makes the program's logger. Under the journal each line of text begins with its priority, "<4>", which
+// the journal takes away, and carries no time, since the journal stamps it. A line that repeats is
+// written at most so often; with log.redact no line has a Bluetooth address.
 func NewLogger(w io.Writer, cfg config.Log) *slog.Logger {
+	return newLogger(w, cfg, os.Getenv("JOURNAL_STREAM") != "")
+}
+
+func newLogger(w io.Writer, cfg config.Log, journal bool) *slog.Logger {
 	opts := &slog.HandlerOptions{Level: cfg.Level}
-	if os.Getenv("JOURNAL_STREAM") != "" {
+	if journal {
 		opts.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
-			if len(groups) == 0 && a.Key == slog.TimeKey {
+			if len(groups) == 0 && (a.Key == slog.TimeKey || a.Key == slog.LevelKey && cfg.Format != config.LogJSON) {
 				return slog.Attr{}
 			}
 			return a
 		}
 	}
+	out := &lineWriter{w: w, redact: cfg.Redact}
+	var h slog.Handler
 	if cfg.Format == config.LogJSON {
-		return slog.New(slog.NewJSONHandler(w, opts))
+		h = slog.NewJSONHandler(out, opts)
+	} else {
+		h = slog.NewTextHandler(out, opts)
 	}
-	return slog.New(slog.NewTextHandler(w, opts))
+	return slog.New(&logHandler{Handler: h, out: out, repeats: newRepeats(), prefix: journal})
+}
+
+// logHandler puts priorities before the lines of another handler and holds repeats back.
+type logHandler struct {
+	slog.Handler
+	out     *lineWriter
+	repeats *repeats
+	with    string // attributes and groups of With, as a key
+	prefix  bool
+}
+
+func (h *logHandler) Handle(ctx context.Context, r slog.Record) error {
+	if r.Level >= slog.LevelInfo { // who debugs wants them all
+		write, held := h.repeats.pass(recordKey(h.with, r), time.Now())
+		if !write {
+			return nil
+		}
+		if held > 0 {
+			r = r.Clone()
+			r.AddAttrs(slog.Int("repeats", held))
+		}
+	}
+	prefix := ""
+	if h.prefix {
+		prefix = priority(r.Level)
+	}
+	return h.out.line(prefix, func() error { return h.Handler.Handle(ctx, r) })
+}
+
+func (h *logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	c := *h
+	c.Handler = h.Handler.WithAttrs(attrs)
+	for _, a := range attrs {
+		c.with += a.Key + "=" + a.Value.String() + "\x00"
+	}
+	return &c
+}
+
+func (h *logHandler) WithGroup(name string) slog.Handler {
+	c := *h
+	c.Handler = h.Handler.WithGroup(name)
+	c.with += name + "\x01"
+	return &c
+}
+
+// priority is the journal's of a level (sd-daemon(3)).
+func priority(l slog.Level) string {
+	switch {
+	case l >= slog.LevelError:
+		return "<3>"
+	case l >= slog.LevelWarn:
+		return "<4>"
+	case l >= slog.LevelInfo:
+		return "<6>"
+	}
+	return "<7>"
 }

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"testing"
+	"time"
+
+	"bluez-esphome/internal/status"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestColour(t *testing.T) {
+	var b bytes.Buffer
+	r := &status.Report{Proxies: []status.Proxy{{Name: "Küche", Host: "k", State: "online"}, {Name: "garage", State: "auth-failed", LastError: "online \x1b[2J"}}}
+	r.PrintProxies(&b, time.Now())
+	got := colour(printable(b.String()))
+	want := "\x1b[1mPROXY   ADDRESS  STATE        ESPHOME  SCAN  SLOTS  HEARD  REMARK\x1b[0m\n" +
+		"Küche   k        \x1b[32monline\x1b[0m       -        -     -      never  no connections\n" +
+		"garage           \x1b[31mauth-failed\x1b[0m  -        -     -      never  online ?[2J\n" +
+		"0 devices on the bus, 0 connected\n"
+	if got != want {
+		t.Errorf("got\n%q\nwant\n%q", got, want)
+	}
+	if s := colour("no proxies are configured\n"); s != "no proxies are configured\n" {
+		t.Errorf("coloured without a table: %q", s)
+	}
+}
+
+func TestWantColours(t *testing.T) {
+	// A pseudo-terminal; a pipe is none.
+	pty, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pty.Close()
+	_, pipe, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pipe.Close()
+	for _, c := range []struct {
+		name, noColor, term string
+		file                *os.File
+		want                bool
+	}{
+		{"terminal", "", "xterm", pty, true},
+		{"NO_COLOR", "1", "xterm", pty, false},
+		{"dumb terminal", "", "dumb", pty, false},
+		{"pipe", "", "xterm", pipe, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Setenv("NO_COLOR", c.noColor)
+			t.Setenv("TERM", c.term)
+			if got := wantColours(c.file); got != c.want {
+				t.Errorf("%v, want %v", got, c.want)
+			}
+			if got := wantColours(screen{new(bytes.Buffer), c.file}); got != c.want {
+				t.Errorf("through a screen: %v, want %v", got, c.want)
+			}
+		})
+	}
+	if wantColours(new(bytes.Buffer)) {
+		t.Error("a buffer is no terminal")
+	}
+}

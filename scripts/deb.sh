@@ -1,0 +1,127 @@
+#!/bin/sh
+# deb.sh [ARCHITECTURE…]: Debian packages in dist/, for amd64, arm64 and armhf unless told otherwise.
+# VERSION=1.2.3 names the version; else git does. The same commit and Go give the same bytes.
+set -eu
+cd "$(dirname "$0")/.."
+. scripts/lib.sh
+need_go
+if ! command -v dpkg-deb >/dev/null 2>&1; then
+	echo "bluez-esphome: make deb wants dpkg-deb (Debian: apt install dpkg)" >&2
+	exit 1
+fi
+[ $# -gt 0 ] || set -- amd64 arm64 armhf
+
+described=${VERSION:-$(git describe --tags --always --dirty 2>/dev/null || echo unknown)}
+# Debian's versions begin with a digit, and "-" stands before Debian's own revision.
+case $described in
+v[0-9]* | [0-9]*.*) version=$(printf %s "${described#v}" | tr - +) ;;
+*) version="0~git$(git show -s --format=%cd --date=format:%Y%m%d HEAD 2>/dev/null || echo 0).$(printf %s "$described" | tr - +)" ;;
+esac
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git show -s --format=%ct HEAD 2>/dev/null || date +%s)}
+export SOURCE_DATE_EPOCH
+out=${OUT:-dist}
+umask 022
+mkdir -p "$out"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# binary ARCHITECTURE OUT
+binary() {
+	case $1 in
+	amd64) target="GOARCH=amd64" ;;
+	arm64) target="GOARCH=arm64" ;;
+	armhf) target="GOARCH=arm GOARM=6" ;; # every Raspberry Pi
+	*) echo "deb.sh: no architecture $1; there are amd64, arm64 and armhf" >&2; exit 2 ;;
+	esac
+	# shellcheck disable=SC2086
+	env CGO_ENABLED=0 GOOS=linux $target "$GO" build -trimpath -ldflags "-s -w -X main.version=$version" -o "$2" ./cmd/bluez-esphome
+}
+
+# put MODE FROM TO: TO is in the package.
+put() { install -D -m "$1" "$2" "$root$3"; }
+# man FROM SECTION NAME: with the version, compressed.
+man() {
+	install -d "$root/usr/share/man/man$2"
+	sed "s/@VERSION@/$version/" "$1" | gzip -9n >"$root/usr/share/man/man$2/$3.$2.gz"
+}
+
+# The same for every architecture, from a program that runs here.
+native=$work/native
+CGO_ENABLED=0 "$GO" build -o "$native" ./cmd/bluez-esphome
+mkdir "$work/completions"
+for shell in bash zsh fish; do
+	"$native" completion $shell >"$work/completions/$shell"
+done
+# bluez-esphome.yaml(5) is the documented configuration itself.
+sed -e '/^@CONFIG@$/{' -e 'r /dev/stdin' -e 'd' -e '}' docs/man/bluez-esphome.yaml.5.in >"$work/yaml.5" <<END
+$(sed -e 's/\\/\\e/g' -e "s/^[.']/\\\\\\&&/" -e 's/-/\\-/g' configs/bluez-esphome.yaml)
+END
+{
+	printf 'bluez-esphome (%s) unstable; urgency=medium\n\n' "$version"
+	# The first section of CHANGELOG.md.
+	awk '/^## /{n++; next} n == 1 && /^\* /{sub(/^\* /, "  * "); print; next} n == 1 && /^  /{print "  " $0}' CHANGELOG.md |
+		awk '{ # at most 80 columns
+			line = $0
+			while (length(line) > 78) {
+				for (i = 78; i > 10 && substr(line, i, 1) != " "; i--);
+				print substr(line, 1, i - 1)
+				line = "    " substr(line, i + 1)
+			}
+			print line
+		}'
+	printf '\n -- bluez-esphome authors <bluez-esphome@localhost>  %s\n' "$(LC_ALL=C date -u -R -d "@$SOURCE_DATE_EPOCH")"
+} | gzip -9n >"$work/changelog.gz"
+
+for arch in "$@"; do
+	root=$work/$arch
+	mkdir -p "$root/DEBIAN" "$root/usr/bin"
+	binary "$arch" "$root/usr/bin/bluez-esphome"
+	put 755 scripts/deb/bluez-esphome-setup /usr/sbin/bluez-esphome-setup
+	put 644 systemd/bluez-esphome.service /usr/lib/systemd/system/bluez-esphome.service
+	put 644 systemd/bluez-esphome-private.service /usr/lib/systemd/system/bluez-esphome-private.service
+	put 644 systemd/sysusers.conf /usr/lib/sysusers.d/bluez-esphome.conf
+	put 644 systemd/tmpfiles.conf /usr/lib/tmpfiles.d/bluez-esphome.conf
+	put 644 systemd/bluez-esphome.conf /usr/share/dbus-1/system.d/bluez-esphome.conf
+	# BlueZ has the file of this name in /usr/share; the bus reads both folders, /usr/share first.
+	put 644 systemd/org.bluez.service /usr/lib/dbus-1/system-services/org.bluez.service
+	put 644 configs/bluez-esphome.yaml /etc/bluez-esphome/bluez-esphome.yaml
+	put 644 "$work/completions/bash" /usr/share/bash-completion/completions/bluez-esphome
+	put 644 "$work/completions/zsh" /usr/share/zsh/vendor-completions/_bluez-esphome
+	put 644 "$work/completions/fish" /usr/share/fish/vendor_completions.d/bluez-esphome.fish
+	man docs/man/bluez-esphome.1 1 bluez-esphome
+	man docs/man/bluez-esphome-setup.8 8 bluez-esphome-setup
+	man "$work/yaml.5" 5 bluez-esphome.yaml
+	put 644 "$work/changelog.gz" /usr/share/doc/bluez-esphome/changelog.gz
+	GO="$GO" sh scripts/copyright.sh "$root/usr/bin/bluez-esphome" >"$work/copyright"
+	put 644 "$work/copyright" /usr/share/doc/bluez-esphome/copyright
+	put 644 scripts/deb/lintian-overrides /usr/share/lintian/overrides/bluez-esphome
+	for script in postinst prerm postrm; do
+		install -m 755 scripts/deb/$script "$root/DEBIAN/$script"
+	done
+	echo /etc/bluez-esphome/bluez-esphome.yaml >"$root/DEBIAN/conffiles"
+	(cd "$root" && find etc usr -type f -exec md5sum {} + | LC_ALL=C sort -k2 >DEBIAN/md5sums)
+	cat >"$root/DEBIAN/control" <<END
+Package: bluez-esphome
+Version: $version
+Architecture: $arch
+Maintainer: bluez-esphome authors <bluez-esphome@localhost>
+Installed-Size: $(du -sk --apparent-size --exclude=DEBIAN "$root" | cut -f1)
+Depends: default-dbus-system-bus | dbus-system-bus, passwd
+Recommends: dbus-daemon | dbus
+Suggests: bluez
+Section: net
+Priority: optional
+Description: ESPHome Bluetooth proxies as org.bluez
+ bluez-esphome keeps a connection with each of your ESPHome Bluetooth proxies,
+ merges what they hear, and publishes it as org.bluez on D-Bus, just as
+ bluetoothd does with a local controller. Programs written for BlueZ, such as
+ bluetoothctl or bleak, work unchanged.
+ .
+ It takes the place of bluetoothd on the system bus, or serves a bus of its own
+ beside it.
+END
+	deb=$out/bluez-esphome_${version}_$arch.deb
+	dpkg-deb --build --root-owner-group -Zxz "$root" "$deb" >/dev/null
+	rm -rf "$root"
+	echo "built $deb"
+done

@@ -1,0 +1,65 @@
+package install
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"bluez-esphome/tests/harness"
+)
+
+// mostExposed is the most that systemd-analyze security may say of our units (0 safe … 10).
+const mostExposed = 2.0
+
+var units = []string{"bluez-esphome.service", "bluez-esphome-private.service"}
+
+var exposure = regexp.MustCompile(`Overall exposure level for \S+: ([0-9.]+)`)
+
+// TestUnits asks systemd-analyze whether the units are right and how much they expose.
+func TestUnits(t *testing.T) {
+	if _, err := exec.LookPath("systemd-analyze"); err != nil {
+		t.Skip("skipped: systemd-analyze is not installed")
+	}
+	for _, unit := range units {
+		t.Run(unit, func(t *testing.T) {
+			path := harness.Path(t, "systemd", unit)
+			// It fails above the threshold, which is in tenths.
+			out, err := exec.Command("systemd-analyze", "security", "--offline=true", "--threshold="+strconv.Itoa(mostExposed*10), path).CombinedOutput()
+			m := exposure.FindSubmatch(out)
+			if m == nil {
+				t.Fatalf("cannot tell the exposure: %v\n%s", err, out)
+			}
+			if level, perr := strconv.ParseFloat(string(m[1]), 64); err != nil || perr != nil || level > mostExposed {
+				t.Errorf("exposure %s, want at most %v (%v)", m[1], mostExposed, err)
+			}
+			t.Logf("exposure %s", m[1])
+			verify(t, unit)
+		})
+	}
+}
+
+// verify runs systemd-analyze verify on a copy: the program need not be installed here.
+func verify(t *testing.T, unit string) {
+	dir := t.TempDir()
+	for _, u := range units {
+		b, err := os.ReadFile(harness.Path(t, "systemd", u))
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := strings.ReplaceAll(string(b), "/usr/bin/bluez-esphome ", "/bin/true ")
+		if err := os.WriteFile(filepath.Join(dir, u), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Units of the host that it meets on the way may have mistakes of their own.
+	out, err := exec.Command("systemd-analyze", "verify", "--man=no", filepath.Join(dir, unit)).CombinedOutput()
+	for line := range strings.Lines(string(out)) {
+		if strings.Contains(line, "bluez-esphome") {
+			t.Errorf("systemd-analyze verify (%v): %s", err, line)
+		}
+	}
+}
