@@ -17,8 +17,8 @@ type char struct {
 	descs []*desc
 	objs  []*dbusobj.Object
 
-	reads   []pendingRead // calls that share the read that is out
-	writing bool          // a write that awaits its response is out
+	read    sharedRead // ReadValue calls that share the read that is out
+	writing bool       // a write that awaits its response is out
 	notify  notifyState
 	writer  *pipe // AcquireWrite's
 }

@@ -12,40 +12,22 @@ type desc struct {
 	uuid    string
 	value   []byte
 	objs    []*dbusobj.Object
-	reads   []pendingRead
+	read    sharedRead
 	writing bool
 }
 
+// readValue is GattDescriptor1.ReadValue.
 func (d *desc) readValue(call *dbusobj.Call) {
-	offset, _, err := parseOptions(call.Body[0])
 	p := d.char.peer()
-	switch {
-	case err != nil:
-		errInvalidArguments.to(call)
-	case !p.connected:
-		errDisconnected.to(call)
-	case len(d.reads) > 0 && d.reads[0].offset != offset, len(d.reads) >= maxShared:
-		errInProgress.to(call)
-	default:
-		d.reads = append(d.reads, pendingRead{call, offset})
-		if len(d.reads) == 1 {
-			p.shim.links.ReadDescriptor(p.addr, d.def.Handle, func(v []byte, err error) {
-				p.shim.inbox.put(func() { d.readDone(v, err) })
-			})
-		}
-	}
+	d.read.join(p, call, func(done func([]byte, error)) { p.shim.links.ReadDescriptor(p.addr, d.def.Handle, done) }, d.setValue)
 }
 
-func (d *desc) readDone(v []byte, err error) {
-	reads := d.reads
-	d.reads = nil
-	replyReads(reads, v, err, d.char.peer().mtu, func(v []byte) {
-		d.value = v
-		for _, o := range d.objs {
-			o.ChangedNow(d.char.peer().shim.ifaces.desc, "Value")
-		}
-	})
-	d.char.peer().afterError(err)
+// setValue caches and signals a value, as char.setValue does.
+func (d *desc) setValue(v []byte) {
+	d.value = v
+	for _, o := range d.objs {
+		o.ChangedNow(d.char.peer().shim.ifaces.desc, "Value")
+	}
 }
 
 // writeValue is GattDescriptor1.WriteValue. The CCCD belongs to StartNotify; type is ignored (bluetoothd 5.87).

@@ -17,33 +17,40 @@ type pendingRead struct {
 	offset int
 }
 
-// readValue is GattCharacteristic1.ReadValue. Calls with the same offset share one read; the
-// value is signalled, even if unchanged, before the reply (bluetoothd 5.87).
-func (c *char) readValue(call *dbusobj.Call) {
+// sharedRead is the ReadValue calls of one attribute that wait for the same read.
+type sharedRead struct{ calls []pendingRead }
+
+// join makes call one of those that wait, if its offset is theirs, and the first starts the read; cache keeps and
+// signals the value, even if unchanged, before the replies (bluetoothd 5.87).
+func (r *sharedRead) join(p *peer, call *dbusobj.Call, start func(done func([]byte, error)), cache func([]byte)) {
 	offset, _, err := parseOptions(call.Body[0])
-	p := c.peer()
 	switch {
 	case err != nil:
 		errInvalidArguments.to(call)
 	case !p.connected:
 		errDisconnected.to(call)
-	case len(c.reads) > 0 && c.reads[0].offset != offset, len(c.reads) >= maxShared:
+	case len(r.calls) > 0 && r.calls[0].offset != offset, len(r.calls) >= maxShared:
 		errInProgress.to(call)
 	default:
-		c.reads = append(c.reads, pendingRead{call, offset})
-		if len(c.reads) == 1 {
-			c.links().Read(p.addr, c.def.ValueHandle, func(v []byte, err error) {
-				p.shim.inbox.put(func() { c.readDone(v, err) })
-			})
+		r.calls = append(r.calls, pendingRead{call, offset})
+		if len(r.calls) > 1 {
+			return
 		}
+		start(func(v []byte, err error) {
+			p.shim.inbox.put(func() {
+				calls := r.calls
+				r.calls = nil
+				replyReads(calls, v, err, p.mtu, cache)
+				p.afterError(err)
+			})
+		})
 	}
 }
 
-func (c *char) readDone(v []byte, err error) {
-	reads := c.reads
-	c.reads = nil
-	replyReads(reads, v, err, c.peer().mtu, c.setValue)
-	c.peer().afterError(err)
+// readValue is GattCharacteristic1.ReadValue.
+func (c *char) readValue(call *dbusobj.Call) {
+	p := c.peer()
+	c.read.join(p, call, func(done func([]byte, error)) { c.links().Read(p.addr, c.def.ValueHandle, done) }, c.setValue)
 }
 
 // replyReads answers all calls that shared a read; cache keeps and signals the value first.
