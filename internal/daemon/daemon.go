@@ -16,7 +16,6 @@ import (
 	"bluez-esphome/internal/gatt"
 	"bluez-esphome/internal/privatebus"
 	"bluez-esphome/internal/scanner"
-	"bluez-esphome/internal/share"
 	"bluez-esphome/internal/store"
 	"bluez-esphome/internal/web"
 
@@ -52,7 +51,7 @@ type Daemon struct {
 	table   *scanner.Table
 	owners  *gatt.Owners
 	links   *gatt.Manager // of owners
-	share   *share.Server // nil: nothing is shared
+	sharing *sharer
 	shim    *bluezshim.Shim
 	proxies *proxySet
 	web     *web.Server // nil without http.listen, as is metrics
@@ -140,7 +139,7 @@ func (d *Daemon) build() error {
 	}, cfg.Share.Exclusive)
 	d.links = d.owners.Manager()
 	links := d.owners.Owner(gatt.OwnerConfig{Events: events, KeepSubscriptions: true})
-	d.share = newShare(d)
+	d.sharing = newSharer(d)
 	var err error
 	if d.proxies, err = newProxySet(d); err != nil {
 		return err
@@ -197,9 +196,7 @@ func (d *Daemon) serve(ctx context.Context, address string) error {
 	d.notify(systemd.SdNotifyStopping)
 	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
-	if d.share != nil {
-		d.share.Close()
-	}
+	d.sharing.Close()
 	d.links.Close(stopCtx)
 	d.proxies.stop(stopCtx)
 	d.conn.Do(stopCtx, d.shim.Close)

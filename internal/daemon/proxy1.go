@@ -110,7 +110,7 @@ func (p *proxy) scanMode() string {
 	if !p.known {
 		return ""
 	}
-	return p.scanning.String()
+	return p.scan.mode.String()
 }
 
 // heardAt is when an advertisement last came; zero never.
