@@ -51,7 +51,7 @@ func (h handler) Online(_ *apiconn.Proxy, info apiconn.Info) {
 	case p.mode <- struct{}{}:
 	default:
 	}
-	p.obj.changed("Name", "State", "LastError", "ESPHomeVersion", "Features", "BluetoothAddress", "ScanMode", "SlotLimit", "SlotFree", "Allocated")
+	p.obj.changed("Name", "State", "LastError", "ESPHomeVersion", "Features", "BluetoothAddress", "ScanMode", "SlotLimit", "SlotFree", "Allocated", "Note")
 }
 
 func (h handler) Offline(_ *apiconn.Proxy, err error) {

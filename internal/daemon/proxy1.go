@@ -83,6 +83,7 @@ func newProxyInterface() *dbusobj.Interface {
 					}
 				})
 			})},
+			{Name: "Note", Type: "s", Get: of(func(p *proxy, e *dbusobj.Encoder) { e.String(p.Note()) })},
 			{Name: "LastHeard", Type: "t", Get: of(func(p *proxy, e *dbusobj.Encoder) { e.Uint64(p.lastHeard()) })},
 		},
 	}

@@ -42,6 +42,7 @@ func (r *Report) PrintProxies(w io.Writer, now time.Time) {
 			fmt.Fprintf(w, "%s: the table of devices is full (max_devices: %d); %d made room for others since the start\n", a.Name, a.MaxDevices, a.Dropped)
 		}
 	}
+	r.printShared(w, now)
 }
 
 // PrintDevices writes the devices on the bus as a table; * marks the proxy whose signal counts.

@@ -23,6 +23,8 @@ type Report struct {
 	// Adapters are there with daemons that tell how full their tables are.
 	Adapters []Adapter `json:"adapters,omitempty"`
 	Devices  []Device  `json:"devices"`
+	// Shared is what other hosts may use; empty where nothing is shared.
+	Shared []Shared `json:"shared,omitempty"`
 }
 
 // An Adapter is one view of what the proxies hear: how many devices are in its table now, how many may be, and
@@ -49,6 +51,8 @@ type Proxy struct {
 	SlotFree         uint16   `json:"slot_free"`
 	Allocated        []string `json:"allocated"`
 	LastHeard        uint64   `json:"last_heard"`
+	// Note is what to know though nothing is wrong.
+	Note string `json:"note,omitempty"`
 }
 
 // A Device is one Device1 object.
@@ -117,6 +121,7 @@ func Ask(ctx context.Context, address string) (*Report, error) {
 	for path, ifaces := range objects {
 		if props, ok := ifaces["org.bluez_esphome.Proxy1"]; ok {
 			p := proxyOf(props)
+			p.Note = get[string](props, "Note")
 			names[path] = p.Name
 			r.Proxies = append(r.Proxies, p)
 		}
@@ -132,6 +137,7 @@ func Ask(ctx context.Context, address string) (*Report, error) {
 			r.Devices = append(r.Devices, deviceOf(props, ifaces["org.bluez_esphome.Device1"], names))
 		}
 	}
+	r.Shared = sharedOf(objects["/org/bluez_esphome/share"]["org.bluez_esphome.Share1"], names)
 	slices.SortFunc(r.Proxies, func(a, b Proxy) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(r.Adapters, func(a, b Adapter) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(r.Devices, func(a, b Device) int { return strings.Compare(a.Adapter+a.Address, b.Adapter+b.Address) })

@@ -96,6 +96,9 @@ func (c sourceCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range airMetrics {
 		ch <- m.desc
 	}
+	for _, m := range shareMetrics {
+		ch <- m.desc
+	}
 }
 
 func (c sourceCollector) Collect(ch chan<- prometheus.Metric) {
@@ -112,6 +115,7 @@ func (c sourceCollector) Collect(ch chan<- prometheus.Metric) {
 			}
 		}
 	}
+	c.collectShares(ch)
 	air := c.src.Air()
 	for _, m := range airMetrics {
 		ch <- prometheus.MustNewConstMetric(m.desc, m.typ, m.value(&air))
