@@ -40,10 +40,16 @@ func (d *Daemon) Reload(cfg *config.Config) {
 	}
 	added, removed := d.proxies.replace(cfg.Proxies)
 	d.live.set(cfg)
-	d.log.Info("The configuration was read again", "added", added, "removed", removed)
+	d.log.Info("The configuration was read again", "reload", d.reloads.Add(1), "added", added, "removed", removed)
 	if later := needRestart(d.opts.Config, cfg); len(later) > 0 {
 		d.log.Warn("Some changes take effect only when the daemon is started again", "keys", later)
 	}
+}
+
+// ReloadFailed says that a configuration has mistakes: everything stays as it is. As in what Reload says, the number makes each line
+// another one, so that none is held back as a repeat: somebody waits for it.
+func (d *Daemon) ReloadFailed(err error) {
+	d.log.Error("The configuration has mistakes; nothing was changed", "reload", d.reloads.Add(1), "error", err)
 }
 
 // needRestart lists the keys that differ and that a reload does not apply.
