@@ -59,7 +59,7 @@ type Daemon struct {
 	metrics *web.Metrics
 	ready   atomic.Bool // org.bluez is ours and the work goes on
 	live    liveRules
-	reloads atomic.Int32 // asked for, applied or not
+	reloads atomic.Int32  // asked for, applied or not
 	started chan struct{} // closed once the proxies are at work
 
 	adapters adapterSet

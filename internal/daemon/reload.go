@@ -92,9 +92,11 @@ func (s *proxySet) replace(list []config.Proxy) (added, removed int) {
 		}
 		keep[present[i]] = true
 	}
+	left := map[string]*proxy{}
 	for _, p := range present {
 		if p.auto == "" && !keep[p] {
 			s.leave(p)
+			left[hostPort(p.cfg)] = p
 			removed++
 		}
 	}
@@ -103,6 +105,9 @@ func (s *proxySet) replace(list []config.Proxy) (added, removed int) {
 		if err != nil {
 			s.d.log.Error("A configured proxy cannot be used", "error", err)
 			continue
+		}
+		if old := left[hostPort(pc)]; old != nil {
+			p.Inherit(old.Proxy)
 		}
 		s.d.conn.Post(func() { // after those that leave: it may have the name of one
 			s.mu.Lock()
