@@ -140,7 +140,7 @@ func (d *Daemon) build() error {
 		MayPair: func(ble.Address) bool { return d.shim.AgentRegistered() },
 	}, cfg.Share.Exclusive)
 	d.links = d.owners.Manager()
-	links := d.owners.Owner(gatt.OwnerConfig{Events: events, KeepSubscriptions: true})
+	links := d.owners.Owner(gatt.OwnerConfig{Name: dbusOwner, Events: events, KeepSubscriptions: true})
 	d.share = newShare(d)
 	var err error
 	if d.proxies, err = newProxySet(d); err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -182,6 +183,14 @@ func TestReloadOfProxyWithLink(t *testing.T) {
 		if time.Now().After(end) {
 			t.Fatal(connected())
 		}
+	}
+	r, err := status.Ask(t.Context(), bus)
+	if err != nil {
+		t.Fatal(err)
+	}
+	links := r.Proxies[0].Links
+	if len(links) != 1 || links[0].Address != "C8:2B:96:10:00:01" || links[0].State != "connected" || links[0].Since == 0 || !slices.Equal(links[0].Owners, []string{"D-Bus"}) {
+		t.Errorf("links %+v", links)
 	}
 	changed := configOf(t, bus, addrs, "kitchen")
 	changed.Proxies[0].ScanMode = config.ScanPassive

@@ -39,6 +39,9 @@ const configuration = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus
 </busconfig>
 `
 
+// TempPrefix begins the names of the folders that Start makes in the folder for temporary files.
+const TempPrefix = "bluez-esphome-"
+
 // startTimeout is how long dbus-daemon may take to say that it listens.
 const startTimeout = 10 * time.Second
 
@@ -70,7 +73,7 @@ func DefaultPath() string {
 func Start(ctx context.Context, path string) (*Bus, error) {
 	b := &Bus{exited: make(chan struct{})}
 	if path == "" {
-		dir, err := os.MkdirTemp("", "bluez-esphome-")
+		dir, err := os.MkdirTemp("", TempPrefix)
 		if err != nil {
 			return nil, fmt.Errorf("cannot make a folder for the private bus: %w", err)
 		}
