@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -75,17 +76,26 @@ type Source struct {
 // callTimeout bounds each question.
 const callTimeout = 10 * time.Second
 
-// Address finds the bus to ask: the one named, else DBUS_SYSTEM_BUS_ADDRESS, else the private
-// bus if it is there, else the system bus.
+// Address finds the bus to ask: the one named, else DBUS_SYSTEM_BUS_ADDRESS, else a private bus that answers, this
+// session's or that of bluez-esphome-private.service, else the system bus.
 func Address(flag string) string {
 	switch flag {
 	case "", "private":
 		if env := os.Getenv("DBUS_SYSTEM_BUS_ADDRESS"); flag == "" && env != "" {
 			return env
 		}
-		path := privatebus.DefaultPath()
-		if _, err := os.Stat(path); flag == "private" || path != "" && err == nil {
-			return "unix:path=" + path
+		paths := []string{privatebus.UnitPath}
+		if path := privatebus.DefaultPath(); path != "" {
+			paths = []string{path, privatebus.UnitPath}
+		}
+		for _, path := range paths {
+			if c, err := net.Dial("unix", path); err == nil {
+				c.Close()
+				return "unix:path=" + path
+			}
+		}
+		if flag == "private" {
+			return "unix:path=" + paths[0]
 		}
 	case "system":
 	default:

@@ -1,6 +1,9 @@
 package status
 
 import (
+	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -28,6 +31,33 @@ func TestAddress(t *testing.T) {
 				t.Errorf("%q, want %q", got, c.want)
 			}
 		})
+	}
+}
+
+// A private bus counts if it answers: its socket may outlive it.
+func TestAddressOfPrivateBus(t *testing.T) {
+	dir, err := os.MkdirTemp("", "st") // short enough for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	t.Setenv("RUNTIME_DIRECTORY", dir)
+	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "")
+	path := filepath.Join(dir, "bus")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	if got := Address(""); got != "unix:path="+path {
+		t.Errorf("%q while it answers", got)
+	}
+	l.Close()
+	if got := Address(""); got == "unix:path="+path {
+		t.Error("a socket that nobody serves was taken")
+	}
+	if got := Address("private"); got != "unix:path="+path {
+		t.Errorf("%q for private", got)
 	}
 }
 
