@@ -56,6 +56,9 @@ type Bus struct {
 	exited chan struct{}
 }
 
+// UnitPath is where bluez-esphome-private.service has the socket.
+const UnitPath = "/run/bluez-esphome/bus"
+
 // DefaultPath is where the socket is: $RUNTIME_DIRECTORY/bus, else $XDG_RUNTIME_DIR/bluez-esphome/bus.
 // It is empty if neither is set: a temporary folder is made then.
 func DefaultPath() string {
@@ -151,6 +154,7 @@ func (b *Bus) Stop() {
 		if b.cmd != nil {
 			b.cmd.Process.Signal(syscall.SIGTERM)
 			<-b.exited
+			os.Remove(strings.TrimPrefix(b.Address, "unix:path="))
 		}
 		b.removeDir()
 	})
