@@ -7,6 +7,8 @@ BUS = private
 FUZZTIME = 30s
 PREFIX = bin
 DEB_ARCHES =
+ROWS =
+BENCHFLAGS =
 
 build:
 	@GO="$(GO)" sh scripts/build.sh $(PREFIX)/bluez-esphome
@@ -47,8 +49,9 @@ lint:
 generate:
 	@GO="$(GO)" sh scripts/generate.sh
 
-bench:
-	@sh scripts/later.sh bench "the load tests"
+# What the program costs, beside the reference and the floor; writes docs/benchmarks.md. ROWS=flood,home for some rows only.
+bench: build
+	@GO="$(GO)" ROWS="$(ROWS)" BENCHFLAGS="$(BENCHFLAGS)" sh scripts/bench.sh $(PREFIX)/bluez-esphome
 
 soak:
 	@sh scripts/later.sh soak "the load tests"
