@@ -10,7 +10,7 @@ import (
 // How lively the air is.
 const (
 	replaceEvery = 300 * time.Millisecond // a beacon goes and another comes
-	changeEvery  = 50 * time.Millisecond // a beacon says something else
+	changeEvery  = 50 * time.Millisecond  // a beacon says something else
 	notifyEvery  = 100 * time.Millisecond // every peripheral notifies the next number
 	burstEvery   = 20 * time.Second       // one peripheral notifies many at once
 	burst        = 100
