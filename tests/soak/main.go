@@ -51,6 +51,7 @@ func main() {
 type soak struct {
 	options
 	root    string
+	commit  string // that was built
 	world   *world
 	found   *findings
 	tally   *tally
@@ -86,7 +87,7 @@ func run(ctx context.Context, o options) error {
 	} else if o.keep, err = filepath.Abs(o.keep); err != nil {
 		return err
 	}
-	s := &soak{options: o, root: root, found: newFindings(), tally: newTally(), calm: make(chan struct{})}
+	s := &soak{options: o, root: root, commit: commitOf(root), found: newFindings(), tally: newTally(), calm: make(chan struct{})}
 	if s.world, err = newWorld(ctx, s, work); err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ func (s *soak) report(v verdict) string {
 		kind = " with the race detector"
 	}
 	p("## %s%s\n", short(s.duration), kind)
-	p("%s, commit %s, %s. %s. Seed %d. Warm-up %s.\n", s.started.UTC().Format("2006-01-02 15:04 UTC"), s.commit(), runtime.Version(), machine(), s.seed, short(s.warm()))
+	p("%s, commit %s, %s. %s. Seed %d. Warm-up %s.\n", s.started.UTC().Format("2006-01-02 15:04 UTC"), s.commit, runtime.Version(), machine(), s.seed, short(s.warm()))
 	if v.ok() {
 		p("**Passed.**\n")
 	} else {
@@ -133,9 +133,10 @@ func short(d time.Duration) string {
 	return text
 }
 
-func (s *soak) commit() string {
+// commitOf is the commit of a checkout.
+func commitOf(root string) string {
 	cmd := exec.Command("git", "describe", "--always", "--dirty")
-	cmd.Dir = s.root
+	cmd.Dir = root
 	out, err := cmd.Output()
 	if err != nil {
 		return "unknown"
