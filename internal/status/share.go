@@ -4,9 +4,9 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"net"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/godbus/dbus/v5"
@@ -58,27 +58,26 @@ func sharedOf(props map[string]dbus.Variant, names map[dbus.ObjectPath]string) [
 	return out
 }
 
-// printShared writes what is shared with whom, and below it what is to be known of proxies though nothing is wrong.
+// printShared writes who uses what is shared, and below it what is to be known of proxies though nothing is wrong.
 func (r *Report) printShared(w io.Writer, now time.Time) {
 	if len(r.Shared) > 0 {
-		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(t, "\nSHARED AS\tADDRESS\tHOST\tFROM\tSINCE\tBATCHES\tLOST\tLINKS")
+		t := table(w, "SHARED AS\tHOST\tFROM\tSINCE\tBATCHES\tLOST\tLINKS")
 		for _, s := range r.Shared {
-			address := dash(s.Address)
-			if s.Address != "" && !s.Encrypted {
-				address += " (no key)"
-			}
+			name := clip(s.Name, shortName+5)
 			if len(s.Hosts) == 0 {
-				fmt.Fprintf(t, "%s\t%s\tnobody\t\t\t\t\t\n", s.Name, address)
+				row(t, name, "nobody", "", "", "", "", "")
 			}
-			for i, h := range s.Hosts {
-				if i > 0 {
-					s.Name, address = "", ""
+			for _, h := range s.Hosts {
+				from, _, err := net.SplitHostPort(h.Address)
+				if err != nil {
+					from = h.Address
 				}
-				fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\n", s.Name, address, h.Name, h.Address, ago(h.Since, now), h.Batches, h.Dropped, dash(strings.Join(h.Links, " ")))
+				row(t, name, clip(h.Name, shortName), clip(from, shortName+2), ago(h.Since, now), fmt.Sprint(h.Batches), fmt.Sprint(h.Dropped), fmt.Sprint(len(h.Links)))
+				name = ""
 			}
 		}
 		t.Flush()
+		fmt.Fprintln(w)
 	}
 	var notes []string // the same is said once, of all whom it concerns
 	whom := map[string][]string{}
@@ -92,6 +91,6 @@ func (r *Report) printShared(w io.Writer, now time.Time) {
 		whom[p.Note] = append(whom[p.Note], p.Name)
 	}
 	for _, n := range notes {
-		fmt.Fprintf(w, "note on %s: %s\n", strings.Join(whom[n], ", "), n)
+		wrap(w, "", "  ", "note on "+strings.Join(whom[n], ", ")+": "+n)
 	}
 }

@@ -44,9 +44,9 @@ func TestPrintShared(t *testing.T) {
 	var out strings.Builder
 	r.PrintProxies(&out, time.Unix(1000, 0))
 	for _, want := range []string{
-		"\na-shared   0.0.0.0:1 (no key)  ha      10.0.0.2:5  10s    8        1     AA:BB:CC:DD:EE:FF\n",
-		"\n                               second",
-		"\nb-shared   -                   nobody",
+		"\na-shared   ha      10.0.0.2  10s    8        1     1\n",
+		"\n           second",
+		"\nb-shared   nobody",
 		"\nnote on a, c: mind that\n",
 	} {
 		if !strings.Contains(out.String(), want) {
