@@ -241,7 +241,7 @@ func TestFlood(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.in.mu.Lock()
-		if s.in.messages > maxWaitingMessages || s.in.bytes > maxWaitingBytes+maxBody {
+		if s.in.messages > maxClientMessages+fewMessages || s.in.bytes > maxClientBytes+maxBody {
 			t.Errorf("%d messages and %d bytes wait", s.in.messages, s.in.bytes)
 		}
 		s.in.mu.Unlock()

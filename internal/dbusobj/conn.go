@@ -56,6 +56,7 @@ type Conn struct {
 	// The rest belongs to the loop.
 	tree    tree
 	pending pendingList
+	open    openCalls
 	calls   map[uint32]*outCall
 	watches watches
 	scratch []*Encoder
@@ -121,8 +122,28 @@ func (c *Conn) read() {
 		if c.asked.answer(m) {
 			continue
 		}
-		c.in.put(m, c.dead)
+		if ok, first := c.in.put(m); !ok {
+			c.refuse(m, first)
+		}
 	}
+}
+
+// refuse answers a call of a client that has too much waiting already. It works past the loop.
+func (c *Conn) refuse(m *message, first bool) {
+	m.close()
+	if first {
+		c.log.Warn("A client sends more than can be handled; what is too much is refused", "client", m.sender)
+	}
+	if m.typ != dbus.TypeMethodCall || m.flags&flagNoReply != 0 || c.out.full() {
+		return // with a bus that is that far behind, the client hears nothing anyway
+	}
+	body, _, err := Marshal("s", func(e *Encoder) { e.String(tooManyCalls) })
+	if err != nil {
+		return
+	}
+	c.out.send(&outgoing{
+		typ: dbus.TypeError, flags: flagNoReply, serial: c.nextSerial(), reply: m.serial, dest: m.sender, errName: errLimits, sig: "s",
+	}, body, nil)
 }
 
 // fail ends the connection; only the first cause counts.
@@ -181,32 +202,43 @@ func (c *Conn) drain() error {
 	return nil
 }
 
+// kickEvery is how long what was sent may lie while the loop has more to do.
+const kickEvery = time.Millisecond
+
 func (c *Conn) loop(ctx context.Context) {
-	var items []item
+	var spent time.Duration
+	kicked := time.Now()
 	for {
-		items = c.in.take(items)
-		for i, it := range items {
-			if !c.ready(ctx) {
-				closeItems(items[i:])
+		it, ok := c.in.next(spent)
+		if spent = 0; !ok {
+			c.out.kick()
+			select {
+			case <-c.in.wake:
+				continue
+			case <-ctx.Done():
+				return
+			case <-c.dead:
 				return
 			}
-			if it.f != nil {
-				c.guard("posted function", it.f)
-			} else {
-				c.handle(it.msg)
+		}
+		if !c.ready(ctx) {
+			if it.msg != nil {
+				it.msg.close()
 			}
-			c.Flush()
-		}
-		c.out.kick()
-		if len(items) > 0 {
-			continue
-		}
-		select {
-		case <-c.in.wake:
-		case <-ctx.Done():
 			return
-		case <-c.dead:
-			return
+		}
+		begun := time.Now()
+		if it.f != nil {
+			_ = c.guard("posted function", it.f)
+		} else {
+			c.handle(it.msg)
+		}
+		c.Flush()
+		now := time.Now()
+		spent = now.Sub(begun)
+		if now.Sub(kicked) >= kickEvery {
+			kicked = now
+			c.out.kick()
 		}
 	}
 }
@@ -233,7 +265,7 @@ func (c *Conn) ready(ctx context.Context) bool {
 	}
 }
 
-// Post runs f in the loop, after what was posted and received before. It never blocks.
+// Post runs f in the loop, after what was posted before. It never blocks.
 // Once the connection is closed, f is not run.
 func (c *Conn) Post(f func()) { c.in.post(f) }
 
