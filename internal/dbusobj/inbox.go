@@ -25,8 +25,15 @@ const (
 
 // item is work for the loop: a message or a function.
 type item struct {
-	msg *message
-	f   func()
+	msg  *message
+	from *wire // of msg
+	f    func()
+}
+
+func (it item) close() {
+	if it.msg != nil {
+		it.msg.close()
+	}
 }
 
 // inbox queues work for the loop: posted functions in one queue, the messages of each client in another, each in the order of
@@ -104,7 +111,7 @@ func (b *inbox) post(f func()) bool {
 
 // put queues a message, of which it becomes the owner. It reports false if the client has too much waiting already: the
 // message still belongs to the caller. first is then true once until the client's queue was empty.
-func (b *inbox) put(m *message) (ok, first bool) {
+func (b *inbox) put(m *message, from *wire) (ok, first bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
@@ -127,7 +134,7 @@ func (b *inbox) put(m *message) (ok, first bool) {
 		q.start = max(q.start, b.clock)
 		heap.Push(&b.waiting, q)
 	}
-	q.items = append(q.items, item{msg: m})
+	q.items = append(q.items, item{msg: m, from: from})
 	q.bytes += len(m.body)
 	q.fds += len(m.fds)
 	b.messages++
@@ -213,7 +220,7 @@ func (b *inbox) close() {
 	b.closed = true
 	for _, q := range b.clients {
 		for _, it := range q.items[q.head:] {
-			it.msg.close()
+			it.close()
 		}
 	}
 	b.posts, b.clients, b.waiting.list = nil, nil, nil

@@ -48,7 +48,7 @@ func TestFairTurns(t *testing.T) {
 	b := newInbox()
 	put := func(sender, what string) {
 		t.Helper()
-		if ok, _ := b.put(note(sender, what, 0)); !ok {
+		if ok, _ := b.put(note(sender, what, 0), nil); !ok {
 			t.Fatalf("%s %s was refused", sender, what)
 		}
 	}
@@ -93,10 +93,10 @@ func TestLeavingComesLast(t *testing.T) {
 	t.Parallel()
 	b := newInbox()
 	for i := range 3 {
-		b.put(note(":1.5", fmt.Sprint(i), 0))
-		b.put(note(":1.6", fmt.Sprint(i), 0))
+		b.put(note(":1.5", fmt.Sprint(i), 0), nil)
+		b.put(note(":1.6", fmt.Sprint(i), 0), nil)
 	}
-	b.put(left(t, ":1.5"))
+	b.put(left(t, ":1.5"), nil)
 	order := drain(b, func(*message) time.Duration { return time.Millisecond })
 	if got := strings.Join(order, " "); got != ":1.50 :1.60 :1.51 :1.61 :1.52 :1.62 org.freedesktop.DBusNameOwnerChanged" {
 		t.Errorf("the order is %s", got)
@@ -116,12 +116,12 @@ func TestTooMuchWaits(t *testing.T) {
 	b := newInbox()
 	take := func(sender string, size int) (n int) {
 		for {
-			ok, first := b.put(note(sender, "x", size))
+			ok, first := b.put(note(sender, "x", size), nil)
 			if !ok {
 				if !first {
 					t.Error("the first refusal is not the first")
 				}
-				if _, first := b.put(note(sender, "x", size)); first {
+				if _, first := b.put(note(sender, "x", size), nil); first {
 					t.Error("the second refusal is the first")
 				}
 				return n
@@ -142,21 +142,21 @@ func TestTooMuchWaits(t *testing.T) {
 		t.Errorf("%d messages wait", b.messages)
 	}
 	for i := range fewMessages {
-		if ok, _ := b.put(note("late", "x", 100)); !ok {
+		if ok, _ := b.put(note("late", "x", 100), nil); !ok {
 			t.Errorf("message %d of a client with little was refused", i)
 		}
 	}
-	if ok, _ := b.put(note("late", "x", 100)); ok {
+	if ok, _ := b.put(note("late", "x", 100), nil); ok {
 		t.Error("a client with much was served")
 	}
-	if ok, _ := b.put(left(t, "a")); !ok {
+	if ok, _ := b.put(left(t, "a"), nil); !ok {
 		t.Error("the bus was refused")
 	}
 	n := len(drain(b, func(*message) time.Duration { return time.Microsecond }))
 	if n < maxAllMessages || b.messages != 0 || b.bytes != 0 || b.fds != 0 {
 		t.Errorf("%d messages were handled; %d with %d bytes are left", n, b.messages, b.bytes)
 	}
-	if ok, _ := b.put(note("a", "x", 0)); !ok {
+	if ok, _ := b.put(note("a", "x", 0), nil); !ok {
 		t.Error("a client is refused for good")
 	}
 }
@@ -178,7 +178,7 @@ func TestWaitingDescriptors(t *testing.T) {
 		}
 		m := note("a", "x", 0)
 		m.fds = []int{fd}
-		if ok, _ := b.put(m); !ok {
+		if ok, _ := b.put(m, nil); !ok {
 			m.close()
 			break
 		}
@@ -198,7 +198,7 @@ func TestIdleClientsAreForgotten(t *testing.T) {
 	t.Parallel()
 	b := newInbox()
 	for i := range 100_000 {
-		b.put(note(fmt.Sprint(":1.", i), "x", 0))
+		b.put(note(fmt.Sprint(":1.", i), "x", 0), nil)
 		drain(b, func(*message) time.Duration { return time.Microsecond })
 	}
 	if n := len(b.clients); n > 1000 {

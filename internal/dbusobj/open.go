@@ -1,5 +1,7 @@
 package dbusobj
 
+import "github.com/godbus/dbus/v5"
+
 // How many calls may wait for their answers: a client's own are bounded far above what a program needs (the system bus lets one
 // have 128), all clients' by the memory that they take.
 const (
@@ -32,4 +34,22 @@ func (o *openCalls) end(sender string) {
 	if o.of[sender]--; o.of[sender] <= 0 {
 		delete(o.of, sender)
 	}
+}
+
+// refuse answers a call of a client that has too much waiting already. It works past the loop.
+func (c *Conn) refuse(w *wire, m *message, first bool) {
+	m.close()
+	if first {
+		c.log.Warn("A client sends more than can be handled; what is too much is refused", "client", m.sender)
+	}
+	if m.typ != dbus.TypeMethodCall || m.flags&flagNoReply != 0 || w.out.full() {
+		return // with a bus that is that far behind, the client hears nothing anyway
+	}
+	body, _, err := Marshal("s", func(e *Encoder) { e.String(tooManyCalls) })
+	if err != nil {
+		return
+	}
+	w.out.send(&outgoing{
+		typ: dbus.TypeError, flags: flagNoReply, serial: c.nextSerial(), reply: m.serial, dest: m.sender, errName: errLimits, sig: "s",
+	}, body, nil)
 }
