@@ -9,6 +9,8 @@ DURATION = 60m
 RACE = 0
 PREFIX = bin
 DEB_ARCHES =
+ROWS =
+BENCHFLAGS =
 
 build:
 	@GO="$(GO)" sh scripts/build.sh $(PREFIX)/bluez-esphome
@@ -49,8 +51,9 @@ lint:
 generate:
 	@GO="$(GO)" sh scripts/generate.sh
 
-bench:
-	@sh scripts/later.sh bench "the load tests"
+# What the program costs, beside the reference and the floor; writes docs/benchmarks.md. ROWS=flood,home for some rows only.
+bench: build
+	@GO="$(GO)" ROWS="$(ROWS)" BENCHFLAGS="$(BENCHFLAGS)" sh scripts/bench.sh $(PREFIX)/bluez-esphome
 
 # An hour under load and outages; RACE=1 with the race detector. Writes docs/soak.md.
 soak:

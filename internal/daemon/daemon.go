@@ -63,6 +63,7 @@ type Daemon struct {
 	metrics *web.Metrics
 	ready   atomic.Bool // org.bluez is ours and the work goes on
 	live    liveRules
+	reloads atomic.Int32  // asked for, applied or not
 	started chan struct{} // closed once the proxies are at work
 
 	adapters adapterSet
@@ -153,7 +154,7 @@ func (d *Daemon) build() error {
 		MayPair: func(ble.Address) bool { return d.shim.AgentRegistered() },
 	}, cfg.Share.Exclusive)
 	d.links = d.owners.Manager()
-	links := d.owners.Owner(gatt.OwnerConfig{Events: events, KeepSubscriptions: true})
+	links := d.owners.Owner(gatt.OwnerConfig{Name: dbusOwner, Events: events, KeepSubscriptions: true})
 	d.share = newShare(d)
 	var err error
 	if d.proxies, err = newProxySet(d); err != nil {

@@ -39,6 +39,9 @@ const configuration = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus
 </busconfig>
 `
 
+// TempPrefix begins the names of the folders that Start makes in the folder for temporary files.
+const TempPrefix = "bluez-esphome-"
+
 // startTimeout is how long dbus-daemon may take to say that it listens.
 const startTimeout = 10 * time.Second
 
@@ -55,6 +58,9 @@ type Bus struct {
 	exited  chan struct{} // closed once cmd ended
 	stopped bool
 }
+
+// UnitPath is where bluez-esphome-private.service has the socket.
+const UnitPath = "/run/bluez-esphome/bus"
 
 // DefaultPath is where the socket is: $RUNTIME_DIRECTORY/bus, else $XDG_RUNTIME_DIR/bluez-esphome/bus.
 // It is empty if neither is set: a temporary folder is made then.
@@ -73,7 +79,7 @@ func DefaultPath() string {
 func Start(ctx context.Context, path string) (*Bus, error) {
 	b := &Bus{}
 	if path == "" {
-		dir, err := os.MkdirTemp("", "bluez-esphome-")
+		dir, err := os.MkdirTemp("", TempPrefix)
 		if err != nil {
 			return nil, fmt.Errorf("cannot make a folder for the private bus: %w", err)
 		}
@@ -185,6 +191,7 @@ func (b *Bus) kill() {
 		b.cmd.Process.Kill()
 		<-b.exited
 	}
+	os.Remove(b.path)
 	b.cmd = nil
 }
 
