@@ -70,7 +70,7 @@ func parse(t *testing.T, address string) ble.Address {
 // who waits in vain is told that there is none.
 func TestLastSlot(t *testing.T) {
 	t.Parallel()
-	w := newWorldOf(t, setup{more: "connect: {slot_wait: 2s}", proxy: func(c *proxysim.ProxyConfig) { c.Slots = 1 }}, "hall")
+	w := newWorldOf(t, setup{more: "connect: {slot_wait: 6s}", proxy: func(c *proxysim.ProxyConfig) { c.Slots = 1 }}, "hall")
 	var hosts []*remote
 	for _, n := range []string{"first", "second", "third"} {
 		h := w.connected(t, w.port, key, n)
