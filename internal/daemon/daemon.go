@@ -237,6 +237,9 @@ func openBus(ctx context.Context, bus config.Bus) (address string, stop func(), 
 
 // busError says what to do about a bus that cannot be used; err names its address.
 func busError(bus config.Bus, err error) error {
+	if bus != config.BusSystem && bus != config.BusPrivate {
+		return fmt.Errorf("%w; a D-Bus daemon has to run there, --bus private starts one", err)
+	}
 	if bus == config.BusSystem {
 		return fmt.Errorf("%w; where there is no system bus, or you may not own org.bluez on it, --bus private starts one", err)
 	}

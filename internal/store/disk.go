@@ -40,7 +40,7 @@ func (s *Store) takeLock() error {
 		pid, _ := io.ReadAll(io.LimitReader(f, 20))
 		_ = f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return fmt.Errorf("cannot open state directory %s: process %s has it open; give each daemon a state_dir of its own",
+			return fmt.Errorf("cannot open state directory %s: process %s has it open, which may be another bluez-esphome: stop it (bluez-esphome status shows what it does), or give each daemon a state_dir of its own",
 				s.dir, strings.TrimSpace(string(pid)))
 		}
 		s.log.Warn("Cannot lock state directory", "err", err) // file systems without locks
@@ -141,7 +141,7 @@ func (s *Store) Flush() error {
 func (s *Store) failed(err error) {
 	if !s.failing {
 		s.failing = true
-		s.log.Error("Cannot write state; changes are kept in memory only until the disk can be written", "err", err)
+		s.log.Error("Cannot write state; changes are kept in memory only until it can be written: look at the disk and at the owner of the folder, or set state_dir", "err", err)
 	}
 }
 
