@@ -114,7 +114,7 @@ func (s webSource) Air() web.Air {
 	t := s.d.table.Stats()
 	return web.Air{
 		Devices: t.Devices, Adverts: t.Adverts, Repeats: t.Repeats, Novel: t.Novel, Replays: t.Replays, Switches: t.Switches,
-		Evicted: t.Evicted, Expired: t.Expired, Overrun: t.Overrun, Late: t.Late, Oversized: t.Oversized,
+		Evicted: t.Evicted, Expired: t.Expired, Overrun: t.Overrun, Late: t.Late, Oversized: t.Oversized, Crowded: t.Crowded,
 	}
 }
 

@@ -16,11 +16,7 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-const (
-	systemBus = "unix:path=/var/run/dbus/system_bus_socket"
-	// packagedBus is where the private unit of the Debian package has its bus.
-	packagedBus = "/run/bluez-esphome/bus"
-)
+const systemBus = "unix:path=/var/run/dbus/system_bus_socket"
 
 // maxTemporary bounds how many temporary buses are asked.
 const maxTemporary = 8
@@ -67,7 +63,7 @@ func candidates(flag string) []string {
 
 // private lists where --bus private and the packaged unit put the bus, also for who has become another user since.
 func private() []string {
-	paths := []string{privatebus.DefaultPath(), fmt.Sprintf("/run/user/%d/bluez-esphome/bus", os.Getuid()), packagedBus}
+	paths := []string{privatebus.DefaultPath(), fmt.Sprintf("/run/user/%d/bluez-esphome/bus", os.Getuid()), privatebus.UnitPath}
 	var out []string
 	for _, p := range paths {
 		if p != "" && !slices.Contains(out, "unix:path="+p) {

@@ -22,10 +22,10 @@ var elsewhere = map[string]struct{ file, contains string }{
 	"make test-golden-full": {"tests/golden/main.go", `"full"`},
 	"make deb":              {"tests/install/deb_test.go", `"sh", "scripts/deb.sh"`},
 	"make test-install":     {"docs/test-install.md", "make test-install"}, // which it writes
-	"apt install ./dist/bluez-esphome_*_amd64.deb": {"scripts/test-install.sh", "apt install /root/bluez-esphome_1.0.0_amd64.deb"},
-	"systemctl reload bluez-esphome":               {"scripts/test-boot.sh", `ok "systemctl reload" systemctl reload bluez-esphome`},
-	"bluez-esphome-setup private":                  {"scripts/test-install.sh", "in_root bluez-esphome-setup private"},
-	"bluez-esphome-setup take-over":                {"scripts/test-install.sh", "in_root bluez-esphome-setup take-over"},
+	"apt install ./dist/bluez-esphome_*_amd64.deb": {"scripts/install/chroot.sh", "apt install /root/bluez-esphome_1.0.0_amd64.deb"},
+	"systemctl reload bluez-esphome":               {"scripts/install/inside.sh", `ok "systemctl reload" systemctl reload bluez-esphome`},
+	"bluez-esphome-setup private":                  {"scripts/install/chroot.sh", "in_root bluez-esphome-setup private"},
+	"bluez-esphome-setup take-over":                {"scripts/install/chroot.sh", "in_root bluez-esphome-setup take-over"},
 	"bluez-esphome-setup give-back":                {"scripts/deb/prerm", "bluez-esphome-setup give-back"}, // by apt remove, in make test-install
 	"bin/bluez-esphome discover":                   {"tests/link/netns_test.go", `harness.Binary(), "discover"`},
 	"bluez-esphome discover":                       {"tests/link/netns_test.go", `harness.Binary(), "discover"`},
@@ -34,6 +34,7 @@ var elsewhere = map[string]struct{ file, contains string }{
 	"bluez-esphome status --json":                  {"cmd/bluez-esphome/testdata/script/demo.txtar", "bluez-esphome status --json'"},
 	"bluez-esphome status NAME":                    {"cmd/bluez-esphome/testdata/script/demo.txtar", "bluez-esphome status garage'"},
 	"bluez-esphome status -v":                      {"cmd/bluez-esphome/testdata/script/demo.txtar", "bluez-esphome status -v'"},
+	"bluez-esphome status attic":                   {"tests/docs/status_test.go", "bluez-esphome ([^"},
 	"bluez-esphome devices":                        {"cmd/bluez-esphome/testdata/script/demo.txtar", "bluez-esphome devices'"},
 	"bluez-esphome check --config FILE":            {"cmd/bluez-esphome/testdata/script/config.txtar", "bluez-esphome check --config good.yaml"},
 	"bluetoothctl scan le":                         {"tests/clients/run_test.go", `say("scan le"`},
