@@ -2,6 +2,7 @@ package docs
 
 import (
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -21,9 +22,13 @@ var elsewhere = map[string]struct{ file, contains string }{
 	"make test-golden":      {"scripts/test.sh", "golden)"},
 	"make test-golden-full": {"tests/golden/main.go", `"full"`},
 	"make deb":              {"tests/install/deb_test.go", `"sh", "scripts/deb.sh"`},
-	"make test-install":     {"docs/test-install.md", "make test-install"}, // which it writes
+	"make test-install":     {"Makefile", "sh scripts/test-install.sh"}, // itself a test, which wants root and a long time
 	"apt install ./dist/bluez-esphome_*_amd64.deb": {"scripts/install/chroot.sh", "apt install /root/bluez-esphome_1.0.0_amd64.deb"},
 	"systemctl reload bluez-esphome":               {"scripts/install/inside.sh", `ok "systemctl reload" systemctl reload bluez-esphome`},
+	"systemctl reload":                             {"scripts/install/inside.sh", `ok "systemctl reload" systemctl reload bluez-esphome`},
+	"systemctl status":                             {"scripts/install/inside.sh", "systemctl status -n 20 bluez-esphome"},
+	"systemctl restart":                            {"scripts/install/inside.sh", `ok "systemctl restart" systemctl restart bluez-esphome`},
+	"systemd-analyze security --offline=true FILE": {"tests/install/unit_test.go", `"systemd-analyze", "security", "--offline=true"`},
 	"bluez-esphome-setup private":                  {"scripts/install/chroot.sh", "in_root bluez-esphome-setup private"},
 	"bluez-esphome-setup take-over":                {"scripts/install/chroot.sh", "in_root bluez-esphome-setup take-over"},
 	"bluez-esphome-setup give-back":                {"scripts/deb/prerm", "bluez-esphome-setup give-back"}, // by apt remove, in make test-install
@@ -91,6 +96,9 @@ func TestCommands(t *testing.T) {
 	t.Logf("%d commands, %d in the README", total, len(readme))
 }
 
+// written are documents that a long run writes; where none was made yet, they may be missing.
+var written = []string{"docs/test-install.md"}
+
 // TestLinks: files that a document links are there, and so are the targets of make that it names.
 func TestLinks(t *testing.T) {
 	t.Parallel()
@@ -103,9 +111,15 @@ func TestLinks(t *testing.T) {
 		d := read(t, name)
 		for _, m := range regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`).FindAllStringSubmatch(d.text, -1) {
 			links++
-			if _, err := os.Stat(harness.Path(t, filepath.Dir(filepath.FromSlash(name)), filepath.FromSlash(m[1]))); err != nil {
-				t.Errorf("%s: %v", name, err)
+			target := path.Join(path.Dir(name), m[1])
+			if _, err := os.Stat(harness.Path(t, filepath.FromSlash(target))); err == nil {
+				continue
 			}
+			if slices.Contains(written, target) {
+				t.Logf("%s links %s, which is not there yet", name, target)
+				continue
+			}
+			t.Errorf("%s links %s, which is not there", name, target)
 		}
 		for _, m := range regexp.MustCompile("(?m)(?:^    |`)make ([a-z][a-z-]*)").FindAllStringSubmatch(d.text, -1) {
 			targets++
