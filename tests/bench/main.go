@@ -102,6 +102,9 @@ func runFloor(ctx context.Context, arg string) error {
 	return floor.Run(ctx, args.Addresses, args.PSK)
 }
 
+// rowTimeout is how long a row may take; the others are measured all the same.
+const rowTimeout = 15 * time.Minute
+
 func bench(ctx context.Context) error {
 	var o options
 	flag.StringVar(&o.bin, "bin", "bin/bluez-esphome", "the program")
@@ -138,13 +141,22 @@ func bench(ctx context.Context) error {
 		return err
 	}
 	defer w.close()
-	rep := newReport(ctx, &o)
+	rep := &report{Rounds: o.rounds, Rows: []*result{}}
+	if rep.Machine, err = newMachine(ctx, &o); err != nil {
+		return err
+	}
 	var failed []error
 	for _, row := range todo {
 		start := time.Now()
 		fmt.Fprintf(os.Stderr, "== %s: %s\n", row.key, row.title)
 		res := &result{Key: row.key, Title: row.title, About: row.about}
-		if err := row.run(ctx, w, res); err != nil {
+		limited, cancel := context.WithTimeoutCause(ctx, rowTimeout, fmt.Errorf("not done within %v", rowTimeout))
+		err := row.run(limited, w, res)
+		if err != nil && ctx.Err() == nil && limited.Err() != nil {
+			err = fmt.Errorf("%w: %w", context.Cause(limited), err)
+		}
+		cancel()
+		if err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}

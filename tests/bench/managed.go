@@ -69,7 +69,7 @@ func (w *world) managedOnce(ctx context.Context, g *group) error {
 
 // calls measures calls of GetManagedObjects. Bytes tells what the server has allocated so far.
 func (w *world) calls(ctx context.Context, g *group, who string, p *process, o dbus.BusObject, bytes func() (float64, error)) error {
-	count := w.scale(40)
+	count := w.scale(15)
 	call := func(n int) error {
 		for range n {
 			if err := o.CallWithContext(ctx, managedObjects, 0).Err; err != nil {
