@@ -5,6 +5,8 @@ GO = go
 CONFIG =
 BUS = private
 FUZZTIME = 30s
+DURATION = 60m
+RACE = 0
 PREFIX = bin
 DEB_ARCHES =
 ROWS =
@@ -53,8 +55,9 @@ generate:
 bench: build
 	@GO="$(GO)" ROWS="$(ROWS)" BENCHFLAGS="$(BENCHFLAGS)" sh scripts/bench.sh $(PREFIX)/bluez-esphome
 
+# An hour under load and outages; RACE=1 with the race detector. Writes docs/soak.md.
 soak:
-	@sh scripts/later.sh soak "the load tests"
+	@GO="$(GO)" sh scripts/soak.sh $(DURATION) $(RACE)
 
 # Debian packages in dist/, for amd64, arm64 and armhf; DEB_ARCHES=amd64 for one.
 deb:

@@ -23,6 +23,7 @@ type Call struct {
 	Body []any
 
 	conn     *Conn
+	via      *outbox // of the bus that it came from, and takes nothing once that is gone
 	serial   uint32
 	out      string // the signature of the answer
 	fds      []int
@@ -110,7 +111,7 @@ func (c *Call) send(o *outgoing, body []byte, fds []int) {
 		return
 	}
 	o.flags, o.serial, o.reply, o.dest = flagNoReply, c.conn.nextSerial(), c.serial, c.Sender
-	c.conn.out.send(o, body, fds)
+	c.via.send(o, body, fds)
 }
 
 // handleCall finds who handles a call, in libdbus's order: Peer on every path; the
@@ -118,7 +119,7 @@ func (c *Call) send(o *outgoing, body []byte, fds []int) {
 func (c *Conn) handleCall(m *message) {
 	call := &Call{
 		Sender: m.sender, Path: dbus.ObjectPath(m.path), Interface: m.iface, Member: m.member,
-		conn: c, serial: m.serial, noReply: m.flags&flagNoReply != 0,
+		conn: c, via: c.out, serial: m.serial, noReply: m.flags&flagNoReply != 0,
 	}
 	if m.iface == peerInterface {
 		call.peer()

@@ -12,8 +12,9 @@ const (
 
 // item is work for the loop: a message or a function.
 type item struct {
-	msg *message
-	f   func()
+	msg  *message
+	from *wire // of msg
+	f    func()
 }
 
 // inbox queues work for the loop in the order of arrival. It is goroutine-safe.
@@ -44,7 +45,7 @@ func (q *inbox) post(f func()) bool {
 }
 
 // put queues a message, of which it becomes the owner; it waits while too many wait.
-func (q *inbox) put(m *message, dead <-chan struct{}) {
+func (q *inbox) put(m *message, from *wire) {
 	for {
 		q.mu.Lock()
 		if q.closed {
@@ -53,7 +54,7 @@ func (q *inbox) put(m *message, dead <-chan struct{}) {
 			return
 		}
 		if q.bytes <= maxWaitingBytes && q.messages < maxWaitingMessages && q.fds <= maxWaitingFDs {
-			q.items = append(q.items, item{msg: m})
+			q.items = append(q.items, item{msg: m, from: from})
 			q.bytes += len(m.body)
 			q.messages++
 			q.fds += len(m.fds)
@@ -64,7 +65,7 @@ func (q *inbox) put(m *message, dead <-chan struct{}) {
 		q.mu.Unlock()
 		select {
 		case <-q.space:
-		case <-dead:
+		case <-from.dead:
 			m.close()
 			return
 		}
