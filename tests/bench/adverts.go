@@ -115,6 +115,9 @@ func growth(ctx context.Context, w *world, r *result) error {
 	}{{"50 devices", 1, 50}, {"5,000 devices", 1, 5000}, {"1 proxy", 1, 500}, {"100 proxies", 100, 500}}
 	for range w.rounds {
 		for _, c := range cases {
+			if w.quick {
+				c.proxies = min(c.proxies, 10)
+			}
 			if err := w.adverts(ctx, g, c.name, daemon, air(c.proxies, c.devices, ""), w.scale(1_000_000), 0); err != nil {
 				return fmt.Errorf("%s: %w", c.name, err)
 			}

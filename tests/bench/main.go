@@ -26,6 +26,7 @@ type options struct {
 	rounds            int
 	quick             bool
 	verbose           bool
+	profiles          string // folder for the daemon's CPU profiles, "" for none
 }
 
 // scale makes a count small for a trial run.
@@ -112,6 +113,7 @@ func bench(ctx context.Context) error {
 	flag.IntVar(&o.rounds, "rounds", 5, "how often each is measured")
 	flag.BoolVar(&o.quick, "quick", false, "one round with little load, to see that everything works; its figures mean nothing")
 	flag.BoolVar(&o.verbose, "v", false, "tell of each measurement")
+	flag.StringVar(&o.profiles, "profile", "", "put CPU profiles of the daemon, 2 s each, into this folder; it costs CPU, too")
 	only := flag.String("rows", "", "rows to measure, with commas between them; all if empty")
 	asJSON := flag.Bool("json", false, "print the results as JSON")
 	out := flag.String("o", "", "write the report to this file")
@@ -150,6 +152,7 @@ func bench(ctx context.Context) error {
 		start := time.Now()
 		fmt.Fprintf(os.Stderr, "== %s: %s\n", row.key, row.title)
 		res := &result{Key: row.key, Title: row.title, About: row.about}
+		w.row = row.key
 		limited, cancel := context.WithTimeoutCause(ctx, rowTimeout, fmt.Errorf("not done within %v", rowTimeout))
 		err := row.run(limited, w, res)
 		if err != nil && ctx.Err() == nil && limited.Err() != nil {

@@ -40,7 +40,7 @@ func memory(ctx context.Context, w *world, r *result) error {
 
 func (w *world) memory(ctx context.Context, who string, proxies, devices, passes int) (float64, error) {
 	if w.quick {
-		proxies, devices = min(proxies, 20), min(devices, 500)
+		proxies, devices = min(proxies, 8), min(devices, 200)
 	}
 	l, err := w.load(ctx, air(proxies, devices, psk))
 	if err != nil {
