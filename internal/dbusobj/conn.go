@@ -15,7 +15,7 @@ import (
 )
 
 // drainTime is how long the end of Run may take to write what is pending.
-const drainTime = 2 * time.Second
+const drainTime = 300 * time.Millisecond
 
 // ErrClosed is the error of everything that a closed connection can't do any more.
 var ErrClosed = errors.New("the connection to the bus is closed")
@@ -58,6 +58,7 @@ type Conn struct {
 	dialing bool    // redial runs
 	tree    tree
 	pending pendingList
+	open    openCalls
 	calls   map[uint32]*outCall
 	watches watches
 	scratch []*Encoder
@@ -134,32 +135,41 @@ func (c *Conn) Run(ctx context.Context) error {
 	return err
 }
 
+// kickEvery is how long what was sent may lie while the loop has more to do.
+const kickEvery = time.Millisecond
+
 // loop runs until ctx ends or, with the cause, the connection does.
 func (c *Conn) loop(ctx context.Context) error {
-	var items []item
+	var spent time.Duration
+	kicked := time.Now()
 	for {
-		items = c.in.take(items)
-		for i, it := range items {
-			if ok, err := c.check(ctx); !ok {
-				closeItems(items[i:])
+		it, ok := c.in.next(spent)
+		if spent = 0; !ok {
+			c.out.kick()
+			if ok, err := c.wait(ctx); !ok {
 				return err
 			}
-			switch {
-			case it.f != nil:
-				c.guard("posted function", it.f)
-			case it.from == c.wire.Load():
-				c.handle(it.msg)
-			default: // from a bus that is gone
-				it.msg.close()
-			}
-			c.Flush()
-		}
-		c.out.kick()
-		if len(items) > 0 {
 			continue
 		}
-		if ok, err := c.wait(ctx); !ok {
+		if ok, err := c.check(ctx); !ok {
+			it.close()
 			return err
+		}
+		begun := time.Now()
+		switch {
+		case it.f != nil:
+			_ = c.guard("posted function", it.f)
+		case it.from == c.wire.Load():
+			c.handle(it.msg)
+		default: // from a bus that is gone
+			it.close()
+		}
+		c.Flush()
+		now := time.Now()
+		spent = now.Sub(begun)
+		if now.Sub(kicked) >= kickEvery {
+			kicked = now
+			c.out.kick()
 		}
 	}
 }
@@ -184,7 +194,7 @@ func (c *Conn) wait(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
-// Post runs f in the loop, after what was posted and received before. It never blocks.
+// Post runs f in the loop, after what was posted before. It never blocks.
 // Once the connection is closed, f is not run.
 func (c *Conn) Post(f func()) { c.in.post(f) }
 

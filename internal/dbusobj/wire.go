@@ -29,7 +29,7 @@ func (c *Conn) dialWire(ctx context.Context) (*wire, error) {
 		return nil, err
 	}
 	w := &wire{sock: sock, in: c.in, out: newOutbox(), dead: make(chan struct{})}
-	w.ended.Go(w.read)
+	w.ended.Go(func() { w.read(c.refuse) })
 	w.ended.Go(func() {
 		if err := w.out.write(sock, w.dead); err != nil {
 			w.fail(fmt.Errorf("cannot write to the bus: %w", err))
@@ -49,7 +49,8 @@ func (c *Conn) dialWire(ctx context.Context) (*wire, error) {
 	return w, nil
 }
 
-func (w *wire) read() {
+// read hands all messages to the loop, and those that it has too much of to refuse.
+func (w *wire) read(refuse func(w *wire, m *message, first bool)) {
 	r := newReader(w.sock)
 	defer r.close()
 	for {
@@ -64,7 +65,9 @@ func (w *wire) read() {
 		if w.asked.answer(m) {
 			continue
 		}
-		w.in.put(m, w)
+		if ok, first := w.in.put(m, w); !ok {
+			refuse(w, m, first)
+		}
 	}
 }
 
