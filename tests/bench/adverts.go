@@ -58,6 +58,14 @@ func (w *world) adverts(ctx context.Context, g *group, name, who string, s load.
 	return nil
 }
 
+// keys are those of the two kinds of proxies.
+func (w *world) keys() []string {
+	if w.quick {
+		return []string{psk}
+	}
+	return []string{"", psk}
+}
+
 // encrypted names the two kinds of proxies.
 func encrypted(key string) string {
 	if key == "" {
@@ -68,7 +76,7 @@ func encrypted(key string) string {
 
 func flood(ctx context.Context, w *world, r *result) error {
 	for _, n := range []struct{ proxies, devices int }{{1, 500}, {8, 2000}} {
-		for _, key := range []string{"", psk} {
+		for _, key := range w.keys() {
 			g := r.group(fmt.Sprintf("%d × %d devices, %s", n.proxies, n.devices, encrypted(key)))
 			if err := w.three(ctx, g, air(n.proxies, n.devices, key), w.scale(600_000), 0); err != nil {
 				return err
@@ -93,7 +101,7 @@ func (w *world) three(ctx context.Context, g *group, s load.Spec, count int, rat
 
 func paced(ctx context.Context, w *world, r *result) error {
 	const rate = 12_000
-	for _, key := range []string{"", psk} {
+	for _, key := range w.keys() {
 		g := r.group(encrypted(key))
 		if err := w.three(ctx, g, air(1, 500, key), w.scale(4*rate), rate); err != nil {
 			return err

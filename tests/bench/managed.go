@@ -23,7 +23,7 @@ func managed(ctx context.Context, w *world, r *result) error {
 
 func (w *world) managedOnce(ctx context.Context, g *group) error {
 	const devices = 1000
-	l, err := w.running(ctx, air(1, devices, ""), true)
+	l, err := w.running(ctx, air(1, devices, ""), settings{metrics: true})
 	if err != nil {
 		return err
 	}

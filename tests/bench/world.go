@@ -170,7 +170,7 @@ func (w *world) begin(ctx context.Context, who string, l *proxies) (*process, er
 	case bare:
 		return spawn(ctx, nil, w.self, "floor", l.argument(false))
 	}
-	return w.daemon(ctx, l, false)
+	return w.daemon(ctx, l, settings{})
 }
 
 // startReference starts the reference; first makes it tell of the first advertisement.
@@ -187,22 +187,32 @@ func (l *proxies) argument(first bool) string {
 	return string(b)
 }
 
-// daemon starts the program with the load's proxies. With metrics it listens for HTTP.
-func (w *world) daemon(ctx context.Context, l *proxies, metrics bool) (*process, error) {
+// settings are what the daemon does besides.
+type settings struct {
+	metrics bool // answers HTTP
+	share   int  // the port on which it offers the first proxy on; 0: none
+}
+
+// daemon starts the program with the load's proxies.
+func (w *world) daemon(ctx context.Context, l *proxies, s settings) (*process, error) {
 	dir, err := os.MkdirTemp(w.dir, "d")
 	if err != nil {
 		return nil, err
 	}
 	env := []string{"BLUEZ_ESPHOME_STATE_DIR=" + filepath.Join(dir, "state"), "NOTIFY_SOCKET="}
 	listen := ""
-	if metrics || w.profiles != "" {
+	if s.metrics || w.profiles != "" {
 		if listen, err = freePort(ctx); err != nil {
 			return nil, err
 		}
 		env = append(env, "BLUEZ_ESPHOME_PPROF=1")
 	}
 	var c strings.Builder
-	fmt.Fprintf(&c, "log: {level: warn}\nhttp: {listen: %q}\nproxies:\n", listen)
+	fmt.Fprintf(&c, "log: {level: warn}\nhttp: {listen: %q}\n", listen)
+	if s.share != 0 {
+		fmt.Fprintf(&c, "share: {listen: 127.0.0.1, base_port: %d}\n", s.share)
+	}
+	c.WriteString("proxies:\n")
 	for i, a := range l.addresses {
 		fmt.Fprintf(&c, "  - {address: %q, name: p%03d, noise_psk: %q}\n", a, i, l.spec.PSK)
 	}
@@ -224,13 +234,13 @@ type running struct {
 }
 
 // running starts a load and the daemon on it.
-func (w *world) running(ctx context.Context, s load.Spec, metrics bool) (*running, error) {
-	l, err := w.load(ctx, s)
+func (w *world) running(ctx context.Context, spec load.Spec, s settings) (*running, error) {
+	l, err := w.load(ctx, spec)
 	if err != nil {
 		return nil, err
 	}
 	r := &running{proxies: l}
-	if r.daemon, err = w.daemon(ctx, l, metrics); err == nil {
+	if r.daemon, err = w.daemon(ctx, l, s); err == nil {
 		if err = l.subscribed(ctx); err == nil {
 			return r, nil
 		}
