@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"os"
 	"runtime/debug"
@@ -59,6 +60,7 @@ type Conn struct {
 	calls   map[uint32]*outCall
 	watches watches
 	scratch []*Encoder
+	batch   []item
 }
 
 // Dial connects to a bus and says Hello. The connection must be ended by [Conn.Run] or
@@ -73,7 +75,7 @@ func Dial(ctx context.Context, cfg Config) (*Conn, error) {
 		log = slog.New(slog.DiscardHandler)
 	}
 	c := &Conn{
-		log: log, sock: sock, in: newInbox(), out: newOutbox(), told: cfg.Answered,
+		log: log, sock: sock, in: newInbox(), out: newOutbox(sock), told: cfg.Answered,
 		dead: make(chan struct{}), calls: make(map[uint32]*outCall),
 	}
 	c.tree.init(c)
@@ -122,6 +124,9 @@ func (c *Conn) read() {
 			continue
 		}
 		c.in.put(m, c.dead)
+		if !r.more() {
+			c.help()
+		}
 	}
 }
 
@@ -181,34 +186,80 @@ func (c *Conn) drain() error {
 	return nil
 }
 
+// loop returns as the one that runs the loop, for good.
 func (c *Conn) loop(ctx context.Context) {
-	var items []item
+	c.in.serve(true)
+	for c.serve(ctx) {
+		select {
+		case <-c.in.wake:
+			continue
+		case <-ctx.Done():
+		case <-c.dead:
+		}
+		c.in.serve(false)
+		for !c.in.claim(false) {
+			<-c.in.wake
+		}
+		return
+	}
+}
+
+// serve handles what waits, unless somebody else does. It reports whether to go on; if not, the caller still runs the loop.
+func (c *Conn) serve(ctx context.Context) bool {
+	if !c.in.claim(false) {
+		return true
+	}
 	for {
-		items = c.in.take(items)
+		items := c.in.take(c.batch, math.MaxInt)
+		if items == nil {
+			return true
+		}
+		c.batch = items
 		for i, it := range items {
 			if !c.ready(ctx) {
 				closeItems(items[i:])
-				return
+				return false
 			}
-			if it.f != nil {
-				c.guard("posted function", it.f)
-			} else {
-				c.handle(it.msg)
-			}
-			c.Flush()
+			c.do(it)
 		}
 		c.out.kick()
-		if len(items) > 0 {
-			continue
-		}
-		select {
-		case <-c.in.wake:
-		case <-ctx.Done():
-			return
-		case <-c.dead:
-			return
-		}
 	}
+}
+
+func (c *Conn) do(it item) {
+	if it.f != nil {
+		c.guard("posted function", it.f)
+	} else {
+		c.handle(it.msg)
+	}
+	c.Flush()
+}
+
+// maxHelp is how many items one who helps handles at most: it has work of its own.
+const maxHelp = 32
+
+// help handles what waits in the caller's goroutine, unless somebody else does, and leaves it to Run where it might have to wait.
+func (c *Conn) help() {
+	if c.out.full() {
+		signal(c.in.wake)
+		return
+	}
+	if !c.in.claim(true) {
+		return
+	}
+	for todo := maxHelp; todo > 0 && !c.out.full(); {
+		items := c.in.take(c.batch, todo)
+		if items == nil {
+			return
+		}
+		c.batch = items
+		todo -= len(items)
+		for _, it := range items {
+			c.do(it)
+		}
+		c.out.kick()
+	}
+	c.in.yield()
 }
 
 // ready waits until the bus is not too far behind. It reports whether to go on.
@@ -235,7 +286,15 @@ func (c *Conn) ready(ctx context.Context) bool {
 
 // Post runs f in the loop, after what was posted and received before. It never blocks.
 // Once the connection is closed, f is not run.
-func (c *Conn) Post(f func()) { c.in.post(f) }
+func (c *Conn) Post(f func()) { c.in.post(f, false) }
+
+// PostHelp is Post for a caller that holds no lock: unless the loop is at work elsewhere, f, and some of what else waits for the
+// loop, runs in the caller's goroutine, which saves waking another.
+func (c *Conn) PostHelp(f func()) {
+	if c.in.post(f, true) {
+		c.help()
+	}
+}
 
 // Do posts f and waits until it ran. On an error, that of ctx or [ErrClosed], f may have
 // run or still run. Do must not be called in the loop.
@@ -244,7 +303,7 @@ func (c *Conn) Do(ctx context.Context, f func()) error {
 	if !c.in.post(func() {
 		defer close(done)
 		f()
-	}) {
+	}, false) {
 		return ErrClosed
 	}
 	select {

@@ -160,6 +160,19 @@ func (r *reader) next() (*message, error) {
 	return m, nil
 }
 
+// more says whether the next message is here already.
+func (r *reader) more() bool {
+	b := r.buf[r.r:r.w]
+	if len(b) < fixedHeader {
+		return false
+	}
+	order := binary.ByteOrder(binary.LittleEndian)
+	if b[0] == 'B' {
+		order = binary.BigEndian
+	}
+	return uint64(len(b)) >= fixedHeader+(uint64(order.Uint32(b[12:]))+7)&^7+uint64(order.Uint32(b[4:]))
+}
+
 // claim gives m, which began at start and ends here, the descriptors that it announced.
 // What came earlier and was not claimed belongs to nobody any more.
 func (r *reader) claim(m *message, start uint64) {
