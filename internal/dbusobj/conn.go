@@ -74,12 +74,17 @@ func Dial(ctx context.Context, cfg Config) (*Conn, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
+	direct, err := newSocket(sock)
+	if err != nil {
+		_ = sock.Close()
+		return nil, err
+	}
 	c := &Conn{
-		log: log, sock: sock, in: newInbox(), out: newOutbox(sock), told: cfg.Answered,
+		log: log, sock: sock, in: newInbox(), out: newOutbox(direct), told: cfg.Answered,
 		dead: make(chan struct{}), calls: make(map[uint32]*outCall),
 	}
 	c.tree.init(c)
-	c.ended.Go(c.read)
+	c.ended.Go(func() { c.read(newReader(direct)) })
 	c.ended.Go(func() {
 		if err := c.out.write(sock, c.dead); err != nil {
 			c.fail(fmt.Errorf("cannot write to the bus: %w", err))
@@ -108,8 +113,7 @@ func one[T any](body []any) (v T, ok bool) {
 	return v, ok
 }
 
-func (c *Conn) read() {
-	r := newReader(c.sock)
+func (c *Conn) read(r *reader) {
 	defer r.close()
 	for {
 		m, err := r.next()

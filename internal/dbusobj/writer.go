@@ -28,9 +28,9 @@ type chunk struct {
 // outbox collects messages until the writer takes them, many at a time.
 // It is goroutine-safe.
 type outbox struct {
-	raw  syscall.RawConn // nil: only the writer writes
-	wake chan struct{}   // size 1: there is something to write
-	room chan struct{}   // size 1: the backlog shrank
+	sock socket
+	wake chan struct{} // size 1: there is something to write
+	room chan struct{} // size 1: the backlog shrank
 
 	mu      sync.Mutex
 	chunks  []chunk
@@ -43,12 +43,8 @@ type outbox struct {
 	closed  bool   // nothing is accepted any more
 }
 
-func newOutbox(sock *net.UnixConn) *outbox {
-	b := &outbox{wake: make(chan struct{}, 1), room: make(chan struct{}, 1)}
-	if raw, err := sock.SyscallConn(); err == nil {
-		b.raw = raw
-	}
-	return b
+func newOutbox(sock socket) *outbox {
+	return &outbox{sock: sock, wake: make(chan struct{}, 1), room: make(chan struct{}, 1)}
 }
 
 // send appends a message; the file descriptors are closed once they were sent.
@@ -91,7 +87,7 @@ func (b *outbox) kick() {
 		return
 	}
 	b.fresh = 0
-	if b.raw == nil || b.writing || len(b.chunks) != 1 || len(b.chunks[0].fds) > 0 || len(b.chunks[0].buf) > chunkSize {
+	if b.writing || len(b.chunks) != 1 || len(b.chunks[0].fds) > 0 || len(b.chunks[0].buf) > chunkSize {
 		signal(b.wake)
 		b.mu.Unlock()
 		return
@@ -99,7 +95,7 @@ func (b *outbox) kick() {
 	buf := b.chunks[0].buf
 	b.chunks, b.writing = b.chunks[:0], true
 	b.mu.Unlock()
-	n := b.try(buf)
+	n := b.sock.write(buf)
 	b.mu.Lock()
 	b.writing = false
 	switch {
@@ -114,19 +110,6 @@ func (b *outbox) kick() {
 		signal(b.wake)
 	}
 	b.mu.Unlock()
-}
-
-// try writes as much as the socket takes without waiting. What is wrong with it the writer will learn.
-func (b *outbox) try(buf []byte) (n int) {
-	_ = b.raw.Control(func(fd uintptr) {
-		for {
-			var err error
-			if n, err = syscall.Write(int(fd), buf); err != syscall.EINTR {
-				return
-			}
-		}
-	})
-	return max(n, 0)
 }
 
 func (b *outbox) full() bool {
