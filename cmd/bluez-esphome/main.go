@@ -72,28 +72,37 @@ type usageError struct{ error }
 func (e *usageError) Unwrap() error { return e.error }
 
 func newRoot() *cobra.Command {
+	var showVersion bool
 	root := &cobra.Command{
 		Use:   "bluez-esphome",
 		Short: "ESPHome Bluetooth proxies as org.bluez, for every BlueZ program",
 		Long: `bluez-esphome makes ESPHome Bluetooth proxies usable by every BlueZ program.
 
 Exit statuses: 0 success, 1 failure, 2 usage, 3 configuration, 4 org.bluez is taken.`,
-		Version:       bluezVersion,
 		SilenceErrors: true, SilenceUsage: true,
 		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
+			if len(args) > 0 && !showVersion {
 				return &usageError{fmt.Errorf("there is no command %q", args[0])}
 			}
 			return nil
 		},
-		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+		RunE: func(c *cobra.Command, _ []string) error {
+			if showVersion {
+				fmt.Fprintln(c.OutOrStdout(), bluezVersion)
+				return nil
+			}
+			return c.Help()
+		},
 	}
-	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
-	root.Flags().BoolP("version", "v", false, "print the version of BlueZ whose contract is followed; clients ask for it")
+	// Not cobra's own: its template would bring package text/template, with which the linker can leave out no exported
+	// method of any type: a third of the program, most of which is mapped into memory.
+	root.Flags().BoolVarP(&showVersion, "version", "v", false, "print the version of BlueZ whose contract is followed; clients ask for it")
 	root.AddCommand(newRun(), newDemo(), newSimulate(), newDiscover(), newStatus(), newDevices(), newCheck(), newVersion())
 	for _, c := range root.Commands() {
-		c.Args = noArgs
+		if c.Args == nil {
+			c.Args = noArgs
+		}
 	}
 	return root
 }

@@ -2,6 +2,7 @@ package apiconn
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"slices"
 	"time"
@@ -199,6 +200,17 @@ func (s *session) lookAtSlots() (ble.Slots, error) {
 		return ble.Slots{}, conflict
 	}
 	return slots, nil
+}
+
+// Inherit makes the slots of a session with the same device, which p takes the place of, p's own: what it leaves there is no sign of
+// another host. It is called before Run and after old was stopped.
+func (p *Proxy) Inherit(old *Proxy) {
+	old.mu.Lock()
+	ours := maps.Clone(old.ours)
+	old.mu.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ours = ours
 }
 
 // foreign lists the allocated addresses that we never asked for.

@@ -59,7 +59,7 @@ type session struct {
 }
 
 func newSession(p *Proxy, conn net.Conn) *session {
-	s := &session{p: p, conn: conn, done: make(chan struct{}), ops: newOps(), begun: time.Now()}
+	s := &session{p: p, conn: newRawConn(conn), done: make(chan struct{}), ops: newOps(), begun: time.Now()}
 	s.lastAdvert.Store(-1)
 	return s
 }

@@ -471,24 +471,3 @@ func TestRunLeavesPolitely(t *testing.T) {
 		}
 	})
 }
-
-func FuzzDispatch(f *testing.F) {
-	for id := range 160 {
-		f.Add(uint16(id), []byte{0x08, 1, 0x10, 1, 0x1a, 1, 1, 0x22, 1, 1})
-	}
-	f.Fuzz(func(t *testing.T, id uint16, payload []byte) {
-		p, err := New(Config{Address: "192.0.2.1", Handler: new(recorder)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		near, far := net.Pipe()
-		_ = far.Close()
-		s := newSession(p, near)
-		s.f, s.up = apiwire.NewPlain(s), true
-		s.w = newWriter(s.f)
-		_ = s.ops.enter(newOp(1, opServices, 0, apiwire.BluetoothGATTGetServicesDoneResponse))
-		_ = s.ops.enter(newOp(1, opGATT, 1, apiwire.BluetoothGATTReadResponse))
-		_ = s.dispatch(apiwire.ID(id), payload)
-		s.ops.fail(io.EOF)
-	})
-}

@@ -273,16 +273,21 @@ func TestKeyFiles(t *testing.T) {
 		"cred/k":       file(testKey, 0o400),
 		"etc/b/only":   file(testKey, 0o400),
 	}
+	credentials := map[string]string{"CREDENTIALS_DIRECTORY": "/cred"}
 	for name, tc := range map[string]struct {
 		file string
+		env  map[string]string
 		ok   bool
 	}{
-		"relative": {"keys/k", true}, "absolute": {"/cred/k", true}, "credential": {"k", true},
-		"not a credential": {"only", true}, "missing": {"none", false},
+		"relative": {"keys/k", credentials, true}, "absolute": {"/cred/k", credentials, true}, "credential": {"k", credentials, true},
+		"not a credential": {"only", credentials, true}, "missing": {"none", credentials, false},
+		"credential without systemd": {"keys_k", nil, true},
+		// What systemd handed on counts: the daemon would not see the file itself.
+		"not handed on": {"keys_k", credentials, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l := testLoader(fsys, map[string]string{"CREDENTIALS_DIRECTORY": "/cred"})
+			l := testLoader(fsys, tc.env)
 			c, err := l.parse([]byte("proxies: [{address: a, noise_psk_file: " + tc.file + "}]"))
 			if (err == nil) != tc.ok {
 				t.Fatalf("got %v", err)

@@ -14,7 +14,6 @@ import (
 	"bluez-esphome/internal/config"
 	"bluez-esphome/internal/dbusobj"
 	"bluez-esphome/internal/gatt"
-	"bluez-esphome/internal/privatebus"
 	"bluez-esphome/internal/scanner"
 	"bluez-esphome/internal/share"
 	"bluez-esphome/internal/store"
@@ -59,6 +58,7 @@ type Daemon struct {
 	metrics *web.Metrics
 	ready   atomic.Bool // org.bluez is ours and the work goes on
 	live    liveRules
+	reloads atomic.Int32  // asked for, applied or not
 	started chan struct{} // closed once the proxies are at work
 
 	adapters adapterSet
@@ -100,12 +100,14 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if d.web != nil {
 		defer d.web.Close()
 	}
-	address, stopBus, err := openBus(ctx, cfg.Bus)
+	bus, err := openBus(ctx, cfg.Bus)
 	if err != nil {
 		return err
 	}
-	defer stopBus()
-	d.conn, err = dbusobj.Dial(ctx, dbusobj.Config{Address: address, Logger: d.log, Answered: d.answered()})
+	defer bus.stop()
+	d.conn, err = dbusobj.Dial(ctx, dbusobj.Config{
+		Address: bus.address, Logger: d.log, Answered: d.answered(), Reconnect: d.reconnect(bus),
+	})
 	if err != nil {
 		return busError(cfg.Bus, err)
 	}
@@ -121,7 +123,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		}
 		return busError(cfg.Bus, err)
 	}
-	return d.serve(ctx, address)
+	return d.serve(ctx, bus.address)
 }
 
 // build makes the packages' objects and ties them together; none of them is at work yet.
@@ -139,7 +141,7 @@ func (d *Daemon) build() error {
 		MayPair: func(ble.Address) bool { return d.shim.AgentRegistered() },
 	}, cfg.Share.Exclusive)
 	d.links = d.owners.Manager()
-	links := d.owners.Owner(gatt.OwnerConfig{Events: events, KeepSubscriptions: true})
+	links := d.owners.Owner(gatt.OwnerConfig{Name: dbusOwner, Events: events, KeepSubscriptions: true})
 	d.share = newShare(d)
 	var err error
 	if d.proxies, err = newProxySet(d); err != nil {
@@ -217,27 +219,4 @@ func (d *Daemon) notify(state string) {
 	if _, err := systemd.SdNotify(false, state); err != nil {
 		d.log.Debug("Cannot notify systemd", "error", err)
 	}
-}
-
-// openBus finds the bus, or starts the private one.
-func openBus(ctx context.Context, bus config.Bus) (address string, stop func(), err error) {
-	switch bus {
-	case config.BusPrivate:
-		b, err := privatebus.Start(ctx, privatebus.DefaultPath())
-		if err != nil {
-			return "", nil, err
-		}
-		return b.Address, b.Stop, nil
-	case config.BusSystem:
-		return systemBusAddress(), func() {}, nil
-	}
-	return string(bus), func() {}, nil
-}
-
-// busError says what to do about a bus that cannot be used; err names its address.
-func busError(bus config.Bus, err error) error {
-	if bus == config.BusSystem {
-		return fmt.Errorf("%w; where there is no system bus, or you may not own org.bluez on it, --bus private starts one", err)
-	}
-	return err
 }

@@ -19,7 +19,9 @@ func newShare(d *Daemon) *share.Server {
 	}
 	sc := share.Config{
 		Listen: cfg.Listen, BasePort: cfg.BasePort, Names: cfg.Names, Identity: d.store.Address(),
-		Links: func(ev share.LinkEvents) share.Links { return d.owners.Owner(gatt.OwnerConfig{Events: ev}) },
+		Links: func(ev share.LinkEvents) share.Links {
+			return d.owners.Owner(gatt.OwnerConfig{Name: ev.HostName(), Events: ev})
+		},
 		Index: func(mac ble.Address) (int, bool) {
 			return d.store.ShareIndex(mac, d.proxies.position(mac))
 		},

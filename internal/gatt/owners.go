@@ -52,6 +52,7 @@ type pendingConnect struct {
 
 // OwnerConfig is one owner. Events must not be nil.
 type OwnerConfig struct {
+	Name   string // for Holders
 	Events Events
 	// KeepSubscriptions: subscriptions outlive the owner's hold on the link and are armed again with the next one, as
 	// for programs on D-Bus. Otherwise they end with it, as on a proxy.
@@ -254,6 +255,21 @@ func (o *Owner) holds(a ble.Address) bool {
 	defer o.s.mu.Unlock()
 	d := o.s.devices[a]
 	return d != nil && d.uses[o] != nil && d.uses[o].told
+}
+
+// Holders names the owners that hold the link to a or wait for it, in the order in which they came.
+func (s *Owners) Holders(a ble.Address) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []string
+	if d := s.devices[a]; d != nil {
+		for _, o := range s.owners {
+			if d.uses[o] != nil {
+				out = append(out, o.cfg.Name)
+			}
+		}
+	}
+	return out
 }
 
 // Shared reports whether another owner, too, holds the link to a or waits for it.

@@ -2,23 +2,23 @@ package scanner
 
 import (
 	"slices"
-	"time"
 
 	"bluez-esphome/internal/ble"
 )
 
 // device is one record of the table, under the table's lock.
 type device struct {
-	addr       ble.Address
-	typ        ble.AddressType
-	prev, next *device // by the time last heard
-	heard      int64
-	gone       bool // forgotten, evicted or expired; may still be in the queue
-	sources    []source
-	owner      *proxy
-	content    contentLog
-	name       string
-	traits     traits
+	addr             ble.Address
+	typ              ble.AddressType
+	prev, next       *device // by the time last heard
+	ownPrev, ownNext *device // the same of its owner's alone
+	heard            int64
+	gone             bool // forgotten, evicted or expired; may still be in the queue
+	sources          []source
+	owner            *proxy
+	content          contentLog
+	name             string
+	traits           traits
 
 	// What is to be said of it.
 	queued     bool
@@ -35,6 +35,7 @@ type device struct {
 	sent       uint64 // sequence number of the content last put into pending
 	saidRSSI   int8   // as a subscriber saw it: moves by 8 dB only
 	reportedAt int64
+	told       bool  // a report of it was taken
 	matchedAt  int64 // a monitor last matched, 0 never
 	tracks     int   // monitors that follow it
 }
@@ -115,9 +116,9 @@ func (d *device) rssi() int8 {
 }
 
 // add makes a record, and room for it.
-func (t *Table) add(a ble.Address) *device {
+func (t *Table) add(a ble.Address, now int64) *device {
 	if len(t.devices) >= t.max {
-		t.evict()
+		t.evict(now)
 	}
 	d := &device{addr: a}
 	t.devices[a] = d
@@ -135,22 +136,9 @@ func (t *Table) touch(d *device, now int64) {
 	d.prev.next, d.next.prev = d.next, d.prev
 	d.prev, d.next = &t.lru, t.lru.next
 	d.prev.next, d.next.prev = d, d
-}
-
-// evict drops the device that was not heard for longest, if any may go.
-func (t *Table) evict() {
-	for d := t.lru.prev; d != &t.lru; d = d.prev {
-		if _, kept := t.kept[d.addr]; kept {
-			continue
-		}
-		t.drop(d)
-		t.stats.Evicted++
-		if now := t.now(); t.lastFull == 0 || now-t.lastFull > int64(time.Hour) {
-			t.lastFull = now
-			t.log.Warn("device table is full: the devices heard longest ago make room (raise max_devices if that is not a passing crowd)",
-				"max_devices", t.max)
-		}
-		return
+	if d.owner != nil {
+		d.owner.owns.remove(d)
+		d.owner.owns.add(d)
 	}
 }
 
@@ -190,6 +178,7 @@ func (t *Table) drop(d *device) {
 	delete(t.devices, d.addr)
 	d.prev.next, d.next.prev = d.next, d.prev
 	d.prev, d.next = nil, nil
+	d.belongTo(nil)
 	t.untrack(d)
 	d.pending, d.events = nil, nil
 	// Who drops devices faster than reports are taken must not fill the queue with them.

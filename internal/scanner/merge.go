@@ -84,7 +84,7 @@ func (t *Table) elect(d *device, s *source, now int64, known bool) {
 		o.lost = byRSSI
 		t.stats.Switches++
 	}
-	d.owner = s.proxy
+	d.belongTo(s.proxy)
 }
 
 // late reports whether owner o is overdue enough for challenger s to take over.

@@ -41,8 +41,9 @@ type Table struct {
 	lru        device // list head; lru.next was heard last, lru.prev is the next to go
 	kept       map[ble.Address]struct{}
 	proxies    map[string]*proxy
-	queue      []*device // devices with something to report, oldest change first
-	goneQueued int       // about how many in it are gone
+	queue      []*device     // devices with something to report, oldest change first
+	goneQueued int           // about how many in it are gone
+	evicted    []ble.Address // of devices that were reported and had to make room, for Take
 	want       wants
 	timer      *time.Timer // nil while no monitor waits for silence
 	timerAt    int64       // when it fires
@@ -61,6 +62,8 @@ type proxy struct {
 	heard   int64 // newest advert, 0 none
 	resumed int64 // when it last scanned again after a pause
 	adverts uint64
+	owns    ownList
+	fresh   budget // of addresses that it may still add
 }
 
 // New makes an empty table.
@@ -182,7 +185,11 @@ func (t *Table) advert(p *proxy, now int64, raw *ble.RawAdvert) {
 	}
 	d := t.devices[raw.Address]
 	if d == nil {
-		d = t.add(raw.Address)
+		if !p.fresh.take(now) {
+			t.stats.Crowded++
+			return
+		}
+		d = t.add(raw.Address, now)
 	}
 	t.touch(d, now)
 	d.typ = raw.Type

@@ -38,6 +38,7 @@ type Links interface {
 
 // LinkEvents is what a host is told of the links that it holds. The calls come one after another and do not block.
 type LinkEvents interface {
+	HostName() string // as the host calls itself
 	LinkUp(a ble.Address, mtu int)
 	Resolved(a ble.Address, db *ble.Database, mtu int)
 	LinkDown(a ble.Address, reason ble.DisconnectReason)

@@ -176,6 +176,9 @@ func (h *host) ended(a ble.Address, d *device, code int32) {
 	h.tellSlotsLocked(slots)
 }
 
+// HostName implements LinkEvents.
+func (h *host) HostName() string { return h.s.ClientName() }
+
 // LinkUp implements LinkEvents. The host is told when the database is known, as by the firmware.
 func (h *host) LinkUp(ble.Address, int) {}
 

@@ -68,6 +68,7 @@ var (
 		{airDesc("overrun_total", "Payloads dropped because clients or the bus were too slow."), prometheus.CounterValue, func(a *Air) float64 { return float64(a.Overrun) }},
 		{airDesc("late_total", "Advertisements of proxies that are not online."), prometheus.CounterValue, func(a *Air) float64 { return float64(a.Late) }},
 		{airDesc("oversized_total", "Advertisements too long to be true."), prometheus.CounterValue, func(a *Air) float64 { return float64(a.Oversized) }},
+		{airDesc("crowded_total", "Advertisements of unknown devices that came faster than is believable."), prometheus.CounterValue, func(a *Air) float64 { return float64(a.Crowded) }},
 	}
 )
 

@@ -68,4 +68,5 @@ type Air struct {
 	Devices                                    int
 	Adverts, Repeats, Novel, Replays, Switches uint64
 	Evicted, Expired, Overrun, Late, Oversized uint64
+	Crowded                                    uint64
 }

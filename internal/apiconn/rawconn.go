@@ -1,0 +1,124 @@
+package apiconn
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"unsafe"
+)
+
+// A rawConn reads and writes a TCP connection without telling Go's scheduler of each system call. The socket does not
+// block, so there is nothing to tell; but in a process that was idle the first call that is told of wakes a second thread
+// (the runtime's sysmon), and that costs more than everything else that a frame of advertisements costs.
+//
+// Read may be called by one goroutine at a time, and so may Write.
+type rawConn struct {
+	net.Conn // deadlines and Close work as usual
+	raw      syscall.RawConn
+	in, out  rawCall
+}
+
+// A rawCall is a system call under way; try is its part that is called whenever the socket is ready.
+type rawCall struct {
+	try func(fd uintptr) (done bool)
+	b   []byte
+	n   int
+	err error
+}
+
+// newRawConn returns conn itself if it is no TCP connection.
+func newRawConn(conn net.Conn) net.Conn {
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		return conn
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return conn
+	}
+	c := &rawConn{Conn: tcp, raw: raw}
+	c.in.try, c.out.try = c.tryRead, c.tryWrite // once: a closure for each call would be allocated
+	return c
+}
+
+// Read implements net.Conn.
+func (c *rawConn) Read(b []byte) (int, error) {
+	if len(b) == 0 {
+		return 0, nil
+	}
+	return c.in.run(b, c.raw.Read)
+}
+
+// Write implements net.Conn.
+func (c *rawConn) Write(b []byte) (int, error) {
+	if len(b) == 0 {
+		return 0, nil
+	}
+	return c.out.run(b, c.raw.Write)
+}
+
+func (r *rawCall) run(b []byte, wait func(func(uintptr) bool) error) (int, error) {
+	r.b, r.n, r.err = b, 0, nil
+	err := wait(r.try)
+	r.b = nil // the caller's
+	if err == nil {
+		return r.n, r.err
+	}
+	if op := (*net.OpError)(nil); errors.As(err, &op) {
+		op.Op = strings.TrimPrefix(op.Op, "raw-")
+	}
+	return r.n, err
+}
+
+func (c *rawConn) tryRead(fd uintptr) bool {
+	r := &c.in
+	n, errno := rawCallOn(syscall.SYS_READ, fd, r.b)
+	switch {
+	case errno == syscall.EAGAIN:
+		return false
+	case errno != 0:
+		r.err = c.failed("read", errno)
+	case n == 0:
+		r.err = io.EOF
+	}
+	r.n = n
+	return true
+}
+
+// tryWrite goes on until everything is written. The runtime ignores SIGPIPE of sockets.
+func (c *rawConn) tryWrite(fd uintptr) bool {
+	w := &c.out
+	for w.n < len(w.b) {
+		n, errno := rawCallOn(syscall.SYS_WRITE, fd, w.b[w.n:])
+		switch {
+		case errno == syscall.EAGAIN:
+			return false
+		case errno != 0:
+			w.err = c.failed("write", errno)
+			return true
+		}
+		w.n += n
+	}
+	return true
+}
+
+// rawCallOn repeats read or write while signals interrupt it. b is not empty.
+func rawCallOn(trap, fd uintptr, b []byte) (int, syscall.Errno) {
+	for {
+		n, _, errno := syscall.RawSyscall(trap, fd, uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
+		switch errno {
+		case 0:
+			return int(n), 0
+		case syscall.EINTR:
+		default:
+			return 0, errno
+		}
+	}
+}
+
+func (c *rawConn) failed(op string, errno syscall.Errno) error {
+	return &net.OpError{Op: op, Net: "tcp", Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: os.NewSyscallError(op, errno)}
+}
