@@ -1,7 +1,8 @@
 #!/bin/sh
 # test-install.sh [STAGE…]: the Debian package in a fresh Debian 12: chroot (installed, removed and purged with
-# and without BlueZ) and boot (in qemu without any acceleration, under its own systemd). Wants root, debootstrap
-# and, for boot, qemu-system-x86 and mkfs.ext4. All stages together write docs/test-install.md.
+# and without BlueZ), container (the daemon and a program apart, and docs/container) and boot (in qemu without any
+# acceleration, under its own systemd). Wants root, debootstrap, for containers podman and python3-venv, for boot
+# qemu-system-x86, mkfs.ext4 and cpio. All stages together write docs/test-install.md.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -13,7 +14,7 @@ done
 write=
 if [ $# -eq 0 ]; then
 	write=docs/test-install.md
-	set -- chroot boot
+	set -- chroot container boot
 fi
 
 # Roots are kept for the next run.
@@ -25,10 +26,14 @@ mirror=${MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Pack
 report=$(mktemp)
 work=$(mktemp -d)
 mounted=
+started=
 
 clean() {
+	# The word splitting is meant.
+	# shellcheck disable=SC2086
+	[ -z "$started" ] || kill $started 2>/dev/null || true
 	for m in $mounted; do umount -l "$m" || true; done
-	rm -rf "$work" "$report"
+	rm -rf --one-file-system "$work" "$report"
 }
 trap clean EXIT
 trap 'exit 1' INT TERM
@@ -47,6 +52,21 @@ ok() {
 	fi
 }
 not() { ! "$@"; }
+# until_ok COMMAND…: within 20 s.
+until_ok() {
+	for _ in $(seq 20); do
+		if "$@"; then return 0; fi
+		sleep 1
+	done
+	return 1
+}
+# background NAME COMMAND…: runs until the script ends; its output is $work/NAME.log.
+background() {
+	log=$work/$1.log
+	shift
+	"$@" >"$log" 2>&1 &
+	started="$started $!"
+}
 # in_root COMMAND…
 in_root() { env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 chroot "$root" "$@"; }
 
@@ -75,11 +95,14 @@ apt() { in_root apt-get -q -y --no-install-recommends "$@"; }
 . scripts/install/chroot.sh
 # shellcheck source=scripts/install/boot.sh
 . scripts/install/boot.sh
+# shellcheck source=scripts/install/container.sh
+. scripts/install/container.sh
 
 packages
 for stage in "$@"; do
 	case $stage in
 	chroot) stage_chroot ;;
+	container) stage_container ;;
 	boot) stage_boot ;;
 	*) echo "test-install.sh: no stage $stage" >&2; exit 2 ;;
 	esac

@@ -15,7 +15,7 @@ import (
 )
 
 // drainTime is how long the end of Run may take to write what is pending.
-const drainTime = 2 * time.Second
+const drainTime = 300 * time.Millisecond
 
 // ErrClosed is the error of everything that a closed connection can't do any more.
 var ErrClosed = errors.New("the connection to the bus is closed")

@@ -157,6 +157,11 @@ func (t *Table) ResumeProxy(name string) {
 // Adverts takes one batch of a proxy that is up, in the order in which it came; adverts of
 // another proxy are counted and dropped. The data is not kept.
 func (t *Table) Adverts(proxyName string, at time.Time, batch []ble.RawAdvert) {
+	t.adverts(proxyName, at, batch, nil)
+}
+
+// adverts is Adverts, which appends to *merged, unless that is nil, what the batch adds to the merged air.
+func (t *Table) adverts(proxyName string, at time.Time, batch []ble.RawAdvert, merged *[]ble.RawAdvert) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	p := t.proxies[proxyName]
@@ -168,7 +173,7 @@ func (t *Table) Adverts(proxyName string, at time.Time, batch []ble.RawAdvert) {
 	p.heard = max(p.heard, now)
 	p.adverts += uint64(len(batch))
 	for i := range batch {
-		t.advert(p, now, &batch[i])
+		t.advert(p, now, &batch[i], merged)
 	}
 	if now-t.swept >= int64(sweepEvery) {
 		t.sweep(now)
@@ -177,7 +182,7 @@ func (t *Table) Adverts(proxyName string, at time.Time, batch []ble.RawAdvert) {
 
 // advert is the hot path: for bytes that this proxy said last time it updates time and
 // RSSI, looks at what is wanted, and neither parses nor allocates.
-func (t *Table) advert(p *proxy, now int64, raw *ble.RawAdvert) {
+func (t *Table) advert(p *proxy, now int64, raw *ble.RawAdvert, merged *[]ble.RawAdvert) {
 	t.stats.Adverts++
 	if len(raw.Data) > maxPayload {
 		t.stats.Oversized++
@@ -199,6 +204,9 @@ func (t *Table) advert(p *proxy, now int64, raw *ble.RawAdvert) {
 	news := t.content(d, s, raw.Data, now)
 	if t.want.anybody {
 		t.consider(d, p, news, raw.Data, now)
+	}
+	if merged != nil {
+		*merged = d.relay(*merged, p, news, raw, now)
 	}
 }
 

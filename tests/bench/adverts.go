@@ -100,3 +100,26 @@ func paced(ctx context.Context, w *world, r *result) error {
 	}
 	return nil
 }
+
+const aboutGrowth = `The flood once more, the daemon alone, plain: how the cost of an advertisement grows with the number of devices (from one proxy), and with the number of proxies (which all
+hear the same 500 devices).`
+
+func growth(ctx context.Context, w *world, r *result) error {
+	g := r.group("")
+	cases := []struct {
+		name             string
+		proxies, devices int
+	}{{"50 devices", 1, 50}, {"5,000 devices", 1, 5000}, {"1 proxy", 1, 500}, {"100 proxies", 100, 500}}
+	for range w.rounds {
+		for _, c := range cases {
+			v, err := w.adverts(ctx, daemon, air(c.proxies, c.devices, ""), w.scale(1_000_000), 0)
+			if err != nil {
+				return fmt.Errorf("%s: %w", c.name, err)
+			}
+			g.add(c.name, perAdvert, v)
+		}
+	}
+	g.ratio(perAdvert, "5,000 devices", "50 devices", 1.5)
+	g.ratio(perAdvert, "100 proxies", "1 proxy", 1.5)
+	return nil
+}

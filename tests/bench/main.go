@@ -17,6 +17,7 @@ import (
 
 	"bluez-esphome/tests/bench/floor"
 	"bluez-esphome/tests/bench/load"
+	"bluez-esphome/tests/bench/peer"
 )
 
 // options are what the command line says.
@@ -62,7 +63,19 @@ func part() func(context.Context, string) error {
 	if len(os.Args) != 3 {
 		return nil
 	}
-	return map[string]func(context.Context, string) error{"load": runLoad, "floor": runFloor}[os.Args[1]]
+	return map[string]func(context.Context, string) error{
+		"load": runLoad, "floor": runFloor, "relay": runRelay,
+		"emit":   func(ctx context.Context, bus string) error { return peer.Emit(ctx, bus, os.Stdin, os.Stdout) },
+		"values": func(ctx context.Context, bus string) error { return peer.Values(ctx, bus, os.Stdin, os.Stdout) },
+	}[os.Args[1]]
+}
+
+func runRelay(ctx context.Context, arg string) error {
+	var c peer.RelayConfig
+	if err := json.Unmarshal([]byte(arg), &c); err != nil {
+		return err
+	}
+	return peer.Relay(ctx, c, os.Stdout)
 }
 
 func runLoad(ctx context.Context, arg string) error {

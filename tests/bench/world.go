@@ -126,6 +126,12 @@ func (l *proxies) send(ctx context.Context, count int, rate float64) (load.Answe
 	return l.do(ctx, load.Command{Do: "send", Count: count, Rate: rate})
 }
 
+// subscribed waits until every proxy has a subscriber.
+func (l *proxies) subscribed(ctx context.Context) error {
+	_, err := l.do(ctx, load.Command{Do: "wait"})
+	return err
+}
+
 // everybody sends every device n times, and lets what follows from it happen.
 func (l *proxies) everybody(ctx context.Context, n int) error {
 	_, err := l.send(ctx, n*l.spec.Proxies*(l.spec.Devices+l.spec.Frame), 0)
@@ -145,7 +151,7 @@ func (w *world) start(ctx context.Context, who string, l *proxies) (*process, er
 	if err != nil {
 		return nil, err
 	}
-	if _, err := l.do(ctx, load.Command{Do: "wait"}); err != nil {
+	if err := l.subscribed(ctx); err != nil {
 		err = p.failed(err)
 		p.stop()
 		return nil, err
@@ -155,17 +161,27 @@ func (w *world) start(ctx context.Context, who string, l *proxies) (*process, er
 
 // begin only starts it.
 func (w *world) begin(ctx context.Context, who string, l *proxies) (*process, error) {
-	arg, err := json.Marshal(map[string]any{"addresses": l.addresses, "psk": l.spec.PSK})
-	if err != nil {
-		return nil, err
-	}
 	switch who {
 	case reference:
-		return spawn(ctx, nil, w.python, filepath.Join(w.root, "tests/bench/py/reference.py"), string(arg))
+		return w.startReference(ctx, l, false)
 	case bare:
-		return spawn(ctx, nil, w.self, "floor", string(arg))
+		return spawn(ctx, nil, w.self, "floor", l.argument(false))
 	}
 	return w.daemon(ctx, l, "")
+}
+
+// startReference starts the reference; first makes it tell of the first advertisement.
+func (w *world) startReference(ctx context.Context, l *proxies, first bool) (*process, error) {
+	return spawn(ctx, nil, w.python, filepath.Join(w.root, "tests/bench/py/reference.py"), l.argument(first))
+}
+
+// argument tells a process where the proxies are.
+func (l *proxies) argument(first bool) string {
+	b, err := json.Marshal(map[string]any{"addresses": l.addresses, "psk": l.spec.PSK, "first": first})
+	if err != nil {
+		panic(err) // strings alone
+	}
+	return string(b)
 }
 
 // daemon starts the program with the load's proxies and further lines of configuration.
@@ -185,6 +201,34 @@ func (w *world) daemon(ctx context.Context, l *proxies, more string) (*process, 
 	}
 	env := []string{"BLUEZ_ESPHOME_STATE_DIR=" + filepath.Join(dir, "state"), "NOTIFY_SOCKET="}
 	return spawn(ctx, env, w.bin, "run", "--config", path, "--bus", w.bus.Address)
+}
+
+// running is a load with the daemon on it.
+type running struct {
+	*proxies
+	daemon *process
+}
+
+// running starts a load and the daemon on it, with further lines of configuration.
+func (w *world) running(ctx context.Context, s load.Spec, more string) (*running, error) {
+	l, err := w.load(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	r := &running{proxies: l}
+	if r.daemon, err = w.daemon(ctx, l, more); err == nil {
+		if err = l.subscribed(ctx); err == nil {
+			return r, nil
+		}
+		err = r.daemon.failed(err)
+	}
+	r.stop()
+	return nil, err
+}
+
+func (r *running) stop() {
+	r.daemon.stop()
+	r.proxies.stop()
 }
 
 // cost is what something took.
