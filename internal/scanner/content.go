@@ -2,6 +2,7 @@ package scanner
 
 import (
 	"hash/maphash"
+	"math"
 	"time"
 
 	"bluez-esphome/internal/ble"
@@ -33,7 +34,7 @@ const (
 // found in the log behind its cursor, and then it only catches up, or it is new.
 type contentLog struct {
 	entries []content // oldest first; the last one is the newest content
-	base    uint64    // sequence number of entries[0]; the first ever is 1
+	base    uint32    // number of entries[0]; the first ever is 1
 }
 
 type content struct {
@@ -43,12 +44,12 @@ type content struct {
 	superseded int64              // when the next one came, 0 while newest
 }
 
-// head is the sequence number of the newest content, 0 if there is none.
-func (l *contentLog) head() uint64 {
+// head is the number of the newest content, 0 if there is none.
+func (l *contentLog) head() uint32 {
 	if len(l.entries) == 0 {
 		return 0
 	}
-	return l.base + uint64(len(l.entries)) - 1
+	return l.base + uint32(len(l.entries)) - 1
 }
 
 // newest is nil for a device without content only.
@@ -59,9 +60,9 @@ func (l *contentLog) newest() *ble.Advertisement {
 	return l.entries[len(l.entries)-1].adv
 }
 
-// find gives the sequence number of the first content with that hash, from
+// find gives the number of the first content with that hash, from
 // number from on, that was the newest within the replay window.
-func (l *contentLog) find(hash, from uint64, now int64) uint64 {
+func (l *contentLog) find(hash uint64, from uint32, now int64) uint32 {
 	i := 0
 	if from > l.base {
 		i = int(from - l.base)
@@ -69,7 +70,7 @@ func (l *contentLog) find(hash, from uint64, now int64) uint64 {
 	for ; i < len(l.entries); i++ {
 		e := &l.entries[i]
 		if e.hash == hash && (e.superseded == 0 || now-e.superseded <= int64(replayWindow)) {
-			return l.base + uint64(i)
+			return l.base + uint32(i)
 		}
 	}
 	return 0
@@ -88,17 +89,17 @@ func (l *contentLog) append(hash uint64, adv *ble.Advertisement, now int64) {
 	l.entries = append(l.entries, content{hash: hash, adv: adv, heard: now})
 }
 
-// trim makes room for one more: beyond keepParsed only what a slower proxy may still repeat stays.
+// trim makes room for one more: only what a slower proxy may still repeat stays.
 func (l *contentLog) trim(now int64) {
 	drop, n := 0, len(l.entries)
-	for n-drop >= maxLog || n-drop >= keepParsed && now-l.entries[drop].superseded > int64(replayWindow) {
+	for n-drop >= maxLog || drop < n && now-l.entries[drop].superseded > int64(replayWindow) {
 		drop++
 	}
 	if drop > 0 {
 		n := copy(l.entries, l.entries[drop:])
 		clear(l.entries[n:])
 		l.entries = l.entries[:n]
-		l.base += uint64(drop)
+		l.base += uint32(drop)
 	}
 }
 
@@ -110,6 +111,21 @@ func (l *contentLog) parsed(hash uint64) *ble.Advertisement {
 		}
 	}
 	return nil
+}
+
+// renumber makes the oldest content number 1 again.
+func (d *device) renumber() {
+	base := d.content.base
+	number := func(n uint32) uint32 {
+		if n < base {
+			return 0
+		}
+		return n - base + 1
+	}
+	for s := range d.sources.all() {
+		s.cursor = number(s.cursor)
+	}
+	d.sent, d.content.base = number(d.sent), 1
 }
 
 // content files what a proxy said of d. Contents are told apart by a keyed 64-bit hash.
@@ -132,6 +148,9 @@ func (t *Table) content(d *device, s *source, data []byte, now int64) news {
 	adv := l.parsed(hash)
 	if adv == nil {
 		adv = ble.ParseAdvertisement(data)
+	}
+	if l.head() == math.MaxUint32 {
+		d.renumber()
 	}
 	l.append(hash, adv, now)
 	s.cursor = l.head()

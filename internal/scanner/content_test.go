@@ -2,6 +2,7 @@ package scanner
 
 import (
 	"fmt"
+	"math"
 	"testing"
 )
 
@@ -42,20 +43,30 @@ func TestReplaysAndNews(t *testing.T) {
 			{0, "A", p1, true}, {1, "A", p2, true}, {7, "B", p1, true}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			a := newAir(t, "A", "B")
-			a.SetDiscovery(all)
-			for i, s := range c.steps {
-				a.hear(s.at, s.proxy, dev, -60, s.payload)
-				var want []string
-				if s.want {
-					want = []string{s.payload}
-					if i == 1 && c.steps[0].at+1.5 < s.at {
-						want = want[:1]
-					}
-				}
-				expect(t, fmt.Sprintf("step %d (%s %s)", i, s.proxy, s.payload), a.payloads(), want...)
+			playSteps(t, c.steps, 1)
+			for n := range uint32(3) {
+				playSteps(t, c.steps, math.MaxUint32-n) // the numbers come to their end
 			}
 		})
+	}
+}
+
+// playSteps does the steps; the device's first content gets that number.
+func playSteps(t *testing.T, steps []step, first uint32) {
+	t.Helper()
+	a := newAir(t, "A", "B")
+	a.SetDiscovery(all)
+	for i, s := range steps {
+		a.hear(s.at, s.proxy, dev, -60, s.payload)
+		if i == 0 {
+			d := a.devices[dev]
+			d.content.base, d.sent, d.sources.place(0).cursor = first, first, first
+		}
+		var want []string
+		if s.want {
+			want = []string{s.payload}
+		}
+		expect(t, fmt.Sprintf("from number %d, step %d (%s %s)", first, i, s.proxy, s.payload), a.payloads(), want...)
 	}
 }
 

@@ -14,7 +14,9 @@ type device struct {
 	prev, next *device // by the time last heard
 	heard      int64
 	gone       bool // forgotten, evicted or expired; may still be in the queue
-	sources    []source
+	sources    sources
+	downs      uint32 // the table's when sources were pruned last
+	pruned     int64  // when that was
 	owner      *proxy
 	content    contentLog
 	name       string
@@ -32,7 +34,7 @@ type device struct {
 	// What was said of it.
 	wantGen    uint32 // the generation of wants that it was first reported in
 	asked      uint32 // wants.asked as far as it was reported, 0 never
-	sent       uint64 // sequence number of the content last put into pending
+	sent       uint32 // number of the content last put into pending
 	saidRSSI   int8   // as a subscriber saw it: moves by 8 dB only
 	reportedAt int64
 	matchedAt  int64 // a monitor last matched, 0 never
@@ -73,35 +75,32 @@ func (d *device) learn(a *ble.Advertisement) {
 	}
 }
 
-// sourceOf finds or makes p's history and drops those that no longer count.
-func (d *device) sourceOf(p *proxy) *source {
-	n := 0
-	for i := range d.sources {
-		s := &d.sources[i]
-		if s.valid() && (s.proxy == p || d.heard-s.heard <= 2*int64(staleUnknown)) {
-			if i != n {
-				d.sources[n] = *s
-			}
-			n++
-		}
+// pruneEvery is how often histories that are too old are looked for.
+const pruneEvery = time.Minute
+
+// sourceOf finds or makes p's history, and now and then drops those that no longer count.
+func (t *Table) sourceOf(d *device, p *proxy) *source {
+	if d.downs != t.downs || d.heard-d.pruned > int64(pruneEvery) {
+		d.downs, d.pruned = t.downs, d.heard
+		d.sources.prune(func(s *source) bool {
+			return t.valid(s) && (s.proxy == p.index || d.heard-s.heard <= 2*int64(staleUnknown))
+		})
 	}
-	clear(d.sources[n:])
-	d.sources = d.sources[:n]
-	for i := range d.sources {
-		if d.sources[i].proxy == p {
-			return &d.sources[i]
-		}
+	if s := d.sources.get(p.index); s != nil {
+		return s
 	}
-	d.sources = append(d.sources, source{proxy: p, gen: p.gen})
-	return &d.sources[n]
+	return d.sources.add(p, len(t.numbered))
 }
+
+func (t *Table) valid(s *source) bool { return s.of(t.numbered[s.proxy]) }
 
 // ownerSource is the history of the proxy whose RSSI counts, or nil.
 func (d *device) ownerSource() *source {
-	for i := range d.sources {
-		if s := &d.sources[i]; s.proxy == d.owner && s.valid() {
-			return s
-		}
+	if d.owner == nil {
+		return nil
+	}
+	if s := d.sources.get(d.owner.index); s != nil && s.of(d.owner) {
+		return s
 	}
 	return nil
 }
@@ -175,14 +174,11 @@ func (t *Table) sweep(now int64) {
 
 // slowest is how long d may be silent by the longest interval learned for it.
 func (d *device) slowest() int64 {
-	var longest int64
-	for i := range d.sources {
-		longest = max(longest, d.sources[i].interval)
-	}
+	longest := d.sources.longest
 	if longest == 0 {
 		return 0
 	}
-	return int64(float64(longest+int64(staleSlack)) * goneFactor)
+	return int64(float64(longest.duration()+staleSlack) * goneFactor)
 }
 
 func (t *Table) drop(d *device) {
