@@ -33,6 +33,8 @@ func TestReplaysAndNews(t *testing.T) {
 			{3, "B", p1, false}}},
 		{"back, heard by the other proxy only", []step{
 			{0, "A", p1, true}, {0.1, "B", p1, false}, {1, "A", p2, true}, {1.1, "B", p2, false}, {2, "B", p1, true}}},
+		{"back, heard by the proxy that missed what is newest", []step{
+			{0, "A", p1, true}, {0.1, "B", p1, false}, {1, "A", p2, true}, {1.1, "B", p2, false}, {2, "A", p3, true}, {3, "B", p1, true}}},
 		{"what a proxy keeps saying wins in the end", []step{
 			{0, "A", p1, true}, {1, "B", p2, true}, {2, "A", p1, false}, {4, "A", p1, false}, {5.9, "A", p1, false},
 			{6.1, "A", p1, true}, {6.2, "A", p1, false}, {6.3, "B", p2, false}}},
