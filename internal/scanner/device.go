@@ -59,18 +59,21 @@ func (f traits) connectable() bool {
 	return f&hasFlags == 0 || f&(discoverable|hasName|hasUUIDs|knownConnectable) != 0
 }
 
-func (d *device) learn(a *ble.Advertisement) {
+func (d *device) learn(data []byte) {
+	a := ble.Summarize(data)
 	if a.HasFlags {
 		d.traits = d.traits&^discoverable | hasFlags
 		if a.Flags&(ble.FlagLimitedDiscoverable|ble.FlagGeneralDiscoverable) != 0 {
 			d.traits |= discoverable
 		}
 	}
-	if a.Name != "" {
+	if len(a.Name) > 0 {
 		d.traits |= hasName
-		d.name = a.Name
+		if string(a.Name) != d.name {
+			d.name = string(a.Name)
+		}
 	}
-	if len(a.ServiceUUIDs) > 0 {
+	if a.HasServiceUUIDs {
 		d.traits |= hasUUIDs
 	}
 }
