@@ -5,8 +5,12 @@ GO = go
 CONFIG =
 BUS = private
 FUZZTIME = 30s
+DURATION = 60m
+RACE = 0
 PREFIX = bin
 DEB_ARCHES =
+ROWS =
+BENCHFLAGS =
 
 build:
 	@GO="$(GO)" sh scripts/build.sh $(PREFIX)/bluez-esphome
@@ -47,11 +51,13 @@ lint:
 generate:
 	@GO="$(GO)" sh scripts/generate.sh
 
-bench:
-	@sh scripts/later.sh bench "the load tests"
+# What the program costs, beside the reference and the floor; writes docs/benchmarks.md. ROWS=flood,home for some rows only.
+bench: build
+	@GO="$(GO)" ROWS="$(ROWS)" BENCHFLAGS="$(BENCHFLAGS)" sh scripts/bench.sh $(PREFIX)/bluez-esphome
 
+# An hour under load and outages; RACE=1 with the race detector. Writes docs/soak.md.
 soak:
-	@sh scripts/later.sh soak "the load tests"
+	@GO="$(GO)" sh scripts/soak.sh $(DURATION) $(RACE)
 
 # Debian packages in dist/, for amd64, arm64 and armhf; DEB_ARCHES=amd64 for one.
 deb:

@@ -21,7 +21,7 @@ echo "== staticcheck"
 "$GO" run "$STATICCHECK" ./...
 if command -v shellcheck >/dev/null 2>&1; then
 	echo "== shellcheck"
-	shellcheck -x scripts/*.sh scripts/deb/bluez-esphome-setup scripts/deb/p* .ci/run
+	shellcheck -x scripts/*.sh scripts/install/*.sh scripts/deb/bluez-esphome-setup scripts/deb/p* .ci/run
 else
 	echo "== shellcheck: not installed, skipped"
 fi

@@ -1,7 +1,8 @@
 #!/bin/sh
 # test-install.sh [STAGE…]: the Debian package in a fresh Debian 12: chroot (installed, removed and purged with
-# and without BlueZ) and boot (in qemu without any acceleration, under its own systemd). Wants root, debootstrap
-# and, for boot, qemu-system-x86 and mkfs.ext4. All stages together write docs/test-install.md.
+# and without BlueZ), container (the daemon and a program apart, and docs/container) and boot (in qemu without any
+# acceleration, under its own systemd). Wants root, debootstrap, for containers podman and python3-venv, for boot
+# qemu-system-x86, mkfs.ext4 and cpio. All stages together write docs/test-install.md.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -13,7 +14,7 @@ done
 write=
 if [ $# -eq 0 ]; then
 	write=docs/test-install.md
-	set -- chroot boot
+	set -- chroot container boot
 fi
 
 # Roots are kept for the next run.
@@ -25,10 +26,14 @@ mirror=${MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Pack
 report=$(mktemp)
 work=$(mktemp -d)
 mounted=
+started=
 
 clean() {
+	# The word splitting is meant.
+	# shellcheck disable=SC2086
+	[ -z "$started" ] || kill $started 2>/dev/null || true
 	for m in $mounted; do umount -l "$m" || true; done
-	rm -rf "$work" "$report"
+	rm -rf --one-file-system "$work" "$report"
 }
 trap clean EXIT
 trap 'exit 1' INT TERM
@@ -47,6 +52,21 @@ ok() {
 	fi
 }
 not() { ! "$@"; }
+# until_ok COMMAND…: within 20 s.
+until_ok() {
+	for _ in $(seq 20); do
+		if "$@"; then return 0; fi
+		sleep 1
+	done
+	return 1
+}
+# background NAME COMMAND…: runs until the script ends; its output is $work/NAME.log.
+background() {
+	log=$work/$1.log
+	shift
+	"$@" >"$log" 2>&1 &
+	started="$started $!"
+}
 # in_root COMMAND…
 in_root() { env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 chroot "$root" "$@"; }
 
@@ -71,152 +91,18 @@ packages() {
 
 apt() { in_root apt-get -q -y --no-install-recommends "$@"; }
 
-# root_with NAME PACKAGES…: a root in which nothing may be started, with /proc if that can be.
-root_with() {
-	fresh base ""
-	mv "$root" "$work/$1"
-	root=$work/$1
-	shift
-	printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
-	chmod 755 "$root/usr/sbin/policy-rc.d"
-	if mount -t proc proc "$root/proc" 2>/dev/null; then mounted="$mounted $root/proc"; fi
-	cp "$work"/*.deb "$root/root/"
-	[ $# -eq 0 ] || ok "prepare: apt install $*" apt install "$@"
-}
-
-link() { readlink "$root/etc/systemd/system/$1" 2>/dev/null || true; }
-is() { [ "$1" = "$2" ] || { echo "\"$1\" is not \"$2\""; return 1; }; }
-THEIRS=/lib/systemd/system/bluetooth.service
-OURS=/lib/systemd/system/bluez-esphome.service
-
-installed() {
-	ok "the user is there" in_root id bluez-esphome
-	ok "the configuration is root:bluez-esphome 640" is "$(in_root stat -c %U:%G:%a /etc/bluez-esphome/bluez-esphome.yaml)" root:bluez-esphome:640
-	ok "the state is bluez-esphome's, 700" is "$(in_root stat -c %U:%a /var/lib/bluez-esphome)" bluez-esphome:700
-	ok "the keys are root's, 700" is "$(in_root stat -c %U:%a /etc/bluez-esphome/keys)" root:700
-	ok "the configuration is valid" in_root bluez-esphome check
-	ok "--version is BlueZ's" is "$(in_root bluez-esphome --version)" 5.87
-	if [ -e "$root/proc/self" ]; then
-		ok "demo --exec true" in_root bluez-esphome demo --exec true
-		ok "demo --exec bluez-esphome status" in_root bluez-esphome demo --exec 'bluez-esphome status'
-	else
-		say "skip  demo: /proc cannot be mounted here"
-	fi
-}
-
-gone() {
-	ok "purge" apt purge bluez-esphome
-	for f in etc/bluez-esphome var/lib/bluez-esphome usr/bin/bluez-esphome usr/share/dbus-1/system.d/bluez-esphome.conf \
-		usr/lib/systemd/system/bluez-esphome.service var/lib/misc/bluez-esphome.bluetooth; do
-		ok "/$f is gone" [ ! -e "$root/$f" ]
-	done
-	ok "the user is gone" not in_root id bluez-esphome
-}
-
-stage_chroot() {
-	say "## A Debian 12 without BlueZ, without systemd"
-	root_with plain
-	ok "apt install ./bluez-esphome_1.0.0_amd64.deb" apt install /root/bluez-esphome_1.0.0_amd64.deb
-	installed
-	ok "apt remove" apt remove bluez-esphome
-	ok "the configuration stays" [ -e "$root/etc/bluez-esphome/bluez-esphome.yaml" ]
-	gone
-
-	say
-	say "## With systemd, BlueZ only after it"
-	root_with later systemd
-	ok "apt install" apt install /root/bluez-esphome_1.0.0_amd64.deb
-	ok "org.bluez activates ours" is "$(link dbus-org.bluez.service)" $OURS
-	ok "ours is enabled" is "$(link multi-user.target.wants/bluez-esphome.service)" $OURS
-	ok "apt install bluez" apt install bluez
-	ok "bluetoothd stays off" is "$(link bluetooth.service)" /dev/null
-	ok "org.bluez still activates ours" is "$(link dbus-org.bluez.service)" $OURS
-	echo "# changed by hand" >>"$root/etc/bluez-esphome/bluez-esphome.yaml"
-	ok "upgrade" apt install /root/bluez-esphome_1.0.1_amd64.deb
-	ok "the changed configuration stays" grep -q "changed by hand" "$root/etc/bluez-esphome/bluez-esphome.yaml"
-	ok "ours is still enabled" is "$(link multi-user.target.wants/bluez-esphome.service)" $OURS
-	installed
-	ok "apt remove" apt remove bluez-esphome
-	ok "org.bluez activates bluetoothd" is "$(link dbus-org.bluez.service)" $THEIRS
-	gone
-
-	say
-	say "## With systemd, on a host with a controller"
-	root_with controller systemd
-	mkdir -p "$root/sys/class/bluetooth/hci0"
-	ok "apt install" apt install /root/bluez-esphome_1.0.0_amd64.deb
-	ok "it prints the choice" grep -q "bluez-esphome-setup take-over" "$work/last"
-	ok "nothing is enabled" is "$(link multi-user.target.wants/bluez-esphome.service)$(link dbus-org.bluez.service)$(link bluetooth.service)" ""
-	gone
-
-	say
-	say "## With BlueZ and systemd: whether there is a controller cannot be known"
-	root_with beside systemd bluez
-	ok "org.bluez activates bluetoothd" is "$(link dbus-org.bluez.service)" $THEIRS
-	ok "apt install" apt install /root/bluez-esphome_1.0.0_amd64.deb
-	ok "it prints the choice" grep -q "bluez-esphome-setup take-over" "$work/last"
-	ok "nothing changed: org.bluez activates bluetoothd" is "$(link dbus-org.bluez.service)" $THEIRS
-	ok "nothing changed: ours is not enabled" is "$(link multi-user.target.wants/bluez-esphome.service)" ""
-	installed
-	ok "bluez-esphome-setup private" in_root bluez-esphome-setup private
-	ok "the private unit is enabled" [ -L "$root/etc/systemd/system/multi-user.target.wants/bluez-esphome-private.service" ]
-	ok "org.bluez activates bluetoothd" is "$(link dbus-org.bluez.service)" $THEIRS
-	ok "bluez-esphome-setup take-over" in_root bluez-esphome-setup take-over
-	ok "the private unit is not enabled" [ ! -L "$root/etc/systemd/system/multi-user.target.wants/bluez-esphome-private.service" ]
-	ok "org.bluez activates ours" is "$(link dbus-org.bluez.service)" $OURS
-	ok "bluetooth.service is masked" is "$(link bluetooth.service)" /dev/null
-	ok "take-over once more changes nothing" in_root bluez-esphome-setup take-over
-	ok "apt remove" apt remove bluez-esphome
-	ok "org.bluez activates bluetoothd" is "$(link dbus-org.bluez.service)" $THEIRS
-	ok "bluetooth.service is not masked" is "$(link bluetooth.service)" ""
-	ok "bluetooth.service is enabled" is "$(link bluetooth.target.wants/bluetooth.service)" $THEIRS
-	gone
-	say
-}
-
-# stage_boot: see test-boot.sh, which runs inside.
-stage_boot() {
-	for tool in qemu-system-x86_64 mkfs.ext4; do
-		command -v $tool >/dev/null 2>&1 || { say "skip  boot: $tool is missing"; return; }
-	done
-	say "## Booted in qemu, without BlueZ's controller"
-	fresh vm systemd,systemd-sysv,dbus,udev,kmod,bluez,linux-image-cloud-amd64,initramfs-tools
-	cp "$work"/*.deb "$root/root/"
-	install -m 755 scripts/test-boot.sh "$root/root/test-boot.sh"
-	cat >"$root/etc/systemd/system/test-boot.service" <<-'END'
-		[Unit]
-		After=multi-user.target
-		[Service]
-		Type=oneshot
-		ExecStart=/root/test-boot.sh
-		StandardOutput=tty
-		StandardError=tty
-		TTYPath=/dev/ttyS1
-		ExecStopPost=/bin/systemctl --no-block poweroff
-		[Install]
-		WantedBy=default.target
-	END
-	in_root systemctl enable test-boot.service >/dev/null 2>&1
-	in_root systemctl set-default multi-user.target >/dev/null 2>&1
-	echo "/dev/vda / ext4 defaults 0 1" >"$root/etc/fstab"
-	mkfs.ext4 -q -d "$root" "$work/disk" 3G
-	start=$(date +%s)
-	timeout 1200 qemu-system-x86_64 -accel tcg,thread=multi -m 1024 -smp 2 -display none -no-reboot -nic none \
-		-kernel "$root/vmlinuz" -initrd "$root/initrd.img" -append "root=/dev/vda rw console=ttyS0 quiet" \
-		-drive file="$work/disk",format=raw,if=virtio \
-		-serial file:"$cache/console.log" -serial file:"$work/boot" -device virtio-rng-pci || true
-	tr -d '\r' <"$work/boot" | tee -a "$report"
-	if ! grep -q '^all passed' "$work/boot"; then
-		say "FAIL  boot; the console is in $cache/console.log"
-		exit 1
-	fi
-	say "the machine ran for $(($(date +%s) - start)) s"
-}
+# shellcheck source=scripts/install/chroot.sh
+. scripts/install/chroot.sh
+# shellcheck source=scripts/install/boot.sh
+. scripts/install/boot.sh
+# shellcheck source=scripts/install/container.sh
+. scripts/install/container.sh
 
 packages
 for stage in "$@"; do
 	case $stage in
 	chroot) stage_chroot ;;
+	container) stage_container ;;
 	boot) stage_boot ;;
 	*) echo "test-install.sh: no stage $stage" >&2; exit 2 ;;
 	esac

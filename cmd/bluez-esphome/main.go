@@ -100,7 +100,9 @@ Exit statuses: 0 success, 1 failure, 2 usage, 3 configuration, 4 org.bluez is ta
 	root.Flags().BoolVarP(&showVersion, "version", "v", false, "print the version of BlueZ whose contract is followed; clients ask for it")
 	root.AddCommand(newRun(), newDemo(), newSimulate(), newDiscover(), newStatus(), newDevices(), newCheck(), newVersion())
 	for _, c := range root.Commands() {
-		c.Args = noArgs
+		if c.Args == nil {
+			c.Args = noArgs
+		}
 	}
 	return root
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"os"
 	"os/signal"
 	"strings"
@@ -41,14 +40,18 @@ func newRun() *cobra.Command {
 	c := &cobra.Command{
 		Use: "run", Short: "connect to the configured proxies and serve org.bluez",
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := loadConfig(path)
+			load := func() (*config.Config, error) {
+				cfg, err := loadConfig(path)
+				if err == nil && bus != "" {
+					if cfg.Bus, err = config.ParseBus(bus); err != nil {
+						err = &usageError{fmt.Errorf("--bus %q: %w", bus, err)}
+					}
+				}
+				return cfg, err
+			}
+			cfg, err := load()
 			if err != nil {
 				return err
-			}
-			if bus != "" {
-				if cfg.Bus, err = config.ParseBus(bus); err != nil {
-					return &usageError{fmt.Errorf("--bus %q: %w", bus, err)}
-				}
 			}
 			log := daemon.NewLogger(os.Stderr, cfg.Log)
 			d := daemon.New(daemon.Options{
@@ -62,7 +65,7 @@ func newRun() *cobra.Command {
 			hup := make(chan os.Signal, 1)
 			signal.Notify(hup, syscall.SIGHUP)
 			defer signal.Stop(hup)
-			go reload(c.Context(), hup, path, d, log)
+			go reload(c.Context(), hup, load, d)
 			return d.Run(c.Context())
 		},
 	}
@@ -72,16 +75,16 @@ func newRun() *cobra.Command {
 }
 
 // reload reads the configuration again at each SIGHUP; one with mistakes changes nothing.
-func reload(ctx context.Context, hup <-chan os.Signal, path string, d *daemon.Daemon, log *slog.Logger) {
+func reload(ctx context.Context, hup <-chan os.Signal, load func() (*config.Config, error), d *daemon.Daemon) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-hup:
 		}
-		cfg, err := loadConfig(path)
+		cfg, err := load()
 		if err != nil {
-			log.Error("The configuration has mistakes; nothing was changed", "error", err)
+			d.ReloadFailed(err)
 			continue
 		}
 		d.Reload(cfg)

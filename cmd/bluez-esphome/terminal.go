@@ -41,31 +41,34 @@ func wantColours(w io.Writer) bool {
 
 // stateColours are of words in the column STATE.
 var stateColours = map[string]string{
-	"online": green, "connected": green, "paired": green, "connecting": yellow,
+	"online": green, "connected": green, "paired": green, "connecting": yellow, "releasing": yellow, "foreign": yellow,
 	"offline": red, "auth-failed": red, "displaced": red, "deaf": red,
 }
 
-// colour makes the head of a table bold and colours its column STATE. Columns are counted in
+// heads begin the lines above a table.
+var heads = []string{"PROXY ", "DEVICE "}
+
+// colour makes the heads of tables bold and colours their columns STATE. A table ends with an empty line. Columns are counted in
 // characters, as tabwriter does.
-func colour(table string) string {
-	lines := strings.SplitAfter(table, "\n")
-	before, _, found := strings.Cut(lines[0], "STATE")
-	if !found {
-		return table
-	}
-	column := len([]rune(before))
+func colour(page string) string {
+	lines := strings.SplitAfter(page, "\n")
+	column := -1 // of STATE; none outside of tables
 	for i, line := range lines {
-		if i == 0 {
-			lines[i] = bold + strings.TrimSuffix(line, "\n") + plain + "\n"
-			continue
-		}
-		r := []rune(line)
-		if len(r) <= column {
-			continue
-		}
-		word, rest, _ := strings.Cut(string(r[column:]), " ")
-		if c := stateColours[word]; c != "" {
-			lines[i] = string(r[:column]) + c + word + plain + " " + rest
+		text := strings.TrimSuffix(line, "\n")
+		switch {
+		case text == "":
+			column = -1
+		case strings.HasPrefix(text, heads[0]), strings.HasPrefix(text, heads[1]):
+			if before, _, found := strings.Cut(text, "STATE"); found {
+				column = len([]rune(before))
+			}
+			lines[i] = bold + text + plain + "\n"
+		case column >= 0 && len([]rune(text)) > column:
+			r := []rune(text)
+			word, _, _ := strings.Cut(string(r[column:]), " ")
+			if c := stateColours[word]; c != "" {
+				lines[i] = string(r[:column]) + c + word + plain + string(r[column+len([]rune(word)):]) + "\n"
+			}
 		}
 	}
 	return strings.Join(lines, "")

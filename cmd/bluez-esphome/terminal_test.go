@@ -16,10 +16,11 @@ func TestColour(t *testing.T) {
 	r := &status.Report{Proxies: []status.Proxy{{Name: "Küche", Host: "k", State: "online"}, {Name: "garage", State: "auth-failed", LastError: "online \x1b[2J"}}}
 	r.PrintProxies(&b, time.Now())
 	got := colour(printable(b.String()))
-	want := "\x1b[1mPROXY   ADDRESS  STATE        ESPHOME  SCAN  SLOTS  HEARD  REMARK\x1b[0m\n" +
-		"Küche   k        \x1b[32monline\x1b[0m       -        -     -      never  no connections\n" +
-		"garage           \x1b[31mauth-failed\x1b[0m  -        -     -      never  online ?[2J\n" +
-		"0 devices on the bus, 0 connected\n"
+	want := "\x1b[1mPROXY   STATE        ESPHOME  SCAN  SLOTS  HEARD\x1b[0m\n" +
+		"Küche   \x1b[32monline\x1b[0m       -        -     -      -\n" +
+		"garage  \x1b[31mauth-failed\x1b[0m  -        -     -      -\n\n" +
+		"garage: online ?[2J\n" +
+		"0 on the bus, 0 connected\n"
 	if got != want {
 		t.Errorf("got\n%q\nwant\n%q", got, want)
 	}

@@ -2,6 +2,7 @@ package apiconn
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"slices"
 	"time"
@@ -201,6 +202,17 @@ func (s *session) lookAtSlots() (ble.Slots, error) {
 	return slots, nil
 }
 
+// Inherit makes the slots of a session with the same device, which p takes the place of, p's own: what it leaves there is no sign of
+// another host. It is called before Run and after old was stopped.
+func (p *Proxy) Inherit(old *Proxy) {
+	old.mu.Lock()
+	ours := maps.Clone(old.ours)
+	old.mu.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ours = ours
+}
+
 // foreign lists the allocated addresses that we never asked for.
 func (p *Proxy) foreign(slots ble.Slots) []ble.Address {
 	p.mu.Lock()
@@ -253,7 +265,10 @@ func (s *session) announce(slots ble.Slots) {
 	p.log.Info("Proxy is online", "name", apiwire.Printable(s.info.Name, 32), "esphome", apiwire.Printable(s.info.Version, 32),
 		"features", s.info.Features.String(), "encrypted", s.info.Encrypted)
 	if !wasUp && s.newestWins() { // which nothing tells
-		p.log.Info("If another host (Home Assistant?) used this proxy, it gets nothing from it any more: remove the proxy there, or share it from here")
+		p.log.Info(notePrevious)
+		p.mu.Lock()
+		p.taken = time.Now()
+		p.mu.Unlock()
 	}
 
 	// Before anybody can make requests: their answers only go to the subscriber.

@@ -79,6 +79,8 @@ type Report struct {
 	// advertised data even if unchanged, replacing rather than accumulating it.
 	EveryRSSI, Duplicates bool
 	Events                []MonitorEvent
+	// Evicted: the device was reported before and had to make room for others; nothing else is set but Address.
+	Evicted bool
 }
 
 // Source is one proxy's history of a device.

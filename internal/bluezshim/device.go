@@ -95,6 +95,12 @@ func (a *adapter) report(r *ble.Report) {
 		return
 	}
 	d := a.devices[r.Address]
+	if r.Evicted { // the table of devices bounds the objects
+		if d != nil && d.temporary() && !d.peer.busy() {
+			d.remove()
+		}
+		return
+	}
 	firstSight := r.Discovered && (d == nil || !d.seen) // in this discovery
 	if r.Discovered || r.Monitored {
 		if d == nil {

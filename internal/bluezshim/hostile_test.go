@@ -254,3 +254,16 @@ func TestAgentsAreBounded(t *testing.T) {
 	_, e := c.call("bluez", "AgentManager1.RegisterAgent", fullPath("/a"), "")
 	check(t, "one too many", e, "Failed: Too many agents")
 }
+
+// TestEvictedDevices: an object goes with its record in the table, unless a link holds it.
+func TestEvictedDevices(t *testing.T) {
+	t.Parallel()
+	h := start(t, 1)
+	c := h.client()
+	h.connected(c, database())
+	c.send("hci0", "Adapter1.StartDiscovery")
+	h.air[0].Report(t, heard(dev2, plain("Two")))
+	c.lines()
+	h.air[0].Report(t, &ble.Report{Address: dev1, Evicted: true}, &ble.Report{Address: dev2, Evicted: true}, &ble.Report{Address: dev2 + 1, Evicted: true})
+	c.want("- hci0/dev2")
+}

@@ -170,15 +170,28 @@ func (l *loader) decode(tree map[string]any) (*raw, error) {
 	return &r, nil
 }
 
+// resolve says where a key's file is. systemd's LoadCredential=keys:… hands on keys/kitchen as keys_kitchen: the
+// same file is meant, and found, where systemd does not run the program.
 func (l *loader) resolve(name string) string {
 	if filepath.IsAbs(name) {
 		return name
 	}
-	if dir := l.getenv("CREDENTIALS_DIRECTORY"); dir != "" && !strings.ContainsRune(name, filepath.Separator) {
-		path := filepath.Join(dir, name)
-		if _, err := l.fsys.Stat(path); err == nil {
-			return path
+	folder := filepath.Dir(l.path)
+	path := filepath.Join(folder, name)
+	if strings.ContainsRune(name, filepath.Separator) {
+		return path
+	}
+	var others []string
+	if dir := l.getenv("CREDENTIALS_DIRECTORY"); dir != "" {
+		others = append(others, filepath.Join(dir, name))
+	}
+	if key, ok := strings.CutPrefix(name, "keys_"); ok && len(others) == 0 {
+		others = append(others, filepath.Join(folder, "keys", key))
+	}
+	for _, other := range others {
+		if _, err := l.fsys.Stat(other); err == nil {
+			return other
 		}
 	}
-	return filepath.Join(filepath.Dir(l.path), name)
+	return path
 }

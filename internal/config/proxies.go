@@ -100,7 +100,7 @@ func (l *loader) readKey(path string) (text, problem, fix string) {
 	info, err := l.fsys.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return "", "no such file", "the path is relative to the configuration file; a bare name is also looked up among systemd's credentials"
+		return "", "no such file", "the path is relative to the configuration file; a bare name is also looked up among systemd's credentials, which are read when the unit starts"
 	case err != nil:
 		return "", reason(err), ""
 	case !info.Mode().IsRegular():

@@ -14,9 +14,7 @@ import (
 	"bluez-esphome/internal/config"
 	"bluez-esphome/internal/dbusobj"
 	"bluez-esphome/internal/gatt"
-	"bluez-esphome/internal/privatebus"
 	"bluez-esphome/internal/scanner"
-	"bluez-esphome/internal/share"
 	"bluez-esphome/internal/store"
 	"bluez-esphome/internal/web"
 
@@ -26,8 +24,13 @@ import (
 // BusName is the name that BlueZ clients look for.
 const BusName = "org.bluez"
 
-// stopTimeout bounds a clean stop: links closed, scan modes restored, state written.
-const stopTimeout = 2 * time.Second
+// What a clean stop may take: less than 2 s in all, whatever hangs. A link or session that is not ended by then ends
+// with our socket.
+const (
+	linksTimeout   = 700 * time.Millisecond // to disconnect
+	proxiesTimeout = 400 * time.Millisecond // to restore scan modes and take leave
+	shimTimeout    = 200 * time.Millisecond // to release agents and monitors
+)
 
 // Options are what a Daemon is made of. Config and Logger must not be nil.
 type Options struct {
@@ -52,13 +55,14 @@ type Daemon struct {
 	table   *scanner.Table
 	owners  *gatt.Owners
 	links   *gatt.Manager // of owners
-	share   *share.Server // nil: nothing is shared
+	sharing *sharer
 	shim    *bluezshim.Shim
 	proxies *proxySet
 	web     *web.Server // nil without http.listen, as is metrics
 	metrics *web.Metrics
 	ready   atomic.Bool // org.bluez is ours and the work goes on
 	live    liveRules
+	reloads atomic.Int32  // asked for, applied or not
 	started chan struct{} // closed once the proxies are at work
 
 	adapters adapterSet
@@ -83,6 +87,14 @@ func (d *Daemon) Heard() []scanner.Device {
 // Run publishes the tree, owns org.bluez, connects to the proxies and serves until ctx ends. It returns nil then,
 // a *dbusobj.NameTakenError if somebody else owns org.bluez, or what went wrong.
 func (d *Daemon) Run(ctx context.Context) error {
+	err := d.run(ctx)
+	if err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil // stopped before it was ready
+	}
+	return err
+}
+
+func (d *Daemon) run(ctx context.Context) error {
 	cfg := d.opts.Config
 	for _, w := range cfg.Warnings {
 		d.log.Warn(w)
@@ -100,12 +112,14 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if d.web != nil {
 		defer d.web.Close()
 	}
-	address, stopBus, err := openBus(ctx, cfg.Bus)
+	bus, err := openBus(ctx, cfg.Bus)
 	if err != nil {
 		return err
 	}
-	defer stopBus()
-	d.conn, err = dbusobj.Dial(ctx, dbusobj.Config{Address: address, Logger: d.log, Answered: d.answered()})
+	defer bus.stop()
+	d.conn, err = dbusobj.Dial(ctx, dbusobj.Config{
+		Address: bus.address, Logger: d.log, Answered: d.answered(), Reconnect: d.reconnect(bus),
+	})
 	if err != nil {
 		return busError(cfg.Bus, err)
 	}
@@ -121,7 +135,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		}
 		return busError(cfg.Bus, err)
 	}
-	return d.serve(ctx, address)
+	return d.serve(ctx, bus.address)
 }
 
 // build makes the packages' objects and ties them together; none of them is at work yet.
@@ -139,8 +153,8 @@ func (d *Daemon) build() error {
 		MayPair: func(ble.Address) bool { return d.shim.AgentRegistered() },
 	}, cfg.Share.Exclusive)
 	d.links = d.owners.Manager()
-	links := d.owners.Owner(gatt.OwnerConfig{Events: events, KeepSubscriptions: true})
-	d.share = newShare(d)
+	links := d.owners.Owner(gatt.OwnerConfig{Name: dbusOwner, Events: events, KeepSubscriptions: true})
+	d.sharing = newSharer(d)
 	var err error
 	if d.proxies, err = newProxySet(d); err != nil {
 		return err
@@ -173,7 +187,9 @@ func (d *Daemon) serve(ctx context.Context, address string) error {
 		defer close(shimDone)
 		d.shim.Run(workCtx)
 	}()
-	webDone := d.serveHTTP(workCtx)
+	webCtx, stopWeb := context.WithCancel(ctx)
+	defer stopWeb()
+	webDone := d.serveHTTP(webCtx)
 	d.proxies.start(workCtx)
 	d.ready.Store(true)
 	close(d.started)
@@ -195,14 +211,11 @@ func (d *Daemon) serve(ctx context.Context, address string) error {
 	}
 	d.ready.Store(false)
 	d.notify(systemd.SdNotifyStopping)
-	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
-	defer cancel()
-	if d.share != nil {
-		d.share.Close()
-	}
-	d.links.Close(stopCtx)
-	d.proxies.stop(stopCtx)
-	d.conn.Do(stopCtx, d.shim.Close)
+	stopWeb()
+	d.sharing.Close()
+	within(ctx, linksTimeout, d.links.Close)
+	within(ctx, proxiesTimeout, d.proxies.stop)
+	within(ctx, shimTimeout, func(ctx context.Context) { _ = d.conn.Do(ctx, d.shim.Close) }) // what hangs is left behind
 	stopWork()
 	<-shimDone
 	<-webDone
@@ -213,31 +226,15 @@ func (d *Daemon) serve(ctx context.Context, address string) error {
 	return err
 }
 
+// within gives f so long, although ctx has ended.
+func within(ctx context.Context, d time.Duration, f func(context.Context)) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d)
+	defer cancel()
+	f(ctx)
+}
+
 func (d *Daemon) notify(state string) {
 	if _, err := systemd.SdNotify(false, state); err != nil {
 		d.log.Debug("Cannot notify systemd", "error", err)
 	}
-}
-
-// openBus finds the bus, or starts the private one.
-func openBus(ctx context.Context, bus config.Bus) (address string, stop func(), err error) {
-	switch bus {
-	case config.BusPrivate:
-		b, err := privatebus.Start(ctx, privatebus.DefaultPath())
-		if err != nil {
-			return "", nil, err
-		}
-		return b.Address, b.Stop, nil
-	case config.BusSystem:
-		return systemBusAddress(), func() {}, nil
-	}
-	return string(bus), func() {}, nil
-}
-
-// busError says what to do about a bus that cannot be used; err names its address.
-func busError(bus config.Bus, err error) error {
-	if bus == config.BusSystem {
-		return fmt.Errorf("%w; where there is no system bus, or you may not own org.bluez on it, --bus private starts one", err)
-	}
-	return err
 }

@@ -114,8 +114,21 @@ func (s webSource) Air() web.Air {
 	t := s.d.table.Stats()
 	return web.Air{
 		Devices: t.Devices, Adverts: t.Adverts, Repeats: t.Repeats, Novel: t.Novel, Replays: t.Replays, Switches: t.Switches,
-		Evicted: t.Evicted, Expired: t.Expired, Overrun: t.Overrun, Late: t.Late, Oversized: t.Oversized,
+		Evicted: t.Evicted, Expired: t.Expired, Overrun: t.Overrun, Late: t.Late, Oversized: t.Oversized, Crowded: t.Crowded,
 	}
+}
+
+// Shares implements web.Source.
+func (s webSource) Shares() []web.Share {
+	var out []web.Share
+	for _, st := range s.d.sharing.Status() {
+		w := web.Share{Name: st.Name, Hosts: len(st.Hosts), Batches: st.Batches, Dropped: st.Dropped}
+		for _, h := range st.Hosts {
+			w.Links += len(h.Links)
+		}
+		out = append(out, w)
+	}
+	return out
 }
 
 // Proxies implements web.Source.
@@ -124,10 +137,6 @@ func (s webSource) Proxies() []web.Proxy {
 	infos := s.d.table.Proxies()
 	for i, p := range infos {
 		heard[p.Name] = i
-	}
-	holds := map[string][]gatt.Hold{}
-	for _, h := range s.d.links.Holds() {
-		holds[h.Proxy] = append(holds[h.Proxy], h)
 	}
 	var out []web.Proxy
 	for _, p := range s.d.proxies.all() {
@@ -142,27 +151,12 @@ func (s webSource) Proxies() []web.Proxy {
 			if i, ok := heard[name]; ok {
 				w.Adverts, w.Owned = infos[i].Adverts, infos[i].Owned
 			}
-			w.Slots = s.slots(holds[name], slots)
+			for _, l := range p.linksNow() {
+				dev, _ := s.d.table.Device(l.address)
+				w.Slots = append(w.Slots, web.Slot{Address: l.address, Name: dev.Name, State: l.state})
+			}
 		}
 		out = append(out, w)
-	}
-	return out
-}
-
-// slots lists ours and what else the proxy shows as taken.
-func (s webSource) slots(ours []gatt.Hold, slots ble.Slots) []web.Slot {
-	var out []web.Slot
-	add := func(a ble.Address, state string) {
-		d, _ := s.d.table.Device(a)
-		out = append(out, web.Slot{Address: a, Name: d.Name, State: state})
-	}
-	for _, h := range ours {
-		add(h.Address, string(h.State))
-	}
-	for _, a := range slots.Allocated {
-		if !slices.ContainsFunc(ours, func(h gatt.Hold) bool { return h.Address == a }) {
-			add(a, "foreign")
-		}
 	}
 	return out
 }

@@ -34,7 +34,7 @@ func (s *proxySet) hold(a *air) {
 	for _, p := range s.all() {
 		wished, _ := p.wish()
 		p.mu.Lock()
-		passive := wished == ble.ScanPassive || p.scanning == ble.ScanPassive
+		passive := wished == ble.ScanPassive || p.scan.mode == ble.ScanPassive
 		if p.cfg.ScanMode == config.ScanAuto && p.known && passive && (a.own == nil || p.own == a.own) {
 			held = append(held, p.name)
 		}

@@ -58,7 +58,7 @@ func (o *proxyObject) signal() {
 	o.obj.Changed(o.iface, props...)
 }
 
-// newProxyInterface makes org.bluez_esphome.Proxy1. LastHeard moves all the time and is never signalled.
+// newProxyInterface makes org.bluez_esphome.Proxy1. LastHeard moves all the time and is never signalled; neither is Links.
 func newProxyInterface() *dbusobj.Interface {
 	of := func(f func(p *proxy, e *dbusobj.Encoder)) func(*dbusobj.Object, *dbusobj.Encoder) {
 		return func(o *dbusobj.Object, e *dbusobj.Encoder) { f(o.Data().(*proxy), e) }
@@ -83,6 +83,8 @@ func newProxyInterface() *dbusobj.Interface {
 					}
 				})
 			})},
+			{Name: "Note", Type: "s", Get: of(func(p *proxy, e *dbusobj.Encoder) { e.String(p.Note()) })},
+			{Name: "Links", Type: "aa{sv}", Get: of(func(p *proxy, e *dbusobj.Encoder) { encodeLinks(e, p.linksNow()) })},
 			{Name: "LastHeard", Type: "t", Get: of(func(p *proxy, e *dbusobj.Encoder) { e.Uint64(p.lastHeard()) })},
 		},
 	}
@@ -110,7 +112,7 @@ func (p *proxy) scanMode() string {
 	if !p.known {
 		return ""
 	}
-	return p.scanning.String()
+	return p.scan.mode.String()
 }
 
 // heardAt is when an advertisement last came; zero never.

@@ -26,7 +26,7 @@ func (l *liveRules) rule(a ble.Address) gatt.Rule     { return (*l.rules.Load())
 func (l *liveRules) onNoSlot(name string) gatt.NoSlot { return (*l.noSlot.Load())(name) }
 
 // Reload applies another configuration to a Daemon that runs: proxies that are new, gone or
-// changed, and the rules of devices. Every other proxy keeps its session, and every client its
+// changed, the rules of devices, and how the proxies are shared. Every other proxy keeps its session, and every client its
 // connection. What else changed is named in the log: it takes effect with the next start.
 // Before the Daemon runs it does nothing.
 func (d *Daemon) Reload(cfg *config.Config) {
@@ -40,10 +40,17 @@ func (d *Daemon) Reload(cfg *config.Config) {
 	}
 	added, removed := d.proxies.replace(cfg.Proxies)
 	d.live.set(cfg)
-	d.log.Info("The configuration was read again", "added", added, "removed", removed)
+	d.sharing.reload(cfg.Share)
+	d.log.Info("The configuration was read again", "reload", d.reloads.Add(1), "added", added, "removed", removed)
 	if later := needRestart(d.opts.Config, cfg); len(later) > 0 {
 		d.log.Warn("Some changes take effect only when the daemon is started again", "keys", later)
 	}
+}
+
+// ReloadFailed says that a configuration has mistakes: everything stays as it is. As in what Reload says, the number makes each line
+// another one, so that none is held back as a repeat: somebody waits for it.
+func (d *Daemon) ReloadFailed(err error) {
+	d.log.Error("The configuration has mistakes; nothing was changed", "reload", d.reloads.Add(1), "error", err)
 }
 
 // needRestart lists the keys that differ and that a reload does not apply.
@@ -61,7 +68,6 @@ func needRestart(old, cfg *config.Config) []string {
 		{"link", old.Link, cfg.Link},
 		{"connect", old.Connect, cfg.Connect},
 		{"max_devices", old.MaxDevices, cfg.MaxDevices},
-		{"share", old.Share, cfg.Share},
 		{"http", old.HTTP, cfg.HTTP},
 		{"log", old.Log, cfg.Log},
 	} {
@@ -86,9 +92,11 @@ func (s *proxySet) replace(list []config.Proxy) (added, removed int) {
 		}
 		keep[present[i]] = true
 	}
+	left := map[string]*proxy{}
 	for _, p := range present {
 		if p.auto == "" && !keep[p] {
 			s.leave(p)
+			left[hostPort(p.cfg)] = p
 			removed++
 		}
 	}
@@ -97,6 +105,9 @@ func (s *proxySet) replace(list []config.Proxy) (added, removed int) {
 		if err != nil {
 			s.d.log.Error("A configured proxy cannot be used", "error", err)
 			continue
+		}
+		if old := left[hostPort(pc)]; old != nil {
+			p.Inherit(old.Proxy)
 		}
 		s.d.conn.Post(func() { // after those that leave: it may have the name of one
 			s.mu.Lock()

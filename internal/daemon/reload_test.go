@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +16,8 @@ import (
 	"bluez-esphome/internal/dbusobj/dbustest"
 	"bluez-esphome/internal/proxysim"
 	"bluez-esphome/internal/status"
+
+	"github.com/godbus/dbus/v5"
 )
 
 // limit bounds each wait of these tests; it is never reached when things work.
@@ -155,4 +158,45 @@ func TestReload(t *testing.T) {
 	}
 	d.Reload(configOf(t, bus, addrs))
 	await(t, bus, map[string]string{})
+}
+
+// A proxy whose configuration changes while it has a link is back at once: the link that it still shows is no other host's.
+func TestReloadOfProxyWithLink(t *testing.T) {
+	if _, err := exec.LookPath("dbus-daemon"); err != nil {
+		t.Skip("skipped: dbus-daemon is not installed")
+	}
+	bus := dbustest.Start(t)
+	addrs := simulate(t, "kitchen")
+	d, logged := run(t, configOf(t, bus, addrs, "kitchen"))
+	await(t, bus, map[string]string{"kitchen": "online"})
+	conn, err := dbus.Connect(bus)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	connected := func() error {
+		adapter, device := conn.Object("org.bluez", "/org/bluez/hci0"), conn.Object("org.bluez", "/org/bluez/hci0/dev_C8_2B_96_10_00_01")
+		adapter.Call("org.bluez.Adapter1.StartDiscovery", 0) // again: InProgress
+		return device.Call("org.bluez.Device1.Connect", 0).Err
+	}
+	for end := time.Now().Add(limit); connected() != nil; {
+		if time.Now().After(end) {
+			t.Fatal(connected())
+		}
+	}
+	r, err := status.Ask(t.Context(), bus)
+	if err != nil {
+		t.Fatal(err)
+	}
+	links := r.Proxies[0].Links
+	if len(links) != 1 || links[0].Address != "C8:2B:96:10:00:01" || links[0].State != "connected" || links[0].Since == 0 || !slices.Equal(links[0].Owners, []string{"D-Bus"}) {
+		t.Errorf("links %+v", links)
+	}
+	changed := configOf(t, bus, addrs, "kitchen")
+	changed.Proxies[0].ScanMode = config.ScanPassive
+	d.Reload(changed)
+	await(t, bus, map[string]string{"kitchen": "online"})
+	if n := logged.sessions("kitchen"); n != 2 {
+		t.Errorf("%d sessions, want 2: the proxy was taken for another host's", n)
+	}
 }

@@ -53,7 +53,7 @@ func (a *asks) set(serial uint32, ch chan<- *message) {
 }
 
 // ask calls a method of the bus and waits for the answer.
-func (c *Conn) ask(ctx context.Context, member, sig string, args func(*Encoder)) ([]any, error) {
+func (w *wire) ask(ctx context.Context, serial uint32, member, sig string, args func(*Encoder)) ([]any, error) {
 	if args == nil {
 		args = func(*Encoder) {}
 	}
@@ -61,21 +61,20 @@ func (c *Conn) ask(ctx context.Context, member, sig string, args func(*Encoder))
 	if err != nil {
 		return nil, err
 	}
-	serial := c.nextSerial()
 	ch := make(chan *message, 1)
-	c.asked.set(serial, ch)
-	defer c.asked.set(serial, nil)
-	c.out.send(&outgoing{
+	w.asked.set(serial, ch)
+	defer w.asked.set(serial, nil)
+	w.out.send(&outgoing{
 		typ: dbus.TypeMethodCall, serial: serial, dest: busName, path: busPath,
 		iface: busInterface, member: member, sig: sig,
 	}, body, nil)
-	c.out.kick()
+	w.out.kick()
 	select {
 	case m := <-ch:
 		defer m.close()
 		return m.result()
-	case <-c.dead:
-		return nil, fmt.Errorf("cannot call %s of the bus: %w", member, c.cause)
+	case <-w.dead:
+		return nil, fmt.Errorf("cannot call %s of the bus: %w", member, w.cause)
 	case <-ctx.Done():
 		return nil, fmt.Errorf("cannot call %s of the bus: %w", member, ctx.Err())
 	}
@@ -122,7 +121,15 @@ const (
 // its owner. If it is taken, the error is a [*NameTakenError]. It may be called before
 // Run as well as from any goroutine but the loop during it.
 func (c *Conn) RequestName(ctx context.Context, name string) error {
-	body, err := c.ask(ctx, "RequestName", "su", func(e *Encoder) {
+	w := c.wire.Load()
+	if w == nil {
+		return fmt.Errorf("cannot own name %s: %w", name, ErrClosed)
+	}
+	return c.requestName(ctx, w, name)
+}
+
+func (c *Conn) requestName(ctx context.Context, w *wire, name string) error {
+	body, err := w.ask(ctx, c.nextSerial(), "RequestName", "su", func(e *Encoder) {
 		e.String(name)
 		e.Uint32(nameFlagDoNotQueue)
 	})
@@ -134,11 +141,11 @@ func (c *Conn) RequestName(ctx context.Context, name string) error {
 	}
 	taken := &NameTakenError{Name: name}
 	str := func(v string) func(*Encoder) { return func(e *Encoder) { e.String(v) } }
-	if body, err = c.ask(ctx, "GetNameOwner", "s", str(name)); err != nil {
+	if body, err = w.ask(ctx, c.nextSerial(), "GetNameOwner", "s", str(name)); err != nil {
 		return taken
 	}
 	taken.Owner, _ = one[string](body)
-	if body, err = c.ask(ctx, "GetConnectionUnixProcessID", "s", str(taken.Owner)); err != nil {
+	if body, err = w.ask(ctx, c.nextSerial(), "GetConnectionUnixProcessID", "s", str(taken.Owner)); err != nil {
 		return taken
 	}
 	if taken.PID, _ = one[uint32](body); taken.PID != 0 {
@@ -158,7 +165,11 @@ func commandLine(pid uint32) string {
 
 // ReleaseName gives a name back.
 func (c *Conn) ReleaseName(ctx context.Context, name string) error {
-	_, err := c.ask(ctx, "ReleaseName", "s", func(e *Encoder) { e.String(name) })
+	w := c.wire.Load()
+	if w == nil {
+		return nil // nobody owns anything on a bus that is gone
+	}
+	_, err := w.ask(ctx, c.nextSerial(), "ReleaseName", "s", func(e *Encoder) { e.String(name) })
 	if err != nil {
 		return fmt.Errorf("cannot release name %s: %w", name, err)
 	}

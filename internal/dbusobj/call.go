@@ -23,6 +23,7 @@ type Call struct {
 	Body []any
 
 	conn     *Conn
+	via      *outbox // of the bus that it came from, and takes nothing once that is gone
 	serial   uint32
 	out      string // the signature of the answer
 	fds      []int
@@ -76,6 +77,7 @@ func (c *Call) answer() bool {
 		return false
 	}
 	c.answered = true
+	c.conn.open.end(c.Sender)
 	c.conn.Flush()
 	closeFDs(c.fds)
 	c.fds = nil
@@ -110,7 +112,7 @@ func (c *Call) send(o *outgoing, body []byte, fds []int) {
 		return
 	}
 	o.flags, o.serial, o.reply, o.dest = flagNoReply, c.conn.nextSerial(), c.serial, c.Sender
-	c.conn.out.send(o, body, fds)
+	c.via.send(o, body, fds)
 }
 
 // handleCall finds who handles a call, in libdbus's order: Peer on every path; the
@@ -118,7 +120,11 @@ func (c *Call) send(o *outgoing, body []byte, fds []int) {
 func (c *Conn) handleCall(m *message) {
 	call := &Call{
 		Sender: m.sender, Path: dbus.ObjectPath(m.path), Interface: m.iface, Member: m.member,
-		conn: c, serial: m.serial, noReply: m.flags&flagNoReply != 0,
+		conn: c, via: c.out, serial: m.serial, noReply: m.flags&flagNoReply != 0,
+	}
+	if !c.open.begin(m.sender) {
+		call.Error(errLimits, tooManyCalls)
+		return
 	}
 	if m.iface == peerInterface {
 		call.peer()

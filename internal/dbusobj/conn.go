@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"net"
 	"os"
 	"runtime/debug"
 	"sync"
@@ -17,7 +15,7 @@ import (
 )
 
 // drainTime is how long the end of Run may take to write what is pending.
-const drainTime = 2 * time.Second
+const drainTime = 300 * time.Millisecond
 
 // ErrClosed is the error of everything that a closed connection can't do any more.
 var ErrClosed = errors.New("the connection to the bus is closed")
@@ -32,6 +30,8 @@ type Config struct {
 	// Answered, if not nil, is told of each call that was answered: by which method, and with which error, "" for
 	// none. For calls of what does not exist, iface and member are empty: clients choose those. It is called in the loop.
 	Answered func(iface, member, errName string)
+	// Reconnect, if not nil, makes Run outlive the bus; its Name is to be owned before Run.
+	Reconnect *Reconnect
 }
 
 // Conn is a connection to a bus with a tree of objects. The methods of the first group,
@@ -39,23 +39,26 @@ type Config struct {
 // for the loop: handlers, callbacks and posted functions. Before Run was called, the
 // goroutine that will call it may use them too.
 type Conn struct {
-	log   *slog.Logger
-	sock  *net.UnixConn
-	in    *inbox
-	out   *outbox
-	asked asks
-	told  func(iface, member, errName string) // Config.Answered
-	name  string
+	log     *slog.Logger
+	address string
+	in      *inbox
+	told    func(iface, member, errName string) // Config.Answered
+	again   *Reconnect                          // Config.Reconnect
 
-	serial atomic.Uint32
-	dead   chan struct{} // closed at the end of the connection
-	once   sync.Once     // guards dead and cause
-	cause  error         // valid once dead is closed
-	ended  sync.WaitGroup
+	serial   atomic.Uint32
+	wire     atomic.Pointer[wire] // nil while there is no bus; stored by the loop
+	gone     chan struct{}        // closed when nothing is run any more
+	once     sync.Once            // guards gone
+	redialed chan redialed        // to the loop
+	helpers  sync.WaitGroup       // redial
 
 	// The rest belongs to the loop.
+	out     *outbox // of the wire, or of the last one, which is closed
+	owned   bool    // Reconnect.Name is
+	dialing bool    // redial runs
 	tree    tree
 	pending pendingList
+	open    openCalls
 	calls   map[uint32]*outCall
 	watches watches
 	scratch []*Encoder
@@ -64,36 +67,21 @@ type Conn struct {
 // Dial connects to a bus and says Hello. The connection must be ended by [Conn.Run] or
 // [Conn.Close].
 func Dial(ctx context.Context, cfg Config) (*Conn, error) {
-	sock, err := dialAny(ctx, cfg.Address)
-	if err != nil {
-		return nil, err
-	}
 	log := cfg.Logger
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
 	c := &Conn{
-		log: log, sock: sock, in: newInbox(), out: newOutbox(), told: cfg.Answered,
-		dead: make(chan struct{}), calls: make(map[uint32]*outCall),
+		log: log, address: cfg.Address, in: newInbox(), told: cfg.Answered, again: cfg.Reconnect, owned: true,
+		gone: make(chan struct{}), redialed: make(chan redialed), calls: make(map[uint32]*outCall),
 	}
-	c.tree.init(c)
-	c.ended.Go(c.read)
-	c.ended.Go(func() {
-		if err := c.out.write(sock, c.dead); err != nil {
-			c.fail(fmt.Errorf("cannot write to the bus: %w", err))
-		}
-	})
-	body, err := c.ask(ctx, "Hello", "", nil)
-	if err == nil {
-		var ok bool
-		if c.name, ok = one[string](body); !ok {
-			err = errors.New("cannot say Hello to the bus: bad answer")
-		}
-	}
+	w, err := c.dialWire(ctx)
 	if err != nil {
-		c.Close()
 		return nil, err
 	}
+	c.wire.Store(w)
+	c.out = w.out
+	c.tree.init(c)
 	return c, nil
 }
 
@@ -106,60 +94,38 @@ func one[T any](body []any) (v T, ok bool) {
 	return v, ok
 }
 
-func (c *Conn) read() {
-	r := newReader(c.sock)
-	defer r.close()
-	for {
-		m, err := r.next()
-		if err != nil {
-			if errors.Is(err, io.EOF) {
-				err = errors.New("the bus closed the connection")
-			}
-			c.fail(fmt.Errorf("cannot read from the bus: %w", err))
-			return
-		}
-		if c.asked.answer(m) {
-			continue
-		}
-		c.in.put(m, c.dead)
-	}
-}
-
-// fail ends the connection; only the first cause counts.
-func (c *Conn) fail(err error) {
-	c.once.Do(func() {
-		c.cause = err
-		close(c.dead)
-		_ = c.sock.Close()
-	})
-}
-
 // Close ends a connection that Run does not run: it drops what is pending. After Run it
 // does nothing.
 func (c *Conn) Close() {
-	c.fail(ErrClosed)
+	if w := c.wire.Load(); w != nil {
+		w.close(ErrClosed)
+	}
 	c.in.close()
-	c.out.close()
-	c.ended.Wait()
+	c.once.Do(func() { close(c.gone) })
 }
 
-// UniqueName is the connection's unique name on the bus, such as ":1.7".
-func (c *Conn) UniqueName() string { return c.name }
+// UniqueName is the connection's unique name on the bus, such as ":1.7"; empty while there is no bus.
+func (c *Conn) UniqueName() string {
+	if w := c.wire.Load(); w != nil {
+		return w.name
+	}
+	return ""
+}
 
 // Run serves until ctx ends, then writes what is pending and returns nil, or until the
-// bus goes away. The connection is closed afterwards. Run can be called once.
+// bus goes away, unless Config.Reconnect says otherwise. The connection is closed afterwards. Run can be called once.
 func (c *Conn) Run(ctx context.Context) error {
-	c.loop(ctx)
+	running, stop := context.WithCancel(ctx)
+	defer stop()
+	err := c.loop(running)
+	stop()
+	c.helpers.Wait()
 	c.Flush()
 	c.out.kick()
 	c.out.end()
-	var err error
-	select {
-	case <-c.dead:
-		err = c.cause
-	default:
-		stop := time.AfterFunc(drainTime, func() { c.fail(errors.New("the bus takes nothing any more")) })
-		err = c.drain()
+	if w := c.wire.Load(); w != nil && err == nil {
+		stop := time.AfterFunc(drainTime, func() { w.fail(errors.New("the bus takes nothing any more")) })
+		err = w.drain()
 		stop.Stop()
 	}
 	c.Close()
@@ -169,71 +135,66 @@ func (c *Conn) Run(ctx context.Context) error {
 	return err
 }
 
-// drain waits until the writer has written everything or the connection is dead.
-func (c *Conn) drain() error {
-	for !c.out.empty() {
-		select {
-		case <-c.out.room:
-		case <-c.dead:
-			return c.cause
-		}
-	}
-	return nil
-}
+// kickEvery is how long what was sent may lie while the loop has more to do.
+const kickEvery = time.Millisecond
 
-func (c *Conn) loop(ctx context.Context) {
-	var items []item
+// loop runs until ctx ends or, with the cause, the connection does.
+func (c *Conn) loop(ctx context.Context) error {
+	var spent time.Duration
+	kicked := time.Now()
 	for {
-		items = c.in.take(items)
-		for i, it := range items {
-			if !c.ready(ctx) {
-				closeItems(items[i:])
-				return
+		it, ok := c.in.next(spent)
+		if spent = 0; !ok {
+			c.out.kick()
+			if ok, err := c.wait(ctx); !ok {
+				return err
 			}
-			if it.f != nil {
-				c.guard("posted function", it.f)
-			} else {
-				c.handle(it.msg)
-			}
-			c.Flush()
-		}
-		c.out.kick()
-		if len(items) > 0 {
 			continue
 		}
-		select {
-		case <-c.in.wake:
-		case <-ctx.Done():
-			return
-		case <-c.dead:
-			return
+		if ok, err := c.check(ctx); !ok {
+			it.close()
+			return err
+		}
+		begun := time.Now()
+		switch {
+		case it.f != nil:
+			_ = c.guard("posted function", it.f)
+		case it.from == c.wire.Load():
+			c.handle(it.msg)
+		default: // from a bus that is gone
+			it.close()
+		}
+		c.Flush()
+		now := time.Now()
+		spent = now.Sub(begun)
+		if now.Sub(kicked) >= kickEvery {
+			kicked = now
+			c.out.kick()
 		}
 	}
 }
 
-// ready waits until the bus is not too far behind. It reports whether to go on.
-func (c *Conn) ready(ctx context.Context) bool {
-	for {
-		select {
-		case <-ctx.Done():
-			return false
-		case <-c.dead:
-			return false
-		default:
-		}
-		if !c.out.full() {
-			return true
-		}
-		c.out.kick()
-		select {
-		case <-c.out.room:
-		case <-ctx.Done():
-		case <-c.dead:
+// wait waits for work.
+func (c *Conn) wait(ctx context.Context) (bool, error) {
+	var dead <-chan struct{}
+	if w := c.wire.Load(); w != nil {
+		dead = w.dead
+	}
+	select {
+	case <-c.in.wake:
+	case <-ctx.Done():
+		return false, nil
+	case <-dead:
+		return c.check(ctx)
+	case r := <-c.redialed:
+		if err := c.found(r); err != nil {
+			return false, err
 		}
 	}
+	return true, nil
 }
 
-// Post runs f in the loop, after what was posted and received before. It never blocks.
+// Post runs f in the loop, after what was posted before. It never blocks.
 // Once the connection is closed, f is not run.
 func (c *Conn) Post(f func()) { c.in.post(f) }
 
@@ -252,7 +213,7 @@ func (c *Conn) Do(ctx context.Context, f func()) error {
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-c.dead:
+	case <-c.gone:
 	}
 	select {
 	case <-done:

@@ -44,31 +44,31 @@ func TestCall(t *testing.T) {
 		call func()
 		ok   func(a answer) bool
 	}{
-		{"reply", func() { s.Call(p.name, "/o", mainName, "Echo", "s", str, time.Minute, done) },
+		{"reply", func() { s.Call(p.UniqueName(), "/o", mainName, "Echo", "s", str, time.Minute, done) },
 			func(a answer) bool { return a.err == nil && a.body[0] == "hi" }},
-		{"error", func() { s.Call(p.name, "/o", mainName, "Fail", "", nil, 0, done) },
+		{"error", func() { s.Call(p.UniqueName(), "/o", mainName, "Fail", "", nil, 0, done) },
 			func(a answer) bool {
 				var e dbus.Error
 				return errors.As(a.err, &e) && e.Name == "org.example.Error.Sad" && e.Body[0] == "so sad\uFFFD"
 			}},
-		{"time-out", func() { s.Call(p.name, "/o", mainName, "Hold", "", nil, time.Millisecond, done) },
+		{"time-out", func() { s.Call(p.UniqueName(), "/o", mainName, "Hold", "", nil, time.Millisecond, done) },
 			func(a answer) bool {
 				var e *TimeoutError
-				return errors.As(a.err, &e) && e.Timeout() && e.Member == "Hold" && e.Dest == p.name
+				return errors.As(a.err, &e) && e.Timeout() && e.Member == "Hold" && e.Dest == p.UniqueName()
 			}},
 		{"nobody", func() { s.Call(":1.999", "/o", mainName, "Hold", "", nil, 0, done) },
 			func(a answer) bool {
 				var e dbus.Error
 				return errors.As(a.err, &e) && e.Name == "org.freedesktop.DBus.Error.ServiceUnknown"
 			}},
-		{"wrong arguments", func() { s.Call(p.name, "/o", mainName, "Echo", "s", func(e *Encoder) { e.Byte(1) }, 0, done) },
+		{"wrong arguments", func() { s.Call(p.UniqueName(), "/o", mainName, "Echo", "s", func(e *Encoder) { e.Byte(1) }, 0, done) },
 			func(a answer) bool { return a.err != nil }},
-		{"bad path", func() { s.Call(p.name, "o", mainName, "Echo", "", nil, 0, done) },
+		{"bad path", func() { s.Call(p.UniqueName(), "o", mainName, "Echo", "", nil, 0, done) },
 			func(a answer) bool { return a.err != nil }},
 		{"bad destination", func() { s.Call("a b", "/o", mainName, "Echo", "", nil, 0, done) },
 			func(a answer) bool { return a.err != nil }},
 		{"done that panics", func() {
-			s.Call(p.name, "/o", mainName, "Echo", "s", str, 0, func(body []any, err error) {
+			s.Call(p.UniqueName(), "/o", mainName, "Echo", "s", str, 0, func(body []any, err error) {
 				done(body, err)
 				panic("in done")
 			})
@@ -96,14 +96,14 @@ func TestCall(t *testing.T) {
 		}
 	})
 	t.Run("answer of a stranger", func(t *testing.T) {
-		s.do(func() { s.Call(p.name, "/o", mainName, "Hold", "", nil, time.Minute, done) })
+		s.do(func() { s.Call(p.UniqueName(), "/o", mainName, "Hold", "", nil, time.Minute, done) })
 		r := newRaw(t, addr)
 		var serial uint32
 		s.do(func() {
 			for serial = range s.calls {
 			}
 		})
-		r.send(&outgoing{typ: dbus.TypeMethodReply, dest: s.name, reply: serial}, nil, nil)
+		r.send(&outgoing{typ: dbus.TypeMethodReply, dest: s.UniqueName(), reply: serial}, nil, nil)
 		r.ping()
 		s.do(func() {
 			if len(s.calls) != 1 {
@@ -129,9 +129,9 @@ func TestWatchName(t *testing.T) {
 	t.Run("leaves", func(t *testing.T) {
 		c, _ := dial(t, s.addr)
 		s.do(func() {
-			s.WatchName(c.name, note("a"))
-			s.WatchName(c.name, note("b"))
-			s.WatchName(c.name, note("cancelled"))()
+			s.WatchName(c.UniqueName(), note("a"))
+			s.WatchName(c.UniqueName(), note("b"))
+			s.WatchName(c.UniqueName(), note("cancelled"))()
 		})
 		s.do(func() {})
 		c.Close()
@@ -142,7 +142,7 @@ func TestWatchName(t *testing.T) {
 	t.Run("left before", func(t *testing.T) {
 		c, _ := dial(t, s.addr)
 		c.Close()
-		s.do(func() { s.WatchName(c.name, note("gone")) })
+		s.do(func() { s.WatchName(c.UniqueName(), note("gone")) })
 		if got := wait(t, ch); got != "gone" {
 			t.Error(got)
 		}
@@ -151,8 +151,8 @@ func TestWatchName(t *testing.T) {
 		c, _ := dial(t, s.addr)
 		s.do(func() {
 			var cancel func()
-			s.WatchName(c.name, func() { cancel(); ch <- "first" })
-			cancel = s.WatchName(c.name, note("second"))
+			s.WatchName(c.UniqueName(), func() { cancel(); ch <- "first" })
+			cancel = s.WatchName(c.UniqueName(), note("second"))
 		})
 		c.Close()
 		if got := wait(t, ch); got != "first" {
@@ -168,7 +168,7 @@ func TestWatchName(t *testing.T) {
 		}
 		s.do(func() {
 			for i, c := range conns {
-				s.WatchName(c.name, note(fmt.Sprint(i)))
+				s.WatchName(c.UniqueName(), note(fmt.Sprint(i)))
 			}
 			if n := len(s.watches.rules); n != maxNameRules+1 {
 				t.Errorf("%d rules", n)
@@ -201,9 +201,9 @@ func TestWatchSignal(t *testing.T) {
 	ch := make(chan any, 10)
 	var cancel, cancel2 func()
 	s.do(func() {
-		cancel = s.WatchSignal(p.name, "/o", mainName, "Happened", func(body []any) { ch <- body[0] })
-		cancel2 = s.WatchSignal(p.name, "/o", mainName, "Happened", func(body []any) { panic("in watch") })
-		s.WatchSignal(p.name, "bad path", "", "", nil)
+		cancel = s.WatchSignal(p.UniqueName(), "/o", mainName, "Happened", func(body []any) { ch <- body[0] })
+		cancel2 = s.WatchSignal(p.UniqueName(), "/o", mainName, "Happened", func(body []any) { panic("in watch") })
+		s.WatchSignal(p.UniqueName(), "bad path", "", "", nil)
 		s.WatchSignal("well.known", "", "", "", nil)
 	})
 	s.do(func() {})
@@ -224,7 +224,7 @@ func TestWatchSignal(t *testing.T) {
 	// A stranger can send us the signal, but not in another's name.
 	r := newRaw(t, s.addr)
 	body, _, _ := Marshal("s", func(e *Encoder) { e.String("forged") })
-	r.send(&outgoing{typ: dbus.TypeSignal, dest: s.name, path: "/o", iface: mainName, member: "Happened", sig: "s"}, body, nil)
+	r.send(&outgoing{typ: dbus.TypeSignal, dest: s.UniqueName(), path: "/o", iface: mainName, member: "Happened", sig: "s"}, body, nil)
 	r.ping()
 	s.do(func() { cancel2(); cancel2() })
 	emit("two")

@@ -18,7 +18,7 @@
 //	Post   ─────────▶│              (state)   (signals)  │
 //	                 └───────────────────────────────────┘
 //
-// godbus supplies the types and the decoder of message bodies; its Conn is not used,
+// godbus supplies the types and decodes the bodies that BlueZ's clients seldom send; its Conn is not used,
 // because it starts a goroutine for each call and so loses their order, never closes
 // received file descriptors, and marshals maps in random order.
 package dbusobj

@@ -371,16 +371,6 @@ func FuzzHeader(f *testing.F) {
 	})
 }
 
-// FuzzBody: no body makes the decoder panic.
-func FuzzBody(f *testing.F) {
-	f.Add("a{sv}", []byte{0, 0, 0, 0}, false)
-	f.Add("aha{sh}v", make([]byte, 64), true)
-	f.Add("a{vs}", []byte{1, 0, 0, 0, 0, 0, 0, 0, 1}, true)
-	f.Fuzz(func(t *testing.T, sig string, body []byte, big bool) {
-		_, _ = decodeBody(big, sig, body, []int{3, 4})
-	})
-}
-
 func TestHeader(t *testing.T) {
 	o := outgoing{
 		typ: dbus.TypeMethodCall, flags: flagNoReply, serial: 7, reply: 8, dest: "a.b", path: "/x",

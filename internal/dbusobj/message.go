@@ -137,7 +137,7 @@ func (m *message) setString(field, typ byte, v string) {
 	}
 }
 
-// decode decodes the body with godbus. Values of type h are the message's file
+// decode decodes the body to the types of godbus. Values of type h are the message's file
 // descriptors themselves.
 func (m *message) decode() ([]any, error) {
 	if m.broken != nil {
@@ -155,15 +155,27 @@ func (m *message) decode() ([]any, error) {
 	return body, nil
 }
 
-// decodeBody hands godbus's decoder the body behind a minimal header, since it decodes
-// only whole messages.
-func decodeBody(bigEndian bool, sig string, body []byte, fds []int) (values []any, err error) {
+// decodeBody decodes what calls have by itself, and has godbus decode the rest.
+func decodeBody(bigEndian bool, sig string, body []byte, fds []int) ([]any, error) {
 	if sig == "" {
 		return nil, nil
 	}
 	if !validSignature(sig) {
 		return nil, fmt.Errorf("cannot decode message: bad signature %q", sig)
 	}
+	values, err := decodeCommon(bigEndian, sig, body, fds)
+	if err == errUncommon {
+		return decodeAny(bigEndian, sig, body, fds)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot decode message: %w", err)
+	}
+	return values, nil
+}
+
+// decodeAny hands godbus's decoder the body behind a minimal header, since it decodes
+// only whole messages. sig is a valid signature.
+func decodeAny(bigEndian bool, sig string, body []byte, fds []int) (values []any, err error) {
 	// godbus panics with a string, which its own recover passes on, for example for an
 	// array of file descriptors.
 	defer func() {

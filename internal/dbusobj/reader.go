@@ -36,6 +36,7 @@ type reader struct {
 	r, w int
 	pos  uint64 // of buf[r] in the stream
 	oob  []byte
+	head []byte // scratch
 	fds  []fdBatch
 }
 
@@ -127,7 +128,10 @@ func (r *reader) next() (*message, error) {
 	if fixed[3] != 1 || fields > maxFields || bodyLen > 1<<27 {
 		return nil, fmt.Errorf("%w: version %d, lengths %d and %d", errHeader, fixed[3], fields, bodyLen)
 	}
-	head := make([]byte, fixedHeader+fields, fixedHeader+fields+7)
+	if cap(r.head) < fixedHeader+int(fields) || cap(r.head) > 64<<10 {
+		r.head = make([]byte, max(512, fixedHeader+fields))
+	}
+	head := r.head[:fixedHeader+fields]
 	copy(head, fixed[:])
 	if err := r.read(head[fixedHeader:], int(fields)); err != nil {
 		return nil, err

@@ -164,9 +164,12 @@ func (c *Conn) addRule(rule string) {
 	if w.rules == nil {
 		w.rules = make(map[string]int)
 	}
-	if w.rules[rule]++; w.rules[rule] > 1 {
-		return
+	if w.rules[rule]++; w.rules[rule] == 1 {
+		c.addMatch(rule)
 	}
+}
+
+func (c *Conn) addMatch(rule string) {
 	c.Call(busName, busPath, busInterface, "AddMatch", "s",
 		func(e *Encoder) { e.String(rule) }, busTimeout, func(_ []any, err error) {
 			if err != nil && !errors.Is(err, ErrClosed) {

@@ -9,8 +9,9 @@ import (
 
 const (
 	chunkSize = 64 << 10
-	// maxBacklog is how many bytes may wait for the bus before the loop waits too.
-	maxBacklog = 32 << 20
+	// maxBacklog is how many bytes may wait for the bus before the loop waits too: what one client asked for is in the way
+	// of the others' answers.
+	maxBacklog = 4 << 20
 	// stallTime is how long the bus may take nothing at all before the connection counts
 	// as dead. bluetoothd would wait for ever; a bus that is so far behind serves nobody.
 	stallTime = 60 * time.Second

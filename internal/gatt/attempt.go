@@ -163,7 +163,7 @@ func (s *session) settle(actx context.Context, l *link, ans *answer, known int) 
 	default:
 	}
 	if answered {
-		l.hold.dialling = false
+		l.hold.dialling, l.hold.since = false, time.Now()
 		m.changedLocked() // another attempt through the proxy may begin
 	}
 	switch {

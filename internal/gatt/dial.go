@@ -81,7 +81,7 @@ func (dl *dialler) reserve(c *candidate) *hold {
 		return nil
 	}
 	m.order++
-	h := &hold{dialling: true, order: m.order}
+	h := &hold{dialling: true, order: m.order, since: time.Now()}
 	ps.holds[dl.s.addr] = h
 	dl.full = time.Time{}
 	dl.leaveLineLocked()

@@ -47,6 +47,7 @@ type Hold struct {
 	Proxy   string
 	Address ble.Address
 	State   HoldState
+	Since   time.Time // when it came into that state
 }
 
 // Holds lists the slots that are ours, by proxy and address.
@@ -63,7 +64,7 @@ func (m *Manager) Holds() []Hold {
 			case h.dialling:
 				state = HoldConnecting
 			}
-			out = append(out, Hold{Proxy: ps.name, Address: a, State: state})
+			out = append(out, Hold{Proxy: ps.name, Address: a, State: state, Since: h.since})
 		}
 	}
 	slices.SortFunc(out, func(a, b Hold) int {

@@ -18,13 +18,13 @@ import (
 //
 // Its methods are goroutine-safe and return at once.
 type Owners struct {
-	m         *Manager
-	exclusive bool
-	all       Events
+	m   *Manager
+	all Events
 
-	mu      sync.Mutex // taken before Manager.mu, never while an owner is told
-	owners  []*Owner   // in the order in which they came
-	devices map[ble.Address]*ownedDevice
+	mu        sync.Mutex // taken before Manager.mu, never while an owner is told
+	exclusive bool
+	owners    []*Owner // in the order in which they came
+	devices   map[ble.Address]*ownedDevice
 }
 
 // ownedDevice is what the owners want of one device. Its fields are under Owners.mu.
@@ -52,6 +52,7 @@ type pendingConnect struct {
 
 // OwnerConfig is one owner. Events must not be nil.
 type OwnerConfig struct {
+	Name   string // for Holders
 	Events Events
 	// KeepSubscriptions: subscriptions outlive the owner's hold on the link and are armed again with the next one, as
 	// for programs on D-Bus. Otherwise they end with it, as on a proxy.
@@ -73,6 +74,13 @@ func NewOwners(cfg Config, exclusive bool) *Owners {
 	cfg.Events = ownerEvents{s}
 	s.m = New(cfg)
 	return s
+}
+
+// SetExclusive changes what NewOwners was told. Links that are shared stay so.
+func (s *Owners) SetExclusive(exclusive bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.exclusive = exclusive
 }
 
 // Manager is what the owners hold links of; proxies and their reports are its affair. Links are to be asked for through
@@ -254,6 +262,21 @@ func (o *Owner) holds(a ble.Address) bool {
 	defer o.s.mu.Unlock()
 	d := o.s.devices[a]
 	return d != nil && d.uses[o] != nil && d.uses[o].told
+}
+
+// Holders names the owners that hold the link to a or wait for it, in the order in which they came.
+func (s *Owners) Holders(a ble.Address) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []string
+	if d := s.devices[a]; d != nil {
+		for _, o := range s.owners {
+			if d.uses[o] != nil {
+				out = append(out, o.cfg.Name)
+			}
+		}
+	}
+	return out
 }
 
 // Shared reports whether another owner, too, holds the link to a or waits for it.

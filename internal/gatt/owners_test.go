@@ -20,6 +20,7 @@ type party struct {
 	*gatt.Owner
 	name string
 	w    *world
+	s    *gatt.Owners
 }
 
 func (p *party) LinkUp(_ ble.Address, mtu int) { p.w.log("%s up %d", p.name, mtu) }
@@ -81,7 +82,8 @@ func owned(t *testing.T, exclusive bool, f func(t *testing.T, w *world, proxy *g
 		parties := make([]*party, 2)
 		for i, name := range []string{"bus", "host"} {
 			parties[i] = &party{name: name, w: w}
-			parties[i].Owner = s.Owner(gatt.OwnerConfig{Events: parties[i], KeepSubscriptions: i == 0})
+			parties[i].s = s
+			parties[i].Owner = s.Owner(gatt.OwnerConfig{Name: name, Events: parties[i], KeepSubscriptions: i == 0})
 		}
 		f(t, w, p, parties[0], parties[1])
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -121,8 +123,14 @@ func TestOwnersShareALink(t *testing.T) {
 				t.Errorf("%s reads %q, %v", o.name, v, err)
 			}
 		}
+		if got := bus.s.Holders(addrA); !slices.Equal(got, []string{"bus", "host"}) {
+			t.Errorf("held by %q", got)
+		}
 		bus.disconnect(addrA)
 		w.told("bus leaves", "bus down 2")
+		if got := bus.s.Holders(addrA); !slices.Equal(got, []string{"host"}) {
+			t.Errorf("held by %q after bus left", got)
+		}
 		if v, err := host.readValue(addrA, 6); v != "21.5" || err != nil {
 			t.Errorf("host reads %q, %v after bus left", v, err)
 		}

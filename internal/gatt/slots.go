@@ -16,7 +16,8 @@ const assumedSlots = 3
 
 // hold is one slot of a proxy that is ours. Its fields are under Manager.mu.
 type hold struct {
-	order     uint64 // of the reservations
+	order     uint64    // of the reservations
+	since     time.Time // of the present state
 	dialling  bool
 	confirmed bool // a message 81 came since it was reserved
 	releasing bool // the link is over and the proxy has not yet shown the slot as free
@@ -103,7 +104,7 @@ func (m *Manager) releaseLocked(ps *proxyState, a ble.Address, h *hold) {
 		m.changedLocked()
 		return
 	}
-	h.dialling, h.releasing = false, true
+	h.dialling, h.releasing, h.since = false, true, time.Now()
 	h.timer = time.AfterFunc(releaseWait, func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()

@@ -39,6 +39,9 @@ const configuration = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus
 </busconfig>
 `
 
+// TempPrefix begins the names of the folders that Start makes in the folder for temporary files.
+const TempPrefix = "bluez-esphome-"
+
 // startTimeout is how long dbus-daemon may take to say that it listens.
 const startTimeout = 10 * time.Second
 
@@ -47,11 +50,17 @@ type Bus struct {
 	// Address is what DBUS_SYSTEM_BUS_ADDRESS is to be set to.
 	Address string
 
-	cmd    *exec.Cmd
-	dir    string // removed by Stop, unless empty
-	once   sync.Once
-	exited chan struct{}
+	path string
+	dir  string // removed by Stop, unless empty
+
+	mu      sync.Mutex
+	cmd     *exec.Cmd     // nil: the bus is not ours
+	exited  chan struct{} // closed once cmd ended
+	stopped bool
 }
+
+// UnitPath is where bluez-esphome-private.service has the socket.
+const UnitPath = "/run/bluez-esphome/bus"
 
 // DefaultPath is where the socket is: $RUNTIME_DIRECTORY/bus, else $XDG_RUNTIME_DIR/bluez-esphome/bus.
 // It is empty if neither is set: a temporary folder is made then.
@@ -68,9 +77,9 @@ func DefaultPath() string {
 // Start runs dbus-daemon with its socket at path, or in a new temporary folder if path is empty. If a bus answers
 // at path already, that one is used and left alone by Stop.
 func Start(ctx context.Context, path string) (*Bus, error) {
-	b := &Bus{exited: make(chan struct{})}
+	b := &Bus{}
 	if path == "" {
-		dir, err := os.MkdirTemp("", "bluez-esphome-")
+		dir, err := os.MkdirTemp("", TempPrefix)
 		if err != nil {
 			return nil, fmt.Errorf("cannot make a folder for the private bus: %w", err)
 		}
@@ -78,18 +87,30 @@ func Start(ctx context.Context, path string) (*Bus, error) {
 	} else if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("cannot make the folder of the private bus: %w", err)
 	}
-	b.Address = "unix:path=" + path
-	if c, err := net.Dial("unix", path); err == nil {
-		c.Close()
-		return b, nil
-	}
-	if err := b.start(ctx, path); err != nil {
+	b.Address, b.path = "unix:path="+path, path
+	if err := b.Ensure(ctx); err != nil {
 		b.removeDir()
 		return nil, err
 	}
 	return b, nil
 }
 
+// Ensure starts dbus-daemon again if no bus answers any more at the address. After Stop it fails.
+func (b *Bus) Ensure(ctx context.Context) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.stopped {
+		return errors.New("cannot start the private bus: it was stopped")
+	}
+	if c, err := net.Dial("unix", b.path); err == nil {
+		c.Close()
+		return nil
+	}
+	b.kill() // one that lost its socket is of no use
+	return b.start(ctx, b.path)
+}
+
+// start is called with the lock.
 func (b *Bus) start(ctx context.Context, path string) error {
 	os.Remove(path) // of a bus that was killed: nobody answers there
 	conf, err := os.CreateTemp("", "bluez-esphome-bus-*.conf")
@@ -118,39 +139,60 @@ func (b *Bus) start(ctx context.Context, path string) error {
 		}
 		return fmt.Errorf("cannot start the private bus: %w", err)
 	}
-	b.cmd = cmd
+	exited := make(chan struct{})
+	b.cmd, b.exited = cmd, exited
 	listens := make(chan bool, 1)
 	go func() {
 		line, _ := bufio.NewReader(out).ReadString('\n')
 		listens <- line != ""
 		cmd.Wait()
-		close(b.exited)
+		close(exited)
 	}()
 	select {
 	case ok := <-listens:
 		if ok {
 			return nil
 		}
-		<-b.exited
+		<-exited
 		return fmt.Errorf("cannot start the private bus: dbus-daemon says: %s", strings.TrimSpace(complaint.String()))
 	case <-time.After(startTimeout):
-		b.Stop()
+		b.kill()
 		return fmt.Errorf("cannot start the private bus: dbus-daemon did not start within %s", startTimeout)
 	case <-ctx.Done():
-		b.Stop()
+		b.kill()
 		return ctx.Err()
 	}
 }
 
 // Stop ends the daemon that Start started and removes what it made.
 func (b *Bus) Stop() {
-	b.once.Do(func() {
-		if b.cmd != nil {
-			b.cmd.Process.Signal(syscall.SIGTERM)
-			<-b.exited
-		}
-		b.removeDir()
-	})
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.stopped {
+		return
+	}
+	b.stopped = true
+	b.kill()
+	b.removeDir()
+}
+
+// stopTimeout is how long dbus-daemon may take to end by itself.
+const stopTimeout = 200 * time.Millisecond
+
+// kill ends our dbus-daemon, if it runs; the lock is held.
+func (b *Bus) kill() {
+	if b.cmd == nil {
+		return
+	}
+	b.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-b.exited:
+	case <-time.After(stopTimeout): // it hangs
+		b.cmd.Process.Kill()
+		<-b.exited
+	}
+	os.Remove(b.path)
+	b.cmd = nil
 }
 
 func (b *Bus) removeDir() {

@@ -74,6 +74,9 @@ func TestStartAndStop(t *testing.T) {
 		if _, err := dbus.Connect(b.Address); err == nil {
 			t.Error("the bus outlived Stop")
 		}
+		if _, err := os.Stat(strings.TrimPrefix(b.Address, "unix:path=")); err == nil {
+			t.Error("its socket outlived Stop")
+		}
 	}
 }
 

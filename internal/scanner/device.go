@@ -9,18 +9,20 @@ import (
 
 // device is one record of the table, under the table's lock.
 type device struct {
-	addr       ble.Address
-	typ        ble.AddressType
-	prev, next *device // by the time last heard
-	heard      int64
-	gone       bool // forgotten, evicted or expired; may still be in the queue
-	sources    sources
-	downs      uint32 // the table's when sources were pruned last
-	pruned     int64  // when that was
-	owner      *proxy
-	content    contentLog
-	name       string
-	traits     traits
+	addr             ble.Address
+	typ              ble.AddressType
+	prev, next       *device // by the time last heard, to moveEvery
+	ownPrev, ownNext *device // the same of its owner's alone
+	moved            int64   // when it was put there
+	heard            int64
+	gone             bool // forgotten, evicted or expired; may still be in the queue
+	sources          sources
+	downs            uint32 // the table's when sources were pruned last
+	pruned           int64  // when that was
+	owner            *proxy
+	content          contentLog
+	name             string
+	traits           traits
 
 	// What is to be said of it.
 	queued     bool
@@ -37,6 +39,7 @@ type device struct {
 	sent       uint32 // number of the content last put into pending
 	saidRSSI   int8   // as a subscriber saw it: moves by 8 dB only
 	reportedAt int64
+	told       bool  // a report of it was taken
 	matchedAt  int64 // a monitor last matched, 0 never
 	tracks     int   // monitors that follow it
 }
@@ -117,9 +120,9 @@ func (d *device) rssi() int8 {
 }
 
 // add makes a record, and room for it.
-func (t *Table) add(a ble.Address) *device {
+func (t *Table) add(a ble.Address, now int64) *device {
 	if len(t.devices) >= t.max {
-		t.evict()
+		t.evict(now)
 	}
 	d := &device{addr: a}
 	t.devices[a] = d
@@ -128,31 +131,25 @@ func (t *Table) add(a ble.Address) *device {
 	return d
 }
 
+// moveEvery is how exact the order by the time last heard is. It is for who has to go after minutes, and is not worth
+// the memory of four other devices for each advert.
+const moveEvery = time.Second
+
 // touch makes d the one heard last.
 func (t *Table) touch(d *device, now int64) {
 	d.heard = max(d.heard, now)
-	if t.lru.next == d {
+	if d.moved != 0 && d.heard-d.moved < int64(moveEvery) {
 		return
 	}
-	d.prev.next, d.next.prev = d.next, d.prev
-	d.prev, d.next = &t.lru, t.lru.next
-	d.prev.next, d.next.prev = d, d
-}
-
-// evict drops the device that was not heard for longest, if any may go.
-func (t *Table) evict() {
-	for d := t.lru.prev; d != &t.lru; d = d.prev {
-		if _, kept := t.kept[d.addr]; kept {
-			continue
-		}
-		t.drop(d)
-		t.stats.Evicted++
-		if now := t.now(); t.lastFull == 0 || now-t.lastFull > int64(time.Hour) {
-			t.lastFull = now
-			t.log.Warn("device table is full: the devices heard longest ago make room (raise max_devices if that is not a passing crowd)",
-				"max_devices", t.max)
-		}
-		return
+	d.moved = d.heard
+	if t.lru.next != d {
+		d.prev.next, d.next.prev = d.next, d.prev
+		d.prev, d.next = &t.lru, t.lru.next
+		d.prev.next, d.next.prev = d, d
+	}
+	if d.owner != nil {
+		d.owner.owns.remove(d)
+		d.owner.owns.add(d)
 	}
 }
 
@@ -189,6 +186,7 @@ func (t *Table) drop(d *device) {
 	delete(t.devices, d.addr)
 	d.prev.next, d.next.prev = d.next, d.prev
 	d.prev, d.next = nil, nil
+	d.belongTo(nil)
 	t.untrack(d)
 	d.pending, d.events = nil, nil
 	// Who drops devices faster than reports are taken must not fill the queue with them.

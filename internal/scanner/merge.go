@@ -69,7 +69,7 @@ func (t *Table) elect(d *device, p *proxy, s *source, now int64, known bool) {
 		o.lost = byRSSI
 		t.stats.Switches++
 	}
-	d.owner = p
+	d.belongTo(p)
 }
 
 // late reports whether owner o is overdue enough for challenger s to take over.

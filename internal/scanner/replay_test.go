@@ -111,6 +111,13 @@ func (r *player) discover(on bool) {
 
 func (r *player) take() {
 	r.table.Take(func(rep *ble.Report) {
+		if rep.Evicted {
+			if _, there := r.objects[rep.Address]; there {
+				delete(r.objects, rep.Address)
+				r.got.Removed++
+			}
+			return
+		}
 		if _, there := r.objects[rep.Address]; !there {
 			r.got.Added++
 		}

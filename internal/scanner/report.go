@@ -23,6 +23,8 @@ const (
 	// goneAfter: who expires devices may have dropped one that was not reported for so long (bluetoothd
 	// 5.87 waits 30 s), so it is reported as if for the first time.
 	goneAfter = 25 * time.Second
+	// maxTake is how many devices one Take reports: whoever waits for the taker's turn waits no longer than for so many.
+	maxTake = 256
 )
 
 // Changed has a value when [Table.Take] has reports.
@@ -146,14 +148,24 @@ func (t *Table) enqueueDevice(d *device) {
 	t.signal()
 }
 
-// Take calls f for every device with something to report, oldest change first. f runs without the
-// table's lock and may keep what it gets. Devices that change meanwhile are for the
-// next call. A report with neither Discovered nor Monitored has nothing but Events.
+// Take calls f for devices with something to report, oldest change first; if there are more than are convenient at a
+// time, Changed has a value again. f runs without the table's lock and may keep what it gets. Devices
+// that change meanwhile are for the next call. A report with neither Discovered nor Monitored has nothing but
+// Events, or Evicted.
 func (t *Table) Take(f func(*ble.Report)) {
 	t.mu.Lock()
-	queue := t.queue
-	t.queue, t.goneQueued = nil, 0
+	queue, evicted := t.queue, t.evicted
+	t.evicted = nil
+	if len(queue) > maxTake {
+		queue, t.queue = queue[:maxTake:maxTake], queue[maxTake:]
+		t.signal()
+	} else {
+		t.queue, t.goneQueued = nil, 0
+	}
 	t.mu.Unlock()
+	for _, a := range evicted {
+		f(&ble.Report{Address: a, Evicted: true})
+	}
 	for _, d := range queue {
 		t.mu.Lock()
 		r := t.report(d)
@@ -188,6 +200,7 @@ func (t *Table) report(d *device) *ble.Report {
 	if d.gone || !r.Discovered && !r.Monitored && len(r.Events) == 0 {
 		return nil
 	}
+	d.told = true
 	if !r.Discovered && !r.Monitored {
 		r.Payloads = nil
 	}

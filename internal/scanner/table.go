@@ -42,10 +42,11 @@ type Table struct {
 	lru        device // list head; lru.next was heard last, lru.prev is the next to go
 	kept       map[ble.Address]struct{}
 	proxies    map[string]*proxy
-	numbered   []*proxy  // by their index
-	downs      uint32    // grows when a proxy's histories cease to count
-	queue      []*device // devices with something to report, oldest change first
-	goneQueued int       // about how many in it are gone
+	numbered   []*proxy      // by their index
+	downs      uint32        // grows when a proxy's histories cease to count
+	queue      []*device     // devices with something to report, oldest change first
+	goneQueued int           // about how many in it are gone
+	evicted    []ble.Address // of devices that were reported and had to make room, for Take
 	want       wants
 	timer      *time.Timer // nil while no monitor waits for silence
 	timerAt    int64       // when it fires
@@ -65,6 +66,8 @@ type proxy struct {
 	heard   int64 // newest advert, 0 none
 	resumed int64 // when it last scanned again after a pause
 	adverts uint64
+	owns    ownList
+	fresh   budget // of addresses that it may still add
 }
 
 // New makes an empty table.
@@ -171,6 +174,11 @@ func (t *Table) ResumeProxy(name string) {
 // Adverts takes one batch of a proxy that is up, in the order in which it came; adverts of
 // another proxy are counted and dropped. The data is not kept.
 func (t *Table) Adverts(proxyName string, at time.Time, batch []ble.RawAdvert) {
+	t.adverts(proxyName, at, batch, nil)
+}
+
+// adverts is Adverts, which appends to *merged, unless that is nil, what the batch adds to the merged air.
+func (t *Table) adverts(proxyName string, at time.Time, batch []ble.RawAdvert, merged *[]ble.RawAdvert) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	p := t.proxies[proxyName]
@@ -182,7 +190,7 @@ func (t *Table) Adverts(proxyName string, at time.Time, batch []ble.RawAdvert) {
 	p.heard = max(p.heard, now)
 	p.adverts += uint64(len(batch))
 	for i := range batch {
-		t.advert(p, now, &batch[i])
+		t.advert(p, now, &batch[i], merged)
 	}
 	if now-t.swept >= int64(sweepEvery) {
 		t.sweep(now)
@@ -191,7 +199,7 @@ func (t *Table) Adverts(proxyName string, at time.Time, batch []ble.RawAdvert) {
 
 // advert is the hot path: for bytes that this proxy said last time it updates time and
 // RSSI, looks at what is wanted, and neither parses nor allocates.
-func (t *Table) advert(p *proxy, now int64, raw *ble.RawAdvert) {
+func (t *Table) advert(p *proxy, now int64, raw *ble.RawAdvert, merged *[]ble.RawAdvert) {
 	t.stats.Adverts++
 	if len(raw.Data) > maxPayload {
 		t.stats.Oversized++
@@ -199,7 +207,11 @@ func (t *Table) advert(p *proxy, now int64, raw *ble.RawAdvert) {
 	}
 	d := t.devices[raw.Address]
 	if d == nil {
-		d = t.add(raw.Address)
+		if !p.fresh.take(now) {
+			t.stats.Crowded++
+			return
+		}
+		d = t.add(raw.Address, now)
 	}
 	t.touch(d, now)
 	d.typ = raw.Type
@@ -209,6 +221,9 @@ func (t *Table) advert(p *proxy, now int64, raw *ble.RawAdvert) {
 	news := t.content(d, s, raw.Data, now)
 	if t.want.anybody {
 		t.consider(d, p, news, raw.Data, now)
+	}
+	if merged != nil {
+		*merged = d.relay(*merged, p, news, raw, now)
 	}
 }
 

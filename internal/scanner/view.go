@@ -22,6 +22,7 @@ type Stats struct {
 	Overrun   uint64 // payloads dropped because nobody took reports in time
 	Late      uint64 // adverts of proxies that are not up
 	Oversized uint64 // adverts too long to be true
+	Crowded   uint64 // adverts of new devices that came faster than is believable
 }
 
 // Path is one way to a device.

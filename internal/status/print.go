@@ -6,42 +6,187 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
-
-	"bluez-esphome/internal/ble"
 )
 
-// PrintProxies writes the proxies as a table, and below it what each missing feature disables.
+// Widths of columns, in characters, that keep the tables within a terminal's 80 where names are long.
+const (
+	wideName  = 24
+	shortName = 13
+	width     = 80
+)
+
+// PrintProxies writes a line for each proxy, then the links, and what the administrator should know.
 func (r *Report) PrintProxies(w io.Writer, now time.Time) {
 	if len(r.Proxies) == 0 {
-		fmt.Fprintln(w, "no proxies are configured")
+		fmt.Fprintln(w, "no proxies: list them in the configuration (bluez-esphome discover finds those on the network)")
 		return
 	}
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "PROXY\tADDRESS\tSTATE\tESPHOME\tSCAN\tSLOTS\tHEARD\tREMARK")
+	t := table(w, "PROXY\tSTATE\tESPHOME\tSCAN\tSLOTS\tHEARD")
 	for _, p := range r.Proxies {
 		slots := "-"
 		if p.SlotLimit > 0 {
-			slots = fmt.Sprintf("%d of %d free", p.SlotFree, p.SlotLimit)
+			slots = fmt.Sprintf("%d/%d used", p.used(), p.SlotLimit)
 		}
-		remark := p.LastError
-		if p.State == "online" {
-			remark = missing(p.Features)
-		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", p.Name, p.Host, p.State, dash(p.ESPHomeVersion), dash(p.ScanMode), slots, ago(p.LastHeard, now), remark)
+		row(t, clip(p.Name, wideName), p.State, clip(dash(p.ESPHomeVersion), shortName), dash(p.ScanMode), slots, ago(p.LastHeard, now))
 	}
 	t.Flush()
-	connected := 0
+	r.printLinks(w, now)
+	fmt.Fprintln(w)
+	for _, p := range r.Proxies {
+		for _, remark := range p.remarks() {
+			wrap(w, "", "  ", p.Name+": "+remark)
+		}
+	}
+	r.printShared(w, now)
+	r.printCounts(w)
+}
+
+// remarks are what is worth a line of the overview.
+func (p *Proxy) remarks() (out []string) {
+	if p.LastError != "" {
+		out = append(out, p.LastError)
+	}
+	if len(p.Missing) == 1 {
+		out = append(out, fmt.Sprintf("no %s: %s", p.Missing[0].Feature, p.Missing[0].Disables))
+	} else if len(p.Missing) > 1 {
+		names := make([]string, len(p.Missing))
+		for i, m := range p.Missing {
+			names[i] = m.Feature
+		}
+		out = append(out, fmt.Sprintf("no %s; bluez-esphome status %s says what that disables", strings.Join(names, ", "), p.Name))
+	}
+	return out
+}
+
+// printLinks writes a table of the connection slots in use, if any are.
+func (r *Report) printLinks(w io.Writer, now time.Time) {
+	var t *tabwriter.Writer
+	for _, p := range r.Proxies {
+		for _, l := range p.Links {
+			if t == nil {
+				fmt.Fprintln(w)
+				t = table(w, "DEVICE\tNAME\tPROXY\tSTATE\tSINCE\tBY")
+			}
+			row(t, l.Address, clip(dash(l.Name), shortName), clip(p.Name, shortName), l.State, ago(l.Since, now), clip(l.by(), shortName+2))
+		}
+	}
+	if t != nil {
+		t.Flush()
+	}
+}
+
+func (r *Report) printCounts(w io.Writer) {
+	connected, heard := 0, ""
 	for _, d := range r.Devices {
 		if d.Connected {
 			connected++
 		}
 	}
-	fmt.Fprintf(w, "%d devices on the bus, %d connected\n", len(r.Devices), connected)
+	for _, a := range r.Adapters {
+		if a.Name == "hci0" {
+			heard = "s heard, "
+			if a.Devices == 1 {
+				heard = " heard, "
+			}
+			heard = fmt.Sprintf("%d device%s", a.Devices, heard)
+		}
+	}
+	fmt.Fprintf(w, "%s%d on the bus, %d connected\n", heard, len(r.Devices), connected)
+	if r.guessed {
+		fmt.Fprintf(w, "This is the bluez-esphome on %s; --bus names another.\n", r.Bus)
+	}
 	for _, a := range r.Adapters {
 		if a.Dropped > 0 {
 			fmt.Fprintf(w, "%s: the table of devices is full (max_devices: %d); %d made room for others since the start\n", a.Name, a.MaxDevices, a.Dropped)
 		}
 	}
+}
+
+// PrintProxy writes everything about the proxies with that name, or about all if it is empty. It returns false if there is none.
+func (r *Report) PrintProxy(w io.Writer, now time.Time, name string) (found bool) {
+	for _, p := range r.Proxies {
+		if name == "" || p.Name == name {
+			if found {
+				fmt.Fprintln(w)
+			}
+			found = true
+			p.print(w, now)
+		}
+	}
+	if name == "" {
+		fmt.Fprintln(w)
+		r.printCounts(w)
+	}
+	return found || name == ""
+}
+
+// Names lists the proxies.
+func (r *Report) Names() string {
+	names := make([]string, len(r.Proxies))
+	for i, p := range r.Proxies {
+		names[i] = p.Name
+	}
+	return strings.Join(names, ", ")
+}
+
+// label is the first column of a proxy's details.
+const label = "  %-11s"
+
+func (p *Proxy) print(w io.Writer, now time.Time) {
+	line := func(name, text string) {
+		wrap(w, fmt.Sprintf(label, name), strings.Repeat(" ", 13), text)
+	}
+	wrap(w, "", "", p.Name)
+	line("state", p.State)
+	if p.LastError != "" {
+		line("error", p.LastError)
+	}
+	line("address", p.Host)
+	if p.ESPHomeVersion != "" {
+		line("firmware", "ESPHome "+p.ESPHomeVersion)
+	}
+	if p.BluetoothAddress != "" {
+		line("bluetooth", p.BluetoothAddress)
+	}
+	mode := p.ScanMode
+	if mode == "" {
+		mode = "unknown"
+	}
+	line("scan mode", mode)
+	line("heard", agoLong(p.LastHeard, now))
+	if p.SlotLimit > 0 {
+		line("slots", fmt.Sprintf("%d of %d used", p.used(), p.SlotLimit))
+	}
+	for i, l := range p.Links {
+		name := ""
+		if i == 0 {
+			name = "links"
+		}
+		text := l.Address
+		if l.Name != "" {
+			text += " " + l.Name
+		}
+		text += ", " + l.State
+		if l.Since != 0 {
+			text += " for " + ago(l.Since, now)
+		}
+		line(name, text+", by "+l.by())
+	}
+	if len(p.Features) > 0 {
+		line("features", strings.Join(p.Features, ", "))
+	}
+	for _, m := range p.Missing {
+		line("lacks", m.Feature+": "+m.Disables)
+	}
+}
+
+func (p *Proxy) used() uint16 { return p.SlotLimit - min(p.SlotFree, p.SlotLimit) }
+
+func (l Link) by() string {
+	if len(l.Owners) == 0 {
+		return "-"
+	}
+	return strings.Join(l.Owners, ", ")
 }
 
 // PrintDevices writes the devices on the bus as a table; * marks the proxy whose signal counts.
@@ -50,8 +195,7 @@ func (r *Report) PrintDevices(w io.Writer, now time.Time) {
 		fmt.Fprintln(w, "no devices are on the bus: they come when a program discovers (bluetoothctl scan le)")
 		return
 	}
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "DEVICE\tALIAS\tADAPTER\tRSSI\tSTATE\tHEARD BY (dBm, ago)")
+	t := table(w, "DEVICE\tALIAS\tADAPTER\tRSSI\tSTATE\tHEARD BY (dBm, ago)")
 	for _, d := range r.Devices {
 		rssi, state := "-", "-"
 		if d.RSSI != nil {
@@ -71,49 +215,7 @@ func (r *Report) PrintDevices(w io.Writer, now time.Time) {
 			}
 			heard = append(heard, fmt.Sprintf("%s%s %d %s", s.Proxy, mark, s.RSSI, ago(s.LastHeard, now)))
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", d.Address, d.Alias, d.Adapter, rssi, state, strings.Join(heard, ", "))
+		row(t, d.Address, d.Alias, d.Adapter, rssi, state, strings.Join(heard, ", "))
 	}
 	t.Flush()
-}
-
-func dash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
-}
-
-func ago(unix uint64, now time.Time) string {
-	if unix == 0 {
-		return "never"
-	}
-	return max(0, now.Sub(time.Unix(int64(unix), 0))).Truncate(time.Second).String()
-}
-
-// disables says what a proxy cannot do without a feature (ESPHome's feature flags).
-var disables = []struct {
-	flag ble.Features
-	text string
-}{
-	{ble.FeatureActiveConnections, "no connections"},
-	{ble.FeatureRemoteCaching, "no connections (firmware before 2022.12)"},
-	{ble.FeaturePairing, "no pairing"},
-	{ble.FeatureCacheClearing, "no clearing of its cache"},
-	{ble.FeatureRawAdvertisements, "adverts without unknown AD types"},
-	{ble.FeatureStateAndMode, "scan mode unknown and fixed"},
-	{ble.FeatureConnectionParams, "no connection parameters"},
-}
-
-func missing(features []string) string {
-	has := strings.Join(features, ",")
-	var out []string
-	for _, d := range disables {
-		if !strings.Contains(has, d.flag.String()) {
-			out = append(out, d.text)
-		}
-		if d.flag == ble.FeatureActiveConnections && len(out) > 0 {
-			return strings.Join(out, "; ") // the others need connections
-		}
-	}
-	return strings.Join(out, "; ")
 }

@@ -6,12 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
-
-	"bluez-esphome/internal/privatebus"
 
 	"github.com/godbus/dbus/v5"
 )
@@ -23,6 +20,10 @@ type Report struct {
 	// Adapters are there with daemons that tell how full their tables are.
 	Adapters []Adapter `json:"adapters,omitempty"`
 	Devices  []Device  `json:"devices"`
+	// Shared is what other hosts may use; empty where nothing is shared.
+	Shared []Shared `json:"shared,omitempty"`
+
+	guessed bool // nobody named the bus, and it is at no usual place
 }
 
 // An Adapter is one view of what the proxies hear: how many devices are in its table now, how many may be, and
@@ -37,18 +38,32 @@ type Adapter struct {
 
 // A Proxy is one configured proxy. Times are in seconds since 1970, 0 never.
 type Proxy struct {
-	Name             string   `json:"name"`
-	Host             string   `json:"host"`
-	State            string   `json:"state"`
-	LastError        string   `json:"last_error,omitempty"`
-	ESPHomeVersion   string   `json:"esphome_version,omitempty"`
-	Features         []string `json:"features"`
-	BluetoothAddress string   `json:"bluetooth_address,omitempty"`
-	ScanMode         string   `json:"scan_mode,omitempty"`
-	SlotLimit        uint16   `json:"slot_limit"`
-	SlotFree         uint16   `json:"slot_free"`
-	Allocated        []string `json:"allocated"`
-	LastHeard        uint64   `json:"last_heard"`
+	Name           string   `json:"name"`
+	Host           string   `json:"host"`
+	State          string   `json:"state"`
+	LastError      string   `json:"last_error,omitempty"`
+	ESPHomeVersion string   `json:"esphome_version,omitempty"`
+	Features       []string `json:"features"`
+	// Missing is empty until the proxy was online.
+	Missing          []Missing `json:"missing"`
+	BluetoothAddress string    `json:"bluetooth_address,omitempty"`
+	ScanMode         string    `json:"scan_mode,omitempty"`
+	SlotLimit        uint16    `json:"slot_limit"`
+	SlotFree         uint16    `json:"slot_free"`
+	Allocated        []string  `json:"allocated"`
+	Links            []Link    `json:"links"`
+	LastHeard        uint64    `json:"last_heard"`
+	// Note is what to know though nothing is wrong.
+	Note string `json:"note,omitempty"`
+}
+
+// A Link is a connection slot in use. Since is when it came into its state, in seconds since 1970, 0 unknown.
+type Link struct {
+	Address string   `json:"address"`
+	Name    string   `json:"name,omitempty"` // of the device, if it is on the bus
+	State   string   `json:"state"`          // connecting, connected, releasing, or foreign: it is not ours
+	Since   uint64   `json:"since"`
+	Owners  []string `json:"owners"` // D-Bus, hosts that share the proxy, or another host
 }
 
 // A Device is one Device1 object.
@@ -75,48 +90,44 @@ type Source struct {
 // callTimeout bounds each question.
 const callTimeout = 10 * time.Second
 
-// Address finds the bus to ask: the one named, else DBUS_SYSTEM_BUS_ADDRESS, else the private
-// bus if it is there, else the system bus.
-func Address(flag string) string {
-	switch flag {
-	case "", "private":
-		if env := os.Getenv("DBUS_SYSTEM_BUS_ADDRESS"); flag == "" && env != "" {
-			return env
-		}
-		path := privatebus.DefaultPath()
-		if _, err := os.Stat(path); flag == "private" || path != "" && err == nil {
-			return "unix:path=" + path
-		}
-	case "system":
-	default:
-		return flag
-	}
-	return "unix:path=/var/run/dbus/system_bus_socket"
-}
-
-// Ask collects the report of the daemon on a bus.
+// Ask collects the report of the daemon on a bus. The error names the bus.
 func Ask(ctx context.Context, address string) (*Report, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	conn, err := dbus.Connect(address, dbus.WithContext(ctx))
 	if err != nil {
-		return nil, fmt.Errorf("cannot connect to the bus %s: %w; is the daemon running? (--bus names another bus)", address, err)
+		return nil, explain(address, err)
 	}
 	defer conn.Close()
 	var objects map[dbus.ObjectPath]map[string]map[string]dbus.Variant
-	err = conn.Object("org.bluez", "/").CallWithContext(ctx, "org.freedesktop.DBus.ObjectManager.GetManagedObjects", 0).Store(&objects)
+	err = conn.Object("org.bluez", "/").CallWithContext(ctx, "org.freedesktop.DBus.ObjectManager.GetManagedObjects", dbus.FlagNoAutoStart).Store(&objects)
 	if err != nil {
 		var de dbus.Error
-		if errors.As(err, &de) && de.Name == "org.freedesktop.DBus.Error.ServiceUnknown" {
-			return nil, fmt.Errorf("nobody is org.bluez on %s: the daemon does not run there (--bus names another bus)", address)
+		if errors.As(err, &de) && (de.Name == "org.freedesktop.DBus.Error.ServiceUnknown" || de.Name == "org.freedesktop.DBus.Error.NameHasNoOwner") {
+			err = errors.New("nobody is org.bluez there")
+		} else {
+			err = fmt.Errorf("org.bluez does not answer: %w", err)
 		}
-		return nil, fmt.Errorf("cannot ask org.bluez: %w", err)
+		return nil, explain(address, err)
 	}
+	if !ours(objects) {
+		return nil, explain(address, fmt.Errorf("org.bluez is not bluez-esphome there but %s", owner(ctx, conn)))
+	}
+	return reportOf(address, objects), nil
+}
+
+// ours reports whether bluez-esphome made the tree: it has an interface of its own on its adapter.
+func ours(objects map[dbus.ObjectPath]map[string]map[string]dbus.Variant) bool {
+	return objects["/org/bluez/hci0"]["org.bluez_esphome.Radio1"] != nil
+}
+
+func reportOf(address string, objects map[dbus.ObjectPath]map[string]map[string]dbus.Variant) *Report {
 	r := &Report{Bus: address, Proxies: []Proxy{}, Devices: []Device{}}
 	names := map[dbus.ObjectPath]string{}
 	for path, ifaces := range objects {
 		if props, ok := ifaces["org.bluez_esphome.Proxy1"]; ok {
 			p := proxyOf(props)
+			p.Note = get[string](props, "Note")
 			names[path] = p.Name
 			r.Proxies = append(r.Proxies, p)
 		}
@@ -132,10 +143,27 @@ func Ask(ctx context.Context, address string) (*Report, error) {
 			r.Devices = append(r.Devices, deviceOf(props, ifaces["org.bluez_esphome.Device1"], names))
 		}
 	}
+	r.Shared = sharedOf(objects["/org/bluez_esphome/share"]["org.bluez_esphome.Share1"], names)
 	slices.SortFunc(r.Proxies, func(a, b Proxy) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(r.Adapters, func(a, b Adapter) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(r.Devices, func(a, b Device) int { return strings.Compare(a.Adapter+a.Address, b.Adapter+b.Address) })
-	return r, nil
+	r.nameLinks()
+	return r
+}
+
+// nameLinks gives the links the names of their devices.
+func (r *Report) nameLinks() {
+	names := map[string]string{}
+	for _, d := range r.Devices {
+		if d.Name != "" {
+			names[d.Address] = d.Alias
+		}
+	}
+	for _, p := range r.Proxies {
+		for i := range p.Links {
+			p.Links[i].Name = names[p.Links[i].Address]
+		}
+	}
 }
 
 // get reads a property; what is absent or of another type is the zero value.
@@ -145,13 +173,22 @@ func get[T any](props map[string]dbus.Variant, name string) T {
 }
 
 func proxyOf(p map[string]dbus.Variant) Proxy {
-	return Proxy{
+	out := Proxy{
 		Name: get[string](p, "Name"), Host: get[string](p, "Host"), State: get[string](p, "State"),
 		LastError: get[string](p, "LastError"), ESPHomeVersion: get[string](p, "ESPHomeVersion"),
 		Features: get[[]string](p, "Features"), BluetoothAddress: get[string](p, "BluetoothAddress"),
 		ScanMode: get[string](p, "ScanMode"), SlotLimit: get[uint16](p, "SlotLimit"), SlotFree: get[uint16](p, "SlotFree"),
-		Allocated: get[[]string](p, "Allocated"), LastHeard: get[uint64](p, "LastHeard"),
+		Allocated: get[[]string](p, "Allocated"), LastHeard: get[uint64](p, "LastHeard"), Missing: []Missing{}, Links: []Link{},
 	}
+	if out.ESPHomeVersion != "" {
+		out.Missing = missing(out.Features)
+	}
+	for _, l := range get[[]map[string]dbus.Variant](p, "Links") {
+		out.Links = append(out.Links, Link{
+			Address: get[string](l, "Address"), State: get[string](l, "State"), Since: get[uint64](l, "Since"), Owners: get[[]string](l, "Owners"),
+		})
+	}
+	return out
 }
 
 func deviceOf(p, ext map[string]dbus.Variant, names map[dbus.ObjectPath]string) Device {

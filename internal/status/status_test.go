@@ -1,42 +1,11 @@
 package status
 
 import (
-	"strings"
 	"testing"
-	"time"
-
-	"bluez-esphome/internal/ble"
 
 	"github.com/godbus/dbus/v5"
 	"github.com/google/go-cmp/cmp"
 )
-
-func TestAddress(t *testing.T) {
-	const system = "unix:path=/var/run/dbus/system_bus_socket"
-	for _, c := range []struct{ name, flag, env, want string }{
-		{"nothing", "", "", system},
-		{"environment", "", "unix:path=/e", "unix:path=/e"},
-		{"flag beats environment", "unix:path=/f", "unix:path=/e", "unix:path=/f"},
-		{"system beats environment", "system", "unix:path=/e", system},
-		{"private even if it is not there", "private", "unix:path=/e", "unix:path=/nowhere/bluez-esphome/bus"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Setenv("RUNTIME_DIRECTORY", "")
-			t.Setenv("XDG_RUNTIME_DIR", "/nowhere")
-			t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", c.env)
-			if got := Address(c.flag); got != c.want {
-				t.Errorf("%q, want %q", got, c.want)
-			}
-		})
-	}
-}
-
-func TestAskNobody(t *testing.T) {
-	_, err := Ask(t.Context(), "unix:path=/nonexistent")
-	if err == nil || !strings.Contains(err.Error(), "is the daemon running?") {
-		t.Errorf("%v", err)
-	}
-}
 
 func variant(v any) dbus.Variant { return dbus.MakeVariant(v) }
 
@@ -58,41 +27,24 @@ func TestDeviceOf(t *testing.T) {
 	}
 }
 
-func TestPrint(t *testing.T) {
-	now := time.Unix(1000, 0)
-	all := ble.Features(0xff).Names()
-	rssi := int16(-50)
-	r := &Report{
-		Proxies: []Proxy{
-			{Name: "full", Host: "h:1", State: "online", ESPHomeVersion: "2026.10.0", Features: all, ScanMode: "active", SlotLimit: 3, SlotFree: 2, LastHeard: 998},
-			{Name: "deaf", Host: "h:2", State: "auth-failed", LastError: "wrong key"},
-			{Name: "listener", Host: "h:3", State: "online", Features: ble.FeaturePassiveScan.Names()},
-			{Name: "old", Host: "h:4", State: "online", Features: ble.Features(0x3f).Names()},
-		},
-		Adapters: []Adapter{{Name: "hci0", Devices: 9, MaxDevices: 100}, {Name: "hci1", Proxy: "full", Devices: 100, MaxDevices: 100, Dropped: 7}},
-		Devices:  []Device{{Address: "AA:BB:CC:DD:EE:FF", Alias: "x", Adapter: "hci0", RSSI: &rssi, Connected: true, Sources: []Source{{Proxy: "full", RSSI: -50, LastHeard: 999, Owner: true}}}},
+// What was never online says nothing of features; what is on the proxies is named as on the bus.
+func TestReportOf(t *testing.T) {
+	link := map[string]dbus.Variant{
+		"Address": variant("AA:BB:CC:DD:EE:FF"), "State": variant("connected"), "Since": variant(uint64(9)), "Owners": variant([]string{"D-Bus"}),
 	}
-	var proxies, devices, none strings.Builder
-	r.PrintProxies(&proxies, now)
-	r.PrintDevices(&devices, now)
-	(&Report{}).PrintProxies(&none, now)
-	(&Report{}).PrintDevices(&none, now)
-	for _, c := range []struct{ in, want string }{
-		{proxies.String(), "2 of 3 free  2s"},
-		{proxies.String(), "\nhci1: the table of devices is full (max_devices: 100); 7 made room for others since the start\n"},
-		{proxies.String(), "auth-failed  -          -       -            never  wrong key"},
-		{proxies.String(), "no connections"},
-		{proxies.String(), "scan mode unknown and fixed; no connection parameters"},
-		{proxies.String(), "1 devices on the bus, 1 connected"},
-		{devices.String(), "connected  full* -50 1s"},
-		{none.String(), "no proxies are configured"},
-		{none.String(), "no devices are on the bus"},
-	} {
-		if !strings.Contains(c.in, c.want) {
-			t.Errorf("%q is not in\n%s", c.want, c.in)
-		}
+	r := reportOf("unix:path=/b", map[dbus.ObjectPath]map[string]map[string]dbus.Variant{
+		"/org/bluez_esphome/proxy/a": {"org.bluez_esphome.Proxy1": {
+			"Name": variant("a"), "ESPHomeVersion": variant("2026.10.0"), "Features": variant([]string{"PASSIVE_SCAN"}),
+			"Links": variant([]map[string]dbus.Variant{link, {"Address": variant(7)}}),
+		}},
+		"/org/bluez_esphome/proxy/b":            {"org.bluez_esphome.Proxy1": {"Name": variant("b")}},
+		"/org/bluez/hci0/dev_AA_BB_CC_DD_EE_FF": {"org.bluez.Device1": {"Address": variant("AA:BB:CC:DD:EE:FF"), "Name": variant("n"), "Alias": variant("lamp")}},
+	})
+	want := []Link{{Address: "AA:BB:CC:DD:EE:FF", Name: "lamp", State: "connected", Since: 9, Owners: []string{"D-Bus"}}, {}}
+	if diff := cmp.Diff(want, r.Proxies[0].Links); diff != "" {
+		t.Error(diff)
 	}
-	if strings.Contains(proxies.String(), "no connections; ") {
-		t.Error("a proxy without connections lists what needs them")
+	if len(r.Proxies[0].Missing) == 0 || len(r.Proxies[1].Missing) != 0 {
+		t.Errorf("%+v", r.Proxies)
 	}
 }

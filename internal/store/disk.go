@@ -141,8 +141,21 @@ func (s *Store) Flush() error {
 func (s *Store) failed(err error) {
 	if !s.failing {
 		s.failing = true
-		s.log.Error("Cannot write state; changes are kept in memory only until the disk can be written", "err", err)
+		s.log.Error("Cannot write state; changes are kept in memory only until the disk can be written", "err", err, "do", remedy(err))
 	}
+}
+
+// remedy says what to do about a disk that cannot be written.
+func remedy(err error) string {
+	switch {
+	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
+		return "free space on the disk of the directory"
+	case errors.Is(err, syscall.EROFS):
+		return "mount it writable, or set state_dir to a directory that is"
+	case errors.Is(err, fs.ErrPermission):
+		return "give the directory to the user that the daemon runs as, or set state_dir to one of its own"
+	}
+	return "check the disk, or set state_dir to a directory elsewhere"
 }
 
 func (s *Store) flushState() error {

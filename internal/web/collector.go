@@ -68,6 +68,7 @@ var (
 		{airDesc("overrun_total", "Payloads dropped because clients or the bus were too slow."), prometheus.CounterValue, func(a *Air) float64 { return float64(a.Overrun) }},
 		{airDesc("late_total", "Advertisements of proxies that are not online."), prometheus.CounterValue, func(a *Air) float64 { return float64(a.Late) }},
 		{airDesc("oversized_total", "Advertisements too long to be true."), prometheus.CounterValue, func(a *Air) float64 { return float64(a.Oversized) }},
+		{airDesc("crowded_total", "Advertisements of unknown devices that came faster than is believable."), prometheus.CounterValue, func(a *Air) float64 { return float64(a.Crowded) }},
 	}
 )
 
@@ -96,6 +97,9 @@ func (c sourceCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range airMetrics {
 		ch <- m.desc
 	}
+	for _, m := range shareMetrics {
+		ch <- m.desc
+	}
 }
 
 func (c sourceCollector) Collect(ch chan<- prometheus.Metric) {
@@ -112,6 +116,7 @@ func (c sourceCollector) Collect(ch chan<- prometheus.Metric) {
 			}
 		}
 	}
+	c.collectShares(ch)
 	air := c.src.Air()
 	for _, m := range airMetrics {
 		ch <- prometheus.MustNewConstMetric(m.desc, m.typ, m.value(&air))

@@ -15,6 +15,8 @@ type Source interface {
 	Devices(n int) []Device
 	// Air gives the counters of the merged table.
 	Air() Air
+	// Shares lists the proxies as they are offered to other hosts.
+	Shares() []Share
 	// Healthy returns nil if the program's loop still works; ctx bounds the wait.
 	Healthy(ctx context.Context) error
 	// Ready returns nil if the program serves its clients.
@@ -68,4 +70,5 @@ type Air struct {
 	Devices                                    int
 	Adverts, Repeats, Novel, Replays, Switches uint64
 	Evicted, Expired, Overrun, Late, Oversized uint64
+	Crowded                                    uint64
 }

@@ -44,11 +44,24 @@ func Start(t testing.TB) string {
 // StartStoppable starts a bus that ends with the test or when stop is called.
 func StartStoppable(t testing.TB) (address string, stop func()) {
 	t.Helper()
+	return StartIn(t, Folder(t))
+}
+
+// Folder makes a folder for StartIn, which goes with the test.
+func Folder(t testing.TB) string {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "dbus") // t.TempDir can be too long for a socket
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+// StartIn is StartStoppable with the socket in dir, in place of that of a bus that was stopped.
+func StartIn(t testing.TB, dir string) (address string, stop func()) {
+	t.Helper()
+	_ = os.Remove(filepath.Join(dir, "bus"))
 	file := filepath.Join(dir, "conf")
 	conf := strings.ReplaceAll(config, "SOCKET", filepath.Join(dir, "bus"))
 	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {

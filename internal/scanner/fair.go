@@ -1,0 +1,117 @@
+package scanner
+
+import "time"
+
+// A proxy that lies, or stands in a crowd, must not take the table from the others. A real one hears a few hundred devices
+// at a time; in a crowd they come at some hundred a minute.
+const (
+	freshBurst  = 16384 // addresses: the default table at once
+	freshPerSec = 1000
+)
+
+// budget is what a proxy may add to the table: freshBurst addresses at once and freshPerSec from then on.
+type budget struct {
+	spent int64 // nanoseconds' worth of addresses
+	at    int64
+}
+
+// take spends one address if there is one left.
+func (b *budget) take(now int64) bool {
+	const each = int64(time.Second) / freshPerSec
+	b.spent = max(0, b.spent-max(0, now-b.at))
+	b.at = max(b.at, now)
+	if b.spent+each > freshBurst*each {
+		return false
+	}
+	b.spent += each
+	return true
+}
+
+// ownList is the devices that a proxy owns, by the time last heard.
+type ownList struct {
+	first, last *device
+	n           int
+}
+
+func (l *ownList) add(d *device) {
+	d.ownPrev, d.ownNext = nil, l.first
+	if l.first != nil {
+		l.first.ownPrev = d
+	} else {
+		l.last = d
+	}
+	l.first = d
+	l.n++
+}
+
+func (l *ownList) remove(d *device) {
+	if d.ownPrev != nil {
+		d.ownPrev.ownNext = d.ownNext
+	} else {
+		l.first = d.ownNext
+	}
+	if d.ownNext != nil {
+		d.ownNext.ownPrev = d.ownPrev
+	} else {
+		l.last = d.ownPrev
+	}
+	d.ownPrev, d.ownNext = nil, nil
+	l.n--
+}
+
+// belongTo makes p, nil for nobody, the owner of d.
+func (d *device) belongTo(p *proxy) {
+	if d.owner != nil {
+		d.owner.owns.remove(d)
+	}
+	if d.owner = p; p != nil {
+		p.owns.add(d)
+	}
+}
+
+// quietFor is how long a device is silent before it may make room whoever owns it: clients have lost it by then (bluetoothd
+// 5.87 drops a device after as long).
+const quietFor = 30 * time.Second
+
+// evict makes room: the device goes that was not heard for longest. If even that one was heard lately, there is a crowd, or a
+// proxy that lies, and who fills the table pushes out his own: the proxy that owns the most devices loses its oldest.
+func (t *Table) evict(now int64) {
+	for d := t.lru.prev; d != &t.lru && now-d.heard > int64(quietFor); d = d.prev {
+		if t.makeRoom(d) {
+			return
+		}
+	}
+	var most *proxy
+	for _, p := range t.proxies {
+		if most == nil || p.owns.n > most.owns.n {
+			most = p
+		}
+	}
+	if most == nil {
+		return
+	}
+	for d := most.owns.last; d != nil; d = d.ownPrev {
+		if t.makeRoom(d) {
+			return
+		}
+	}
+}
+
+// makeRoom drops d if it may go.
+func (t *Table) makeRoom(d *device) bool {
+	if _, kept := t.kept[d.addr]; kept {
+		return false
+	}
+	if d.told {
+		t.evicted = append(t.evicted, d.addr)
+		t.signal()
+	}
+	if now := t.now(); t.lastFull == 0 || now-t.lastFull > int64(time.Hour) {
+		t.lastFull = now
+		t.log.Warn("device table is full: the devices heard longest ago make room (raise max_devices if that is not a passing crowd)",
+			"max_devices", t.max, "proxy", d.owner.name)
+	}
+	t.drop(d)
+	t.stats.Evicted++
+	return true
+}

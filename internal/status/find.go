@@ -1,0 +1,121 @@
+package status
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"bluez-esphome/internal/privatebus"
+
+	"github.com/godbus/dbus/v5"
+)
+
+const systemBus = "unix:path=/var/run/dbus/system_bus_socket"
+
+// maxTemporary bounds how many temporary buses are asked.
+const maxTemporary = 8
+
+// Find asks the daemon on the bus that flag names: system, private or an address. Without a flag it asks where
+// DBUS_SYSTEM_BUS_ADDRESS points, as every client does; without that the private buses at their usual places, the system bus, and
+// the temporary buses of this user, and takes the first on which bluez-esphome answers. The error says where it looked.
+func Find(ctx context.Context, flag string) (*Report, error) {
+	buses := candidates(flag)
+	var looked []string
+	for _, address := range buses {
+		r, err := Ask(ctx, address)
+		if err == nil {
+			r.guessed = flag == "" && slices.Contains(temporary(), address) && os.Getenv("DBUS_SYSTEM_BUS_ADDRESS") == ""
+			return r, nil
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		looked = append(looked, "  "+err.Error())
+	}
+	return nil, fmt.Errorf("cannot find a running bluez-esphome; looked at\n%s\n%s", strings.Join(looked, "\n"), remedy)
+}
+
+const remedy = `Is it running? Start it (systemctl start bluez-esphome, or bluez-esphome run --config FILE), or name its bus as it
+printed it at its start: --bus unix:path=PATH`
+
+// candidates lists the buses to ask, in order.
+func candidates(flag string) []string {
+	switch flag {
+	case "":
+	case "system":
+		return []string{systemBus}
+	case "private":
+		return private()
+	default:
+		return []string{flag}
+	}
+	if env := os.Getenv("DBUS_SYSTEM_BUS_ADDRESS"); env != "" {
+		return []string{env}
+	}
+	return slices.Concat(private(), []string{systemBus}, temporary())
+}
+
+// private lists where --bus private and the packaged unit put the bus, also for who has become another user since.
+func private() []string {
+	paths := []string{privatebus.DefaultPath(), fmt.Sprintf("/run/user/%d/bluez-esphome/bus", os.Getuid()), privatebus.UnitPath}
+	var out []string
+	for _, p := range paths {
+		if p != "" && !slices.Contains(out, "unix:path="+p) {
+			out = append(out, "unix:path="+p)
+		}
+	}
+	return out
+}
+
+// temporary lists the buses in folders that privatebus made where there is no folder for such things. Those of other users
+// are none of our business.
+func temporary() []string {
+	paths, err := filepath.Glob(filepath.Join(os.TempDir(), privatebus.TempPrefix+"*", "bus"))
+	if err != nil {
+		return nil
+	}
+	var out []string
+	for _, p := range paths {
+		dir, err := os.Lstat(filepath.Dir(p))
+		if err != nil || !dir.IsDir() || len(out) >= maxTemporary {
+			continue
+		}
+		if st, ok := dir.Sys().(*syscall.Stat_t); ok && int(st.Uid) == os.Getuid() {
+			out = append(out, "unix:path="+p)
+		}
+	}
+	return out
+}
+
+// explain says in the words of an administrator why a bus cannot be asked.
+func explain(address string, err error) error {
+	path := strings.TrimPrefix(strings.Split(address, ",")[0], "unix:path=")
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%s: there is no bus", path)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("%s: nobody listens any more", path)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%s: no permission; ask as root, or as a user who may", path)
+	}
+	return fmt.Errorf("%s: %w", path, err)
+}
+
+// owner tells who is org.bluez, by pid and command where the bus and the kernel tell.
+func owner(ctx context.Context, conn *dbus.Conn) string {
+	var pid uint32
+	if err := conn.BusObject().CallWithContext(ctx, "org.freedesktop.DBus.GetConnectionUnixProcessID", 0, "org.bluez").Store(&pid); err != nil {
+		return "another program"
+	}
+	comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	if err != nil {
+		return fmt.Sprintf("another program (pid %d)", pid)
+	}
+	return fmt.Sprintf("%s (pid %d)", strings.TrimSpace(string(comm)), pid)
+}

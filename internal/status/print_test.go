@@ -1,0 +1,151 @@
+package status
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"bluez-esphome/internal/ble"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestMissing(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		features ble.Features
+		want     []string // the beginnings of what is disabled
+	}{
+		{"none is missing", 0xff, nil},
+		{"2024.10", 0x3f, []string{"its scan mode", "SetConnectionParams"}},
+		{"2024.10 passive", 0x21, []string{"passive only: no connections", "its scan mode"}},
+		{"2022.12", 0x07, []string{"no pairing", "ClearCache", "adverts are decoded by the proxy", "its scan mode", "SetConnectionParams"}},
+		{"older", 0x03, []string{"no connections", "no pairing", "ClearCache", "adverts", "its scan mode", "SetConnectionParams"}},
+		{"no proxy", 0, []string{"this is no Bluetooth proxy"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got := missing(c.features.Names())
+			if len(got) != len(c.want) {
+				t.Fatalf("%+v, want %q", got, c.want)
+			}
+			for i, m := range got {
+				if !strings.HasPrefix(m.Disables, c.want[i]) {
+					t.Errorf("%+v, want %q", m, c.want[i])
+				}
+			}
+		})
+	}
+}
+
+func sample() *Report {
+	all := ble.Features(0xff).Names()
+	proxy := func(p Proxy) Proxy {
+		if p.ESPHomeVersion != "" {
+			p.Missing = missing(p.Features)
+		}
+		return p
+	}
+	rssi := int16(-50)
+	return &Report{
+		Proxies: []Proxy{
+			proxy(Proxy{Name: "full", Host: "h:1", State: "online", ESPHomeVersion: "2026.10.0", Features: all, ScanMode: "active", SlotLimit: 3, SlotFree: 1, LastHeard: 998,
+				Links: []Link{{"AA:BB:CC:DD:EE:FF", "x", "connected", 700, []string{"D-Bus", "Home Assistant 2026.10"}}, {Address: "AA:BB:CC:DD:EE:00", State: "foreign", Owners: []string{"another host"}}}}),
+			{Name: "locked", Host: "h:2", State: "auth-failed", LastError: "cannot connect to h:2: the key is wrong: copy the value of api: encryption: key: from its ESPHome configuration"},
+			proxy(Proxy{Name: "listener", Host: "h:3", State: "online", ESPHomeVersion: "2026.10.0", Features: ble.Features(0x61).Names()}),
+			proxy(Proxy{Name: "old-proxy-with-a-name-that-is-long", Host: "h:4", State: "online", ESPHomeVersion: "2024.10.0-dev20241001", ScanMode: "passive", SlotLimit: 3, SlotFree: 9, LastHeard: 1, Features: ble.Features(0x3f).Names()}),
+		},
+		Adapters: []Adapter{{Name: "hci0", Devices: 9, MaxDevices: 100}, {Name: "hci1", Proxy: "full", Devices: 100, MaxDevices: 100, Dropped: 7}},
+		Devices:  []Device{{Address: "AA:BB:CC:DD:EE:FF", Name: "x", Alias: "x", Adapter: "hci0", RSSI: &rssi, Connected: true, Sources: []Source{{Proxy: "full", RSSI: -50, LastHeard: 999, Owner: true}}}},
+	}
+}
+
+const wantOverview = `PROXY                     STATE        ESPHOME        SCAN     SLOTS     HEARD
+full                      online       2026.10.0      active   2/3 used  2s
+locked                    auth-failed  -              -        -         -
+listener                  online       2026.10.0      -        -         -
+old-proxy-with-a-name-t…  online       2024.10.0-de…  passive  0/3 used  16m
+
+DEVICE             NAME  PROXY  STATE      SINCE  BY
+AA:BB:CC:DD:EE:FF  x     full   connected  5m     D-Bus, Home As…
+AA:BB:CC:DD:EE:00  -     full   foreign    -      another host
+
+locked: cannot connect to h:2: the key is wrong: copy the value of api:
+  encryption: key: from its ESPHome configuration
+listener: no ACTIVE_CONNECTIONS: passive only: no connections through it
+  (bluetooth_proxy: active: true enables them)
+old-proxy-with-a-name-that-is-long: no FEATURE_STATE_AND_MODE,
+  CONNECTION_PARAMS_SETTING; bluez-esphome status
+  old-proxy-with-a-name-that-is-long says what that disables
+9 devices heard, 1 on the bus, 1 connected
+`
+
+const wantDetails = `full
+  state      online
+  address    h:1
+  firmware   ESPHome 2026.10.0
+  scan mode  active
+  heard      2s ago
+  slots      2 of 3 used
+  links      AA:BB:CC:DD:EE:FF x, connected for 5m, by D-Bus, Home Assistant
+             2026.10
+             AA:BB:CC:DD:EE:00, foreign, by another host
+  features   PASSIVE_SCAN, ACTIVE_CONNECTIONS, REMOTE_CACHING, PAIRING,
+             CACHE_CLEARING, RAW_ADVERTISEMENTS, FEATURE_STATE_AND_MODE,
+             CONNECTION_PARAMS_SETTING
+`
+
+func TestPrint(t *testing.T) {
+	now, r := time.Unix(1000, 0), sample()
+	var overview, details, all, devices, none strings.Builder
+	r.PrintProxies(&overview, now)
+	for line := range strings.Lines(overview.String()) {
+		if n := len([]rune(line)) - 1; n > width && !strings.HasPrefix(line, "hci1") {
+			t.Errorf("%d characters: %s", n, line)
+		}
+	}
+	got, full, _ := strings.Cut(overview.String(), "hci1: ")
+	if diff := cmp.Diff(wantOverview, got); diff != "" {
+		t.Error(diff)
+	}
+	if want := "the table of devices is full (max_devices: 100); 7 made room for others since the start\n"; full != want {
+		t.Errorf("%q", full)
+	}
+	if !r.PrintProxy(&details, now, "full") {
+		t.Error("the proxy is not found")
+	}
+	if diff := cmp.Diff(wantDetails, details.String()); diff != "" {
+		t.Error(diff)
+	}
+	if r.PrintProxy(&details, now, "nobody") || !r.PrintProxy(&all, now, "") {
+		t.Error("a proxy is found that is not there, or none at all")
+	}
+	r.PrintDevices(&devices, now)
+	(&Report{}).PrintProxies(&none, now)
+	(&Report{}).PrintDevices(&none, now)
+	for _, c := range []struct{ in, want string }{
+		{all.String(), "  lacks      ACTIVE_CONNECTIONS: passive only"},
+		{all.String(), "\n\nlocked\n  state      auth-failed\n  error      cannot connect"},
+		{all.String(), "\n\n9 devices heard, 1 on the bus, 1 connected\n"},
+		{devices.String(), "connected  full* -50 1s"},
+		{none.String(), "no proxies: list them"},
+		{none.String(), "no devices are on the bus"},
+	} {
+		if !strings.Contains(c.in, c.want) {
+			t.Errorf("%q is not in\n%s", c.want, c.in)
+		}
+	}
+}
+
+// Text from the air and from proxies does not make rows of its own.
+func TestPrintHostile(t *testing.T) {
+	r := &Report{
+		Proxies: []Proxy{{Name: "p\nonline\tx", State: "online", Links: []Link{{Address: "A", Name: "n\n\tz", Owners: []string{"h\nost"}}}}},
+		Devices: []Device{{Alias: "a\n\tb"}},
+	}
+	var b strings.Builder
+	r.PrintProxies(&b, time.Unix(0, 0))
+	r.PrintDevices(&b, time.Unix(0, 0))
+	if n := strings.Count(b.String(), "\n"); n != 9 {
+		t.Errorf("%d lines:\n%s", n, b.String())
+	}
+}

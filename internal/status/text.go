@@ -1,0 +1,83 @@
+package status
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+func table(w io.Writer, head string) *tabwriter.Writer {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, head)
+	return t
+}
+
+// row writes cells, which may come from the air: none of them ends its column or its line.
+func row(t io.Writer, cells ...string) {
+	for i, c := range cells {
+		cells[i] = strings.Map(func(r rune) rune {
+			if r < ' ' {
+				return '?'
+			}
+			return r
+		}, c)
+	}
+	fmt.Fprintln(t, strings.Join(cells, "\t"))
+}
+
+func dash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+// clip shortens a text to n characters.
+func clip(s string, n int) string {
+	if r := []rune(s); len(r) > n {
+		return string(r[:n-1]) + "…"
+	}
+	return s
+}
+
+// wrap writes a text in lines within width, the first after first, the others after rest. What has no space is not broken.
+func wrap(w io.Writer, first, rest, text string) {
+	line, indent := first, true
+	for _, word := range strings.Fields(text) {
+		if !indent && len([]rune(line))+1+len([]rune(word)) > width {
+			fmt.Fprintln(w, line)
+			line, indent = rest, true
+		}
+		if !indent {
+			line += " "
+		}
+		line, indent = line+word, false
+	}
+	fmt.Fprintln(w, line)
+}
+
+// ago is how long a moment in seconds since 1970 is past, in a few characters; 0 is never.
+func ago(unix uint64, now time.Time) string {
+	if unix == 0 {
+		return "-"
+	}
+	switch d := max(0, now.Sub(time.Unix(int64(unix), 0))); {
+	case d < 2*time.Minute:
+		return fmt.Sprintf("%ds", int(d.Seconds()))
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%dm", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", int(d.Hours()))
+	default:
+		return fmt.Sprintf("%dd", int(d.Hours()/24))
+	}
+}
+
+func agoLong(unix uint64, now time.Time) string {
+	if unix == 0 {
+		return "never"
+	}
+	return ago(unix, now) + " ago"
+}

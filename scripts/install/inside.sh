@@ -1,0 +1,199 @@
+#!/bin/bash
+# inside.sh runs in the machine that boot.sh starts, once at each of its two boots; prints what passed.
+set -u
+export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
+PRIVATE=unix:path=/run/bluez-esphome/bus
+failed=0
+ok() {
+	what=$1
+	shift
+	if "$@" >/tmp/out 2>&1; then echo "ok    $what"; else
+		failed=1
+		echo "FAIL  $what: $*"
+		tail -n 15 /tmp/out
+		journalctl -u bluez-esphome -u bluez-esphome-private -n 15 --no-pager -o cat
+	fi
+}
+not() { ! "$@"; }
+is() { [ "$1" = "$2" ] || { echo "\"$1\" is not \"$2\""; return 1; }; }
+# until_ok COMMAND…: within 150 s and more; the machine is slow.
+until_ok() {
+	for _ in $(seq 150); do
+		if "$@"; then return 0; fi
+		sleep 1
+	done
+	return 1
+}
+owner() { busctl --system call org.freedesktop.DBus / org.freedesktop.DBus GetConnectionUnixProcessID s org.bluez | cut -d' ' -f2; }
+main_pid() { systemctl show -P MainPID "${1:-bluez-esphome}"; }
+# shellcheck disable=SC2120
+owned() { is "$(owner)" "$(main_pid "${1:-bluez-esphome}")"; }
+restarted() { [ "$(main_pid)" != "$pid" ] && [ "$(main_pid)" != 0 ] && owned bluez-esphome; }
+enabled() { is "$(systemctl is-enabled "$1")" "$2"; }
+adapter() { busctl --system get-property org.bluez /org/bluez/hci0 org.bluez.Adapter1 "$1"; }
+online() { bluez-esphome status | grep -q "^$1 .*online"; }
+journal_has() { journalctl -u bluez-esphome --no-pager -o cat | grep -q "$1"; }
+config=/etc/bluez-esphome/bluez-esphome.yaml
+
+first() {
+	echo "$(systemctl --version | head -n 1), kernel $(uname -r), bluetoothd $(bluetoothctl --version | sed 's/.*: //')"
+	ok "before: bluetooth.service is enabled" enabled bluetooth.service enabled
+	ok "before: there is no controller" [ ! -e /sys/class/bluetooth ]
+	ok "apt install" apt-get -q -y install /root/bluez-esphome_1.0.0_amd64.deb
+	ok "it was enabled and started" systemctl is-active bluez-esphome
+	ok "it owns org.bluez on the system bus" owned
+	ok "it runs as bluez-esphome" is "$(stat -c %U "/proc/$(main_pid)")" bluez-esphome
+	ok "bluetooth.service is masked" enabled bluetooth.service masked
+	ok "status" bluez-esphome status
+	ok "bluetoothctl show" sh -c 'bluetoothctl show | grep -q "ESPHome proxies"'
+	for u in bluez-esphome bluez-esphome-private; do
+		exposure=$(systemd-analyze security --no-pager $u | sed -n 's/.*exposure level for [^:]*: \([0-9.]*\).*/\1/p')
+		ok "systemd-analyze security $u: $exposure, at most 2.0" awk "BEGIN{exit !(${exposure:-9} <= 2.0)}"
+	done
+}
+
+reload() {
+	# Two simulated proxies; the key of one is a credential.
+	key=$(head -c 32 /dev/urandom | base64)
+	systemd-run -q --unit=sim bluez-esphome simulate --proxy kitchen=127.0.0.1:6053 --proxy "garage=127.0.0.1:6054,psk=$key"
+	install -m 600 /dev/stdin /etc/bluez-esphome/keys/garage <<<"$key"
+	printf 'proxies:\n  - {name: kitchen, address: "127.0.0.1:6053"}\n' >$config
+	pid=$(main_pid)
+	ok "systemctl reload" systemctl reload bluez-esphome
+	ok "the proxy of the reload is online" until_ok online kitchen
+	ok "the process is the same" is "$(main_pid)" "$pid"
+	printf 'proxys: []\nlog: {level: loud}\n' >>$config
+	ok "systemctl reload fails on a file with mistakes" not systemctl reload bluez-esphome
+	ok "systemctl status lists them: line 3" sh -c "systemctl status -n 20 bluez-esphome | grep -q 'yaml:3: .*did you mean \"proxies\"'"
+	ok "systemctl status lists them: line 4" sh -c "systemctl status -n 20 bluez-esphome | grep -q 'yaml:4: .*loud'"
+	ok "the process is the same" is "$(main_pid)" "$pid"
+	ok "the proxy is online" online kitchen
+	printf 'proxies:\n  - {name: garage, address: "127.0.0.1:6054", noise_psk_file: keys_garage}\n' >$config
+	ok "a key that was not there at the start: check finds it" bluez-esphome check
+	ok "a key that was not there at the start: reload says restart" not systemctl reload bluez-esphome
+	ok "and why" journal_has "read when the unit starts"
+	ok "systemctl restart" systemctl restart bluez-esphome
+	ok "the proxy whose key is a credential is online" until_ok online garage
+	ok "the daemon's user cannot read the key's file" not su -s /bin/sh bluez-esphome -c 'cat /etc/bluez-esphome/keys/garage'
+	ok "systemctl reload with a credential" systemctl reload bluez-esphome
+	ok "bluetoothctl finds a simulated device" sh -c 'bluetoothctl --timeout 20 scan le | grep -q "Pulse HR-1"'
+	ok "an ordinary user may use it" su -s /bin/sh nobody -c 'bluez-esphome status'
+}
+
+killed() {
+	pid=$(main_pid)
+	ok "kill -KILL" kill -KILL "$pid"
+	ok "systemd started another" until_ok restarted
+	pid=$(main_pid)
+	ok "kill -STOP" kill -STOP "$pid"
+	ok "systemd started another" until_ok restarted
+	ok "by the watchdog indeed" journal_has "[Ww]atchdog timeout"
+}
+
+upgrade() {
+	ok "an alias is set" busctl --system set-property org.bluez /org/bluez/hci0 org.bluez.Adapter1 Alias s Upstairs
+	adapter Address >/root/address
+	pid=$(main_pid)
+	ok "upgrade" apt-get -q -y install /root/bluez-esphome_1.0.1_amd64.deb
+	ok "the new one runs" until_ok restarted
+	ok "it is 1.0.1" is "$("/proc/$(main_pid)/exe" version)" "bluez-esphome 1.0.1"
+	ok "the configuration stayed" grep -q keys_garage $config
+	ok "the state stayed: alias" is "$(adapter Alias)" 's "Upstairs"'
+	ok "the state stayed: address" is "$(adapter Address)" "$(cat /root/address)"
+	pid=$(main_pid)
+	ok "the same version again" apt-get -q -y --reinstall install /root/bluez-esphome_1.0.1_amd64.deb
+	ok "it runs" until_ok restarted
+}
+
+rebooted() {
+	ok "after a reboot it runs" until_ok systemctl is-active bluez-esphome
+	ok "it owns org.bluez" owned
+	ok "the alias stayed" is "$(adapter Alias)" 's "Upstairs"'
+	ok "bluetooth.service is masked" enabled bluetooth.service masked
+}
+
+private() {
+	printf 'proxies: []\n' >$config
+	ok "bluez-esphome-setup private" bluez-esphome-setup private
+	ok "bluetooth.service is enabled again" enabled bluetooth.service enabled
+	ok "the private unit runs" systemctl is-active bluez-esphome-private
+	ok "bluetoothctl on the private bus" sh -c "DBUS_SYSTEM_BUS_ADDRESS=$PRIVATE bluetoothctl show | grep -q Upstairs"
+	ok "status finds it" bluez-esphome status
+	useradd guest
+	ok "another user may not use it" not su guest -c "bluez-esphome status --bus $PRIVATE"
+	usermod -a -G bluez-esphome guest
+	ok "a member of the group may" su guest -c "bluez-esphome status --bus $PRIVATE"
+	ok "systemctl reload" systemctl reload bluez-esphome-private
+	echo "{" >>$config
+	ok "systemctl reload fails on a file with mistakes" not systemctl reload bluez-esphome-private
+	printf 'proxies: []\n' >$config
+	inode=$(stat -c %i /run/bluez-esphome)
+	pid=$(main_pid bluez-esphome-private)
+	ok "kill -KILL" kill -KILL "$pid"
+	ok "systemd started another" until_ok sh -c "bluez-esphome status --bus $PRIVATE"
+	ok "stop" systemctl stop bluez-esphome-private
+	ok "its dbus-daemon is gone" not pgrep -u bluez-esphome
+	ok "start" systemctl start bluez-esphome-private
+	ok "the socket's folder is still the same" is "$(stat -c %i /run/bluez-esphome)" "$inode"
+}
+
+remove() {
+	ok "bluez-esphome-setup take-over" bluez-esphome-setup take-over
+	ok "it owns org.bluez" owned
+	ok "apt remove" apt-get -q -y remove bluez-esphome
+	ok "nothing of ours runs" not pgrep -x bluez-esphome
+	ok "bluetooth.service is enabled" enabled bluetooth.service enabled
+	ok "org.bluez activates bluetoothd" is "$(readlink /etc/systemd/system/dbus-org.bluez.service)" /lib/systemd/system/bluetooth.service
+	ok "/run/bluez-esphome is gone" [ ! -e /run/bluez-esphome ]
+	ok "apt purge" apt-get -q -y purge bluez-esphome
+	ok "the user is gone" not id bluez-esphome
+}
+
+controller() {
+	echo
+	echo "With a controller, made by the kernel's hci_vhci"
+	ok "modprobe hci_vhci" modprobe hci_vhci
+	systemd-run -q --unit=controller sh -c 'exec sleep infinity 3<>/dev/vhci'
+	ok "before: there is a controller" until_ok [ -e /sys/class/bluetooth/hci0 ]
+	ok "before: bluetoothd runs" until_ok systemctl is-active bluetooth.service
+	ok "before: it owns org.bluez" until_ok owned bluetooth
+	pid=$(main_pid bluetooth)
+	ok "apt install" apt-get -q -y install /root/bluez-esphome_1.0.0_amd64.deb
+	ok "it prints the choice" grep -q "bluez-esphome-setup take-over" /tmp/out
+	sed -n '/^bluez-esphome: nothing/,/ends it$/s/^/      | /p' /tmp/out
+	ok "ours is not started" not systemctl is-active bluez-esphome
+	ok "ours is not enabled" enabled bluez-esphome.service disabled
+	ok "the private one is not enabled" enabled bluez-esphome-private.service disabled
+	ok "bluetoothd is the same process" is "$(main_pid bluetooth)" "$pid"
+	ok "bluetoothd owns org.bluez" owned bluetooth
+	ok "bluez-esphome-setup private" bluez-esphome-setup private
+	ok "our adapter on the private bus" sh -c "DBUS_SYSTEM_BUS_ADDRESS=$PRIVATE bluetoothctl show | grep -q 'ESPHome proxies'"
+	ok "bluetoothd is the same process" is "$(main_pid bluetooth)" "$pid"
+	ok "apt upgrade" apt-get -q -y install /root/bluez-esphome_1.0.1_amd64.deb
+	ok "bluetoothd is the same process" is "$(main_pid bluetooth)" "$pid"
+	ok "the private unit runs" systemctl is-active bluez-esphome-private
+	ok "bluez-esphome-setup take-over" bluez-esphome-setup take-over
+	ok "ours owns org.bluez" owned
+	ok "bluetoothd is stopped" not systemctl is-active bluetooth
+	ok "apt remove" apt-get -q -y remove bluez-esphome
+	ok "bluetoothd runs" systemctl is-active bluetooth
+	ok "bluetoothd owns org.bluez" until_ok owned bluetooth
+	ok "bluetooth.service is enabled" enabled bluetooth.service enabled
+}
+
+if [ ! -e /root/rebooted ]; then
+	first
+	reload
+	killed
+	upgrade
+	touch /root/rebooted
+	[ $failed -eq 0 ] || touch /root/failed
+	systemctl --no-block reboot
+	exit
+fi
+rebooted
+private
+remove
+controller
+[ $failed -eq 0 ] && [ ! -e /root/failed ] && echo "all passed"
+systemctl --no-block poweroff

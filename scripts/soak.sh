@@ -1,0 +1,13 @@
+#!/bin/sh
+# soak.sh DURATION RACE: runs the soak for DURATION (60m), with the race detector if RACE is 1; writes docs/soak.md.
+# SOAK_FLAGS may hold further flags of tests/soak.
+set -eu
+cd "$(dirname "$0")/.."
+. scripts/lib.sh
+need_go
+need
+race=
+[ "${2:-}" != 1 ] || race=-race
+# The word splitting is meant.
+# shellcheck disable=SC2086
+exec "$GO" run ./tests/soak -duration "${1:-60m}" $race ${SOAK_FLAGS:-}

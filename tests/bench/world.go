@@ -1,0 +1,260 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"bluez-esphome/internal/privatebus"
+	"bluez-esphome/tests/bench/load"
+
+	"github.com/godbus/dbus/v5"
+)
+
+// psk is the key of every encrypted proxy.
+const psk = "MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI="
+
+// world is what all measurements share.
+type world struct {
+	options
+	self   string // this program
+	dir    string // for the daemon's files
+	bus    *privatebus.Bus
+	conn   *dbus.Conn // of the harness
+	busPID int
+}
+
+// newWorld starts a bus. It is to be closed.
+func newWorld(ctx context.Context, o options) (_ *world, err error) {
+	w := &world{options: o}
+	defer func() {
+		if err != nil {
+			w.close()
+		}
+	}()
+	if w.self, err = os.Executable(); err != nil {
+		return nil, err
+	}
+	if w.dir, err = os.MkdirTemp("", "bb"); err != nil {
+		return nil, err
+	}
+	if w.bus, err = privatebus.Start(ctx, filepath.Join(w.dir, "bus")); err != nil {
+		return nil, err
+	}
+	if w.conn, err = dbus.Connect(w.bus.Address); err != nil {
+		return nil, fmt.Errorf("cannot connect to the bus: %w", err)
+	}
+	var pid uint32
+	if err = w.conn.BusObject().Call("org.freedesktop.DBus.GetConnectionUnixProcessID", 0, "org.freedesktop.DBus").Store(&pid); err != nil {
+		return nil, fmt.Errorf("cannot tell which process the bus is: %w", err)
+	}
+	w.busPID = int(pid)
+	return w, nil
+}
+
+func (w *world) close() {
+	if w.conn != nil {
+		_ = w.conn.Close()
+	}
+	if w.bus != nil {
+		w.bus.Stop()
+	}
+	_ = os.RemoveAll(w.dir)
+}
+
+// env makes a process use the bus.
+func (w *world) env() []string { return []string{"DBUS_SYSTEM_BUS_ADDRESS=" + w.bus.Address} }
+
+// proxies is a running load.
+type proxies struct {
+	*process
+	spec      load.Spec
+	addresses []string
+}
+
+func (w *world) load(ctx context.Context, s load.Spec) (*proxies, error) {
+	arg, err := json.Marshal(s)
+	if err != nil {
+		return nil, err
+	}
+	// One thread: the other core is left to what is measured.
+	p, err := spawn(ctx, []string{"GOMAXPROCS=1"}, w.self, "load", string(arg))
+	if err != nil {
+		return nil, err
+	}
+	l := &proxies{process: p, spec: s}
+	a, err := l.answer(ctx)
+	if err != nil {
+		l.stop()
+		return nil, err
+	}
+	l.addresses = a.Addresses
+	return l, nil
+}
+
+func (l *proxies) answer(ctx context.Context) (a load.Answer, err error) {
+	text, err := l.line(ctx)
+	if err != nil {
+		return a, err
+	}
+	if err := json.Unmarshal([]byte(text), &a); err != nil {
+		return a, fmt.Errorf("load: %w", err)
+	}
+	if a.Error != "" {
+		return a, fmt.Errorf("load: %s", a.Error)
+	}
+	return a, nil
+}
+
+func (l *proxies) do(ctx context.Context, c load.Command) (load.Answer, error) {
+	b, err := json.Marshal(c)
+	if err != nil {
+		return load.Answer{}, err
+	}
+	if err := l.say(string(b)); err != nil {
+		return load.Answer{}, err
+	}
+	return l.answer(ctx)
+}
+
+// send sends count advertisements at a rate per second, 0 for as fast as they are read.
+func (l *proxies) send(ctx context.Context, count int, rate float64) (load.Answer, error) {
+	return l.do(ctx, load.Command{Do: "send", Count: count, Rate: rate})
+}
+
+// subscribed waits until every proxy has a subscriber.
+func (l *proxies) subscribed(ctx context.Context) error {
+	_, err := l.do(ctx, load.Command{Do: "wait"})
+	return err
+}
+
+// everybody sends every device n times, and lets what follows from it happen.
+func (l *proxies) everybody(ctx context.Context, n int) error {
+	_, err := l.send(ctx, n*l.spec.Proxies*(l.spec.Devices+l.spec.Frame), 0)
+	return err
+}
+
+// The three that are compared.
+const (
+	reference = "reference"
+	daemon    = "daemon"
+	bare      = "floor"
+)
+
+// start starts one of the three on a load and waits until it has subscribed to every proxy.
+func (w *world) start(ctx context.Context, who string, l *proxies) (*process, error) {
+	p, err := w.begin(ctx, who, l)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.subscribed(ctx); err != nil {
+		err = p.failed(err)
+		p.stop()
+		return nil, err
+	}
+	return p, nil
+}
+
+// begin only starts it.
+func (w *world) begin(ctx context.Context, who string, l *proxies) (*process, error) {
+	switch who {
+	case reference:
+		return w.startReference(ctx, l, false)
+	case bare:
+		return spawn(ctx, nil, w.self, "floor", l.argument(false))
+	}
+	return w.daemon(ctx, l, "")
+}
+
+// startReference starts the reference; first makes it tell of the first advertisement.
+func (w *world) startReference(ctx context.Context, l *proxies, first bool) (*process, error) {
+	return spawn(ctx, nil, w.python, filepath.Join(w.root, "tests/bench/py/reference.py"), l.argument(first))
+}
+
+// argument tells a process where the proxies are.
+func (l *proxies) argument(first bool) string {
+	b, err := json.Marshal(map[string]any{"addresses": l.addresses, "psk": l.spec.PSK, "first": first})
+	if err != nil {
+		panic(err) // strings alone
+	}
+	return string(b)
+}
+
+// daemon starts the program with the load's proxies and further lines of configuration.
+func (w *world) daemon(ctx context.Context, l *proxies, more string) (*process, error) {
+	dir, err := os.MkdirTemp(w.dir, "d")
+	if err != nil {
+		return nil, err
+	}
+	var c strings.Builder
+	fmt.Fprintf(&c, "log: {level: warn}\n%sproxies:\n", more)
+	for i, a := range l.addresses {
+		fmt.Fprintf(&c, "  - {address: %q, name: p%03d, noise_psk: %q}\n", a, i, l.spec.PSK)
+	}
+	path := filepath.Join(dir, "config.yaml")
+	if err := os.WriteFile(path, []byte(c.String()), 0o600); err != nil {
+		return nil, err
+	}
+	env := []string{"BLUEZ_ESPHOME_STATE_DIR=" + filepath.Join(dir, "state"), "NOTIFY_SOCKET="}
+	return spawn(ctx, env, w.bin, "run", "--config", path, "--bus", w.bus.Address)
+}
+
+// running is a load with the daemon on it.
+type running struct {
+	*proxies
+	daemon *process
+}
+
+// running starts a load and the daemon on it, with further lines of configuration.
+func (w *world) running(ctx context.Context, s load.Spec, more string) (*running, error) {
+	l, err := w.load(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	r := &running{proxies: l}
+	if r.daemon, err = w.daemon(ctx, l, more); err == nil {
+		if err = l.subscribed(ctx); err == nil {
+			return r, nil
+		}
+		err = r.daemon.failed(err)
+	}
+	r.stop()
+	return nil, err
+}
+
+func (r *running) stop() {
+	r.daemon.stop()
+	r.proxies.stop()
+}
+
+// cost is what something took.
+type cost struct {
+	process, bus, wall time.Duration
+}
+
+// measure takes the CPU time of a process and of the bus while do runs.
+func (w *world) measure(p *process, do func() error) (c cost, err error) {
+	pids := []int{p.pid(), w.busPID}
+	var before, after [2]time.Duration
+	for i, pid := range pids {
+		if before[i], err = cpu(pid); err != nil {
+			return c, err
+		}
+	}
+	start := time.Now()
+	if err := do(); err != nil {
+		return c, p.failed(err)
+	}
+	c.wall = time.Since(start)
+	for i, pid := range pids {
+		if after[i], err = cpu(pid); err != nil {
+			return c, p.failed(err)
+		}
+	}
+	c.process, c.bus = after[0]-before[0], after[1]-before[1]
+	return c, nil
+}
