@@ -224,3 +224,14 @@ func (c *client) notified() {
 		c.t.Fatal("no notification")
 	}
 }
+
+// freePort is a TCP port that nobody listens on.
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return fmt.Sprint(l.Addr().(*net.TCPAddr).Port)
+}
