@@ -16,7 +16,7 @@ var wallClock = map[string]string{
 	"internal/bluezshim/extension.go": "LastHeard as clients see it",
 	"internal/web/collector.go":       "a time for Prometheus",
 	"internal/apiconn/dispatch.go":    "a proxy asks for the time of day",
-	"internal/status/print.go":        "LastHeard, beside the time of day",
+	"internal/status/text.go":         "LastHeard, beside the time of day",
 	"internal/store/disk.go":          "the name of a damaged file",
 	"internal/dbusobj/auth.go":        "a deadline in the past",
 }
