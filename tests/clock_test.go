@@ -14,6 +14,7 @@ import (
 var wallClock = map[string]string{
 	"internal/daemon/proxy1.go":       "LastHeard as clients see it",
 	"internal/bluezshim/extension.go": "LastHeard as clients see it",
+	"internal/daemon/links1.go":       "since when a link is up, as clients see it",
 	"internal/web/collector.go":       "a time for Prometheus",
 	"internal/apiconn/dispatch.go":    "a proxy asks for the time of day",
 	"internal/status/text.go":         "LastHeard, beside the time of day",
