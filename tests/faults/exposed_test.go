@@ -20,7 +20,7 @@ func TestNothingListens(t *testing.T) {
 	}
 	bus.Daemon.Stop(t)
 	// The test can tell: with both there are listeners.
-	w.extra = "http: {listen: \"127.0.0.1:" + freePort(t) + "\"}\nshare: {listen: 127.0.0.1, base_port: " + freePort(t) + "}\n"
+	w.listen()
 	bus = w.start("private")
 	w.eventually("listeners", func() bool { return len(listening(t, bus.Daemon.PID())) >= 2 })
 }
