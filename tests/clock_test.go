@@ -14,10 +14,10 @@ import (
 var wallClock = map[string]string{
 	"internal/daemon/proxy1.go":       "LastHeard as clients see it",
 	"internal/bluezshim/extension.go": "LastHeard as clients see it",
-	"internal/daemon/links1.go":       "since when a link is up, as clients see it",
 	"internal/web/collector.go":       "a time for Prometheus",
 	"internal/apiconn/dispatch.go":    "a proxy asks for the time of day",
-	"internal/status/text.go":         "LastHeard, beside the time of day",
+	"internal/daemon/links1.go":       "Since as clients see it",
+	"internal/status/text.go":         "LastHeard and Since, beside the time of day",
 	"internal/store/disk.go":          "the name of a damaged file",
 	"internal/dbusobj/auth.go":        "a deadline in the past",
 }

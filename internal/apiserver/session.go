@@ -80,6 +80,7 @@ type Session struct {
 	backend Backend
 	log     *slog.Logger
 	cancel  context.CancelCauseFunc
+	done    <-chan struct{}
 	queue   *queue
 
 	// Times are nanoseconds after begun, by the clock that nobody sets.
@@ -101,7 +102,7 @@ type Session struct {
 func Serve(ctx context.Context, conn net.Conn, cfg Config, b Backend) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	s := &Session{cfg: cfg, conn: conn, backend: b, cancel: cancel, log: cfg.Log, queue: newQueue(cfg.Queue), begun: time.Now()}
+	s := &Session{cfg: cfg, conn: conn, backend: b, cancel: cancel, done: ctx.Done(), log: cfg.Log, queue: newQueue(cfg.Queue), begun: time.Now()}
 	s.endWithin(setupTimeout)
 
 	var wg sync.WaitGroup
@@ -142,6 +143,12 @@ func (s *Session) ClientName() string {
 	}
 	return s.conn.RemoteAddr().String()
 }
+
+// RemoteAddr is the client's address.
+func (s *Session) RemoteAddr() net.Addr { return s.conn.RemoteAddr() }
+
+// Done is closed when the session begins to end.
+func (s *Session) Done() <-chan struct{} { return s.done }
 
 // ClientMinor is the minor version of API 1 that the client announced.
 func (s *Session) ClientMinor() uint32 {

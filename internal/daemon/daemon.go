@@ -15,7 +15,6 @@ import (
 	"bluez-esphome/internal/dbusobj"
 	"bluez-esphome/internal/gatt"
 	"bluez-esphome/internal/scanner"
-	"bluez-esphome/internal/share"
 	"bluez-esphome/internal/store"
 	"bluez-esphome/internal/web"
 
@@ -56,7 +55,7 @@ type Daemon struct {
 	table   *scanner.Table
 	owners  *gatt.Owners
 	links   *gatt.Manager // of owners
-	share   *share.Server // nil: nothing is shared
+	sharing *sharer
 	shim    *bluezshim.Shim
 	proxies *proxySet
 	web     *web.Server // nil without http.listen, as is metrics
@@ -155,7 +154,7 @@ func (d *Daemon) build() error {
 	}, cfg.Share.Exclusive)
 	d.links = d.owners.Manager()
 	links := d.owners.Owner(gatt.OwnerConfig{Name: dbusOwner, Events: events, KeepSubscriptions: true})
-	d.share = newShare(d)
+	d.sharing = newSharer(d)
 	var err error
 	if d.proxies, err = newProxySet(d); err != nil {
 		return err
@@ -213,9 +212,7 @@ func (d *Daemon) serve(ctx context.Context, address string) error {
 	d.ready.Store(false)
 	d.notify(systemd.SdNotifyStopping)
 	stopWeb()
-	if d.share != nil {
-		d.share.Close()
-	}
+	d.sharing.Close()
 	within(ctx, linksTimeout, d.links.Close)
 	within(ctx, proxiesTimeout, d.proxies.stop)
 	within(ctx, shimTimeout, func(ctx context.Context) { _ = d.conn.Do(ctx, d.shim.Close) }) // what hangs is left behind
