@@ -123,6 +123,9 @@ func (d *discovery) keys(path, pskFile string) (err error) {
 		return fmt.Errorf("cannot read the key: %w", err)
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.Mode().Perm()&0o006 != 0 {
+		return fmt.Errorf("cannot use the key in %s: everybody may read or write it (mode %04o); chmod 0600 it", pskFile, info.Mode().Perm())
+	}
 	text, err := io.ReadAll(io.LimitReader(f, maxKeyFile))
 	if err != nil {
 		return fmt.Errorf("cannot read the key: %w", err)

@@ -40,6 +40,7 @@ func newRun() *cobra.Command {
 	c := &cobra.Command{
 		Use: "run", Short: "connect to the configured proxies and serve org.bluez",
 		RunE: func(c *cobra.Command, _ []string) error {
+			noCore()
 			load := func() (*config.Config, error) {
 				cfg, err := loadConfig(path)
 				if err == nil && bus != "" {
