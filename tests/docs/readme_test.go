@@ -102,7 +102,8 @@ func newShell(t *testing.T) *shell {
 		t.Fatal(err)
 	}
 	// Go keeps its caches, which hang on HOME otherwise.
-	s.env = append(place.Env(), "TMPDIR="+place.Dir, "PWD="+s.dir)
+	// What a make that runs the tests tells those below it is not for this one.
+	s.env = append(place.Env(), "TMPDIR="+place.Dir, "PWD="+s.dir, "MAKEFLAGS=", "MAKELEVEL=", "MFLAGS=")
 	for _, name := range []string{"GOCACHE", "GOMODCACHE", "GOPATH", "GOPROXY", "GOFLAGS"} {
 		out, err := exec.Command("go", "env", name).Output()
 		if err != nil {
