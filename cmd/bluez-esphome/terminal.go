@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"os"
+	"regexp"
 	"strings"
 
 	"golang.org/x/term"
@@ -46,7 +47,7 @@ var stateColours = map[string]string{
 }
 
 // heads begin the lines above a table.
-var heads = []string{"PROXY ", "DEVICE "}
+var heads = regexp.MustCompile(`^(PROXY|DEVICE|SHARED AS) `)
 
 // colour makes the heads of tables bold and colours their columns STATE. A table ends with an empty line. Columns are counted in
 // characters, as tabwriter does.
@@ -58,7 +59,7 @@ func colour(page string) string {
 		switch {
 		case text == "":
 			column = -1
-		case strings.HasPrefix(text, heads[0]), strings.HasPrefix(text, heads[1]):
+		case heads.MatchString(text):
 			if before, _, found := strings.Cut(text, "STATE"); found {
 				column = len([]rune(before))
 			}
