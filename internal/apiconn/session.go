@@ -199,7 +199,13 @@ func (s *session) readOne() error {
 // startWriter starts the writing goroutine once the frames' mode is known.
 func (s *session) startWriter() {
 	s.w = newWriter(s.f)
-	s.w.try = s.tryWriter()
+	if c, ok := s.conn.(*rawConn); ok {
+		s.w.try = func(b []byte) int {
+			n := c.writeNow(b)
+			s.p.traffic.wrote(n)
+			return n
+		}
+	}
 	s.wg.Go(func() {
 		if err := s.w.run(s, s.done, s.p.cfg.DeadAfter); err != nil {
 			s.broken.Store(&ClosedError{Err: err})

@@ -83,7 +83,7 @@ func BenchmarkManagedObjects1000(b *testing.B) {
 				a := e.begin(8)
 				s.tree.root.manage(e)
 				e.end(a)
-			}, func([]byte, []int) {})
+			}, func([]byte, []int) bool { return false })
 		})
 	}
 }

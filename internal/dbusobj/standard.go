@@ -171,9 +171,12 @@ func getManagedObjects(c *Call) {
 		if !e.take("a{oa{sa{sv}}}") {
 			return
 		}
+		t := &c.Object.conn.tree
+		e.buf = slices.Grow(e.buf, t.size+t.size/16)
 		a := e.begin(8)
-		c.Object.conn.tree.root.manage(e)
+		t.root.manage(e)
 		e.end(a)
+		t.size = len(e.buf)
 	})
 }
 
