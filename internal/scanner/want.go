@@ -146,9 +146,8 @@ func addressHasPrefix(a ble.Address, prefix string) bool {
 
 // recently reports whether f holds for a payload heard within the completing window, or for the newest.
 func (d *device) recently(now int64, f func(*ble.Advertisement) bool) bool {
-	l := d.content.entries
-	for i := len(l) - 1; i >= 0 && l[i].adv != nil; i-- {
-		if (i == len(l)-1 || now-l[i].heard <= int64(completeWithin)) && f(l[i].adv) {
+	for a := range d.content.recent(now, completeWithin) {
+		if f(a) {
 			return true
 		}
 	}

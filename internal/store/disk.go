@@ -42,7 +42,7 @@ func (s *Store) takeLock() error {
 		pid, _ := io.ReadAll(io.LimitReader(f, 20))
 		_ = f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return fmt.Errorf("cannot open state directory %s: process %s has it open; give each daemon a state_dir of its own",
+			return fmt.Errorf("cannot open state directory %s: process %s has it open, which may be another bluez-esphome: stop it (bluez-esphome status shows what it does), or give each daemon a state_dir of its own",
 				s.dir, strings.TrimSpace(string(pid)))
 		}
 		s.log.Warn("Cannot lock state directory", "err", err) // file systems without locks
