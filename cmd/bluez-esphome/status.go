@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"time"
@@ -125,9 +124,5 @@ func report(ctx context.Context, w io.Writer, bus string, asJSON bool, show func
 		_, err = io.WriteString(w, text)
 		return err
 	}
-	out, err := json.MarshalIndent(r, "", "  ")
-	if err == nil {
-		_, err = fmt.Fprintln(w, string(out))
-	}
-	return err
+	return printJSON(w, r)
 }

@@ -180,9 +180,17 @@ func getManagedObjects(c *Call) {
 	})
 }
 
+// maxListed is where the list of objects ends: the bus takes no message over 32 MiB, and a list that lacks the oldest objects is better
+// than an error for everybody.
+const maxListed = maxMessage - 4<<20
+
 // manage appends the entries of all objects below o, each before those below it.
 func (o *Object) manage(e *Encoder) {
 	for child := o.first; child != nil; child = child.next {
+		if len(e.buf) > maxListed {
+			o.conn.log.Error("cannot list all objects: there are too many for one message", "path", o.path, "bytes", len(e.buf))
+			return
+		}
 		if child.live {
 			e.align(8)
 			e.putString(string(child.path))
