@@ -265,7 +265,10 @@ func (s *session) announce(slots ble.Slots) {
 	p.log.Info("Proxy is online", "name", apiwire.Printable(s.info.Name, 32), "esphome", apiwire.Printable(s.info.Version, 32),
 		"features", s.info.Features.String(), "encrypted", s.info.Encrypted)
 	if !wasUp && s.newestWins() { // which nothing tells
-		p.log.Info("If another host (Home Assistant?) used this proxy, it gets nothing from it any more: remove the proxy there, or share it from here")
+		p.log.Info(notePrevious)
+		p.mu.Lock()
+		p.taken = time.Now()
+		p.mu.Unlock()
 	}
 
 	// Before anybody can make requests: their answers only go to the subscriber.

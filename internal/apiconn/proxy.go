@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"bluez-esphome/internal/apiwire"
 	"bluez-esphome/internal/ble"
@@ -41,7 +42,8 @@ type Proxy struct {
 	ours     map[ble.Address]bool
 	warned   map[string]bool // failures that were logged since the last session
 	everUp   bool
-	hears    bool // an advertisement came, in whichever session
+	taken    time.Time // of the first subscription, if nobody would have told whom it took the proxy from
+	hears    bool      // an advertisement came, in whichever session
 	thefts   thefts
 	lost     []*lostFunc // called when a session ended
 }
@@ -119,6 +121,23 @@ func (p *Proxy) LastError() string {
 		return ""
 	}
 	return p.lastErr.Error()
+}
+
+// noteFor is how long a Note is given: who misses the proxy elsewhere looks within a day.
+const noteFor = 24 * time.Hour
+
+// notePrevious: the newest subscriber gets everything, and the one before is not told (ESPHome since 2026.7).
+const notePrevious = "If another host (Home Assistant?) used this proxy, it gets nothing from it any more: remove the proxy there, or share it from here"
+
+// Note is what the operator should know though nothing is wrong, "" if there is nothing: that subscribing may have taken the proxy from
+// another host, which nobody tells. It is given for a day after the first subscription, while the proxy is ours.
+func (p *Proxy) Note() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.taken.IsZero() || p.state == StateDisplaced || time.Since(p.taken) >= noteFor {
+		return ""
+	}
+	return notePrevious
 }
 
 // Info is what the present or last session learnt.

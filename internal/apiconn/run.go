@@ -19,6 +19,9 @@ const (
 	retryJitter    = 0.2
 	// stableAfter is how long a session must last to count as a success.
 	stableAfter = 10 * time.Second
+	// leftoverTries is how often a proxy that another host seems to use is looked at again soon, about 12 s in all: the links
+	// may be those of a run of ours that was killed, which the proxy is just ending.
+	leftoverTries = 4
 )
 
 // run makes sessions until ctx ends or Stop.
@@ -95,7 +98,9 @@ func (p *Proxy) delay(failures int, err error) time.Duration {
 	}
 	d := time.Duration(float64(firstRetry) * math.Pow(retryFactor, float64(min(failures, 20))))
 	var leave *PeerDisconnectError
+	var conflict *ConflictError
 	switch {
+	case errors.As(err, &conflict) && failures < leftoverTries:
 	case hopeless(err):
 		d, limit = slowRetry, slowRetry
 	case errors.As(err, &leave):

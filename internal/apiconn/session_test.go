@@ -267,21 +267,29 @@ func TestBringUpFailures(t *testing.T) {
 	}
 }
 
+// TestConflictYields: a proxy that another host uses is left to it; at first it is looked at again soon, since the links may
+// be those of a run of ours that was killed.
 func TestConflictYields(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, nil)
 		started := only(func() error { return b.p.Start(t.Context()) })
-		far := b.accept()
-		far.hello(deviceInfo())
-		want[*apipb.SubscribeBluetoothConnectionsFreeRequest](far)
-		far.send(freeSlots(0x112233445566))
-		want[*apipb.DisconnectRequest](far) // and no subscription
-		far.send(&apipb.DisconnectResponse{})
-		begun := time.Now()
-		synctest.Wait()
-		if b.p.State() != StateDisplaced || !strings.Contains(b.p.LastError(), "11:22:33:44:55:66") {
-			t.Errorf("state %v, %q", b.p.State(), b.p.LastError())
+		for n := range leftoverTries + 1 {
+			begun := time.Now()
+			far := b.accept()
+			if d := time.Since(begun); n > 0 && d > 10*time.Second {
+				t.Errorf("attempt %d after %v", n, d)
+			}
+			far.hello(deviceInfo())
+			want[*apipb.SubscribeBluetoothConnectionsFreeRequest](far)
+			far.send(freeSlots(0x112233445566))
+			want[*apipb.DisconnectRequest](far) // and no subscription
+			far.send(&apipb.DisconnectResponse{})
+			synctest.Wait()
+			if b.p.State() != StateDisplaced || !strings.Contains(b.p.LastError(), "11:22:33:44:55:66") {
+				t.Errorf("state %v, %q", b.p.State(), b.p.LastError())
+			}
 		}
+		begun := time.Now()
 		again := b.accept()
 		if d := time.Since(begun); d < 48*time.Second {
 			t.Errorf("tried again after %v", d)

@@ -40,6 +40,21 @@ func (s *Session) RawAdvertsPayload(payload []byte) {
 // DecodedAdvert sends one message 67, which may be lost, as firmware before
 // 2025.8 does for a client that did not ask for raw advertisements.
 func (s *Session) DecodedAdvert(a ble.RawAdvert) {
+	payload, err := EncodeDecodedAdvert(a)
+	if err != nil {
+		s.cancel(err)
+		return
+	}
+	s.DecodedAdvertPayload(payload)
+}
+
+// DecodedAdvertPayload sends one message 67, which may be lost. The payload is not copied and must not change.
+func (s *Session) DecodedAdvertPayload(payload []byte) {
+	s.enqueue(message{id: apiwire.BluetoothLEAdvertisementResponse, payload: payload, class: advert})
+}
+
+// EncodeDecodedAdvert gives the payload of a message 67, so that one encoding can serve many sessions.
+func EncodeDecodedAdvert(a ble.RawAdvert) ([]byte, error) {
 	adv := ble.ParseAdvertisement(a.Data)
 	m := &apipb.BluetoothLEAdvertisementResponse{
 		Address: uint64(a.Address), Name: []byte(adv.Name), Rssi: int32(a.RSSI), AddressType: uint32(a.Type),
@@ -54,7 +69,7 @@ func (s *Session) DecodedAdvert(a ble.RawAdvert) {
 		m.ManufacturerData = append(m.ManufacturerData,
 			&apipb.BluetoothServiceData{Uuid: fmt.Sprintf("0x%04X", d.Company), Data: d.Data})
 	}
-	s.put(m, advert)
+	return apiwire.MarshalFirmware(m)
 }
 
 // advertUUID gives the upper-case form that decoded advertisements have.

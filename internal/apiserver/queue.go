@@ -60,7 +60,8 @@ type queue struct {
 	busy     bool
 	finished error           // why, once nothing more is taken
 	idle     []chan struct{} // closed when nothing waits and nothing is being written
-	dropped  uint64
+	taken    [classes]uint64
+	dropped  [classes]uint64
 }
 
 func newQueue(l QueueLimits) *queue {
@@ -88,13 +89,13 @@ func (q *queue) put(m message) bool {
 	}
 	switch {
 	case m.class == advert && q.count[advert] >= q.limits.Adverts:
-		q.dropped++
+		q.dropped[advert]++
 		if !q.limits.DropOldest {
 			return true
 		}
 		q.dropOldest()
 	case m.class == notification && q.count[notification] >= q.limits.Notifications:
-		q.dropped++
+		q.dropped[notification]++
 		return true
 	case m.class == reliable && (q.count[reliable] >= q.limits.Messages || q.bytes+len(m.payload) > q.limits.Bytes):
 		return false
@@ -150,6 +151,7 @@ func (q *queue) take(ctx context.Context) ([]message, error) {
 		for n < len(q.msgs) && size < writeSize {
 			size += len(q.msgs[n].payload)
 			q.count[q.msgs[n].class]--
+			q.taken[q.msgs[n].class]++
 			n++
 		}
 		if n > 0 {
@@ -197,10 +199,19 @@ func (q *queue) drained() <-chan struct{} {
 // handed to the connection. It may stay open when the session ends.
 func (s *Session) Drained() <-chan struct{} { return s.queue.drained() }
 
-// Dropped is how many advertisement batches and notifications the client lost
-// because it did not read fast enough.
-func (s *Session) Dropped() uint64 {
-	s.queue.mu.Lock()
-	defer s.queue.mu.Unlock()
-	return s.queue.dropped
+// Counts is what became of the messages that may be lost. Advertisement batches are messages 93, or 67 with one advertisement each.
+type Counts struct {
+	Adverts, Notifications               uint64 // handed to the connection
+	DroppedAdverts, DroppedNotifications uint64 // the client did not read fast enough
+}
+
+// Counts counts since the session began.
+func (s *Session) Counts() Counts {
+	q := s.queue
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return Counts{
+		Adverts: q.taken[advert], Notifications: q.taken[notification],
+		DroppedAdverts: q.dropped[advert], DroppedNotifications: q.dropped[notification],
+	}
 }

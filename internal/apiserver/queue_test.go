@@ -49,8 +49,8 @@ func TestLossyMessagesAreDropped(t *testing.T) {
 				for i := range 3 {
 					s.NotifyData(1, 2, []byte{byte(i)}) // the last one has no room
 				}
-				if s.Dropped() != 96 {
-					t.Errorf("dropped %d", s.Dropped())
+				if c := s.Counts(); c.DroppedAdverts != 95 || c.DroppedNotifications != 1 {
+					t.Errorf("counts %+v", c)
 				}
 				drained := s.Drained()
 				select {

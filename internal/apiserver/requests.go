@@ -36,7 +36,7 @@ func (s *Session) read() error {
 		if err != nil {
 			return fmt.Errorf("cannot read from the client: %w", err)
 		}
-		s.lastRead.Store(time.Now().UnixNano())
+		s.lastRead.Store(int64(time.Since(s.begun)))
 		s.pinged.Store(false)
 		if s.leaving {
 			continue
@@ -96,7 +96,7 @@ func (s *Session) handle(id ID, payload []byte) error {
 // leave ends the session with err once the queue is written; nothing that comes until then counts.
 func (s *Session) leave(err error) {
 	s.leaving = true
-	s.goodbye.Store(time.Now().Add(goodbyeTimeout).UnixNano())
+	s.endWithin(goodbyeTimeout)
 	s.queue.finish(err)
 	s.queue.kick()
 }

@@ -80,11 +80,14 @@ type Session struct {
 	backend Backend
 	log     *slog.Logger
 	cancel  context.CancelCauseFunc
+	done    <-chan struct{}
 	queue   *queue
 
-	lastRead atomic.Int64 // UnixNano
+	// Times are nanoseconds after begun, by the clock that nobody sets.
+	begun    time.Time
+	lastRead atomic.Int64
 	pinged   atomic.Bool  // since lastRead
-	goodbye  atomic.Int64 // UnixNano at which the session ends at the latest; 0: none
+	goodbye  atomic.Int64 // when the session ends at the latest; 0: none
 
 	// Owned by the reading goroutine.
 	greeted, authed, leaving bool
@@ -99,9 +102,8 @@ type Session struct {
 func Serve(ctx context.Context, conn net.Conn, cfg Config, b Backend) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	s := &Session{cfg: cfg, conn: conn, backend: b, cancel: cancel, log: cfg.Log, queue: newQueue(cfg.Queue)}
-	s.lastRead.Store(time.Now().UnixNano())
-	s.goodbye.Store(time.Now().Add(setupTimeout).UnixNano())
+	s := &Session{cfg: cfg, conn: conn, backend: b, cancel: cancel, done: ctx.Done(), log: cfg.Log, queue: newQueue(cfg.Queue), begun: time.Now()}
+	s.endWithin(setupTimeout)
 
 	var wg sync.WaitGroup
 	closed := make(chan struct{})
@@ -126,7 +128,7 @@ func (s *Session) Close(err error) { s.cancel(err) }
 
 // Disconnect asks the client to leave (message 5) and ends the session when it does, or after 5 s.
 func (s *Session) Disconnect() {
-	s.goodbye.Store(time.Now().Add(goodbyeTimeout).UnixNano())
+	s.endWithin(goodbyeTimeout)
 	s.pinged.Store(false)
 	s.sendEmpty(apiwire.DisconnectRequest)
 	s.queue.kick()
@@ -141,6 +143,12 @@ func (s *Session) ClientName() string {
 	}
 	return s.conn.RemoteAddr().String()
 }
+
+// RemoteAddr is the client's address.
+func (s *Session) RemoteAddr() net.Addr { return s.conn.RemoteAddr() }
+
+// Done is closed when the session begins to end.
+func (s *Session) Done() <-chan struct{} { return s.done }
 
 // ClientMinor is the minor version of API 1 that the client announced.
 func (s *Session) ClientMinor() uint32 {
@@ -177,6 +185,9 @@ func wireMAC(mac string) string {
 	return strings.ToLower(strings.ReplaceAll(a.String(), ":", ""))
 }
 
+// endWithin sets when the session ends at the latest.
+func (s *Session) endWithin(d time.Duration) { s.goodbye.Store(int64(time.Since(s.begun) + d)) }
+
 // keepAlive pings a silent client and ends the session of a dead one, or of
 // one that was to say hello or goodbye and did not.
 func (s *Session) keepAlive(ctx context.Context) {
@@ -189,14 +200,14 @@ func (s *Session) keepAlive(ctx context.Context) {
 		case <-timer.C:
 		case <-s.queue.kicked:
 		}
-		now, last := time.Now(), time.Unix(0, s.lastRead.Load())
+		now, last := time.Now(), s.begun.Add(time.Duration(s.lastRead.Load()))
 		next := last.Add(deadAfter)
 		if !next.After(now) {
 			s.cancel(ErrSilent)
 			return
 		}
 		if bye := s.goodbye.Load(); bye != 0 {
-			end := time.Unix(0, bye)
+			end := s.begun.Add(time.Duration(bye))
 			if !end.After(now) {
 				s.cancel(ErrSilent)
 				return

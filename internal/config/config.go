@@ -81,10 +81,12 @@ type Link struct{ PingAfter, DeadAfter time.Duration }
 // for a free connection slot. 0 < PerPath ≤ Timeout, 0 ≤ SlotWait ≤ Timeout.
 type Connect struct{ Timeout, PerPath, SlotWait time.Duration }
 
-// Share offers each proxy on to other hosts; off while Listen is empty.
+// Share offers the proxies on to other hosts; off while Listen is empty.
 type Share struct {
 	// Listen is a host name or IP address without port.
 	Listen string
+	// Offer is what other hosts see.
+	Offer ShareOffer
 	// BasePort is the port of the first shared proxy; the others follow, all ≤ 65535.
 	BasePort uint16
 	// PSK is the Noise key that other hosts need; not set means plaintext.
@@ -114,6 +116,15 @@ type AdapterMode string
 const (
 	AdaptersMerged   AdapterMode = "merged"
 	AdaptersPerProxy AdapterMode = "per-proxy"
+)
+
+// ShareOffer says as what the proxies are offered on.
+type ShareOffer string
+
+// Ways to share: each proxy as one of its own, or all of them as one.
+const (
+	ShareEach   ShareOffer = "each"
+	ShareMerged ShareOffer = "merged"
 )
 
 // ScanMode is how a proxy scans; auto follows what clients ask for.

@@ -61,6 +61,7 @@ type rawShare struct {
 	NoisePSKFile string `mapstructure:"noise_psk_file"`
 	Names        string `mapstructure:"names"`
 	InUse        string `mapstructure:"in_use"`
+	Offer        string `mapstructure:"offer"`
 }
 
 type rawHTTP struct {
@@ -93,6 +94,7 @@ func defaults() map[string]string {
 		"share.noise_psk_file": "",
 		"share.names":          "{name}-shared",
 		"share.in_use":         "share",
+		"share.offer":          "each",
 		"http.listen":          "",
 		"log.level":            "info",
 		"log.format":           "auto",

@@ -94,12 +94,13 @@ func (l *loader) share(r *rawShare) {
 	c, rep := l.out, l.report
 	c.Share = Share{Listen: r.Listen, Names: r.Names, PSK: l.psk("share", r.NoisePSK, r.NoisePSKFile)}
 	c.Share.Exclusive = oneOf(rep, "share.in_use", r.InUse, "share", "refuse") == "refuse"
+	c.Share.Offer = oneOf(rep, "share.offer", r.Offer, ShareEach, ShareMerged)
 	c.Share.BasePort = uint16(l.number("share.base_port", r.BasePort, 1, 65535))
 	if r.Listen != "" {
 		if err := checkListenHost(r.Listen); err != nil {
 			rep.at("share.listen", "name an address of this host without port, 0.0.0.0 for all", "%q: %v", clip(r.Listen), err)
 		}
-		if last := int(c.Share.BasePort) + len(l.out.Proxies) - 1; last > 65535 {
+		if last := int(c.Share.BasePort) + len(l.out.Proxies) - 1; last > 65535 && c.Share.Offer == ShareEach {
 			rep.at("share.base_port", "lower it", "%d proxies from port %d on end at %d, above 65535", len(l.out.Proxies), c.Share.BasePort, last)
 		}
 	}

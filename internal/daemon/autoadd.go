@@ -65,7 +65,10 @@ func newFinder(s *proxySet, cfg *config.Config) *finder {
 // configure completes what a session needs of the network.
 func (f *finder) configure(p *proxy, c *apiconn.Config) {
 	c.Pace = f.pacer.Wait
-	c.Changed = func() { p.obj.changed("State", "LastError") }
+	c.Changed = func() {
+		p.obj.changed("State", "LastError")
+		p.slotsChanged()
+	}
 	if f.mdns != nil {
 		c.Resolve = func(ctx context.Context, host string) ([]netip.Addr, error) {
 			return f.mdns.Resolve(ctx, net.DefaultResolver, host)
@@ -187,7 +190,7 @@ func (f *finder) known(svc mdns.Service) bool {
 
 // own reports whether an instance may be a proxy that we offer ourselves.
 func (f *finder) own(svc mdns.Service) bool {
-	share := f.s.d.opts.Config.Share
+	share := f.s.d.sharing.configured()
 	if share.Listen == "" {
 		return false
 	}

@@ -15,7 +15,6 @@ import (
 	"bluez-esphome/internal/dbusobj"
 	"bluez-esphome/internal/gatt"
 	"bluez-esphome/internal/scanner"
-	"bluez-esphome/internal/share"
 	"bluez-esphome/internal/store"
 	"bluez-esphome/internal/web"
 
@@ -25,8 +24,13 @@ import (
 // BusName is the name that BlueZ clients look for.
 const BusName = "org.bluez"
 
-// stopTimeout bounds a clean stop: links closed, scan modes restored, state written.
-const stopTimeout = 2 * time.Second
+// What a clean stop may take: less than 2 s in all, whatever hangs. A link or session that is not ended by then ends
+// with our socket.
+const (
+	linksTimeout   = 700 * time.Millisecond // to disconnect
+	proxiesTimeout = 400 * time.Millisecond // to restore scan modes and take leave
+	shimTimeout    = 200 * time.Millisecond // to release agents and monitors
+)
 
 // Options are what a Daemon is made of. Config and Logger must not be nil.
 type Options struct {
@@ -51,7 +55,7 @@ type Daemon struct {
 	table   *scanner.Table
 	owners  *gatt.Owners
 	links   *gatt.Manager // of owners
-	share   *share.Server // nil: nothing is shared
+	sharing *sharer
 	shim    *bluezshim.Shim
 	proxies *proxySet
 	web     *web.Server // nil without http.listen, as is metrics
@@ -83,6 +87,14 @@ func (d *Daemon) Heard() []scanner.Device {
 // Run publishes the tree, owns org.bluez, connects to the proxies and serves until ctx ends. It returns nil then,
 // a *dbusobj.NameTakenError if somebody else owns org.bluez, or what went wrong.
 func (d *Daemon) Run(ctx context.Context) error {
+	err := d.run(ctx)
+	if err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil // stopped before it was ready
+	}
+	return err
+}
+
+func (d *Daemon) run(ctx context.Context) error {
 	cfg := d.opts.Config
 	for _, w := range cfg.Warnings {
 		d.log.Warn(w)
@@ -142,7 +154,7 @@ func (d *Daemon) build() error {
 	}, cfg.Share.Exclusive)
 	d.links = d.owners.Manager()
 	links := d.owners.Owner(gatt.OwnerConfig{Name: dbusOwner, Events: events, KeepSubscriptions: true})
-	d.share = newShare(d)
+	d.sharing = newSharer(d)
 	var err error
 	if d.proxies, err = newProxySet(d); err != nil {
 		return err
@@ -175,7 +187,9 @@ func (d *Daemon) serve(ctx context.Context, address string) error {
 		defer close(shimDone)
 		d.shim.Run(workCtx)
 	}()
-	webDone := d.serveHTTP(workCtx)
+	webCtx, stopWeb := context.WithCancel(ctx)
+	defer stopWeb()
+	webDone := d.serveHTTP(webCtx)
 	d.proxies.start(workCtx)
 	d.ready.Store(true)
 	close(d.started)
@@ -197,14 +211,11 @@ func (d *Daemon) serve(ctx context.Context, address string) error {
 	}
 	d.ready.Store(false)
 	d.notify(systemd.SdNotifyStopping)
-	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
-	defer cancel()
-	if d.share != nil {
-		d.share.Close()
-	}
-	d.links.Close(stopCtx)
-	d.proxies.stop(stopCtx)
-	d.conn.Do(stopCtx, d.shim.Close)
+	stopWeb()
+	d.sharing.Close()
+	within(ctx, linksTimeout, d.links.Close)
+	within(ctx, proxiesTimeout, d.proxies.stop)
+	within(ctx, shimTimeout, func(ctx context.Context) { _ = d.conn.Do(ctx, d.shim.Close) }) // what hangs is left behind
 	stopWork()
 	<-shimDone
 	<-webDone
@@ -213,6 +224,13 @@ func (d *Daemon) serve(ctx context.Context, address string) error {
 	<-watched
 	<-served
 	return err
+}
+
+// within gives f so long, although ctx has ended.
+func within(ctx context.Context, d time.Duration, f func(context.Context)) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d)
+	defer cancel()
+	f(ctx)
 }
 
 func (d *Daemon) notify(state string) {

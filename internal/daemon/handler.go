@@ -35,7 +35,7 @@ func (h handler) Online(_ *apiconn.Proxy, info apiconn.Info) {
 		p.set.d.log.Warn("The device is no Bluetooth proxy: add bluetooth_proxy: to its ESPHome configuration", "proxy", p.Name(), "address", hostPort(p.cfg))
 	}
 	p.mu.Lock()
-	p.info, p.known, p.own = info, false, nil
+	p.info, p.up, p.known, p.own = info, true, false, nil
 	name := p.name
 	p.mu.Unlock()
 	d := p.set.d
@@ -46,12 +46,12 @@ func (h handler) Online(_ *apiconn.Proxy, info apiconn.Info) {
 	}
 	d.links.AddProxy(p)
 	d.links.ProxyOnline(name)
-	p.offer(name, info)
+	d.sharing.up(p)
 	select {
 	case p.mode <- struct{}{}:
 	default:
 	}
-	p.obj.changed("Name", "State", "LastError", "ESPHomeVersion", "Features", "BluetoothAddress", "ScanMode", "SlotLimit", "SlotFree", "Allocated")
+	p.obj.changed("Name", "State", "LastError", "ESPHomeVersion", "Features", "BluetoothAddress", "ScanMode", "SlotLimit", "SlotFree", "Allocated", "Note")
 }
 
 func (h handler) Offline(_ *apiconn.Proxy, err error) {
@@ -59,7 +59,10 @@ func (h handler) Offline(_ *apiconn.Proxy, err error) {
 	if name == "" {
 		return // a device that is no proxy
 	}
-	h.p.withdraw()
+	h.p.mu.Lock()
+	h.p.up = false
+	h.p.mu.Unlock()
+	d.sharing.down(h.p)
 	h.p.each(func(t *scanner.Table) { t.ProxyDown(name) })
 	if own := h.p.ownAdapter(); own != nil {
 		d.shim.SetOnline(own.index, false)
@@ -71,12 +74,12 @@ func (h handler) Offline(_ *apiconn.Proxy, err error) {
 func (h handler) Adverts(_ *apiconn.Proxy, at time.Time, adverts []ble.RawAdvert) {
 	h.p.mu.Lock()
 	h.p.heard = at
-	name, shared := h.p.name, h.p.shared
+	name, sh := h.p.name, h.p.shared
 	h.p.mu.Unlock()
-	if shared != nil {
-		shared.Adverts(adverts)
+	h.p.set.d.sharing.adverts(name, sh, at, adverts)
+	if own := h.p.ownAdapter(); own != nil {
+		own.table.Adverts(name, at, adverts)
 	}
-	h.p.each(func(t *scanner.Table) { t.Adverts(name, at, adverts) })
 	if links := h.p.set.d.links; links.Waits() {
 		for i := range adverts {
 			links.Heard(adverts[i].Address)
@@ -86,14 +89,8 @@ func (h handler) Adverts(_ *apiconn.Proxy, at time.Time, adverts []ble.RawAdvert
 
 func (h handler) ScannerState(_ *apiconn.Proxy, state ble.ScannerState, mode, configured ble.ScannerMode) {
 	p, running := h.p, state == ble.ScannerRunning
-	p.mu.Lock()
-	changed := !p.known || p.scanning != mode
-	p.scanning, p.known = mode, true
-	name, shared := p.name, p.shared
-	p.mu.Unlock()
-	if shared != nil {
-		shared.Scanner(state, mode, configured)
-	}
+	changed := p.scannerChanged(scan{state, mode, configured})
+	name := p.Name()
 	p.each(func(t *scanner.Table) {
 		if running {
 			t.ResumeProxy(name)
@@ -114,9 +111,7 @@ func (h handler) Slots(p *apiconn.Proxy, slots ble.Slots) {
 	// Slots that are not ours are leftovers to be released, unless another host is at work.
 	links.SetOwnSlots(name, p.State() != apiconn.StateDisplaced)
 	links.SlotsReport(name, slots)
-	if shared := h.p.sharing(); shared != nil {
-		shared.Slots(slots)
-	}
+	h.p.slotsChanged()
 	h.p.obj.changed("SlotLimit", "SlotFree", "Allocated")
 }
 

@@ -118,6 +118,19 @@ func (s webSource) Air() web.Air {
 	}
 }
 
+// Shares implements web.Source.
+func (s webSource) Shares() []web.Share {
+	var out []web.Share
+	for _, st := range s.d.sharing.Status() {
+		w := web.Share{Name: st.Name, Hosts: len(st.Hosts), Batches: st.Batches, Dropped: st.Dropped}
+		for _, h := range st.Hosts {
+			w.Links += len(h.Links)
+		}
+		out = append(out, w)
+	}
+	return out
+}
+
 // Proxies implements web.Source.
 func (s webSource) Proxies() []web.Proxy {
 	heard := map[string]int{}

@@ -7,11 +7,9 @@ import (
 	"time"
 
 	"bluez-esphome/internal/apiconn"
-	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/config"
 	"bluez-esphome/internal/dbusobj"
 	"bluez-esphome/internal/scanner"
-	"bluez-esphome/internal/share"
 
 	"github.com/godbus/dbus/v5"
 )
@@ -42,14 +40,17 @@ type proxy struct {
 	auto     string // the instance by which auto_add found it, "" for configured ones
 	unfollow func() // ends followMode
 
-	mu       sync.Mutex
-	own      *ownAdapter // nil without one, and before it was online
-	name     string      // unique; empty until the first session if none is configured
-	info     apiconn.Info
-	scanning ble.ScannerMode
-	known    bool // scanning is known
-	heard    time.Time
-	shared   *share.Proxy // nil: offline, or not shared
+	telling sync.Mutex // keeps what hosts are told of the proxy in order; taken before mu
+
+	mu     sync.Mutex
+	own    *ownAdapter // nil without one, and before it was online
+	name   string      // unique; empty until the first session if none is configured
+	info   apiconn.Info
+	up     bool // between Online and Offline
+	scan   scan
+	known  bool // scan is known
+	heard  time.Time
+	shared shared // nil: offline, or not shared
 }
 
 // Name overrides the session's: two proxies may call themselves the same.

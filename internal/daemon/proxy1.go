@@ -83,6 +83,7 @@ func newProxyInterface() *dbusobj.Interface {
 					}
 				})
 			})},
+			{Name: "Note", Type: "s", Get: of(func(p *proxy, e *dbusobj.Encoder) { e.String(p.Note()) })},
 			{Name: "Links", Type: "aa{sv}", Get: of(func(p *proxy, e *dbusobj.Encoder) { encodeLinks(e, p.linksNow()) })},
 			{Name: "LastHeard", Type: "t", Get: of(func(p *proxy, e *dbusobj.Encoder) { e.Uint64(p.lastHeard()) })},
 		},
@@ -111,7 +112,7 @@ func (p *proxy) scanMode() string {
 	if !p.known {
 		return ""
 	}
-	return p.scanning.String()
+	return p.scan.mode.String()
 }
 
 // heardAt is when an advertisement last came; zero never.

@@ -26,7 +26,7 @@ func (l *liveRules) rule(a ble.Address) gatt.Rule     { return (*l.rules.Load())
 func (l *liveRules) onNoSlot(name string) gatt.NoSlot { return (*l.noSlot.Load())(name) }
 
 // Reload applies another configuration to a Daemon that runs: proxies that are new, gone or
-// changed, and the rules of devices. Every other proxy keeps its session, and every client its
+// changed, the rules of devices, and how the proxies are shared. Every other proxy keeps its session, and every client its
 // connection. What else changed is named in the log: it takes effect with the next start.
 // Before the Daemon runs it does nothing.
 func (d *Daemon) Reload(cfg *config.Config) {
@@ -40,6 +40,7 @@ func (d *Daemon) Reload(cfg *config.Config) {
 	}
 	added, removed := d.proxies.replace(cfg.Proxies)
 	d.live.set(cfg)
+	d.sharing.reload(cfg.Share)
 	d.log.Info("The configuration was read again", "reload", d.reloads.Add(1), "added", added, "removed", removed)
 	if later := needRestart(d.opts.Config, cfg); len(later) > 0 {
 		d.log.Warn("Some changes take effect only when the daemon is started again", "keys", later)
@@ -67,7 +68,6 @@ func needRestart(old, cfg *config.Config) []string {
 		{"link", old.Link, cfg.Link},
 		{"connect", old.Connect, cfg.Connect},
 		{"max_devices", old.MaxDevices, cfg.MaxDevices},
-		{"share", old.Share, cfg.Share},
 		{"http", old.HTTP, cfg.HTTP},
 		{"log", old.Log, cfg.Log},
 	} {

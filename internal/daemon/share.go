@@ -3,20 +3,73 @@ package daemon
 import (
 	"context"
 	"net/netip"
+	"reflect"
+	"sync"
+	"time"
 
 	"bluez-esphome/internal/apiconn"
 	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/config"
 	"bluez-esphome/internal/gatt"
 	"bluez-esphome/internal/mdns"
 	"bluez-esphome/internal/share"
 )
 
-// newShare makes what offers the proxies to other hosts, or nil if it is not configured.
-func newShare(d *Daemon) *share.Server {
-	cfg := d.opts.Config.Share
-	if cfg.Listen == "" {
-		return nil
+// A sharer offers the proxies to other hosts as the configuration wants it, which a reload may change.
+type sharer struct {
+	d *Daemon
+
+	changing sync.Mutex // one offer, withdrawal or reload at a time; taken before all others
+
+	mu     sync.Mutex
+	cfg    config.Share
+	server *share.Server // nil: nothing is shared
+	merged *share.Merged // nil: each proxy is offered as one of its own
+	ended  bool
+	object shareObject
+
+	relaying sync.Mutex // keeps the merged air in order
+	relayed  []ble.RawAdvert
+}
+
+// shared is a proxy that is online, as it is offered: alone or as a part of all.
+type shared interface {
+	Scanner(state ble.ScannerState, mode, configured ble.ScannerMode)
+	Slots(ble.Slots)
+	WantsActive() bool
+	Down()
+}
+
+var (
+	_ shared = (*share.Proxy)(nil)
+	_ shared = (*share.Member)(nil)
+)
+
+// newSharer makes what offers the proxies to other hosts, if it is configured.
+func newSharer(d *Daemon) *sharer {
+	s := &sharer{d: d}
+	s.begin(d.opts.Config.Share)
+	s.object.show(s, s.server != nil)
+	return s
+}
+
+// begin makes the server of a configuration.
+func (s *sharer) begin(cfg config.Share) {
+	var server *share.Server
+	var merged *share.Merged
+	if cfg.Listen != "" {
+		server = share.New(s.config(cfg))
+		if cfg.Offer == config.ShareMerged {
+			merged = share.NewMerged(server)
+		}
 	}
+	s.mu.Lock()
+	s.cfg, s.server, s.merged = cfg, server, merged
+	s.mu.Unlock()
+}
+
+func (s *sharer) config(cfg config.Share) share.Config {
+	d := s.d
 	sc := share.Config{
 		Listen: cfg.Listen, BasePort: cfg.BasePort, Names: cfg.Names, Identity: d.store.Address(),
 		Links: func(ev share.LinkEvents) share.Links {
@@ -31,7 +84,151 @@ func newShare(d *Daemon) *share.Server {
 		key := cfg.PSK.Key()
 		sc.PSK = &key
 	}
-	return share.New(sc)
+	return sc
+}
+
+// configured is the present configuration.
+func (s *sharer) configured() config.Share {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cfg
+}
+
+// Status tells of what is shared now.
+func (s *sharer) Status() []share.Status {
+	s.mu.Lock()
+	server := s.server
+	s.mu.Unlock()
+	if server == nil {
+		return nil
+	}
+	return server.Status()
+}
+
+// reload applies another configuration. Sessions with hosts go on unless their listener has to be another one.
+func (s *sharer) reload(cfg config.Share) {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	s.mu.Lock()
+	old, server, ended := s.cfg, s.server, s.ended
+	s.mu.Unlock()
+	if ended || reflect.DeepEqual(old, cfg) {
+		return
+	}
+	s.d.owners.SetExclusive(cfg.Exclusive)
+	old.Exclusive = cfg.Exclusive
+	if reflect.DeepEqual(old, cfg) { // hosts see the same
+		s.mu.Lock()
+		s.cfg = cfg
+		s.mu.Unlock()
+		return
+	}
+	all := s.d.proxies.all()
+	for _, p := range all {
+		p.setShared(nil)
+	}
+	if server != nil {
+		server.Close()
+	}
+	s.begin(cfg)
+	for _, p := range all {
+		s.offer(p)
+	}
+	s.d.conn.Post(func() { s.object.show(s, cfg.Listen != "") })
+	s.d.proxies.modesChanged()
+	s.d.log.Info("The proxies are shared as the new configuration says", "listen", cfg.Listen, "offer", string(cfg.Offer))
+}
+
+// Close ends the sharing for good.
+func (s *sharer) Close() {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	s.mu.Lock()
+	server := s.server
+	s.ended, s.server, s.merged = true, nil, nil
+	s.mu.Unlock()
+	if server != nil {
+		server.Close()
+	}
+}
+
+// up offers a proxy that came online.
+func (s *sharer) up(p *proxy) {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	s.offer(p)
+}
+
+// offer shares a proxy if it is online. s.changing is held.
+func (s *sharer) offer(p *proxy) {
+	s.mu.Lock()
+	server, merged := s.server, s.merged
+	s.mu.Unlock()
+	p.mu.Lock()
+	up, name, info, already := p.up, p.name, p.info, p.shared != nil
+	p.mu.Unlock()
+	if server == nil || !up || already {
+		return
+	}
+	of := shareInfo(name, info)
+	var sh shared
+	var err error
+	if merged != nil {
+		sh, err = merged.Up(of)
+	} else {
+		sh, err = server.Up(of)
+	}
+	if err != nil {
+		s.d.log.Error("A proxy is not shared", "error", err)
+		return
+	}
+	p.telling.Lock()
+	defer p.telling.Unlock()
+	p.setShared(sh)
+	p.mu.Lock()
+	scan, known := p.scan, p.known
+	p.mu.Unlock()
+	if known {
+		sh.Scanner(scan.state, scan.mode, scan.configured)
+	}
+	p.tellSlots(sh)
+}
+
+// down withdraws a proxy that went offline.
+func (s *sharer) down(p *proxy) {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	if sh := p.sharing(); sh != nil {
+		p.setShared(nil)
+		sh.Down()
+	}
+}
+
+func shareInfo(name string, info apiconn.Info) share.Info {
+	return share.Info{
+		Name: name, FriendlyName: info.FriendlyName, MAC: info.MAC, BluetoothMAC: info.BluetoothMAC, Version: info.Version,
+		Model: info.Model, Manufacturer: info.Manufacturer, ProjectName: info.ProjectName, APIMinor: info.APIMinor, Features: info.Features,
+	}
+}
+
+// adverts hands a batch to the merged table and to the hosts. Who shares each proxy for itself gets the batch as it came, and before
+// anybody else; all proxies as one pass on what the table takes for new.
+func (s *sharer) adverts(name string, sh shared, at time.Time, batch []ble.RawAdvert) {
+	if own, ok := sh.(*share.Proxy); ok {
+		own.Adverts(batch)
+	}
+	s.mu.Lock()
+	merged := s.merged
+	s.mu.Unlock()
+	if merged == nil {
+		s.d.table.Adverts(name, at, batch)
+		return
+	}
+	s.relaying.Lock()
+	defer s.relaying.Unlock()
+	s.relayed = s.d.table.Relay(name, at, batch, s.relayed[:0])
+	merged.Adverts(s.relayed)
+	clear(s.relayed) // the data is the session's
 }
 
 // announce tells the network of a shared proxy, as devices with ESPHome do.
@@ -63,10 +260,10 @@ func (s *proxySet) position(mac ble.Address) int {
 	return found
 }
 
-// modeChanged: the hosts that share a proxy want another scan mode.
+// modeChanged: the hosts that share a proxy, or without a name all of them, want another scan mode.
 func (s *proxySet) modeChanged(name string) {
 	for _, p := range s.all() {
-		if p.Name() == name {
+		if name == "" || p.Name() == name {
 			select {
 			case p.mode <- struct{}{}:
 			default:
@@ -75,42 +272,61 @@ func (s *proxySet) modeChanged(name string) {
 	}
 }
 
-// offer shares a proxy that is online.
-func (p *proxy) offer(name string, info apiconn.Info) {
-	d := p.set.d
-	if d.share == nil {
-		return
-	}
-	sh, err := d.share.Up(share.Info{
-		Name: name, FriendlyName: info.FriendlyName, MAC: info.MAC, BluetoothMAC: info.BluetoothMAC, Version: info.Version,
-		Model: info.Model, Manufacturer: info.Manufacturer, ProjectName: info.ProjectName, APIMinor: info.APIMinor, Features: info.Features,
-	})
-	if err != nil {
-		d.log.Error("A proxy is not shared", "error", err)
-		return
-	}
-	if slots := p.Slots(); slots.Known {
-		sh.Slots(slots)
-	}
-	p.mu.Lock()
-	p.shared = sh
-	p.mu.Unlock()
-}
-
-// withdraw ends what offer began.
-func (p *proxy) withdraw() {
-	p.mu.Lock()
-	sh := p.shared
-	p.shared = nil
-	p.mu.Unlock()
-	if sh != nil {
-		sh.Down()
-	}
-}
-
 // sharing is the proxy as it is shared, or nil.
-func (p *proxy) sharing() *share.Proxy {
+func (p *proxy) sharing() shared {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.shared
+}
+
+func (p *proxy) setShared(sh shared) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.shared = sh
+}
+
+// shareSlots is what hosts are told of the slots: none of a proxy that another host has, since nothing that is asked of it is answered.
+func (p *proxy) shareSlots() ble.Slots {
+	slots := p.Slots()
+	if !p.Online() {
+		slots.Limit, slots.Free, slots.Allocated = 0, 0, nil
+	}
+	return slots
+}
+
+// slotsChanged tells the hosts; scannerChanged too.
+func (p *proxy) slotsChanged() {
+	p.telling.Lock()
+	defer p.telling.Unlock()
+	if sh := p.sharing(); sh != nil {
+		p.tellSlots(sh)
+	}
+}
+
+// tellSlots tells the hosts of the slots, if they are known. p.telling is held.
+func (p *proxy) tellSlots(sh shared) {
+	if slots := p.shareSlots(); slots.Known {
+		sh.Slots(slots)
+	}
+}
+
+// scan is what a proxy said of its scanner.
+type scan struct {
+	state            ble.ScannerState
+	mode, configured ble.ScannerMode
+}
+
+// scannerChanged notes what the proxy says and reports whether its mode is another.
+func (p *proxy) scannerChanged(now scan) bool {
+	p.telling.Lock()
+	defer p.telling.Unlock()
+	p.mu.Lock()
+	changed := !p.known || p.scan.mode != now.mode
+	p.scan, p.known = now, true
+	sh := p.shared
+	p.mu.Unlock()
+	if sh != nil {
+		sh.Scanner(now.state, now.mode, now.configured)
+	}
+	return changed
 }

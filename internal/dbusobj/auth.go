@@ -75,7 +75,7 @@ func dialOne(ctx context.Context, name string) (*net.UnixConn, error) {
 	sock := conn.(*net.UnixConn)
 	stop := context.AfterFunc(ctx, func() { _ = sock.SetDeadline(time.Unix(1, 0)) })
 	err = authenticate(sock)
-	if !stop() && err == nil {
+	if !stop() && ctx.Err() != nil {
 		err = ctx.Err()
 	}
 	if err != nil {

@@ -77,6 +77,7 @@ func (c *Call) answer() bool {
 		return false
 	}
 	c.answered = true
+	c.conn.open.end(c.Sender)
 	c.conn.Flush()
 	closeFDs(c.fds)
 	c.fds = nil
@@ -120,6 +121,10 @@ func (c *Conn) handleCall(m *message) {
 	call := &Call{
 		Sender: m.sender, Path: dbus.ObjectPath(m.path), Interface: m.iface, Member: m.member,
 		conn: c, via: c.out, serial: m.serial, noReply: m.flags&flagNoReply != 0,
+	}
+	if !c.open.begin(m.sender) {
+		call.Error(errLimits, tooManyCalls)
+		return
 	}
 	if m.iface == peerInterface {
 		call.peer()

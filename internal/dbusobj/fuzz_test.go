@@ -50,7 +50,9 @@ func FuzzReader(f *testing.F) {
 		defer null.Close()
 		near, far := socketPair(t)
 		before := countFDs(t) - 2 // not counted before the runtime has what it needs for sockets
+		sent := make(chan struct{})
 		go func() {
+			defer close(sent)
 			defer far.Close()
 			for i, cut := range cuts {
 				k := min(int(cut)+1, len(stream))
@@ -68,7 +70,7 @@ func FuzzReader(f *testing.F) {
 			}
 			_, _ = far.Write(stream) // the reader may have had enough
 		}()
-		r := newReader(near)
+		r := readerOf(t, near)
 		owner := map[int]int{}
 		for n := 0; ; n++ {
 			m, err := r.next()
@@ -88,6 +90,7 @@ func FuzzReader(f *testing.F) {
 			_, _ = m.decode()
 		}
 		_ = near.Close()
+		<-sent
 		r.close()
 		waitFDs(t, before+len(owner))
 	})

@@ -1,13 +1,26 @@
 package dbusobj
 
-import "sync"
+import (
+	"container/heap"
+	"encoding/binary"
+	"sync"
+	"time"
 
-// What may wait for the loop before the reader waits too: bytes of messages, messages,
-// and file descriptors in them.
+	"github.com/godbus/dbus/v5"
+)
+
+// What may wait for the loop. A client that has more waiting is refused, so that the reader never has to stop: behind it are the
+// calls of all others.
 const (
-	maxWaitingBytes    = 8 << 20
-	maxWaitingMessages = 8192
-	maxWaitingFDs      = 64
+	// Of one client: a whole tree's worth of calls at once, and one message of the largest size behind others.
+	maxClientMessages = 32768
+	maxClientBytes    = 8 << 20
+	maxClientFDs      = 64
+	// Of all together. When that is reached, a client with few waiting is still served.
+	maxAllMessages = 131072
+	maxAllBytes    = 64 << 20
+	maxAllFDs      = 512
+	fewMessages    = 16
 )
 
 // item is work for the loop: a message or a function.
@@ -17,88 +30,276 @@ type item struct {
 	f    func()
 }
 
-// inbox queues work for the loop in the order of arrival. It is goroutine-safe.
-type inbox struct {
-	wake  chan struct{} // size 1: there is work
-	space chan struct{} // size 1: the loop took the work
+func (it item) close() {
+	if it.msg != nil {
+		it.msg.close()
+	}
+}
 
-	mu                   sync.Mutex
-	items                []item
-	bytes, messages, fds int
-	closed               bool
+// inbox queues work for the loop: posted functions in one queue, the messages of each client in another, each in the order of
+// arrival. Functions and messages take turns; among the clients it is the turn of who has had the least of
+// the loop's time (start-time fair queueing), so that one that asks for much waits for itself, and one that asks now and
+// then is served next.
+//
+// It also says who runs the loop: one at a time, the goroutine of [Conn.Run] or one that helps, because work that is done
+// where it arises needs no wake-up. It is goroutine-safe.
+type inbox struct {
+	wake chan struct{} // size 1: there is work for Run, or the loop is free
+
+	mu      sync.Mutex
+	posts   []item
+	clients map[string]*queue // by sender; idle ones are kept while they have had more than their share
+	waiting queueHeap         // those with messages, but for served
+	served  *queue            // whose message the loop handles
+	clock   int64             // the start of the message handled last
+	kept    int               // how many clients the last clean-up left
+	posted  bool              // the last turn was a function's
+	closed  bool
+	serving bool // Run runs: others may help
+	busy    bool // somebody runs the loop, and looks for more work before he leaves it
+	wanted  bool // Run waits for the loop
+
+	messages, bytes, fds int // of all clients
+}
+
+// queue is the messages of one client.
+type queue struct {
+	items      []item
+	head       int
+	bytes, fds int
+	start      int64 // how much of the loop's time the client has had, in ns, where the others are at clock
+	order      uint64
+	refused    bool // a message was, since the queue was last empty
+}
+
+func (q *queue) len() int { return len(q.items) - q.head }
+
+// queueHeap is ordered by start; among equals who came first is first.
+type queueHeap struct {
+	list []*queue
+	last uint64
+}
+
+func (h *queueHeap) Len() int { return len(h.list) }
+func (h *queueHeap) Less(i, j int) bool {
+	a, b := h.list[i], h.list[j]
+	return a.start < b.start || a.start == b.start && a.order < b.order
+}
+func (h *queueHeap) Swap(i, j int) { h.list[i], h.list[j] = h.list[j], h.list[i] }
+func (h *queueHeap) Push(q any) {
+	h.last++
+	q.(*queue).order = h.last
+	h.list = append(h.list, q.(*queue))
+}
+func (h *queueHeap) Pop() any {
+	n := len(h.list) - 1
+	q := h.list[n]
+	h.list[n] = nil
+	h.list = h.list[:n]
+	return q
 }
 
 func newInbox() *inbox {
-	return &inbox{wake: make(chan struct{}, 1), space: make(chan struct{}, 1)}
+	return &inbox{wake: make(chan struct{}, 1), clients: make(map[string]*queue)}
 }
 
-// post queues a function. It reports whether the loop may still run it.
-func (q *inbox) post(f func()) bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.closed {
+// post queues a function. It reports whether the loop may still run it. Unless the caller goes on to help, Run is woken.
+func (b *inbox) post(f func(), help bool) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
 		return false
 	}
-	q.items = append(q.items, item{f: f})
-	signal(q.wake)
+	b.posts = append(b.posts, item{f: f})
+	if !help && !b.busy {
+		signal(b.wake)
+	}
 	return true
 }
 
-// put queues a message, of which it becomes the owner; it waits while too many wait.
-func (q *inbox) put(m *message, from *wire) {
-	for {
-		q.mu.Lock()
-		if q.closed {
-			q.mu.Unlock()
-			m.close()
-			return
+// put queues a message, of which it becomes the owner, for a caller that goes on to help. It reports false if the client has too much waiting already: the
+// message still belongs to the caller. first is then true once until the client's queue was empty.
+func (b *inbox) put(m *message, from *wire) (ok, first bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		m.close()
+		return true, false
+	}
+	client := m.client()
+	q := b.clients[client]
+	if q == nil {
+		q = &queue{start: b.clock}
+		b.tidy()
+		b.clients[client] = q
+	}
+	if m.sender != busName && b.tooMuch(q, m) {
+		first = !q.refused
+		q.refused = true
+		return false, first
+	}
+	if q.len() == 0 && q != b.served {
+		q.start = max(q.start, b.clock)
+		heap.Push(&b.waiting, q)
+	}
+	q.items = append(q.items, item{msg: m, from: from})
+	q.bytes += len(m.body)
+	q.fds += len(m.fds)
+	b.messages++
+	b.bytes += len(m.body)
+	b.fds += len(m.fds)
+	return true, false
+}
+
+func (b *inbox) tooMuch(q *queue, m *message) bool {
+	if q.len() >= maxClientMessages || q.bytes > maxClientBytes || len(m.fds) > 0 && q.fds+len(m.fds) > maxClientFDs {
+		return true
+	}
+	full := b.messages >= maxAllMessages || b.bytes > maxAllBytes || len(m.fds) > 0 && b.fds+len(m.fds) > maxAllFDs
+	return full && (q.len() >= fewMessages || len(m.body) > maxClientBytes/fewMessages || len(m.fds) > 0)
+}
+
+// tidy forgets clients that wait for nothing and have had no more than others, now and then.
+func (b *inbox) tidy() {
+	if len(b.clients) < 2*b.kept+64 {
+		return
+	}
+	for client, q := range b.clients {
+		if q.len() == 0 && q != b.served && q.start <= b.clock {
+			delete(b.clients, client)
 		}
-		if q.bytes <= maxWaitingBytes && q.messages < maxWaitingMessages && q.fds <= maxWaitingFDs {
-			q.items = append(q.items, item{msg: m, from: from})
-			q.bytes += len(m.body)
-			q.messages++
-			q.fds += len(m.fds)
-			signal(q.wake)
-			q.mu.Unlock()
-			return
-		}
-		q.mu.Unlock()
-		select {
-		case <-q.space:
-		case <-from.dead:
-			m.close()
-			return
-		}
+	}
+	b.kept = len(b.clients)
+}
+
+// serve lets others help.
+func (b *inbox) serve() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.serving = true
+}
+
+// claim makes the caller the one that runs the loop, unless somebody does, until he leaves it.
+func (b *inbox) claim() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.busy {
+		b.wanted = true
+		return false
+	}
+	b.busy, b.wanted = true, false
+	return true
+}
+
+// claimToHelp is claim for others than Run, which goes first.
+func (b *inbox) claimToHelp() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.busy || b.wanted || b.closed || !b.serving {
+		return false
+	}
+	b.busy = true
+	return true
+}
+
+// finish leaves the loop if no work waits. It reports whether.
+func (b *inbox) finish() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.posts) > 0 || b.waiting.Len() > 0 {
+		return false
+	}
+	b.leaveLocked()
+	return true
+}
+
+// leave leaves the loop, and work that waits to Run.
+func (b *inbox) leave() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.leaveLocked()
+}
+
+func (b *inbox) leaveLocked() {
+	b.busy = false
+	if b.wanted || len(b.posts) > 0 || b.waiting.Len() > 0 || b.served != nil && b.served.len() > 0 {
+		signal(b.wake)
 	}
 }
 
-// take returns all that waits; old is a slice to reuse.
-func (q *inbox) take(old []item) []item {
-	if clear(old); cap(old) > 2*maxWaitingMessages {
-		old = nil
+// next gives the next piece of work to whoever runs the loop; spent is how long the last one took.
+func (b *inbox) next(spent time.Duration) (it item, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if q := b.served; q != nil {
+		b.served = nil
+		q.start += max(1, int64(spent))
+		if q.len() > 0 {
+			heap.Push(&b.waiting, q)
+		} else if q.refused = false; b.waiting.Len() == 0 {
+			b.clock = max(b.clock, q.start) // nobody has to catch up
+		}
 	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	items := q.items
-	q.items = old[:0]
-	q.bytes, q.messages, q.fds = 0, 0, 0
-	signal(q.space)
-	return items
+	if len(b.posts) > 0 && (!b.posted || b.waiting.Len() == 0) {
+		it = b.posts[0]
+		b.posts[0] = item{}
+		if b.posts = b.posts[1:]; len(b.posts) == 0 {
+			b.posts = nil
+		}
+		b.posted = true
+		return it, true
+	}
+	b.posted = false
+	if b.waiting.Len() == 0 {
+		return item{}, false
+	}
+	q := heap.Pop(&b.waiting).(*queue)
+	b.served, b.clock = q, q.start
+	it = q.items[q.head]
+	q.items[q.head] = item{}
+	if q.head++; q.head == len(q.items) {
+		q.items, q.head = q.items[:0], 0
+		if cap(q.items) > 64 {
+			q.items = nil
+		}
+	} else if q.head > 1024 && q.head > len(q.items)/2 {
+		n := copy(q.items, q.items[q.head:])
+		clear(q.items[n:])
+		q.items, q.head = q.items[:n], 0
+	}
+	q.bytes -= len(it.msg.body)
+	q.fds -= len(it.msg.fds)
+	b.messages--
+	b.bytes -= len(it.msg.body)
+	b.fds -= len(it.msg.fds)
+	return it, true
 }
 
 // close drops everything; nothing more is accepted.
-func (q *inbox) close() {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.closed = true
-	closeItems(q.items)
-	q.items = nil
-}
-
-func closeItems(items []item) {
-	for _, it := range items {
-		if it.msg != nil {
-			it.msg.close()
+func (b *inbox) close() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	for _, q := range b.clients {
+		for _, it := range q.items[q.head:] {
+			it.close()
 		}
 	}
+	b.posts, b.clients, b.waiting.list = nil, nil, nil
+}
+
+// client is in whose queue the message belongs: that of its sender, but that a client left the bus is told after all that
+// it sent.
+func (m *message) client() string {
+	if m.sender != busName || m.typ != dbus.TypeSignal || m.member != "NameOwnerChanged" || m.sig != "sss" || len(m.body) < 4 {
+		return m.sender
+	}
+	order := binary.ByteOrder(binary.LittleEndian)
+	if m.bigEndian {
+		order = binary.BigEndian
+	}
+	if n := int(order.Uint32(m.body)); n > 0 && n <= len(m.body)-4 && m.body[4] == ':' {
+		return string(m.body[4 : 4+n])
+	}
+	return m.sender
 }

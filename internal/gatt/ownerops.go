@@ -185,8 +185,7 @@ func (o *Owner) Forget(a ble.Address) {
 	}
 }
 
-// Unpair has the proxy drop its bond with a, which needs no link, and waits for the answer. An error is one of the proxy's, or wraps
-// ble.ErrNotConnected.
+// Unpair is [Manager.Unpair], which needs no link. An error is one of the proxy's, or wraps ble.ErrNotConnected.
 func (o *Owner) Unpair(ctx context.Context, a ble.Address, proxy string) error {
 	if err := o.s.m.Unpair(ctx, a, proxy); err != nil {
 		return err

@@ -18,13 +18,13 @@ import (
 //
 // Its methods are goroutine-safe and return at once.
 type Owners struct {
-	m         *Manager
-	exclusive bool
-	all       Events
+	m   *Manager
+	all Events
 
-	mu      sync.Mutex // taken before Manager.mu, never while an owner is told
-	owners  []*Owner   // in the order in which they came
-	devices map[ble.Address]*ownedDevice
+	mu        sync.Mutex // taken before Manager.mu, never while an owner is told
+	exclusive bool
+	owners    []*Owner // in the order in which they came
+	devices   map[ble.Address]*ownedDevice
 }
 
 // ownedDevice is what the owners want of one device. Its fields are under Owners.mu.
@@ -74,6 +74,13 @@ func NewOwners(cfg Config, exclusive bool) *Owners {
 	cfg.Events = ownerEvents{s}
 	s.m = New(cfg)
 	return s
+}
+
+// SetExclusive changes what NewOwners was told. Links that are shared stay so.
+func (s *Owners) SetExclusive(exclusive bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.exclusive = exclusive
 }
 
 // Manager is what the owners hold links of; proxies and their reports are its affair. Links are to be asked for through

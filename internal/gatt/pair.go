@@ -117,9 +117,14 @@ func (m *Manager) Forget(a ble.Address) {
 	}
 }
 
-// Unpair has the named proxy drop its bond with a and waits for the answer; everything else that is known of a stays. A proxy that is not there
-// is ble.ErrNotConnected.
+// Unpair has the named proxy drop its bond with a and waits for the answer; everything else that is known of a stays. Without a name it is
+// the proxy that holds the bond, or else the link. A proxy that is not there is ble.ErrNotConnected.
 func (m *Manager) Unpair(ctx context.Context, a ble.Address, proxy string) error {
+	if proxy == "" {
+		if proxy = m.bondHolder(a); proxy == "" {
+			return fmt.Errorf("cannot unpair %s: no proxy holds a bond with it: %w", a, ble.ErrNotConnected)
+		}
+	}
 	m.mu.Lock()
 	ps := m.proxies[proxy]
 	if ps == nil || ps.gone || m.closed {
@@ -148,6 +153,19 @@ func (m *Manager) Unpair(ctx context.Context, a ble.Address, proxy string) error
 		}
 	})
 	return nil
+}
+
+// bondHolder names the proxy that has the bond with a, or else the link to it, or is empty.
+func (m *Manager) bondHolder(a ble.Address) string {
+	if r := m.record(a); r.Bonded != "" {
+		return r.Bonded
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if d := m.devices[a]; d != nil && d.cur != nil && d.cur.link != nil {
+		return d.cur.link.ps.name
+	}
+	return ""
 }
 
 // unpairLocked has a proxy drop its bond. Up to 2026.7 firmware answers with message 85,

@@ -177,7 +177,7 @@ func (b *Bus) Stop() {
 }
 
 // stopTimeout is how long dbus-daemon may take to end by itself.
-const stopTimeout = time.Second
+const stopTimeout = 200 * time.Millisecond
 
 // kill ends our dbus-daemon, if it runs; the lock is held.
 func (b *Bus) kill() {

@@ -3,6 +3,7 @@ package scanner
 import (
 	"hash/maphash"
 	"log/slog"
+	"math"
 	"sync"
 	"time"
 
@@ -41,6 +42,8 @@ type Table struct {
 	lru        device // list head; lru.next was heard last, lru.prev is the next to go
 	kept       map[ble.Address]struct{}
 	proxies    map[string]*proxy
+	numbered   []*proxy      // by their index
+	downs      uint32        // grows when a proxy's histories cease to count
 	queue      []*device     // devices with something to report, oldest change first
 	goneQueued int           // about how many in it are gone
 	evicted    []ble.Address // of devices that were reported and had to make room, for Take
@@ -55,10 +58,11 @@ type Table struct {
 // proxy is one source of adverts. Histories that carry an older gen don't count.
 type proxy struct {
 	name    string
+	index   uint16
 	up      bool
 	paused  bool
 	held    bool // its adverts make no first report, see Table.HoldProxy
-	gen     uint32
+	gen     uint16
 	heard   int64 // newest advert, 0 none
 	resumed int64 // when it last scanned again after a pause
 	adverts uint64
@@ -99,14 +103,22 @@ func (t *Table) since(at time.Time) int64  { return max(1, int64(at.Sub(t.epoch)
 func (t *Table) now() int64                { return t.since(time.Now()) }
 func (t *Table) timeOf(ns int64) time.Time { return t.epoch.Add(time.Duration(ns)) }
 
+// maxProxies is how many names of proxies a table can know.
+const maxProxies = math.MaxUint16
+
 // ProxyUp says that adverts of a proxy are about to come.
 func (t *Table) ProxyUp(name string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	p := t.proxies[name]
 	if p == nil {
-		p = &proxy{name: name}
+		if len(t.numbered) >= maxProxies {
+			t.log.Warn("Too many proxies: what this one hears is not used until the program is started again", "proxy", name, "limit", maxProxies)
+			return
+		}
+		p = &proxy{name: name, index: uint16(len(t.numbered))}
 		t.proxies[name] = p
+		t.numbered = append(t.numbered, p)
 	}
 	p.up, p.paused = true, false
 	p.resumed = t.now()
@@ -120,7 +132,12 @@ func (t *Table) ProxyDown(name string) {
 	defer t.mu.Unlock()
 	if p := t.proxies[name]; p != nil && p.up {
 		p.up, p.paused, p.heard = false, false, 0
-		p.gen++
+		t.downs++
+		if p.gen++; p.gen == 0 { // what began with the first session must not count again
+			for _, d := range t.devices {
+				d.sources.prune(func(s *source) bool { return s.proxy != p.index })
+			}
+		}
 	}
 }
 
@@ -157,6 +174,11 @@ func (t *Table) ResumeProxy(name string) {
 // Adverts takes one batch of a proxy that is up, in the order in which it came; adverts of
 // another proxy are counted and dropped. The data is not kept.
 func (t *Table) Adverts(proxyName string, at time.Time, batch []ble.RawAdvert) {
+	t.adverts(proxyName, at, batch, nil)
+}
+
+// adverts is Adverts, which appends to *merged, unless that is nil, what the batch adds to the merged air.
+func (t *Table) adverts(proxyName string, at time.Time, batch []ble.RawAdvert, merged *[]ble.RawAdvert) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	p := t.proxies[proxyName]
@@ -168,7 +190,7 @@ func (t *Table) Adverts(proxyName string, at time.Time, batch []ble.RawAdvert) {
 	p.heard = max(p.heard, now)
 	p.adverts += uint64(len(batch))
 	for i := range batch {
-		t.advert(p, now, &batch[i])
+		t.advert(p, now, &batch[i], merged)
 	}
 	if now-t.swept >= int64(sweepEvery) {
 		t.sweep(now)
@@ -177,7 +199,7 @@ func (t *Table) Adverts(proxyName string, at time.Time, batch []ble.RawAdvert) {
 
 // advert is the hot path: for bytes that this proxy said last time it updates time and
 // RSSI, looks at what is wanted, and neither parses nor allocates.
-func (t *Table) advert(p *proxy, now int64, raw *ble.RawAdvert) {
+func (t *Table) advert(p *proxy, now int64, raw *ble.RawAdvert, merged *[]ble.RawAdvert) {
 	t.stats.Adverts++
 	if len(raw.Data) > maxPayload {
 		t.stats.Oversized++
@@ -193,12 +215,15 @@ func (t *Table) advert(p *proxy, now int64, raw *ble.RawAdvert) {
 	}
 	t.touch(d, now)
 	d.typ = raw.Type
-	s := d.sourceOf(p)
-	known := s.hear(now, raw.RSSI, len(d.sources) > 1)
-	t.elect(d, s, now, known)
+	s := t.sourceOf(d, p)
+	known := d.hear(p, s, now, raw.RSSI)
+	t.elect(d, p, s, now, known)
 	news := t.content(d, s, raw.Data, now)
 	if t.want.anybody {
 		t.consider(d, p, news, raw.Data, now)
+	}
+	if merged != nil {
+		*merged = d.relay(*merged, p, news, raw, now)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"log/slog"
+	"net"
 	"strings"
 
 	"bluez-esphome/internal/apiserver"
@@ -61,9 +62,11 @@ type Config struct {
 	Index func(mac ble.Address) (int, bool)
 	// Announce tells the network of a shared proxy until ctx ends; nil: nobody is told. Without effect on loopback.
 	Announce func(ctx context.Context, s Service)
-	// ModeChanged: Proxy.WantsActive may have changed. It must not be nil and not block.
+	// ModeChanged: Proxy.WantsActive may have changed; proxy is empty for all proxies as one. It must not be nil and not block.
 	ModeChanged func(proxy string)
 	Log         *slog.Logger // must not be nil
+	// Wrap, if not nil, replaces each connection with a host; for measurements.
+	Wrap func(net.Conn) net.Conn
 }
 
 // Service is what multicast DNS says of a shared proxy: an instance of _esphomelib._tcp.
@@ -93,6 +96,9 @@ const (
 	minMinor, maxMinor = 9, 19
 )
 
+// minor is the API version that a shared proxy speaks.
+func (i Info) minor() uint32 { return min(max(i.APIMinor, minMinor), maxMinor) }
+
 // nameOf makes a shared proxy's name: a label of DNS, since it is its host's name as well.
 func nameOf(pattern, name string) string {
 	clean := func(s string) string {
@@ -116,9 +122,12 @@ func nameOf(pattern, name string) string {
 }
 
 // macOf makes a shared proxy's own address: locally administered, for one device, and always the same.
-func macOf(identity, mac ble.Address) ble.Address {
+func macOf(identity, mac ble.Address) ble.Address { return madeUp("shared  ", identity, mac) }
+
+// madeUp makes an address of eight letters that say what for, and two addresses.
+func madeUp(purpose string, identity, mac ble.Address) ble.Address {
 	var in [24]byte
-	copy(in[:8], "shared  ")
+	copy(in[:8], purpose)
 	binary.BigEndian.PutUint64(in[8:], uint64(identity))
 	binary.BigEndian.PutUint64(in[16:], uint64(mac))
 	sum := sha256.Sum256(in[:])

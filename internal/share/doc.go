@@ -12,6 +12,9 @@
 // held through Links, where programs on D-Bus and all hosts draw on the same slots; each host sees as allocated what
 // it holds itself, and as the limit what it could hold at most.
 //
+// Or all proxies are shared as one (Merged), with addresses of its own for network and radio. A host takes it for one receiver, so it gets each
+// advertisement once.
+//
 // While the real proxy is offline the shared one is, too, as when a device restarts: its sessions are closed without a word, its port refuses
 // connections, and both come back with it. A host that comes back finds its subscriptions and links gone, as it would
 // with the device.

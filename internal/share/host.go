@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"time"
 
 	"bluez-esphome/internal/apiserver"
 	"bluez-esphome/internal/ble"
@@ -12,7 +13,10 @@ import (
 
 const (
 	// maxDevices bounds the links and attempts of one host; a proxy has 9 slots at most.
-	maxDevices = 16
+	maxDevices = 64
+	// maxOps bounds the GATT operations of one host that are under way: it is read from only while there are fewer, so that none keeps
+	// others from a device for long.
+	maxOps = 64
 	// maxJobs bounds the requests of one host that wait for the proxy beside its links.
 	maxJobs = 16
 )
@@ -32,8 +36,10 @@ type host struct {
 	p      *Proxy
 	s      *apiserver.Session
 	links  Links
+	since  time.Time
 	spawn  func(func(context.Context)) // runs it with a context that ends with the session
 	cancel context.CancelFunc
+	ops    chan struct{} // one element for each operation that is under way
 
 	mu         sync.Mutex
 	subscribed bool
@@ -53,15 +59,30 @@ type device struct {
 
 var _ LinkEvents = (*host)(nil)
 
+func newHost(p *Proxy, s *apiserver.Session) *host {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &host{
+		p: p, s: s, since: time.Now(), cancel: cancel, ops: make(chan struct{}, maxOps), devices: map[ble.Address]*device{},
+		spawn: func(f func(context.Context)) { p.srv.wg.Go(func() { f(ctx) }) },
+	}
+}
+
+// begin waits until one more operation may be under way, and reports false if the session ends first. The operation is to end with
+// end.
+func (h *host) begin() bool {
+	select {
+	case h.ops <- struct{}{}:
+		return true
+	case <-h.s.Done():
+		return false
+	}
+}
+
+func (h *host) end() { <-h.ops }
+
 func (h *host) close() {
 	h.cancel()
 	h.links.Close()
-}
-
-func (h *host) counts() (subscribed bool, links int) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.subscribed, len(h.devices)
 }
 
 func (h *host) subscribe(on bool) {
@@ -129,7 +150,7 @@ func (p *Proxy) Connect(s *apiserver.Session, r apiserver.ConnectRequest) {
 		return
 	case d != nil: // the first request will be answered
 		return
-	case !p.device.Features.Has(ble.FeatureActiveConnections) || r.Address == 0 || len(h.devices) >= maxDevices:
+	case !p.can(ble.FeatureActiveConnections) || r.Address == 0 || len(h.devices) >= maxDevices:
 		s.Connection(r.Address, false, 0, 0)
 		return
 	}

@@ -56,6 +56,18 @@ func descriptor(db *ble.Database, handle uint16) (*ble.Characteristic, *ble.Desc
 	return nil, nil
 }
 
+// notifies reports whether the characteristic with that value handle is there and has something to subscribe to.
+func notifies(db *ble.Database, valueHandle uint16) bool {
+	for i := range db.Services {
+		for j := range db.Services[i].Characteristics {
+			if c := &db.Services[i].Characteristics[j]; c.ValueHandle == valueHandle {
+				return c.Properties.Has(ble.PropNotify) || c.Properties.Has(ble.PropIndicate)
+			}
+		}
+	}
+	return false
+}
+
 // Read implements apiserver.Backend.
 func (p *Proxy) Read(s *apiserver.Session, a ble.Address, handle uint16) {
 	h := p.host(s)
@@ -63,7 +75,11 @@ func (p *Proxy) Read(s *apiserver.Session, a ble.Address, handle uint16) {
 	if d == nil {
 		return
 	}
+	if !h.begin() {
+		return
+	}
 	done := func(value []byte, err error) {
+		h.end()
 		if err != nil {
 			s.GATTError(a, handle, gattCode(err))
 			return
@@ -85,7 +101,11 @@ func (p *Proxy) Write(s *apiserver.Session, a ble.Address, handle uint16, value 
 	if d == nil {
 		return
 	}
+	if !h.begin() {
+		return
+	}
 	done := func(err error) {
+		h.end()
 		if err != nil {
 			s.GATTError(a, handle, gattCode(err))
 			return
@@ -129,9 +149,17 @@ func (p *Proxy) Notify(s *apiserver.Session, a ble.Address, handle uint16, enabl
 	if d == nil {
 		return
 	}
+	if !notifies(d.db, handle) { // nothing else is remembered
+		s.GATTError(a, handle, int32(ble.ATTInvalidHandle))
+		return
+	}
+	if !h.begin() {
+		return
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !enable {
+		h.end()
 		delete(d.notified, handle)
 		h.links.Unsubscribe(a, handle)
 		s.NotifySet(a, handle)
@@ -139,6 +167,7 @@ func (p *Proxy) Notify(s *apiserver.Session, a ble.Address, handle uint16, enabl
 	}
 	d.notified[handle] = true
 	h.links.Subscribe(a, handle, func(err error) {
+		h.end()
 		if err == nil {
 			s.NotifySet(a, handle)
 			return
@@ -152,7 +181,12 @@ func (p *Proxy) Notify(s *apiserver.Session, a ble.Address, handle uint16, enabl
 
 // Pair implements apiserver.Backend.
 func (p *Proxy) Pair(s *apiserver.Session, a ble.Address) {
-	p.host(s).links.Pair(a, func(err error) {
+	h := p.host(s)
+	if !h.begin() {
+		return
+	}
+	h.links.Pair(a, func(err error) {
+		h.end()
 		var pe *ble.PairError
 		switch {
 		case err == nil:

@@ -2,6 +2,7 @@ package share
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"sync"
@@ -10,18 +11,19 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
-// Proxy is one real proxy as it is shared, from Up to Down. It takes what the real one says and is the
+// Proxy is one device as it is shared, from Up to Down: a real proxy, or all of them as one. It takes what the real one says and is the
 // backend of its hosts' sessions.
 type Proxy struct {
 	srv    *Server
-	name   string // of the real proxy
+	name   string // of the real proxy; empty for all of them
 	port   int
-	device apiserver.Device
-	minor  uint32
 	log    *slog.Logger
 	cancel context.CancelFunc
 
 	mu           sync.Mutex // taken before host.mu
+	device       apiserver.Device
+	minor        uint32
+	address      string // where it listens, once it does
 	hosts        map[*apiserver.Session]*host
 	raw, decoded []*apiserver.Session // subscribers
 	scanner      apiserver.ScannerStatus
@@ -53,9 +55,17 @@ func (p *Proxy) Adverts(batch []ble.RawAdvert) {
 			s.RawAdvertsPayload(payload)
 		}
 	}
-	for _, s := range p.decoded {
-		for i := range batch {
-			s.DecodedAdvert(batch[i])
+	if len(p.decoded) == 0 {
+		return
+	}
+	for i := range batch {
+		payload, err := apiserver.EncodeDecodedAdvert(batch[i])
+		if err != nil {
+			p.log.Debug("Cannot encode an advertisement", "error", err)
+			continue
+		}
+		for _, s := range p.decoded {
+			s.DecodedAdvertPayload(payload)
 		}
 	}
 }
@@ -109,44 +119,6 @@ func (p *Proxy) modes() {
 	}
 }
 
-// HostStatus is one host that shares a proxy.
-type HostStatus struct {
-	Name       string // as the host calls itself
-	Subscribed bool
-	Links      int
-	Dropped    uint64 // batches and notifications that it lost because it did not read
-}
-
-// Status is a shared proxy.
-type Status struct {
-	Name  string
-	Port  int
-	Hosts []HostStatus
-}
-
-// Status tells of the present hosts.
-func (p *Proxy) Status() Status {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	st := Status{Name: p.device.Name, Port: p.port}
-	for s, h := range p.hosts {
-		subscribed, links := h.counts()
-		st.Hosts = append(st.Hosts, HostStatus{Name: s.ClientName(), Subscribed: subscribed, Links: links, Dropped: s.Dropped()})
-	}
-	slices.SortFunc(st.Hosts, func(a, b HostStatus) int { return compare(a.Name, b.Name) })
-	return st
-}
-
-func compare(a, b string) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
-}
-
 // host finds the host of a session; a session that is not open has none.
 func (p *Proxy) host(s *apiserver.Session) *host {
 	p.mu.Lock()
@@ -154,16 +126,33 @@ func (p *Proxy) host(s *apiserver.Session) *host {
 	return p.hosts[s]
 }
 
+// can reports whether hosts were told of a feature.
+func (p *Proxy) can(f ble.Features) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.device.Features.Has(f)
+}
+
+// Reasons to end a session.
+var (
+	errTooManyHosts = errors.New("too many hosts share the proxy")
+	errGrown        = errors.New("another proxy can do more")
+)
+
 // Opened implements apiserver.Backend.
 func (p *Proxy) Opened(s *apiserver.Session) {
-	ctx, cancel := context.WithCancel(context.Background())
-	h := &host{p: p, s: s, cancel: cancel, devices: map[ble.Address]*device{}}
-	h.spawn = func(f func(context.Context)) { p.srv.wg.Go(func() { f(ctx) }) }
+	h := newHost(p, s)
 	h.links = p.srv.cfg.Links(h)
 	p.mu.Lock()
+	full := len(p.hosts) >= maxHosts
 	p.hosts[s] = h
 	p.mu.Unlock()
-	p.log.Info("A host shares the proxy", "host", s.ClientName())
+	if full { // as a device with too many clients does
+		p.log.Warn("Too many hosts share the proxy", "host", s.ClientName())
+		s.Close(errTooManyHosts)
+		return
+	}
+	p.log.Info("A host shares the proxy", "host", s.ClientName(), "address", s.RemoteAddr().String())
 }
 
 // Closed implements apiserver.Backend: what the host held goes, and nothing else.
@@ -175,7 +164,9 @@ func (p *Proxy) Closed(s *apiserver.Session) {
 	p.mu.Unlock()
 	h.close()
 	p.modes()
-	p.log.Info("A host left the shared proxy", "host", s.ClientName(), "lost", s.Dropped())
+	counts := s.Counts()
+	p.srv.left(p.label(), counts)
+	p.log.Info("A host left the shared proxy", "host", s.ClientName(), "batches", counts.Adverts, "lost", counts.DroppedAdverts+counts.DroppedNotifications)
 }
 
 // SubscribeAdverts implements apiserver.Backend. Every subscriber is told the scanner's state, which proves the subscription.

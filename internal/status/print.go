@@ -37,6 +37,7 @@ func (r *Report) PrintProxies(w io.Writer, now time.Time) {
 			wrap(w, "", "  ", p.Name+": "+remark)
 		}
 	}
+	r.printShared(w, now)
 	r.printCounts(w)
 }
 

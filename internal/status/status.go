@@ -20,6 +20,8 @@ type Report struct {
 	// Adapters are there with daemons that tell how full their tables are.
 	Adapters []Adapter `json:"adapters,omitempty"`
 	Devices  []Device  `json:"devices"`
+	// Shared is what other hosts may use; empty where nothing is shared.
+	Shared []Shared `json:"shared,omitempty"`
 
 	guessed bool // nobody named the bus, and it is at no usual place
 }
@@ -51,6 +53,8 @@ type Proxy struct {
 	Allocated        []string  `json:"allocated"`
 	Links            []Link    `json:"links"`
 	LastHeard        uint64    `json:"last_heard"`
+	// Note is what to know though nothing is wrong.
+	Note string `json:"note,omitempty"`
 }
 
 // A Link is a connection slot in use. Since is when it came into its state, in seconds since 1970, 0 unknown.
@@ -123,6 +127,7 @@ func reportOf(address string, objects map[dbus.ObjectPath]map[string]map[string]
 	for path, ifaces := range objects {
 		if props, ok := ifaces["org.bluez_esphome.Proxy1"]; ok {
 			p := proxyOf(props)
+			p.Note = get[string](props, "Note")
 			names[path] = p.Name
 			r.Proxies = append(r.Proxies, p)
 		}
@@ -138,6 +143,7 @@ func reportOf(address string, objects map[dbus.ObjectPath]map[string]map[string]
 			r.Devices = append(r.Devices, deviceOf(props, ifaces["org.bluez_esphome.Device1"], names))
 		}
 	}
+	r.Shared = sharedOf(objects["/org/bluez_esphome/share"]["org.bluez_esphome.Share1"], names)
 	slices.SortFunc(r.Proxies, func(a, b Proxy) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(r.Adapters, func(a, b Adapter) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(r.Devices, func(a, b Device) int { return strings.Compare(a.Adapter+a.Address, b.Adapter+b.Address) })

@@ -97,6 +97,9 @@ func (c sourceCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range airMetrics {
 		ch <- m.desc
 	}
+	for _, m := range shareMetrics {
+		ch <- m.desc
+	}
 }
 
 func (c sourceCollector) Collect(ch chan<- prometheus.Metric) {
@@ -113,6 +116,7 @@ func (c sourceCollector) Collect(ch chan<- prometheus.Metric) {
 			}
 		}
 	}
+	c.collectShares(ch)
 	air := c.src.Air()
 	for _, m := range airMetrics {
 		ch <- prometheus.MustNewConstMetric(m.desc, m.typ, m.value(&air))

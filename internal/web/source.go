@@ -15,6 +15,8 @@ type Source interface {
 	Devices(n int) []Device
 	// Air gives the counters of the merged table.
 	Air() Air
+	// Shares lists the proxies as they are offered to other hosts.
+	Shares() []Share
 	// Healthy returns nil if the program's loop still works; ctx bounds the wait.
 	Healthy(ctx context.Context) error
 	// Ready returns nil if the program serves its clients.

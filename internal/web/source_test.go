@@ -26,6 +26,10 @@ func (f *fakeSource) Proxies() []Proxy {
 	return f.proxies
 }
 
+func (f *fakeSource) Shares() []Share {
+	return []Share{{Name: "kitchen-shared", Hosts: 2, Links: 1, Batches: 90, Dropped: 4}, {Name: hostile[0]}}
+}
+
 func (f *fakeSource) Devices(n int) []Device {
 	f.mu.Lock()
 	defer f.mu.Unlock()

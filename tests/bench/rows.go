@@ -17,6 +17,14 @@ func rows() []row {
 		{"flood", "CPU per advertisement, flood, nobody discovering", aboutFlood, flood},
 		{"paced", "CPU per advertisement, 12,000 a second, nobody discovering", aboutPaced, paced},
 		{"home", "A home: 8 encrypted proxies, 100 devices, 800 advertisements a second", aboutHome, home},
+		{"emit", "CPU per emitted PropertiesChanged, flood", aboutEmit, emit},
+		{"managed", "GetManagedObjects, 1,000 devices", aboutManaged, managed},
+		{"rss", "Memory", aboutMemory, memory},
+		{"start", "Process start to the first device", aboutBegin, begin},
+		{"gatt", "GATT read through D-Bus", aboutGatt, gatt},
+		{"notify", "Notifications", aboutNotify, notify},
+		{"growth", "Growth", aboutGrowth, growth},
+		{"share", "Latency of a shared proxy", aboutShare, share},
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,8 +34,10 @@ type world struct {
 	bus  *privatebus.Bus
 	port int // of the first shared proxy
 	logs *logs
-	stop func() // ends the daemon
 	yaml string
+
+	daemon *daemon.Daemon
+	stop   func() // ends it
 }
 
 // realMAC is the network address of the i-th simulated proxy.
@@ -58,8 +61,21 @@ func (l *logs) String() string {
 	return l.buf.String()
 }
 
+// setup is what differs between worlds.
+type setup struct {
+	share string // further keys of the section share
+	more  string // further sections
+	plain bool   // shared without a key
+	proxy func(*proxysim.ProxyConfig)
+}
+
 // newWorld starts everything. Share are further keys of the section share.
 func newWorld(t *testing.T, share string, names ...string) *world {
+	t.Helper()
+	return newWorldOf(t, setup{share: share}, names...)
+}
+
+func newWorldOf(t *testing.T, s setup, names ...string) *world {
 	t.Helper()
 	peripherals, err := proxysim.DemoPeripherals()
 	if err != nil {
@@ -67,7 +83,11 @@ func newWorld(t *testing.T, share string, names ...string) *world {
 	}
 	var specs []proxysim.ProxySpec
 	for i, n := range names {
-		specs = append(specs, proxysim.ProxySpec{ProxyConfig: proxysim.ProxyConfig{Name: n, MAC: realMAC(i)}, Listen: "127.0.0.1:0"})
+		spec := proxysim.ProxySpec{ProxyConfig: proxysim.ProxyConfig{Name: n, MAC: realMAC(i)}, Listen: "127.0.0.1:0"}
+		if s.proxy != nil {
+			s.proxy(&spec.ProxyConfig)
+		}
+		specs = append(specs, spec)
 	}
 	w := &world{logs: &logs{}, port: freePort(t)}
 	if w.sim, err = proxysim.New(proxysim.Options{Peripherals: peripherals, Proxies: specs, Log: slog.New(slog.DiscardHandler)}); err != nil {
@@ -78,10 +98,18 @@ func newWorld(t *testing.T, share string, names ...string) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.bus.Stop)
-	w.yaml = fmt.Sprintf("bus: %q\nstate_dir: %q\nshare: {listen: 127.0.0.1, base_port: %d, noise_psk: %q%s}\nproxies:\n",
-		w.bus.Address, t.TempDir(), w.port, key, share)
-	for _, n := range names {
-		w.yaml += fmt.Sprintf("  - {name: %s, address: %q}\n", n, w.sim.Addr(n).String())
+	shareKey := key
+	if s.plain {
+		shareKey = ""
+	}
+	w.yaml = fmt.Sprintf("bus: %q\nstate_dir: %q\n%s\nshare: {listen: 127.0.0.1, base_port: %d, noise_psk: %q%s}\nproxies:\n",
+		w.bus.Address, t.TempDir(), s.more, w.port, shareKey, s.share)
+	for i, n := range names {
+		w.yaml += fmt.Sprintf("  - {name: %s, address: %q", n, w.sim.Addr(n).String())
+		if psk := specs[i].PSK; psk != nil {
+			w.yaml += fmt.Sprintf(", noise_psk: %q", base64.StdEncoding.EncodeToString(psk[:]))
+		}
+		w.yaml += "}\n"
 	}
 	w.start(t)
 	t.Cleanup(func() {
@@ -95,21 +123,27 @@ func newWorld(t *testing.T, share string, names ...string) *world {
 
 func (w *world) start(t *testing.T) {
 	t.Helper()
-	cfg, err := config.Parse([]byte(w.yaml), "test")
-	if err != nil {
-		t.Fatal(err)
-	}
+	cfg := w.config(t, w.yaml)
 	ready := make(chan struct{})
 	d := daemon.New(daemon.Options{
 		Config: cfg, Version: "test", Logger: slog.New(slog.NewTextHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Ready: func(string) { close(ready) },
 	})
-	w.stop = run(t, d.Run)
+	w.daemon, w.stop = d, run(t, d.Run)
 	select {
 	case <-ready:
 	case <-time.After(limit):
 		t.Fatal("the daemon does not get ready")
 	}
+}
+
+func (w *world) config(t *testing.T, yaml string) *config.Config {
+	t.Helper()
+	cfg, err := config.Parse([]byte(yaml), "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
 }
 
 // run runs f until the test ends, or the returned function is called.
@@ -127,15 +161,26 @@ func run(t *testing.T, f func(context.Context) error) (stop func()) {
 	return stop
 }
 
-// freePort finds a port that is free and whose neighbours above probably are.
+var ports atomic.Int32 // that freePort gave out
+
+// freePort finds a port that is free, as are some above it. It is none that the kernel gives to clients, of which there are many here.
 func freePort(t *testing.T) int {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	const first, last, each = 16000, 32000, 8
+next:
+	for range (last - first) / each {
+		port := first + (os.Getpid()*256+int(ports.Add(1))*each)%(last-first)
+		for i := range each {
+			ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port+i))
+			if err != nil {
+				continue next
+			}
+			_ = ln.Close()
+		}
+		return port
 	}
-	defer ln.Close()
-	return ln.Addr().(*net.TCPAddr).Port
+	t.Fatal("no port is free")
+	return 0
 }
 
 // eventually waits until cond holds.
@@ -178,7 +223,7 @@ func TestHosts(t *testing.T) {
 	w := newWorld(t, "", "hall")
 	bus, end, busOut := w.python(t, "bus_client.py")
 	eventually(t, "bleak is connected", func() bool { return strings.Contains(busOut.String(), "connected") })
-	host, _, out := w.python(t, "host_client.py", "127.0.0.1", fmt.Sprint(w.port), key, "hall", realMAC(0).String())
+	host, _, out := w.python(t, "host_client.py", "127.0.0.1", fmt.Sprint(w.port), key, "hall", realMAC(0).String(), "2")
 	if err := host.Wait(); err != nil {
 		t.Errorf("the host's checks failed: %v\n%s", err, out)
 	} else {

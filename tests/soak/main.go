@@ -88,7 +88,11 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	s := &soak{options: o, root: root, commit: commitOf(root), found: newFindings(), tally: newTally(), calm: make(chan struct{})}
-	if s.world, err = newWorld(ctx, s, work); err != nil {
+	place := filepath.Join(work, "run")
+	if err := os.Mkdir(place, 0o755); err != nil {
+		return err
+	}
+	if s.world, err = newWorld(ctx, s, place); err != nil {
 		return err
 	}
 	defer s.world.close()

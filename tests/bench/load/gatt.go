@@ -11,7 +11,7 @@ import (
 // Handles of the device that can be connected to.
 const (
 	serviceHandle = 1
-	valueHandle   = 3
+	ValueHandle   = 3
 	ticksHandle   = 5
 	cccdHandle    = 6
 )
@@ -60,7 +60,7 @@ func services(address uint64) proto.Message {
 	return &apipb.BluetoothGATTGetServicesResponse{Address: address, Services: []*apipb.BluetoothGATTService{{
 		Uuid: uuid(1), Handle: serviceHandle,
 		Characteristics: []*apipb.BluetoothGATTCharacteristic{
-			{Uuid: uuid(2), Handle: valueHandle, Properties: 0x02},
+			{Uuid: uuid(2), Handle: ValueHandle, Properties: 0x02},
 			{Uuid: uuid(4), Handle: ticksHandle, Properties: 0x10, Descriptors: []*apipb.BluetoothGATTDescriptor{
 				{Uuid: []uint64{0x0000290200001000, 0x800000805f9b34fb}, Handle: cccdHandle},
 			}},

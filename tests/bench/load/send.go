@@ -94,9 +94,12 @@ func (l *Load) flood(frames int) error {
 func (l *Load) paced(frames int, rate float64) (behind time.Duration, err error) {
 	interval := time.Duration(float64(l.spec.Frame) / rate * float64(time.Second))
 	start := time.Now()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for i := range frames * len(l.proxies) {
 		due := start.Add(time.Duration(i) * interval)
-		time.Sleep(time.Until(due))
+		timer.Reset(time.Until(due))
+		<-timer.C
 		p := l.proxies[i%len(l.proxies)]
 		p.to.mu.Lock()
 		if err = p.append(l.perPass()); err == nil {

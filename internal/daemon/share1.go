@@ -1,0 +1,95 @@
+package daemon
+
+import (
+	"bluez-esphome/internal/dbusobj"
+	"bluez-esphome/internal/share"
+)
+
+// sharePath is the object that tells of shared proxies. It is there while any are to be shared.
+const sharePath = "/org/bluez_esphome/share"
+
+// A shareObject tells on the bus what is shared with whom: org.bluez_esphome.Share1.
+type shareObject struct {
+	obj *dbusobj.Object // in the loop
+}
+
+// show adds the object or takes it away; in the loop, or before it runs.
+func (o *shareObject) show(s *sharer, on bool) {
+	switch {
+	case on && o.obj == nil:
+		o.obj = s.d.conn.Add(sharePath, s, newShareInterface())
+	case !on && o.obj != nil:
+		s.d.conn.Remove(o.obj)
+		o.obj = nil
+	}
+}
+
+// newShareInterface makes org.bluez_esphome.Share1. Its one property moves all the time and is never signalled.
+func newShareInterface() *dbusobj.Interface {
+	return &dbusobj.Interface{
+		Name: "org.bluez_esphome.Share1",
+		Properties: []dbusobj.Property{{
+			Name: "Proxies", Type: "aa{sv}",
+			Get: func(o *dbusobj.Object, e *dbusobj.Encoder) {
+				s := o.Data().(*sharer)
+				e.Array("a{sv}", func() {
+					for _, st := range s.Status() {
+						s.encode(e, st)
+					}
+				})
+			},
+		}},
+	}
+}
+
+// encode writes one shared proxy: Name, Proxy (absent where all are shared as one), Address (host:port), Encrypted, Batches, Dropped, Hosts.
+func (s *sharer) encode(e *dbusobj.Encoder, st share.Status) {
+	e.Array("{sv}", func() {
+		text(e, "Name", st.Name)
+		if st.Proxy != "" {
+			entry(e, "Proxy", "o", func() { e.ObjectPath(s.d.proxies.path(st.Proxy)) })
+		}
+		text(e, "Address", st.Address)
+		entry(e, "Encrypted", "b", func() { e.Bool(st.Encrypted) })
+		number(e, "Batches", st.Batches)
+		number(e, "Dropped", st.Dropped)
+		entry(e, "Hosts", "aa{sv}", func() {
+			e.Array("a{sv}", func() {
+				for _, h := range st.Hosts {
+					encodeHost(e, h)
+				}
+			})
+		})
+	})
+}
+
+// encodeHost writes one host: Name, Address (host:port), Since (seconds since 1970), Subscribed, Batches (sent), Dropped (batches that it lost),
+// DroppedValues (notifications that it lost), Links (addresses of peripherals, attempts included).
+func encodeHost(e *dbusobj.Encoder, h share.HostStatus) {
+	e.Array("{sv}", func() {
+		text(e, "Name", h.Name)
+		text(e, "Address", h.Address)
+		number(e, "Since", uint64(h.Since.Unix()))
+		entry(e, "Subscribed", "b", func() { e.Bool(h.Subscribed) })
+		number(e, "Batches", h.Batches)
+		number(e, "Dropped", h.Dropped)
+		number(e, "DroppedValues", h.Values)
+		entry(e, "Links", "as", func() {
+			e.Array("s", func() {
+				for _, a := range h.Links {
+					e.String(a.String())
+				}
+			})
+		})
+	})
+}
+
+func entry(e *dbusobj.Encoder, key, sig string, value func()) {
+	e.Entry(func() { e.String(key); e.Variant(sig, value) })
+}
+
+func text(e *dbusobj.Encoder, key, value string) { entry(e, key, "s", func() { e.String(value) }) }
+
+func number(e *dbusobj.Encoder, key string, value uint64) {
+	entry(e, key, "t", func() { e.Uint64(value) })
+}

@@ -1,0 +1,55 @@
+package dbusobj
+
+import "github.com/godbus/dbus/v5"
+
+// How many calls may wait for their answers: a client's own are bounded far above what a program needs (the system bus lets one
+// have 128), all clients' by the memory that they take.
+const (
+	maxOpenCalls    = 4096
+	maxAllOpenCalls = 32768
+	fewOpenCalls    = 16 // of a client that is served even when all together have too many
+)
+
+const tooManyCalls = "Too many calls are waiting for an answer"
+
+// openCalls counts the calls that are not answered yet. It belongs to the loop.
+type openCalls struct {
+	of  map[string]int
+	all int
+}
+
+// begin counts a call, which [openCalls.end] has to be called for in any case; it reports false if it is one too many.
+func (o *openCalls) begin(sender string) bool {
+	if o.of == nil {
+		o.of = make(map[string]int)
+	}
+	o.of[sender]++
+	o.all++
+	n := o.of[sender]
+	return n <= maxOpenCalls && (o.all <= maxAllOpenCalls || n <= fewOpenCalls)
+}
+
+func (o *openCalls) end(sender string) {
+	o.all--
+	if o.of[sender]--; o.of[sender] <= 0 {
+		delete(o.of, sender)
+	}
+}
+
+// refuse answers a call of a client that has too much waiting already. It works past the loop.
+func (c *Conn) refuse(w *wire, m *message, first bool) {
+	m.close()
+	if first {
+		c.log.Warn("A client sends more than can be handled; what is too much is refused", "client", m.sender)
+	}
+	if m.typ != dbus.TypeMethodCall || m.flags&flagNoReply != 0 || w.out.full() {
+		return // with a bus that is that far behind, the client hears nothing anyway
+	}
+	body, _, err := Marshal("s", func(e *Encoder) { e.String(tooManyCalls) })
+	if err != nil {
+		return
+	}
+	w.out.send(&outgoing{
+		typ: dbus.TypeError, flags: flagNoReply, serial: c.nextSerial(), reply: m.serial, dest: m.sender, errName: errLimits, sig: "s",
+	}, body, nil)
+}

@@ -1,0 +1,206 @@
+package share
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"bluez-esphome/internal/apiserver"
+	"bluez-esphome/internal/ble"
+)
+
+// mergedName stands for {name} where all proxies are shared as one.
+const mergedName = "all-proxies"
+
+// Merged offers all real proxies as one device, which is there while any of them is. To its hosts it is one receiver with
+// the connection slots of all: whoever feeds it passes each advertisement on once, and Links choose the proxy for each link. Its methods are
+// goroutine-safe.
+type Merged struct {
+	srv *Server
+
+	mu      sync.Mutex // taken before Proxy.mu
+	members []*Member  // that are online
+	newest  Info       // of all that ever were online, the one with the newest firmware
+	// features are those of all that ever were online: what one proxy lacks fails there. They do not shrink, since
+	// hosts ask for them only once.
+	features ble.Features
+	up       *Proxy // nil: no proxy is online, or there is no port
+	told     apiserver.ScannerStatus
+	toldAny  bool
+}
+
+// Member is one real proxy's part in a Merged, from Up to Down.
+type Member struct {
+	m *Merged
+	// Under Merged.mu.
+	scanner apiserver.ScannerStatus
+	known   bool // scanner is known
+	slots   ble.Slots
+}
+
+// NewMerged makes a Merged that nothing is part of yet. The Server is to offer nothing else.
+func NewMerged(s *Server) *Merged { return &Merged{srv: s} }
+
+// Up adds a proxy that is online; the first one opens the port, share.base_port. The Member is to be ended by Down.
+func (m *Merged) Up(info Info) (*Member, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	grown := m.features|info.Features != m.features
+	m.features |= info.Features
+	if m.newest.Version == "" || newer(info, m.newest) {
+		m.newest = info
+	}
+	mb := &Member{m: m}
+	if m.up == nil {
+		p, err := m.srv.offer(&Proxy{port: int(m.srv.cfg.BasePort), device: m.device(), minor: m.newest.minor()})
+		if err != nil {
+			return nil, err
+		}
+		m.up, m.toldAny = p, false
+	} else if grown {
+		m.up.learn(m.device(), m.newest.minor())
+	}
+	m.members = append(m.members, mb)
+	return mb, nil
+}
+
+// device is what all proxies together say of themselves. Both addresses are made up: hosts tell devices and radios apart by them.
+func (m *Merged) device() apiserver.Device {
+	id := m.srv.cfg.Identity
+	return apiserver.Device{
+		Name: nameOf(m.srv.cfg.Names, mergedName), FriendlyName: "All proxies (shared)",
+		MAC: madeUp("merged  ", id, 0).String(), BluetoothMAC: madeUp("merged b", id, 0).String(),
+		ESPHomeVersion: m.newest.Version, Model: "merged proxies", Manufacturer: "bluez-esphome", Features: m.features,
+	}
+}
+
+// Adverts passes a batch of the merged air on.
+func (m *Merged) Adverts(batch []ble.RawAdvert) {
+	m.mu.Lock()
+	up := m.up
+	m.mu.Unlock()
+	if up != nil {
+		up.Adverts(batch)
+	}
+}
+
+// Down ends what Up began. It does not wait.
+func (mb *Member) Down() {
+	m := mb.m
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.members = slices.DeleteFunc(m.members, func(o *Member) bool { return o == mb })
+	if m.up == nil {
+		return
+	}
+	if len(m.members) == 0 {
+		m.up.Down()
+		m.up = nil
+		return
+	}
+	m.tellScannerLocked()
+	m.tellSlotsLocked()
+}
+
+// Scanner takes the state of the real proxy's scanner.
+func (mb *Member) Scanner(state ble.ScannerState, mode, configured ble.ScannerMode) {
+	m := mb.m
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	mb.scanner, mb.known = apiserver.ScannerStatus{State: state, Mode: mode, Configured: configured}, true
+	m.tellScannerLocked()
+}
+
+// tellScannerLocked tells the hosts that the scanner runs if any does, and actively if any is active. What does not change is not
+// repeated: scanners stop and go with each connection.
+func (m *Merged) tellScannerLocked() {
+	var st apiserver.ScannerStatus
+	known := false
+	for _, mb := range m.members {
+		if !mb.known {
+			continue
+		}
+		o := mb.scanner
+		if !known || o.State == ble.ScannerRunning && st.State != ble.ScannerRunning {
+			st.State = o.State
+		}
+		known = true
+		if o.Mode == ble.ScanActive {
+			st.Mode = ble.ScanActive
+		}
+		if o.Configured == ble.ScanActive {
+			st.Configured = ble.ScanActive
+		}
+	}
+	if m.up == nil || !known || m.toldAny && st == m.told {
+		return
+	}
+	m.told, m.toldAny = st, true
+	m.up.Scanner(st.State, st.Mode, st.Configured)
+}
+
+// Slots takes what the real proxy says of its slots.
+func (mb *Member) Slots(slots ble.Slots) {
+	m := mb.m
+	slots.Allocated = slices.Clone(slots.Allocated)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	mb.slots = slots
+	m.tellSlotsLocked()
+}
+
+// tellSlotsLocked adds up what is known. A peripheral can only have those of the proxies that hear it.
+func (m *Merged) tellSlotsLocked() {
+	if m.up == nil {
+		return
+	}
+	sum := ble.Slots{HasAllocated: true}
+	for _, mb := range m.members {
+		s := mb.slots
+		if !s.Known {
+			continue
+		}
+		sum.Known = true
+		sum.HasAllocated = sum.HasAllocated && s.HasAllocated
+		sum.Limit += max(s.Limit, 0)
+		sum.Free += max(s.Free, 0)
+		sum.Allocated = append(sum.Allocated, s.Allocated...)
+	}
+	m.up.Slots(sum)
+}
+
+// WantsActive reports whether a host wants active scanning.
+func (mb *Member) WantsActive() bool {
+	m := mb.m
+	m.mu.Lock()
+	up := m.up
+	m.mu.Unlock()
+	return up != nil && up.WantsActive()
+}
+
+// learn changes what the device says of itself. Hosts that hold no link are made to come back, as by a restart, and ask again.
+func (p *Proxy) learn(d apiserver.Device, minor uint32) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.device, p.minor = d, minor
+	for s, h := range p.hosts {
+		if len(h.status().Links) == 0 {
+			s.Close(errGrown)
+		}
+	}
+}
+
+// newer compares firmware: by the API first, then by the version's numbers.
+func newer(a, b Info) bool {
+	if a.APIMinor != b.APIMinor {
+		return a.APIMinor > b.APIMinor
+	}
+	x, y := strings.Split(a.Version, "."), strings.Split(b.Version, ".")
+	return slices.CompareFunc(x, y, func(s, t string) int {
+		m, _ := strconv.Atoi(s)
+		n, _ := strconv.Atoi(t)
+		return cmp.Compare(m, n)
+	}) > 0
+}

@@ -1,0 +1,96 @@
+package status
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+)
+
+// A Shared is one proxy, or all of them as one, as it is offered to other hosts.
+type Shared struct {
+	Name      string `json:"name"`              // as the hosts know it
+	Proxy     string `json:"proxy,omitempty"`   // the real one; "" is all of them
+	Address   string `json:"address,omitempty"` // host:port; "": it does not listen yet
+	Encrypted bool   `json:"encrypted"`
+	// Batches of advertisements that hosts were sent and that they lost because they read too slowly, since the start of the daemon.
+	Batches uint64 `json:"batches"`
+	Dropped uint64 `json:"dropped"`
+	Hosts   []Host `json:"hosts"`
+}
+
+// A Host is one host that uses a shared proxy.
+type Host struct {
+	Name       string `json:"name"`
+	Address    string `json:"address"`
+	Since      uint64 `json:"since"` // seconds since 1970
+	Subscribed bool   `json:"subscribed"`
+	Batches    uint64 `json:"batches"`
+	Dropped    uint64 `json:"dropped"`
+	// DroppedValues counts the notifications of peripherals that it lost.
+	DroppedValues uint64   `json:"dropped_values"`
+	Links         []string `json:"links"`
+}
+
+// sharedOf reads org.bluez_esphome.Share1.
+func sharedOf(props map[string]dbus.Variant, names map[dbus.ObjectPath]string) []Shared {
+	var out []Shared
+	for _, p := range get[[]map[string]dbus.Variant](props, "Proxies") {
+		s := Shared{
+			Name: get[string](p, "Name"), Proxy: names[get[dbus.ObjectPath](p, "Proxy")], Address: get[string](p, "Address"),
+			Encrypted: get[bool](p, "Encrypted"), Batches: get[uint64](p, "Batches"), Dropped: get[uint64](p, "Dropped"), Hosts: []Host{},
+		}
+		for _, h := range get[[]map[string]dbus.Variant](p, "Hosts") {
+			s.Hosts = append(s.Hosts, Host{
+				Name: get[string](h, "Name"), Address: get[string](h, "Address"), Since: get[uint64](h, "Since"),
+				Subscribed: get[bool](h, "Subscribed"), Batches: get[uint64](h, "Batches"), Dropped: get[uint64](h, "Dropped"),
+				DroppedValues: get[uint64](h, "DroppedValues"), Links: get[[]string](h, "Links"),
+			})
+		}
+		out = append(out, s)
+	}
+	slices.SortStableFunc(out, func(a, b Shared) int { return cmp.Compare(a.Name, b.Name) })
+	return out
+}
+
+// printShared writes who uses what is shared, and below it what is to be known of proxies though nothing is wrong.
+func (r *Report) printShared(w io.Writer, now time.Time) {
+	if len(r.Shared) > 0 {
+		t := table(w, "SHARED AS\tHOST\tFROM\tSINCE\tBATCHES\tLOST\tLINKS")
+		for _, s := range r.Shared {
+			name := clip(s.Name, shortName+5)
+			if len(s.Hosts) == 0 {
+				row(t, name, "nobody", "", "", "", "", "")
+			}
+			for _, h := range s.Hosts {
+				from, _, err := net.SplitHostPort(h.Address)
+				if err != nil {
+					from = h.Address
+				}
+				row(t, name, clip(h.Name, shortName), clip(from, shortName+2), ago(h.Since, now), fmt.Sprint(h.Batches), fmt.Sprint(h.Dropped), fmt.Sprint(len(h.Links)))
+				name = ""
+			}
+		}
+		t.Flush()
+		fmt.Fprintln(w)
+	}
+	var notes []string // the same is said once, of all whom it concerns
+	whom := map[string][]string{}
+	for _, p := range r.Proxies {
+		if p.Note == "" {
+			continue
+		}
+		if whom[p.Note] == nil {
+			notes = append(notes, p.Note)
+		}
+		whom[p.Note] = append(whom[p.Note], p.Name)
+	}
+	for _, n := range notes {
+		wrap(w, "", "  ", "note on "+strings.Join(whom[n], ", ")+": "+n)
+	}
+}

@@ -1,0 +1,56 @@
+package status
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestSharedOf(t *testing.T) {
+	type dict = map[string]dbus.Variant
+	got := sharedOf(dict{"Proxies": variant([]dict{
+		{"Name": variant("kitchen-shared"), "Proxy": variant(dbus.ObjectPath("/p/k")), "Address": variant("[::]:16053"), "Encrypted": variant(true),
+			"Batches": variant(uint64(9)), "Dropped": variant(uint64(1)), "Hosts": variant([]dict{
+				{"Name": variant("ha"), "Address": variant("10.0.0.2:5"), "Since": variant(uint64(7)), "Subscribed": variant(true), "Batches": variant(uint64(8)),
+					"Dropped": variant(uint64(1)), "DroppedValues": variant(uint64(2)), "Links": variant([]string{"AA:BB:CC:DD:EE:FF"})},
+			})},
+		{"Name": variant(7)}, // of another daemon
+	})}, map[dbus.ObjectPath]string{"/p/k": "kitchen"})
+	want := []Shared{{Hosts: []Host{}}, {
+		Name: "kitchen-shared", Proxy: "kitchen", Address: "[::]:16053", Encrypted: true, Batches: 9, Dropped: 1,
+		Hosts: []Host{{Name: "ha", Address: "10.0.0.2:5", Since: 7, Subscribed: true, Batches: 8, Dropped: 1, DroppedValues: 2, Links: []string{"AA:BB:CC:DD:EE:FF"}}},
+	}}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	if got := sharedOf(nil, nil); got != nil {
+		t.Errorf("nothing is shared: %v", got)
+	}
+}
+
+func TestPrintShared(t *testing.T) {
+	r := &Report{
+		Proxies: []Proxy{{Name: "a", Note: "mind that"}, {Name: "b"}, {Name: "c", Note: "mind that"}},
+		Shared: []Shared{
+			{Name: "a-shared", Address: "0.0.0.0:1", Hosts: []Host{
+				{Name: "ha", Address: "10.0.0.2:5", Since: 990, Batches: 8, Dropped: 1, Links: []string{"AA:BB:CC:DD:EE:FF"}}, {Name: "second", Since: 999},
+			}},
+			{Name: "b-shared", Encrypted: true},
+		},
+	}
+	var out strings.Builder
+	r.PrintProxies(&out, time.Unix(1000, 0))
+	for _, want := range []string{
+		"\na-shared   ha      10.0.0.2  10s    8        1     1\n",
+		"\n           second",
+		"\nb-shared   nobody",
+		"\nnote on a, c: mind that\n",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is not in\n%s", want, out.String())
+		}
+	}
+}

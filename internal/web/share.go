@@ -1,0 +1,37 @@
+package web
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// Share is one proxy, or all of them as one, as it is offered to other hosts.
+type Share struct {
+	Name  string // as the hosts know it
+	Hosts int    // that are connected
+	Links int    // of theirs, attempts included
+	// Batches of advertisements that hosts were sent, and that they lost because they read too slowly.
+	Batches, Dropped uint64
+}
+
+func shareDesc(name, help string) *prometheus.Desc {
+	return prometheus.NewDesc(namespace+"_share_"+name, help, []string{"share"}, nil)
+}
+
+var shareMetrics = []struct {
+	desc  *prometheus.Desc
+	typ   prometheus.ValueType
+	value func(s *Share) float64
+}{
+	{shareDesc("hosts", "Hosts that use the shared proxy."), prometheus.GaugeValue, func(s *Share) float64 { return float64(s.Hosts) }},
+	{shareDesc("links", "Links and attempts of these hosts."), prometheus.GaugeValue, func(s *Share) float64 { return float64(s.Links) }},
+	{shareDesc("batches_total", "Batches of advertisements that hosts were sent."), prometheus.CounterValue, func(s *Share) float64 { return float64(s.Batches) }},
+	{shareDesc("dropped_batches_total", "Batches that hosts lost because they read too slowly."), prometheus.CounterValue, func(s *Share) float64 { return float64(s.Dropped) }},
+}
+
+func (c sourceCollector) collectShares(ch chan<- prometheus.Metric) {
+	seen := map[string]bool{}
+	for _, s := range c.src.Shares() {
+		name := unique(seen, text(s.Name))
+		for _, m := range shareMetrics {
+			ch <- prometheus.MustNewConstMetric(m.desc, m.typ, m.value(&s), name)
+		}
+	}
+}

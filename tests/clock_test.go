@@ -1,0 +1,84 @@
+package tests
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// wallClock is where the time of day is meant, and may jump; everything else measures with the clock that
+// nobody sets, which package time does as long as no time is converted.
+var wallClock = map[string]string{
+	"internal/daemon/proxy1.go":       "LastHeard as clients see it",
+	"internal/bluezshim/extension.go": "LastHeard as clients see it",
+	"internal/web/collector.go":       "a time for Prometheus",
+	"internal/apiconn/dispatch.go":    "a proxy asks for the time of day",
+	"internal/daemon/links1.go":       "Since as clients see it",
+	"internal/status/text.go":         "LastHeard and Since, beside the time of day",
+	"internal/store/disk.go":          "the name of a damaged file",
+	"internal/dbusobj/auth.go":        "a deadline in the past",
+}
+
+// TestMonotonic: nothing that waits or measures loses the monotonic reading of the clock (package time, Monotonic Clocks),
+// so a clock that jumps changes nothing but what is shown.
+func TestMonotonic(t *testing.T) {
+	t.Parallel()
+	strips := map[string]bool{
+		"Unix": true, "UnixNano": true, "UnixMilli": true, "UnixMicro": true, "UTC": true, "AppendFormat": true,
+	}
+	used := map[string]bool{}
+	for _, p := range packages(t) {
+		dir := strings.TrimPrefix(p.ImportPath, "bluez-esphome/")
+		if !strings.HasPrefix(dir, "internal/") && !strings.HasPrefix(dir, "cmd/") || strings.HasPrefix(dir, "internal/proxysim") || strings.HasSuffix(dir, "/shimtest") {
+			continue // what is the tests'
+		}
+		for _, name := range p.GoFiles {
+			rel := filepath.Join(dir, name)
+			set := token.NewFileSet()
+			file, err := parser.ParseFile(set, filepath.Join(p.Dir, name), nil, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !imports(file, "time") {
+				continue
+			}
+			ast.Inspect(file, func(n ast.Node) bool {
+				sel, ok := n.(*ast.SelectorExpr)
+				if !ok || !strips[sel.Sel.Name] && !rounds(sel) {
+					return true
+				}
+				if used[rel] = true; wallClock[rel] == "" {
+					t.Errorf("%s: %s takes the time of day; measure with time.Since and the like, or say in this test why not", set.Position(sel.Pos()), sel.Sel.Name)
+				}
+				return true
+			})
+		}
+	}
+	for rel := range wallClock {
+		if !used[rel] {
+			t.Errorf("%s does not use the time of day any more", rel)
+		}
+	}
+}
+
+// rounds: time.Now().Round or Truncate.
+func rounds(sel *ast.SelectorExpr) bool {
+	call, ok := sel.X.(*ast.CallExpr)
+	if !ok || sel.Sel.Name != "Round" && sel.Sel.Name != "Truncate" {
+		return false
+	}
+	now, ok := call.Fun.(*ast.SelectorExpr)
+	return ok && now.Sel.Name == "Now"
+}
+
+func imports(f *ast.File, path string) bool {
+	for _, i := range f.Imports {
+		if i.Path.Value == `"`+path+`"` {
+			return true
+		}
+	}
+	return false
+}
