@@ -39,6 +39,9 @@ func TestPayloads(t *testing.T) {
 			changing++
 			f := frame{payload: bytes.Clone(data), counters: []int{counter}}
 			f.set(0x01020304)
+			if bytes.Equal(f.payload, data) {
+				t.Errorf("%s %d: the counter is nowhere in %x", mix, d, data)
+			}
 			if now := ble.ParseAdvertisement(f.payload); now.Name != adv.Name ||
 				len(now.ManufacturerData) != len(adv.ManufacturerData) || len(now.ServiceData) != len(adv.ServiceData) {
 				t.Errorf("%s %d: the counter broke %x into %x", mix, d, data, f.payload)
