@@ -29,6 +29,7 @@ const (
 
 	maxVarint     = 4 // bytes of each number in a plaintext header
 	startBuffer   = 4096
+	busyBuffer    = 16384 // from when a read left something behind
 	maxNoiseBody  = 65535
 	maxNoiseFrame = maxNoiseBody - tagSize - innerHeader
 )
@@ -42,6 +43,7 @@ type Framer struct {
 	r          io.Reader
 	buf        []byte
 	start, end int
+	full       bool // the last read filled buf
 
 	noise   bool
 	strict  bool // server side: the inner length field must fit
@@ -220,10 +222,14 @@ func (f *Framer) fill(need int) error {
 	if f.start == f.end {
 		f.start, f.end = 0, 0
 	}
-	if f.end == len(f.buf) || f.start+need > len(f.buf) {
+	if busy := f.full && len(f.buf) < busyBuffer; busy || f.end == len(f.buf) || f.start+need > len(f.buf) {
 		// Bounded by the payload limits, which are checked first.
 		buf := f.buf
-		if need := max(need, f.end-f.start+1); need > len(buf) {
+		need = max(need, f.end-f.start+1)
+		if busy {
+			need = max(need, busyBuffer)
+		}
+		if need > len(buf) {
 			buf = make([]byte, max(need, 2*len(buf)))
 		}
 		f.end = copy(buf, f.buf[f.start:f.end])
@@ -231,6 +237,7 @@ func (f *Framer) fill(need int) error {
 	}
 	n, err := f.r.Read(f.buf[f.end:])
 	f.end += n
+	f.full = f.end == len(f.buf)
 	switch {
 	case n > 0 || err == nil:
 		return nil // an error comes again with the next read

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
 	"bluez-esphome/internal/apiwire/apipb"
@@ -139,6 +140,23 @@ func TestReadLimits(t *testing.T) {
 	}
 }
 
+// A peer that sends more than a read takes is read in larger pieces; the others keep their small buffer.
+func TestBusyPeerGetsALargerBuffer(t *testing.T) {
+	t.Parallel()
+	frame, _ := NewPlain(nil).Append(nil, 93, make([]byte, 700))
+	for frames, want := range map[int]int{3: startBuffer, 100: busyBuffer} {
+		f := NewPlain(bytes.NewReader(bytes.Repeat(frame, frames)))
+		for range frames {
+			if _, p, err := f.Read(); err != nil || len(p) != 700 {
+				t.Fatalf("%d bytes, %v", len(p), err)
+			}
+		}
+		if len(f.buf) != want {
+			t.Errorf("a buffer of %d bytes after %d frames at once, want %d", len(f.buf), frames, want)
+		}
+	}
+}
+
 func TestInvalidUTF8(t *testing.T) {
 	t.Parallel()
 	m, err := Unmarshal(HelloResponse, []byte{0x22, 2, 0xff, 'x'})
@@ -185,11 +203,31 @@ func FuzzPlainRead(f *testing.F) {
 			if New(id) != nil {
 				_, _ = Unmarshal(id, payload)
 			}
-			for ok, err := true, error(nil); ok && err == nil; {
-				_, payload, ok, err = NextRawAdvert(payload)
-			}
+			sameAsGenerated(t, payload)
 		}
 	})
+}
+
+// sameAsGenerated compares NextRawAdvert with the generated decoder, in what both understand.
+func sameAsGenerated(t *testing.T, payload []byte) {
+	var want apipb.BluetoothLERawAdvertisementsResponse
+	wantErr := proto.UnmarshalOptions{DiscardUnknown: true}.Unmarshal(payload, &want)
+	for i := 0; ; i++ {
+		a, rest, ok, err := NextRawAdvert(payload)
+		if !ok {
+			if wantErr == nil && (err != nil || i != len(want.Advertisements)) {
+				t.Fatalf("%d advertisements, %v; want %d", i, err, len(want.Advertisements))
+			}
+			return
+		}
+		payload = rest
+		if wantErr == nil {
+			w := want.Advertisements[i]
+			if a.Address != w.GetAddress() || a.RSSI != w.GetRssi() || a.AddressType != w.GetAddressType() || !bytes.Equal(a.Data, w.GetData()) {
+				t.Fatalf("advertisement %d is %+v, want %v", i, a, w)
+			}
+		}
+	}
 }
 
 func FuzzServerHandshake(f *testing.F) {

@@ -91,7 +91,7 @@ func AppendRawAdvert(dst []byte, a RawAdvert) []byte {
 // error is a *ProtocolError, else nil. It does not allocate.
 func NextRawAdvert(payload []byte) (a RawAdvert, rest []byte, ok bool, err error) {
 	for len(payload) > 0 {
-		num, typ, n := protowire.ConsumeTag(payload)
+		num, typ, n := consumeTag(payload)
 		if n < 0 {
 			return a, nil, false, errRawAdvert
 		}
@@ -103,7 +103,7 @@ func NextRawAdvert(payload []byte) (a RawAdvert, rest []byte, ok bool, err error
 			payload = payload[n:]
 			continue
 		}
-		body, n := protowire.ConsumeBytes(payload)
+		body, n := consumeBytes(payload)
 		if n < 0 || !a.decode(body) {
 			return a, nil, false, errRawAdvert
 		}
@@ -117,17 +117,17 @@ var errRawAdvert = &ProtocolError{Detail: "BluetoothLERawAdvertisementsResponse 
 
 func (a *RawAdvert) decode(b []byte) bool {
 	for len(b) > 0 {
-		num, typ, n := protowire.ConsumeTag(b)
+		num, typ, n := consumeTag(b)
 		if n < 0 {
 			return false
 		}
 		b = b[n:]
 		switch {
 		case num == fieldAdvData && typ == protowire.BytesType:
-			a.Data, n = protowire.ConsumeBytes(b)
+			a.Data, n = consumeBytes(b)
 		case num <= fieldAdvAddressType && typ == protowire.VarintType:
 			var v uint64
-			v, n = protowire.ConsumeVarint(b)
+			v, n = consumeVarint(b)
 			switch num {
 			case fieldAdvAddress:
 				a.Address = v
@@ -145,4 +145,30 @@ func (a *RawAdvert) decode(b []byte) bool {
 		b = b[n:]
 	}
 	return true
+}
+
+// consumeTag is protowire.ConsumeTag, and short where the tag is. b is not empty.
+func consumeTag(b []byte) (protowire.Number, protowire.Type, int) {
+	if b[0] >= 1<<3 && b[0] < 0x80 {
+		return protowire.Number(b[0] >> 3), protowire.Type(b[0] & 7), 1
+	}
+	return protowire.ConsumeTag(b)
+}
+
+// consumeBytes is protowire.ConsumeBytes, and short where the length is.
+func consumeBytes(b []byte) ([]byte, int) {
+	if len(b) > 0 && b[0] < 0x80 {
+		if end := 1 + int(b[0]); end <= len(b) {
+			return b[1:end:end], end
+		}
+	}
+	return protowire.ConsumeBytes(b)
+}
+
+// consumeVarint is protowire.ConsumeVarint, and short where the number is.
+func consumeVarint(b []byte) (uint64, int) {
+	if len(b) > 0 && b[0] < 0x80 {
+		return uint64(b[0]), 1
+	}
+	return protowire.ConsumeVarint(b)
 }

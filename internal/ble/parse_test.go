@@ -159,6 +159,10 @@ func FuzzParseAdvertisement(f *testing.F) {
 		if !bytes.Equal(raw, before) || !bytes.Equal(a.Raw, raw) {
 			t.Fatal("the input was changed or not kept")
 		}
+		if s := ble.Summarize(raw); s.Flags != a.Flags || s.HasFlags != a.HasFlags || string(s.Name) != a.Name ||
+			s.HasServiceUUIDs != (len(a.ServiceUUIDs) > 0) {
+			t.Fatalf("Summarize(%x) = %+v, but it is %+v", raw, s, a)
+		}
 		used := 0
 		for s := range a.Structures() {
 			if s.Type == 0 || len(s.Data) == 0 {

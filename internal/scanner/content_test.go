@@ -2,6 +2,7 @@ package scanner
 
 import (
 	"fmt"
+	"math"
 	"testing"
 )
 
@@ -32,6 +33,8 @@ func TestReplaysAndNews(t *testing.T) {
 			{3, "B", p1, false}}},
 		{"back, heard by the other proxy only", []step{
 			{0, "A", p1, true}, {0.1, "B", p1, false}, {1, "A", p2, true}, {1.1, "B", p2, false}, {2, "B", p1, true}}},
+		{"back, heard by the proxy that missed what is newest", []step{
+			{0, "A", p1, true}, {0.1, "B", p1, false}, {1, "A", p2, true}, {1.1, "B", p2, false}, {2, "A", p3, true}, {3, "B", p1, true}}},
 		{"what a proxy keeps saying wins in the end", []step{
 			{0, "A", p1, true}, {1, "B", p2, true}, {2, "A", p1, false}, {4, "A", p1, false}, {5.9, "A", p1, false},
 			{6.1, "A", p1, true}, {6.2, "A", p1, false}, {6.3, "B", p2, false}}},
@@ -42,20 +45,30 @@ func TestReplaysAndNews(t *testing.T) {
 			{0, "A", p1, true}, {1, "A", p2, true}, {7, "B", p1, true}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			a := newAir(t, "A", "B")
-			a.SetDiscovery(all)
-			for i, s := range c.steps {
-				a.hear(s.at, s.proxy, dev, -60, s.payload)
-				var want []string
-				if s.want {
-					want = []string{s.payload}
-					if i == 1 && c.steps[0].at+1.5 < s.at {
-						want = want[:1]
-					}
-				}
-				expect(t, fmt.Sprintf("step %d (%s %s)", i, s.proxy, s.payload), a.payloads(), want...)
+			playSteps(t, c.steps, 1)
+			for n := range uint32(3) {
+				playSteps(t, c.steps, math.MaxUint32-n) // the numbers come to their end
 			}
 		})
+	}
+}
+
+// playSteps does the steps; the device's first content gets that number.
+func playSteps(t *testing.T, steps []step, first uint32) {
+	t.Helper()
+	a := newAir(t, "A", "B")
+	a.SetDiscovery(all)
+	for i, s := range steps {
+		a.hear(s.at, s.proxy, dev, -60, s.payload)
+		if i == 0 {
+			d := a.devices[dev]
+			d.content.base, d.sent, d.sources.place(0).cursor = first, first, first
+		}
+		var want []string
+		if s.want {
+			want = []string{s.payload}
+		}
+		expect(t, fmt.Sprintf("from number %d, step %d (%s %s)", first, i, s.proxy, s.payload), a.payloads(), want...)
 	}
 }
 

@@ -2,6 +2,7 @@ package scanner
 
 import (
 	"slices"
+	"time"
 
 	"bluez-esphome/internal/ble"
 )
@@ -10,11 +11,14 @@ import (
 type device struct {
 	addr             ble.Address
 	typ              ble.AddressType
-	prev, next       *device // by the time last heard
+	prev, next       *device // by the time last heard, to moveEvery
 	ownPrev, ownNext *device // the same of its owner's alone
+	moved            int64   // when it was put there
 	heard            int64
 	gone             bool // forgotten, evicted or expired; may still be in the queue
-	sources          []source
+	sources          sources
+	downs            uint32 // the table's when sources were pruned last
+	pruned           int64  // when that was
 	owner            *proxy
 	content          contentLog
 	name             string
@@ -32,7 +36,7 @@ type device struct {
 	// What was said of it.
 	wantGen    uint32 // the generation of wants that it was first reported in
 	asked      uint32 // wants.asked as far as it was reported, 0 never
-	sent       uint64 // sequence number of the content last put into pending
+	sent       uint32 // number of the content last put into pending
 	saidRSSI   int8   // as a subscriber saw it: moves by 8 dB only
 	reportedAt int64
 	told       bool  // a report of it was taken
@@ -58,51 +62,51 @@ func (f traits) connectable() bool {
 	return f&hasFlags == 0 || f&(discoverable|hasName|hasUUIDs|knownConnectable) != 0
 }
 
-func (d *device) learn(a *ble.Advertisement) {
+func (d *device) learn(data []byte) {
+	a := ble.Summarize(data)
 	if a.HasFlags {
 		d.traits = d.traits&^discoverable | hasFlags
 		if a.Flags&(ble.FlagLimitedDiscoverable|ble.FlagGeneralDiscoverable) != 0 {
 			d.traits |= discoverable
 		}
 	}
-	if a.Name != "" {
+	if len(a.Name) > 0 {
 		d.traits |= hasName
-		d.name = a.Name
+		if string(a.Name) != d.name {
+			d.name = string(a.Name)
+		}
 	}
-	if len(a.ServiceUUIDs) > 0 {
+	if a.HasServiceUUIDs {
 		d.traits |= hasUUIDs
 	}
 }
 
-// sourceOf finds or makes p's history and drops those that no longer count.
-func (d *device) sourceOf(p *proxy) *source {
-	n := 0
-	for i := range d.sources {
-		s := &d.sources[i]
-		if s.valid() && (s.proxy == p || d.heard-s.heard <= 2*int64(staleUnknown)) {
-			if i != n {
-				d.sources[n] = *s
-			}
-			n++
-		}
+// pruneEvery is how often histories that are too old are looked for.
+const pruneEvery = time.Minute
+
+// sourceOf finds or makes p's history, and now and then drops those that no longer count.
+func (t *Table) sourceOf(d *device, p *proxy) *source {
+	if d.downs != t.downs || d.heard-d.pruned > int64(pruneEvery) {
+		d.downs, d.pruned = t.downs, d.heard
+		d.sources.prune(func(s *source) bool {
+			return t.valid(s) && (s.proxy == p.index || d.heard-s.heard <= 2*int64(staleUnknown))
+		})
 	}
-	clear(d.sources[n:])
-	d.sources = d.sources[:n]
-	for i := range d.sources {
-		if d.sources[i].proxy == p {
-			return &d.sources[i]
-		}
+	if s := d.sources.get(p.index); s != nil {
+		return s
 	}
-	d.sources = append(d.sources, source{proxy: p, gen: p.gen})
-	return &d.sources[n]
+	return d.sources.add(p, len(t.numbered))
 }
+
+func (t *Table) valid(s *source) bool { return s.of(t.numbered[s.proxy]) }
 
 // ownerSource is the history of the proxy whose RSSI counts, or nil.
 func (d *device) ownerSource() *source {
-	for i := range d.sources {
-		if s := &d.sources[i]; s.proxy == d.owner && s.valid() {
-			return s
-		}
+	if d.owner == nil {
+		return nil
+	}
+	if s := d.sources.get(d.owner.index); s != nil && s.of(d.owner) {
+		return s
 	}
 	return nil
 }
@@ -127,15 +131,22 @@ func (t *Table) add(a ble.Address, now int64) *device {
 	return d
 }
 
+// moveEvery is how exact the order by the time last heard is. It is for who has to go after minutes, and is not worth
+// the memory of four other devices for each advert.
+const moveEvery = time.Second
+
 // touch makes d the one heard last.
 func (t *Table) touch(d *device, now int64) {
 	d.heard = max(d.heard, now)
-	if t.lru.next == d {
+	if d.moved != 0 && d.heard-d.moved < int64(moveEvery) {
 		return
 	}
-	d.prev.next, d.next.prev = d.next, d.prev
-	d.prev, d.next = &t.lru, t.lru.next
-	d.prev.next, d.next.prev = d, d
+	d.moved = d.heard
+	if t.lru.next != d {
+		d.prev.next, d.next.prev = d.next, d.prev
+		d.prev, d.next = &t.lru, t.lru.next
+		d.prev.next, d.next.prev = d, d
+	}
 	if d.owner != nil {
 		d.owner.owns.remove(d)
 		d.owner.owns.add(d)
@@ -163,14 +174,11 @@ func (t *Table) sweep(now int64) {
 
 // slowest is how long d may be silent by the longest interval learned for it.
 func (d *device) slowest() int64 {
-	var longest int64
-	for i := range d.sources {
-		longest = max(longest, d.sources[i].interval)
-	}
+	longest := d.sources.longest
 	if longest == 0 {
 		return 0
 	}
-	return int64(float64(longest+int64(staleSlack)) * goneFactor)
+	return int64(float64(longest.duration()+staleSlack) * goneFactor)
 }
 
 func (t *Table) drop(d *device) {

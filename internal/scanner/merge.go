@@ -22,39 +22,24 @@ const (
 	deafAfter = 90 * time.Second
 )
 
-// source is one proxy's history of one device.
-type source struct {
-	proxy    *proxy
-	gen      uint32
-	rssi     int8    // dBm, valid if known
-	known    bool    // some RSSI was known
-	lost     bool    // lost the device to a louder proxy
-	count    uint8   // adverts in the present learning window
-	smoothed float32 // dBm
-	heard    int64
-	maxGap   int64  // of the present learning window
-	interval int64  // learned, 0 unknown
-	cursor   uint64 // what it said last, as its number in the device's content
-}
-
-func (s *source) valid() bool { return s.proxy.up && s.gen == s.proxy.gen }
-
-// hear notes time and RSSI and reports whether the RSSI is known (0 and -127 mean unknown,
+// hear notes time and RSSI in p's history s and reports whether the RSSI is known (0 and -127 mean unknown,
 // ESPHome native API; 127 is a controller's "not available").
-func (s *source) hear(now int64, rssi int8, several bool) bool {
-	if s.count == 0 || s.proxy.resumed > s.heard {
+func (d *device) hear(p *proxy, s *source, now int64, rssi int8) bool {
+	if s.count == 0 || p.resumed > s.heard {
 		s.count, s.maxGap = 1, 0
 	} else {
-		s.maxGap = max(s.maxGap, now-s.heard)
+		s.maxGap = max(s.maxGap, gapOf(now-s.heard))
 		if s.count++; s.count == learnAdverts {
+			before := s.interval
 			s.interval, s.count, s.maxGap = s.maxGap, 1, 0
+			d.sources.learned(s, before)
 		}
 	}
 	s.heard = max(s.heard, now)
 	if rssi == 0 || rssi == -127 || rssi == 127 {
 		return false
 	}
-	if s.known && several {
+	if s.known && d.sources.n > 1 {
 		s.smoothed += smoothing * (float32(rssi) - s.smoothed)
 	} else {
 		s.smoothed = float32(rssi)
@@ -68,14 +53,14 @@ func (p *proxy) live(now int64) bool {
 	return p.up && !p.paused && now-p.heard <= int64(deafAfter)
 }
 
-// elect decides whether the proxy that just heard d becomes its owner.
-func (t *Table) elect(d *device, s *source, now int64, known bool) {
+// elect decides whether p, which just heard d, becomes its owner.
+func (t *Table) elect(d *device, p *proxy, s *source, now int64, known bool) {
 	o := d.ownerSource()
 	if o == s {
 		return
 	}
 	byRSSI := false
-	if o != nil && o.proxy.live(now) && !d.late(o, s, now) {
+	if o != nil && d.owner.live(now) && !d.late(o, s, now) {
 		if byRSSI = known && s.louder(o); !byRSSI {
 			return
 		}
@@ -84,7 +69,7 @@ func (t *Table) elect(d *device, s *source, now int64, known bool) {
 		o.lost = byRSSI
 		t.stats.Switches++
 	}
-	d.belongTo(s.proxy)
+	d.belongTo(p)
 }
 
 // late reports whether owner o is overdue enough for challenger s to take over.
@@ -112,17 +97,13 @@ func (s *source) louder(o *source) bool {
 // staleAfter is how long the owner may be silent before others may take over without being louder.
 func (d *device) staleAfter(o *source) time.Duration {
 	if o.interval > 0 {
-		return time.Duration(o.interval) + staleSlack
+		return o.interval.duration() + staleSlack
 	}
 	if o.count >= estimateFrom {
-		return min(staleUnknown, max(staleEstimate, time.Duration(4*o.maxGap)+staleSlack))
+		return min(staleUnknown, max(staleEstimate, 4*o.maxGap.duration()+staleSlack))
 	}
-	var other int64
-	for i := range d.sources {
-		other = max(other, d.sources[i].interval)
-	}
-	if other > 0 {
-		return min(staleUnknown, max(staleEstimate, time.Duration(other)+staleSlack))
+	if other := d.sources.longest; other > 0 {
+		return min(staleUnknown, max(staleEstimate, other.duration()+staleSlack))
 	}
 	return staleUnknown
 }

@@ -2,6 +2,7 @@ package scanner
 
 import (
 	"bytes"
+	"slices"
 	"time"
 
 	"bluez-esphome/internal/ble"
@@ -109,11 +110,12 @@ func (d *device) speaksFor(p *proxy, now int64) bool {
 // enqueueRecent takes the payloads that together make up the device as it is now.
 func (t *Table) enqueueRecent(d *device, now int64) {
 	d.pending = nil
-	l := d.content.entries
-	for i := range l {
-		if l[i].adv != nil && (i == len(l)-1 || now-l[i].heard <= int64(completeWithin)) {
-			t.enqueue(d, l[i].adv)
-		}
+	var recent []*ble.Advertisement
+	for a := range d.content.recent(now, completeWithin) {
+		recent = append(recent, a)
+	}
+	for _, a := range slices.Backward(recent) { // the newest last
+		t.enqueue(d, a)
 	}
 }
 

@@ -3,6 +3,7 @@ package scanner
 import (
 	"hash/maphash"
 	"log/slog"
+	"math"
 	"sync"
 	"time"
 
@@ -41,6 +42,8 @@ type Table struct {
 	lru        device // list head; lru.next was heard last, lru.prev is the next to go
 	kept       map[ble.Address]struct{}
 	proxies    map[string]*proxy
+	numbered   []*proxy      // by their index
+	downs      uint32        // grows when a proxy's histories cease to count
 	queue      []*device     // devices with something to report, oldest change first
 	goneQueued int           // about how many in it are gone
 	evicted    []ble.Address // of devices that were reported and had to make room, for Take
@@ -55,10 +58,11 @@ type Table struct {
 // proxy is one source of adverts. Histories that carry an older gen don't count.
 type proxy struct {
 	name    string
+	index   uint16
 	up      bool
 	paused  bool
 	held    bool // its adverts make no first report, see Table.HoldProxy
-	gen     uint32
+	gen     uint16
 	heard   int64 // newest advert, 0 none
 	resumed int64 // when it last scanned again after a pause
 	adverts uint64
@@ -99,14 +103,22 @@ func (t *Table) since(at time.Time) int64  { return max(1, int64(at.Sub(t.epoch)
 func (t *Table) now() int64                { return t.since(time.Now()) }
 func (t *Table) timeOf(ns int64) time.Time { return t.epoch.Add(time.Duration(ns)) }
 
+// maxProxies is how many names of proxies a table can know.
+const maxProxies = math.MaxUint16
+
 // ProxyUp says that adverts of a proxy are about to come.
 func (t *Table) ProxyUp(name string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	p := t.proxies[name]
 	if p == nil {
-		p = &proxy{name: name}
+		if len(t.numbered) >= maxProxies {
+			t.log.Warn("Too many proxies: what this one hears is not used until the program is started again", "proxy", name, "limit", maxProxies)
+			return
+		}
+		p = &proxy{name: name, index: uint16(len(t.numbered))}
 		t.proxies[name] = p
+		t.numbered = append(t.numbered, p)
 	}
 	p.up, p.paused = true, false
 	p.resumed = t.now()
@@ -120,7 +132,12 @@ func (t *Table) ProxyDown(name string) {
 	defer t.mu.Unlock()
 	if p := t.proxies[name]; p != nil && p.up {
 		p.up, p.paused, p.heard = false, false, 0
-		p.gen++
+		t.downs++
+		if p.gen++; p.gen == 0 { // what began with the first session must not count again
+			for _, d := range t.devices {
+				d.sources.prune(func(s *source) bool { return s.proxy != p.index })
+			}
+		}
 	}
 }
 
@@ -198,9 +215,9 @@ func (t *Table) advert(p *proxy, now int64, raw *ble.RawAdvert, merged *[]ble.Ra
 	}
 	t.touch(d, now)
 	d.typ = raw.Type
-	s := d.sourceOf(p)
-	known := s.hear(now, raw.RSSI, len(d.sources) > 1)
-	t.elect(d, s, now, known)
+	s := t.sourceOf(d, p)
+	known := d.hear(p, s, now, raw.RSSI)
+	t.elect(d, p, s, now, known)
 	news := t.content(d, s, raw.Data, now)
 	if t.want.anybody {
 		t.consider(d, p, news, raw.Data, now)

@@ -1,6 +1,8 @@
 package scanner
 
 import (
+	"bytes"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
@@ -263,6 +265,33 @@ func TestHotPathDoesNotAllocate(t *testing.T) {
 				t.Errorf("%v allocations for 32 adverts", allocs)
 			}
 		})
+	}
+}
+
+// What nobody wants to know is neither parsed nor kept in new memory.
+func TestNewContentDoesNotAllocate(t *testing.T) {
+	a := newAir(t, "A", "B")
+	data := []byte{2, 1, 6, 5, 0x16, 0xd2, 0xfc, 0, 0, 4, 9, 'A', 'B', 'C'}
+	batch := []ble.RawAdvert{{Address: dev, RSSI: -60, Data: data}}
+	at, n := a.at(0), uint16(0)
+	change := func() {
+		n++
+		at = at.Add(10 * time.Millisecond)
+		binary.BigEndian.PutUint16(data[7:], n)
+		a.Adverts("A", at, batch)
+		a.Adverts("B", at, batch)
+	}
+	for range 2 * maxLog {
+		change()
+	}
+	if allocs := testing.AllocsPerRun(200, change); allocs != 0 {
+		t.Errorf("%v allocations for new content", allocs)
+	}
+	if s := a.Stats(); s.Novel != uint64(n) || a.devices[dev].name != "ABC" {
+		t.Errorf("%+v, name %q", s, a.devices[dev].name)
+	}
+	if d, _ := a.Device(dev); !bytes.Equal(d.Last.Raw, data) {
+		t.Errorf("the newest payload is %x, want %x", d.Last.Raw, data)
 	}
 }
 

@@ -139,15 +139,15 @@ func TestArbitrationTraces(t *testing.T) {
 				check("owner_rssi", e.OwnerRSSI, d.rssi())
 				var interval *float64
 				if o := d.ownerSource(); o != nil && o.interval != 0 {
-					s := float64(o.interval) / 1e9
+					s := o.interval.duration().Seconds()
 					interval = &s
 				}
 				check("learned_interval", e.Interval, interval)
 				if e.Smoothed != nil {
 					smoothed := map[string]float64{}
-					for _, s := range d.sources {
+					for s := range d.sources.all() {
 						if s.known {
-							smoothed[s.proxy.name] = math.Round(float64(s.smoothed)*1000) / 1000
+							smoothed[a.numbered[s.proxy].name] = math.Round(float64(s.smoothed)*1000) / 1000
 						}
 					}
 					check("smoothed", e.Smoothed, smoothed)

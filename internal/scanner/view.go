@@ -109,10 +109,10 @@ func (t *Table) sourcesOf(d *device) []ble.Source {
 		return nil
 	}
 	var out []ble.Source
-	for i := range d.sources {
-		if s := &d.sources[i]; s.valid() {
-			out = append(out, ble.Source{Proxy: s.proxy.name, RSSI: s.rssi, LastHeard: t.timeOf(s.heard),
-				Interval: time.Duration(s.interval), Owner: s.proxy == d.owner})
+	for s := range d.sources.all() {
+		if p := t.numbered[s.proxy]; s.of(p) {
+			out = append(out, ble.Source{Proxy: p.name, RSSI: s.rssi, LastHeard: t.timeOf(s.heard),
+				Interval: s.interval.duration(), Owner: p == d.owner})
 		}
 	}
 	slices.SortFunc(out, func(a, b ble.Source) int { return cmp.Compare(a.Proxy, b.Proxy) })
@@ -129,17 +129,17 @@ func (t *Table) Paths(a ble.Address) []Path {
 		return nil
 	}
 	var out []Path
-	for i := range d.sources {
-		s := &d.sources[i]
-		if !s.valid() {
+	for s := range d.sources.all() {
+		p := t.numbered[s.proxy]
+		if !s.of(p) {
 			continue
 		}
 		rssi := -127
 		if s.known {
 			rssi = int(math.Round(float64(s.smoothed)))
 		}
-		out = append(out, Path{Proxy: s.proxy.name, RSSI: rssi, LastHeard: t.timeOf(s.heard),
-			Owner: s.proxy == d.owner, Paused: s.proxy.paused})
+		out = append(out, Path{Proxy: p.name, RSSI: rssi, LastHeard: t.timeOf(s.heard),
+			Owner: p == d.owner, Paused: p.paused})
 	}
 	slices.SortFunc(out, func(a, b Path) int {
 		return cmp.Or(cmp.Compare(b.RSSI, a.RSSI), cmp.Compare(a.Proxy, b.Proxy))
@@ -202,8 +202,8 @@ func (t *Table) Proxies() []ProxyInfo {
 	defer t.mu.Unlock()
 	owned := map[*proxy]int{}
 	for _, d := range t.devices {
-		if s := d.ownerSource(); s != nil {
-			owned[s.proxy]++
+		if d.ownerSource() != nil {
+			owned[d.owner]++
 		}
 	}
 	out := make([]ProxyInfo, 0, len(t.proxies))

@@ -1,0 +1,118 @@
+package scanner
+
+import (
+	"iter"
+	"math"
+	"time"
+)
+
+// source is one proxy's history of one device. A building with 200 proxies and 5,000 devices has a million of them: 32
+// bytes, and no pointer for the garbage collector to follow.
+type source struct {
+	heard    int64
+	interval gap     // learned, 0 unknown
+	maxGap   gap     // of the present learning window
+	cursor   uint32  // what it said last, as its number in the device's content; 0 nothing
+	smoothed float32 // dBm
+	proxy    uint16  // its index in the table
+	gen      uint16  // the proxy's when the history began
+	rssi     int8    // dBm, valid if known
+	known    bool    // some RSSI was known
+	lost     bool    // lost the device to a louder proxy
+	count    uint8   // adverts in the present learning window
+}
+
+// of reports whether s is a history of p that counts still.
+func (s *source) of(p *proxy) bool { return s.proxy == p.index && s.gen == p.gen && p.up }
+
+// gap is a time between two adverts in units of 10 µs, at most about 12 hours.
+type gap uint32
+
+const gapUnit = 10 * time.Microsecond
+
+func gapOf(ns int64) gap { return gap(min(max(ns, 0)/int64(gapUnit), math.MaxUint32)) }
+
+func (g gap) duration() time.Duration { return time.Duration(g) * gapUnit }
+
+// sources are the histories of one device, found by the proxy's index without a search. They are kept in small
+// blocks that stay where they are: growing leaves no copies behind.
+type sources struct {
+	blocks  []*[blockSize]source
+	at      []uint16 // by the proxy's index: its place in blocks and 1, 0 none
+	n       uint16
+	longest gap // interval
+}
+
+const blockSize = 4
+
+func (l *sources) place(i uint16) *source { return &l.blocks[i/blockSize][i%blockSize] }
+
+// get finds the history of a proxy, nil if there is none.
+func (l *sources) get(proxy uint16) *source {
+	if int(proxy) >= len(l.at) || l.at[proxy] == 0 {
+		return nil
+	}
+	return l.place(l.at[proxy] - 1)
+}
+
+// add makes the history of a proxy that has none; of all proxies there are so many.
+func (l *sources) add(p *proxy, proxies int) *source {
+	if int(p.index) >= len(l.at) {
+		at := make([]uint16, proxies)
+		copy(at, l.at)
+		l.at = at
+	}
+	if int(l.n) == len(l.blocks)*blockSize {
+		l.blocks = append(l.blocks, new([blockSize]source))
+	}
+	s := l.place(l.n)
+	l.n++
+	l.at[p.index] = l.n
+	*s = source{proxy: p.index, gen: p.gen}
+	return s
+}
+
+// prune drops the histories that are not to be kept. Others may change their place.
+func (l *sources) prune(keep func(*source) bool) {
+	for i := l.n; i > 0; i-- {
+		if s := l.place(i - 1); !keep(s) {
+			l.at[s.proxy] = 0
+			l.n--
+			if last := l.place(l.n); last != s {
+				*s = *last
+				l.at[s.proxy] = i
+			}
+		}
+	}
+	used := (int(l.n) + blockSize - 1) / blockSize
+	clear(l.blocks[used:])
+	l.blocks = l.blocks[:used]
+	l.findLongest()
+}
+
+// learned notes that s has another interval than it had.
+func (l *sources) learned(s *source, before gap) {
+	if s.interval >= l.longest {
+		l.longest = s.interval
+	} else if before == l.longest {
+		l.findLongest()
+	}
+}
+
+func (l *sources) findLongest() {
+	l.longest = 0
+	for s := range l.all() {
+		l.longest = max(l.longest, s.interval)
+	}
+}
+
+// all walks the histories in no particular order.
+func (l *sources) all() iter.Seq[*source] {
+	return func(yield func(*source) bool) {
+		for i := range l.n {
+			if !yield(l.place(i)) {
+				return
+			}
+		}
+	}
+}
