@@ -16,7 +16,8 @@ var wallClock = map[string]string{
 	"internal/bluezshim/extension.go": "LastHeard as clients see it",
 	"internal/web/collector.go":       "a time for Prometheus",
 	"internal/apiconn/dispatch.go":    "a proxy asks for the time of day",
-	"internal/status/print.go":        "LastHeard, beside the time of day",
+	"internal/daemon/links1.go":       "Since as clients see it",
+	"internal/status/text.go":         "LastHeard and Since, beside the time of day",
 	"internal/store/disk.go":          "the name of a damaged file",
 	"internal/dbusobj/auth.go":        "a deadline in the past",
 }

@@ -122,39 +122,3 @@ func TestDependencies(t *testing.T) {
 	}
 	t.Logf("%d modules used, %d explained", len(used), len(listed))
 }
-
-// TestReadme: what the README tells to run exists, and so do the files that it links.
-func TestReadme(t *testing.T) {
-	t.Parallel()
-	b, err := os.ReadFile(harness.Path(t, "README.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	readme := string(b)
-	makefile, err := os.ReadFile(harness.Path(t, "Makefile"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	targets := regexp.MustCompile(`(?m)^ {4}make ([a-z-]+)`).FindAllStringSubmatch(readme, -1)
-	for _, m := range targets {
-		if !regexp.MustCompile(`(?m)^` + m[1] + `:`).Match(makefile) {
-			t.Errorf("there is no make %s", m[1])
-		}
-	}
-	links := regexp.MustCompile(`\]\(([^)#:]+)\)`).FindAllStringSubmatch(readme, -1)
-	for _, m := range links {
-		if _, err := os.Stat(harness.Path(t, filepath.FromSlash(m[1]))); err != nil {
-			t.Error(err)
-		}
-	}
-	if len(targets) < 3 || len(links) < 8 {
-		t.Errorf("%d targets and %d links found: does the README look different now?", len(targets), len(links))
-	}
-	commands := regexp.MustCompile(`bin/bluez-esphome ([a-z]+)`).FindAllStringSubmatch(readme, -1)
-	for _, m := range commands {
-		p := harness.Start(t, nil, harness.Binary(), m[1], "--help")
-		if status := p.Wait(t, harness.Limit); status != 0 {
-			t.Errorf("bluez-esphome %s --help: status %d", m[1], status)
-		}
-	}
-}

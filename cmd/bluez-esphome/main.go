@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"strings"
 	"syscall"
 
 	"bluez-esphome/internal/dbusobj"
@@ -56,7 +58,11 @@ func run() int {
 		fmt.Fprintln(os.Stderr, err)
 		return exitConfig
 	case errors.As(err, &taken):
-		fmt.Fprintf(os.Stderr, "bluez-esphome: %v\n%s\n", err, takenRemedy)
+		remedy := takenRemedy
+		if program, _, _ := strings.Cut(taken.Command, " "); filepath.Base(program) == "bluez-esphome" {
+			remedy = twiceRemedy
+		}
+		fmt.Fprintf(os.Stderr, "bluez-esphome: %v\n%s\n", err, remedy)
 		return exitTaken
 	}
 	fmt.Fprintf(os.Stderr, "bluez-esphome: %v\n", err)
@@ -65,6 +71,9 @@ func run() int {
 
 const takenRemedy = `Only one program on a bus can be org.bluez. Stop the other one (for bluetoothd: systemctl stop bluetooth),
 or leave it alone and use a bus of our own: bluez-esphome run --bus private`
+
+const twiceRemedy = `bluez-esphome runs already on this bus, and status shows what it does. Stop it first (systemctl stop bluez-esphome, or
+Ctrl-C where it was started); to have it read its configuration again, send it SIGHUP.`
 
 // A usageError is a mistake on the command line.
 type usageError struct{ error }
@@ -80,9 +89,9 @@ func newRoot() *cobra.Command {
 
 Exit statuses: 0 success, 1 failure, 2 usage, 3 configuration, 4 org.bluez is taken.`,
 		SilenceErrors: true, SilenceUsage: true,
-		Args: func(_ *cobra.Command, args []string) error {
+		Args: func(c *cobra.Command, args []string) error {
 			if len(args) > 0 && !showVersion {
-				return &usageError{fmt.Errorf("there is no command %q", args[0])}
+				return &usageError{fmt.Errorf("there is no command %q%s", args[0], meant(c, args[0]))}
 			}
 			return nil
 		},
@@ -109,9 +118,22 @@ Exit statuses: 0 success, 1 failure, 2 usage, 3 configuration, 4 org.bluez is ta
 
 func noArgs(c *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return &usageError{fmt.Errorf("%s takes no argument, but got %q", c.Name(), args[0])}
+		hint := ""
+		if c.Flags().Lookup("config") != nil {
+			hint = fmt.Sprintf("; a configuration is given as --config %s", args[0])
+		}
+		return &usageError{fmt.Errorf("%s takes no argument, but got %q%s", c.Name(), args[0], hint)}
 	}
 	return nil
+}
+
+// meant names the command that was probably meant.
+func meant(c *cobra.Command, got string) string {
+	c.SuggestionsMinimumDistance = 2
+	if names := c.SuggestionsFor(got); len(names) > 0 {
+		return fmt.Sprintf("; did you mean %s?", strings.Join(names, " or "))
+	}
+	return ""
 }
 
 func newVersion() *cobra.Command {

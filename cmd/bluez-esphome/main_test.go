@@ -32,6 +32,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("TAKEN", taken)
 			env.Setenv("XDG_RUNTIME_DIR", env.WorkDir+"/run")
 			env.Setenv("XDG_STATE_HOME", env.WorkDir+"/state")
+			env.Setenv("BLUEZ_ESPHOME_STATE_DIR", env.WorkDir+"/state") // root has another one
 			return os.Mkdir(env.WorkDir+"/run", 0o700)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": wantStatus},

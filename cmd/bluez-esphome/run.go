@@ -193,7 +193,15 @@ func newCheck() *cobra.Command {
 					names[i] = p.Host
 				}
 			}
-			fmt.Fprintf(c.OutOrStdout(), "%s is valid: %d proxies (%s)\n", path, len(names), strings.Join(names, ", "))
+			list := "no proxies"
+			switch len(names) {
+			case 0:
+			case 1:
+				list = "1 proxy (" + names[0] + ")"
+			default:
+				list = fmt.Sprintf("%d proxies (%s)", len(names), strings.Join(names, ", "))
+			}
+			fmt.Fprintf(c.OutOrStdout(), "%s is valid: %s\n", path, list)
 			return nil
 		},
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"time"
 
+	"bluez-esphome/internal/config"
 	"bluez-esphome/internal/status"
 
 	"github.com/spf13/cobra"
@@ -96,6 +97,11 @@ func addReportFlags(c *cobra.Command, bus *string, asJSON *bool) {
 }
 
 func report(ctx context.Context, w io.Writer, bus string, asJSON bool, show func(*status.Report, io.Writer, time.Time) error) error {
+	if bus != "" {
+		if _, err := config.ParseBus(bus); err != nil {
+			return &usageError{fmt.Errorf("--bus %q: %w", bus, err)}
+		}
+	}
 	r, err := status.Find(ctx, bus)
 	if err != nil {
 		return err

@@ -14,7 +14,7 @@ import (
 // it, else to one that was given up or to a write without response.
 func (o *ops) complete(a ble.Address, kind opKind, handle uint32, id apiwire.ID, data []byte) {
 	o.mu.Lock()
-	defer o.mu.Unlock()
+	defer o.unlock()
 	key := laneKey{a, kind, handle}
 	l := o.lanes[key]
 	if r := l.outstanding(); r != nil && r.want == id {
@@ -37,7 +37,7 @@ func (o *ops) complete(a ble.Address, kind opKind, handle uint32, id apiwire.ID,
 // refuse handles a message 82, which may answer any request of the lane.
 func (o *ops) refuse(a ble.Address, kind opKind, handle uint32, err error) {
 	o.mu.Lock()
-	defer o.mu.Unlock()
+	defer o.unlock()
 	key := laneKey{a, kind, handle}
 	l := o.lanes[key]
 	if r := l.outstanding(); r != nil {
@@ -60,7 +60,7 @@ func (o *ops) refuse(a ble.Address, kind opKind, handle uint32, err error) {
 // there was one.
 func (o *ops) answer(a ble.Address, kind opKind, err error) bool {
 	o.mu.Lock()
-	defer o.mu.Unlock()
+	defer o.unlock()
 	key := laneKey{a, kind, 0}
 	l := o.lanes[key]
 	if r := l.outstanding(); r != nil {
@@ -78,7 +78,7 @@ func (o *ops) answer(a ble.Address, kind opKind, err error) bool {
 // connected handles message 69 with connected=true.
 func (o *ops) connected(a ble.Address, mtu int) {
 	o.mu.Lock()
-	defer o.mu.Unlock()
+	defer o.unlock()
 	l := o.lanes[laneKey{a, opConnect, 0}]
 	if r := l.outstanding(); r != nil {
 		r.mtu = mtu
@@ -93,7 +93,7 @@ func (o *ops) connected(a ble.Address, mtu int) {
 // it frees the slot, and that must not count for the next attempt, which waits for the slot.
 func (o *ops) disconnected(a ble.Address, code int32, held bool) {
 	o.mu.Lock()
-	defer o.mu.Unlock()
+	defer o.unlock()
 	var hold time.Time
 	if held {
 		hold = time.Now().Add(slotHold)
@@ -121,8 +121,7 @@ func (o *ops) disconnected(a ble.Address, code int32, held bool) {
 			}
 		default:
 			for _, r := range l.queue {
-				r.err = ble.ErrNotConnected
-				close(r.done)
+				o.end(r, ble.ErrNotConnected)
 			}
 			l.queue = nil
 		}
@@ -133,7 +132,7 @@ func (o *ops) disconnected(a ble.Address, code int32, held bool) {
 // released ends the wait for attempts that were called off: their slots are free.
 func (o *ops) released(allocated []ble.Address) {
 	o.mu.Lock()
-	defer o.mu.Unlock()
+	defer o.unlock()
 	for key, l := range o.lanes {
 		if key.kind == opConnect && !l.abandoned.IsZero() && !slices.Contains(allocated, key.address) {
 			l.abandoned = time.Time{}
@@ -145,7 +144,7 @@ func (o *ops) released(allocated []ble.Address) {
 // addServices takes one message 71 of a stream.
 func (o *ops) addServices(a ble.Address, services []*apipb.BluetoothGATTService) {
 	o.mu.Lock()
-	defer o.mu.Unlock()
+	defer o.unlock()
 	l := o.lanes[laneKey{a, opServices, 0}]
 	r := l.outstanding()
 	if r == nil {

@@ -61,9 +61,13 @@ type op struct {
 	want apiwire.ID    // the answer that completes it, within its kind
 	turn chan struct{} // closed when it may be sent
 	done chan struct{} // closed when it is answered
+	// then is called, without locks, when it is answered or its timer ran out; nil if somebody waits for done.
+	then  func()
+	timer *time.Timer
 
-	// Under ops.mu until done is closed.
-	sent bool
+	// Under ops.mu until it is answered.
+	sent, answered bool
+
 	err  error
 	data []byte
 	mtu  int
@@ -93,7 +97,8 @@ type lane struct {
 type ops struct {
 	mu    sync.Mutex
 	lanes map[laneKey]*lane
-	err   error // the session has ended
+	after []func() // what unlock is to call
+	err   error    // the session has ended
 	stray uint64
 }
 
@@ -201,10 +206,30 @@ func (o *ops) advance(key laneKey) {
 
 // finish answers r, which is the head of its lane, and lets the next go.
 func (o *ops) finish(l *lane, r *op, err error) {
-	r.err = err
-	close(r.done)
+	o.end(r, err)
 	l.queue = l.queue[1:]
 	o.advance(r.key)
+}
+
+// end tells whoever waits for r. The caller lets go of the lock by unlock.
+func (o *ops) end(r *op, err error) {
+	r.answered, r.err = true, err
+	if r.then == nil {
+		close(r.done)
+		return
+	}
+	r.timer.Stop()
+	o.after = append(o.after, r.then)
+}
+
+// unlock lets go of the lock, then calls what is to be told.
+func (o *ops) unlock() {
+	after := o.after
+	o.after = nil
+	o.mu.Unlock()
+	for _, f := range after {
+		f()
+	}
 }
 
 // outstanding returns the head of the lane if it was sent.
@@ -245,10 +270,8 @@ func (o *ops) expectAck(a ble.Address, handle uint16) (wait <-chan struct{}, lim
 func (o *ops) giveUp(r *op, grace time.Duration) (sent, answered bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	select {
-	case <-r.done:
+	if r.answered {
 		return r.sent, true
-	default:
 	}
 	l := o.lanes[r.key]
 	if l == nil {
@@ -259,6 +282,10 @@ func (o *ops) giveUp(r *op, grace time.Duration) (sent, answered bool) {
 		return r.sent, false
 	}
 	l.queue = slices.Delete(l.queue, i, i+1)
+	if r.then != nil {
+		r.answered = true // nobody else is to call it
+		r.timer.Stop()
+	}
 	if r.sent {
 		l.abandoned, l.late = time.Now().Add(grace), r.want
 	}
@@ -269,12 +296,11 @@ func (o *ops) giveUp(r *op, grace time.Duration) (sent, answered bool) {
 // fail ends every request and refuses new ones.
 func (o *ops) fail(err error) {
 	o.mu.Lock()
-	defer o.mu.Unlock()
+	defer o.unlock()
 	o.err = err
 	for key, l := range o.lanes {
 		for _, r := range l.queue {
-			r.err = err
-			close(r.done)
+			o.end(r, err)
 		}
 		o.drop(key, l)
 	}

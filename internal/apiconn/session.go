@@ -199,6 +199,7 @@ func (s *session) readOne() error {
 // startWriter starts the writing goroutine once the frames' mode is known.
 func (s *session) startWriter() {
 	s.w = newWriter(s.f)
+	s.w.try = s.tryWriter()
 	s.wg.Go(func() {
 		if err := s.w.run(s, s.done, s.p.cfg.DeadAfter); err != nil {
 			s.broken.Store(&ClosedError{Err: err})

@@ -19,12 +19,15 @@ const maxQueued = 128 << 10
 type writer struct {
 	wake chan struct{} // capacity 1: there is something to write
 
-	mu    sync.Mutex // serializes access to the following and the encryption's order
-	f     *apiwire.Framer
-	buf   []byte
-	spare []byte        // the buffer written last; never the one being written
-	space chan struct{} // closed when buf was taken
-	err   error
+	mu  sync.Mutex // serializes access to the following and the encryption's order
+	f   *apiwire.Framer
+	buf []byte
+	try func([]byte) int // writes what is taken at once; may be nil
+	// writing: the writer holds what it took of buf.
+	writing bool
+	spare   []byte        // the buffer written last; never the one being written
+	space   chan struct{} // closed when buf was taken
+	err     error
 }
 
 func newWriter(f *apiwire.Framer) *writer {
@@ -69,11 +72,15 @@ func (w *writer) append(limit int, messages []proto.Message) (<-chan struct{}, e
 			return nil, err
 		}
 	}
+	w.signal()
+	return nil, nil
+}
+
+func (w *writer) signal() {
 	select {
 	case w.wake <- struct{}{}:
 	default:
 	}
-	return nil, nil
 }
 
 // fail ends the queue: everything waiting and to come gets err.
@@ -107,6 +114,7 @@ func (w *writer) run(conn deadlineWriter, done <-chan struct{}, stuck time.Durat
 		}
 		out := w.buf
 		w.buf, w.spare = w.spare[:0], nil
+		w.writing = len(out) > 0
 		close(w.space)
 		w.space = make(chan struct{})
 		w.mu.Unlock()
@@ -118,7 +126,7 @@ func (w *writer) run(conn deadlineWriter, done <-chan struct{}, stuck time.Durat
 			return err
 		}
 		w.mu.Lock()
-		w.spare = out[:0]
+		w.spare, w.writing = out[:0], false
 		w.mu.Unlock()
 	}
 }

@@ -18,8 +18,9 @@ func (c *char) acquireWrite(call *dbusobj.Call) {
 		errNotPermitted("Write acquired").to(call)
 	case !c.def.Properties.Has(ble.PropWriteWithoutResponse):
 		errNotSupported.to(call)
+	case p.shim.pipes.refuses(call):
 	default:
-		pipe, fd, err := newPipe(c, p.mtu-attHeader, func() {
+		pipe, fd, err := newPipe(c, call.Sender, p.mtu-attHeader, func() {
 			c.writer = nil
 			c.changed("WriteAcquired")
 		})
@@ -54,6 +55,7 @@ func (c *char) acquireNotify(call *dbusobj.Call) {
 		errInProgress.to(call)
 	case !c.canNotify():
 		errNotSupported.to(call)
+	case p.shim.pipes.refuses(call):
 	default:
 		n.acquireCall = call
 		p.shim.watchClient(call.Sender)
@@ -73,7 +75,11 @@ func (c *char) settleAcquire(err error) {
 		operationError(err).to(call)
 		return
 	}
-	pipe, fd, err := newPipe(c, 0, func() {
+	if p.shim.pipes.refuses(call) { // others were acquired meanwhile
+		c.unsubscribeIfIdle()
+		return
+	}
+	pipe, fd, err := newPipe(c, call.Sender, 0, func() {
 		n.pipe = nil
 		c.changed("NotifyAcquired")
 		c.unsubscribeIfIdle()

@@ -19,7 +19,7 @@ type agent struct {
 const agentInterface = "org.bluez.Agent1"
 
 // maxAgents bounds the list; each bus name can have one.
-const maxAgents = 256
+const maxAgents = 4096
 
 var capabilities = []string{"DisplayOnly", "DisplayYesNo", "KeyboardOnly", "NoInputNoOutput", "KeyboardDisplay"}
 

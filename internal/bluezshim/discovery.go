@@ -16,7 +16,7 @@ type session struct {
 }
 
 // maxSessions bounds what local callers can make the adapter remember; each bus name has one.
-const maxSessions = 1024
+const maxSessions = 4096
 
 func (a *adapter) session(sender string) *session {
 	s := a.sessions[sender]
@@ -75,6 +75,9 @@ func (a *adapter) setDiscoveryFilter(c *dbusobj.Call) {
 		delete(a.sessions, c.Sender)
 	case s == nil && len(a.sessions) >= maxSessions:
 		errBusy.to(c)
+		return
+	case !a.roomFor(c.Sender, len(filter.UUIDs)):
+		errLimits("Too many UUIDs in filters").to(c)
 		return
 	default:
 		s = a.session(c.Sender)

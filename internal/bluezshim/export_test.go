@@ -13,6 +13,9 @@ const (
 	MaxMonitors       = maxMonitors
 	MaxShared         = maxShared
 	MaxPipeQueue      = maxPipeQueue
+	MaxClientApps     = maxClientApps
+	MaxClientPatterns = maxClientPatterns
+	MaxClientPipes    = maxClientPipes
 )
 
 // ask runs f in the loop.
@@ -57,3 +60,8 @@ func (s *Shim) FillAgents() {
 
 // Names is how many names are remembered of devices that are gone.
 func (s *Shim) Names() int { return ask(s, func() int { return len(s.names) }) }
+
+// Piped is how many bytes wait in pipes, and how many pipes there are.
+func (s *Shim) Piped() (bytes, pipes int) {
+	return int(s.piped.Load()), ask(s, func() int { return s.pipes.all })
+}

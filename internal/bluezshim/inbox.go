@@ -39,14 +39,24 @@ type notes struct {
 	waiting, dropped int
 }
 
+// put is called without locks held: the loop may run in the caller's goroutine.
 func (b *linkInbox) put(f func()) {
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.putLocked(linkEvent{f: f})
+	post := b.putLocked(linkEvent{f: f})
+	b.mu.Unlock()
+	if post {
+		b.shim.conn.PostHelp(b.drain)
+	}
 }
 
 // putNote is put for a notification of a.
 func (b *linkInbox) putNote(a ble.Address, f func()) {
+	if b.addNote(a, f) {
+		b.shim.conn.PostHelp(b.drain)
+	}
+}
+
+func (b *linkInbox) addNote(a ble.Address, f func()) (post bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	n := b.notes[a]
@@ -61,18 +71,18 @@ func (b *linkInbox) putNote(a ble.Address, f func()) {
 		if n.dropped++; n.dropped == 1 {
 			b.shim.log.Warn("Notifications come faster than the bus takes them; some are dropped", "device", a.String())
 		}
-		return
+		return false
 	}
 	n.waiting++
-	b.putLocked(linkEvent{f, n})
+	return b.putLocked(linkEvent{f, n})
 }
 
-func (b *linkInbox) putLocked(e linkEvent) {
+// putLocked reports whether drain is to be posted.
+func (b *linkInbox) putLocked(e linkEvent) (post bool) {
 	b.waiting = append(b.waiting, e)
-	if !b.posted {
-		b.posted = true
-		b.shim.conn.Post(b.drain)
-	}
+	post = !b.posted
+	b.posted = true
+	return post
 }
 
 // take returns what is to be handled now; afterwards drain is posted again if there is more.

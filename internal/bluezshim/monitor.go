@@ -19,7 +19,7 @@ const (
 
 // Bounds of what local callers can have every advertisement compared with.
 const (
-	maxMonitorApps = 256
+	maxMonitorApps = 1024
 	maxMonitors    = 64  // of one application
 	maxRoot        = 512 // octets of its path; the bus takes match rules of up to 1024
 )
@@ -86,7 +86,7 @@ func (a *adapter) registerMonitor(c *dbusobj.Call) {
 	case a.findApp(c.Sender, root) >= 0:
 		errAlreadyExists.to(c)
 		return
-	case len(s.monitors.apps) >= maxMonitorApps, len(root) > maxRoot:
+	case !s.monitors.mayRegister(c.Sender), len(root) > maxRoot:
 		errFailed("Failed to create Adv Monitor app").to(c)
 		return
 	}
@@ -131,7 +131,7 @@ func (app *monitorApp) add(path dbus.ObjectPath, props map[string]dbus.Variant) 
 	}
 	m := &monitor{app: app, path: path}
 	def, ok := parseMonitor(props)
-	if !ok || len(app.monitors) >= maxMonitors {
+	if !ok || len(app.monitors) >= maxMonitors || !app.shim.monitors.roomFor(app.sender, len(def.Patterns)) {
 		m.send("Release", nil)
 		return nil
 	}

@@ -13,6 +13,8 @@ import (
 const (
 	maxPipeQueue = 65536
 	maxPipeBytes = 8 << 20
+	// maxAllPipeBytes is how many bytes wait in all pipes together before none takes more.
+	maxAllPipeBytes = 64 << 20
 )
 
 // A pipe is our end of the SOCK_SEQPACKET pair of AcquireWrite or AcquireNotify.
@@ -30,14 +32,20 @@ type pipe struct {
 	warned bool // that something was dropped
 }
 
-// newPipe makes the pair and returns our end and the client's descriptor. closed runs in the loop, once,
+// newPipe makes the pair and returns our end and the descriptor for the client, sender. closed runs in the loop, once,
 // when either side lets go.
-func newPipe(c *char, limit int, closed func()) (*pipe, int, error) {
+func newPipe(c *char, sender string, limit int, closed func()) (*pipe, int, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, 0, err
 	}
-	p := &pipe{char: c, file: os.NewFile(uintptr(fds[0]), "gatt"), limit: limit, closed: closed, wake: make(chan struct{}, 1)}
+	quota := &c.peer().shim.pipes
+	quota.add(sender)
+	p := &pipe{char: c, file: os.NewFile(uintptr(fds[0]), "gatt"), limit: limit, wake: make(chan struct{}, 1)}
+	p.closed = func() {
+		quota.remove(sender)
+		closed()
+	}
 	return p, fds[1], nil
 }
 
@@ -98,24 +106,28 @@ func (p *pipe) watchHangup() {
 		}
 		p.hangup()
 	}()
+	piped := &p.char.peer().shim.piped
 	go func() {
 		for range p.wake {
 			for {
 				p.mu.Lock()
-				list := p.queue
+				list, size := p.queue, p.bytes
 				p.queue, p.bytes = nil, 0
 				done := p.done
 				p.mu.Unlock()
+				if !done {
+					for _, v := range list {
+						if _, err := p.file.Write(v); err != nil {
+							break // the reader of the other end notices the hang-up
+						}
+					}
+				}
+				piped.Add(-int64(size))
 				if done {
 					return
 				}
 				if len(list) == 0 {
 					break
-				}
-				for _, v := range list {
-					if _, err := p.file.Write(v); err != nil {
-						break // the reader of the other end notices the hang-up
-					}
 				}
 			}
 		}
@@ -124,14 +136,16 @@ func (p *pipe) watchHangup() {
 
 // send queues one notification.
 func (p *pipe) send(value []byte) {
+	piped := &p.char.peer().shim.piped
 	p.mu.Lock()
-	full := len(p.queue) >= maxPipeQueue || p.bytes+len(value) > maxPipeBytes
+	full := len(p.queue) >= maxPipeQueue || p.bytes+len(value) > maxPipeBytes || piped.Load() > maxAllPipeBytes
 	first := full && !p.warned
 	if full {
 		p.warned = true
-	} else {
+	} else if !p.done {
 		p.queue = append(p.queue, value)
 		p.bytes += len(value)
+		piped.Add(int64(len(value)))
 	}
 	p.mu.Unlock()
 	if first {

@@ -59,6 +59,8 @@ type Shim struct {
 	names    map[ble.Address]string // of devices heard in this run
 	expiry   expiryTimer
 	monitors monitorTable
+	pipes    pipeQuota
+	piped    atomic.Int64 // bytes that wait in pipes
 	inbox    linkInbox
 	ifaces   interfaces
 	added    chan *adapter // published, and to be watched by Run, which must not look at adapters

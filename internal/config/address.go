@@ -16,6 +16,10 @@ func SplitAddress(s string) (host string, port uint16, err error) {
 	if ip, perr := netip.ParseAddr(s); perr == nil { // also IPv6 without brackets, with or without zone
 		return ip.String(), DefaultPort, nil
 	}
+	if scheme, rest, found := strings.Cut(s, "://"); found {
+		rest, _, _ = strings.Cut(rest, "/")
+		return "", 0, fmt.Errorf("cannot read address %q: leave out %q: %q", clip(s), clip(scheme+"://"), clip(rest))
+	}
 	host, port = s, DefaultPort
 	if strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") {
 		host = s[1 : len(s)-1]

@@ -62,15 +62,20 @@ func (l *loader) load() (*Config, error) {
 	info, err := l.fsys.Stat(l.path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("cannot read configuration %s: %w; the documented example is configs/bluez-esphome.yaml", l.path, fs.ErrNotExist)
+		return nil, fmt.Errorf("cannot read configuration %s: %w; --config FILE names another one, configs/bluez-esphome.yaml is the documented example", l.path, fs.ErrNotExist)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, unreadable(l.path)
 	case err != nil:
 		return nil, fmt.Errorf("cannot read configuration %s: %w", l.path, err)
 	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("cannot read configuration %s: not a regular file", l.path)
+		return nil, fmt.Errorf("cannot read configuration %s: not a regular file; name the file itself", l.path)
 	case info.Size() > maxFile:
 		return nil, fmt.Errorf("cannot read configuration %s: %d bytes are more than the %d allowed", l.path, info.Size(), maxFile)
 	}
 	data, err := l.fsys.ReadFile(l.path)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, unreadable(l.path)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot read configuration %s: %w", l.path, err)
 	}
@@ -79,6 +84,10 @@ func (l *loader) load() (*Config, error) {
 		c.Warnings = append(c.Warnings, l.path+": holds keys and everybody may read it; chmod o-r it, or use noise_psk_file")
 	}
 	return c, err
+}
+
+func unreadable(path string) error {
+	return fmt.Errorf("cannot read configuration %s: %w; run this as root, or as a user who may read it and its folder", path, fs.ErrPermission)
 }
 
 func (l *loader) parse(data []byte) (*Config, error) {
@@ -113,7 +122,10 @@ func (l *loader) tree(data []byte) (map[string]any, error) {
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		line, what := yamlError(err)
-		l.report.atLine(line, "", "indent with spaces, and quote values that hold \": \" or \"#\"", "not valid YAML: %s", what)
+		if n := brokenFrom(data); n > 0 {
+			line = n
+		}
+		l.report.atLine(line, "", "indent with spaces, all keys of an entry alike, and quote values that hold \": \" or \"#\"", "not valid YAML: %s", what)
 		return nil, l.report.err()
 	}
 	if len(doc.Content) == 0 { // nothing but comments
@@ -127,6 +139,35 @@ func (l *loader) tree(data []byte) (map[string]any, error) {
 		m = map[string]any{}
 	}
 	return m, nil
+}
+
+// How long a file may be, in lines and bytes, of which every beginning is tried for the place of a mistake.
+const (
+	maxSoughtLines = 500
+	maxSoughtBytes = 64 << 10
+)
+
+// brokenFrom finds the line with which a file begins to be no YAML: the one after the longest beginning that is. The
+// library names the line in which the broken structure begins, which may be far above. It is 0 if the file is long.
+func brokenFrom(data []byte) int {
+	if len(data) > maxSoughtBytes || yaml.Unmarshal(data, new(yaml.Node)) == nil { // or it is something else
+		return 0
+	}
+	ends := []int{0} // of the lines
+	for i, c := range data {
+		if c == '\n' {
+			ends = append(ends, i+1)
+		}
+	}
+	if len(ends) > maxSoughtLines {
+		return 0
+	}
+	for n := len(ends) - 1; n >= 0; n-- {
+		if err := yaml.Unmarshal(data[:ends[n]], new(yaml.Node)); err == nil {
+			return n + 1
+		}
+	}
+	return 0
 }
 
 var yamlLine = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?(.*)$`)

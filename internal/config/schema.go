@@ -104,6 +104,10 @@ func (w *walker) value(node *yaml.Node, t reflect.Type, key string) any {
 		w.at(key, "", "want one value, not %s", describe(node))
 		return nil
 	}
+	if strings.HasPrefix(node.Tag, "!") && !strings.HasPrefix(node.Tag, "!!") { // such as ESPHome's !secret
+		w.at(key, "write the value itself, or for a key noise_psk_file: PATH", "%s is not known here", clip(node.Tag))
+		return nil
+	}
 	return node.Value
 }
 

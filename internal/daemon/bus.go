@@ -50,8 +50,11 @@ func (d *Daemon) reconnect(b bus) *dbusobj.Reconnect {
 
 // busError says what to do about a bus that cannot be used; err names its address.
 func busError(bus config.Bus, err error) error {
-	if bus == config.BusSystem {
+	switch bus {
+	case config.BusSystem:
 		return fmt.Errorf("%w; where there is no system bus, or you may not own org.bluez on it, --bus private starts one", err)
+	case config.BusPrivate:
+		return err
 	}
-	return err
+	return fmt.Errorf("%w; a D-Bus daemon has to run there, --bus private starts one", err)
 }

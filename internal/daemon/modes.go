@@ -90,9 +90,15 @@ func (p *proxy) wish() (wish ble.ScannerMode, again time.Duration) {
 	return wish, max(again, again2)
 }
 
+// modePace is the least time between two changes of mode: each restarts the proxy's scanner, and hosts that share it may ask for any
+// number of them.
+const modePace = 250 * time.Millisecond
+
 // followMode brings the proxy into the wished mode whenever that may have changed.
 func (p *proxy) followMode(ctx context.Context) {
 	var changes <-chan time.Time
+	var last ble.ScannerMode
+	var changed time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -101,6 +107,13 @@ func (p *proxy) followMode(ctx context.Context) {
 		case <-changes:
 		}
 		mode, again := p.wish()
+		if left := modePace - time.Since(changed); mode != last && left > 0 {
+			changes = time.After(left)
+			continue
+		}
+		if mode != last {
+			last, changed = mode, time.Now()
+		}
 		if changes = nil; again > 0 {
 			changes = time.After(again)
 		}

@@ -30,7 +30,7 @@ func fakeBus(t *testing.T) (c *Conn, bus *net.UnixConn) {
 			_, _ = b.Read(buf)
 			_, _ = b.Write([]byte(answer))
 		}
-		in := newReader(b)
+		in := readerOf(t, b)
 		in.pos = 0
 		var begin [7]byte
 		_ = in.read(begin[:], len(begin))
@@ -185,7 +185,7 @@ func TestHostileBus(t *testing.T) {
 			if _, err := bus.Write(withSender(ok.appendHeader(nil, 0, 0), ":1.5")); err != nil {
 				t.Fatal(err)
 			}
-			in := newReader(bus)
+			in := readerOf(t, bus)
 			for {
 				m, err := in.next()
 				if err != nil {

@@ -62,6 +62,7 @@ type Conn struct {
 	calls   map[uint32]*outCall
 	watches watches
 	scratch []*Encoder
+	spent   time.Duration // on the last piece of work
 }
 
 // Dial connects to a bus and says Hello. The connection must be ended by [Conn.Run] or
@@ -138,65 +139,134 @@ func (c *Conn) Run(ctx context.Context) error {
 // kickEvery is how long what was sent may lie while the loop has more to do.
 const kickEvery = time.Millisecond
 
-// loop runs until ctx ends or, with the cause, the connection does.
+// loop runs until ctx ends or, with the cause, the connection does. It returns as the one that runs the loop.
 func (c *Conn) loop(ctx context.Context) error {
-	var spent time.Duration
+	c.in.serve()
+	for {
+		if ok, err := c.serve(ctx); !ok {
+			return err
+		}
+		if ok, err := c.wait(ctx); !ok {
+			return err
+		}
+	}
+}
+
+// serve handles what waits, unless somebody else does. At the end of Run it returns false and still runs the loop.
+func (c *Conn) serve(ctx context.Context) (bool, error) {
+	if !c.in.claim() {
+		return true, nil
+	}
 	kicked := time.Now()
 	for {
-		it, ok := c.in.next(spent)
-		if spent = 0; !ok {
+		it, ok := c.in.next(c.spent)
+		if c.spent = 0; !ok {
 			c.out.kick()
-			if ok, err := c.wait(ctx); !ok {
-				return err
+			if c.in.finish() {
+				return true, nil
 			}
 			continue
 		}
 		if ok, err := c.check(ctx); !ok {
 			it.close()
-			return err
+			return false, err
 		}
-		begun := time.Now()
-		switch {
-		case it.f != nil:
-			_ = c.guard("posted function", it.f)
-		case it.from == c.wire.Load():
-			c.handle(it.msg)
-		default: // from a bus that is gone
-			it.close()
-		}
-		c.Flush()
-		now := time.Now()
-		spent = now.Sub(begun)
-		if now.Sub(kicked) >= kickEvery {
+		if now := c.do(it); now.Sub(kicked) >= kickEvery {
 			kicked = now
 			c.out.kick()
 		}
 	}
 }
 
-// wait waits for work.
+// do handles one piece of work and gives the time afterwards.
+func (c *Conn) do(it item) time.Time {
+	begun := time.Now()
+	switch {
+	case it.f != nil:
+		_ = c.guard("posted function", it.f)
+	case it.from == c.wire.Load():
+		c.handle(it.msg)
+	default: // from a bus that is gone
+		it.close()
+	}
+	c.Flush()
+	now := time.Now()
+	c.spent = now.Sub(begun)
+	return now
+}
+
+// maxHelp is how much work one who helps does at most: he has his own.
+const maxHelp = 32
+
+// help handles what waits in the caller's goroutine, unless somebody else does, and leaves it to Run where that might have to
+// wait. The caller must hold no lock.
+func (c *Conn) help() {
+	if !c.in.claimToHelp() {
+		return
+	}
+	for range maxHelp {
+		if c.out.full() {
+			break
+		}
+		it, ok := c.in.next(c.spent)
+		if c.spent = 0; !ok {
+			c.out.kick()
+			if c.in.finish() {
+				return
+			}
+			continue
+		}
+		c.do(it)
+	}
+	c.out.kick()
+	c.in.leave()
+}
+
+// wait waits for work. At the end of Run it returns false, and the caller runs the loop.
 func (c *Conn) wait(ctx context.Context) (bool, error) {
 	var dead <-chan struct{}
 	if w := c.wire.Load(); w != nil {
 		dead = w.dead
 	}
+	ok, err := true, error(nil)
 	select {
 	case <-c.in.wake:
+		return true, nil
 	case <-ctx.Done():
+		c.own()
 		return false, nil
 	case <-dead:
-		return c.check(ctx)
+		c.own()
+		ok, err = c.check(ctx)
 	case r := <-c.redialed:
-		if err := c.found(r); err != nil {
-			return false, err
-		}
+		c.own()
+		err = c.found(r)
+		ok = err == nil
 	}
-	return true, nil
+	if ok {
+		c.in.leave()
+	}
+	return ok, err
+}
+
+// own waits until the caller, Run, runs the loop.
+func (c *Conn) own() {
+	for !c.in.claim() {
+		<-c.in.wake
+	}
 }
 
 // Post runs f in the loop, after what was posted before. It never blocks.
 // Once the connection is closed, f is not run.
-func (c *Conn) Post(f func()) { c.in.post(f) }
+func (c *Conn) Post(f func()) { c.in.post(f, false) }
+
+// PostHelp is Post for a caller that holds no lock: unless the loop is at work elsewhere, f, and some of what else waits for the
+// loop, runs in the caller's goroutine, which saves waking another.
+func (c *Conn) PostHelp(f func()) {
+	if c.in.post(f, true) {
+		c.help()
+	}
+}
 
 // Do posts f and waits until it ran. On an error, that of ctx or [ErrClosed], f may have
 // run or still run. Do must not be called in the loop.
@@ -205,7 +275,7 @@ func (c *Conn) Do(ctx context.Context, f func()) error {
 	if !c.in.post(func() {
 		defer close(done)
 		f()
-	}) {
+	}, false) {
 		return ErrClosed
 	}
 	select {

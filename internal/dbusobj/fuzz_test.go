@@ -70,7 +70,7 @@ func FuzzReader(f *testing.F) {
 			}
 			_, _ = far.Write(stream) // the reader may have had enough
 		}()
-		r := newReader(near)
+		r := readerOf(t, near)
 		owner := map[int]int{}
 		for n := 0; ; n++ {
 			m, err := r.next()

@@ -39,9 +39,12 @@ func (it item) close() {
 // inbox queues work for the loop: posted functions in one queue, the messages of each client in another, each in the order of
 // arrival. Functions and messages take turns; among the clients it is the turn of who has had the least of
 // the loop's time (start-time fair queueing), so that one that asks for much waits for itself, and one that asks now and
-// then is served next. It is goroutine-safe.
+// then is served next.
+//
+// It also says who runs the loop: one at a time, the goroutine of [Conn.Run] or one that helps, because work that is done
+// where it arises needs no wake-up. It is goroutine-safe.
 type inbox struct {
-	wake chan struct{} // size 1: there is work
+	wake chan struct{} // size 1: there is work for Run, or the loop is free
 
 	mu      sync.Mutex
 	posts   []item
@@ -52,6 +55,9 @@ type inbox struct {
 	kept    int               // how many clients the last clean-up left
 	posted  bool              // the last turn was a function's
 	closed  bool
+	serving bool // Run runs: others may help
+	busy    bool // somebody runs the loop, and looks for more work before he leaves it
+	wanted  bool // Run waits for the loop
 
 	messages, bytes, fds int // of all clients
 }
@@ -97,19 +103,21 @@ func newInbox() *inbox {
 	return &inbox{wake: make(chan struct{}, 1), clients: make(map[string]*queue)}
 }
 
-// post queues a function. It reports whether the loop may still run it.
-func (b *inbox) post(f func()) bool {
+// post queues a function. It reports whether the loop may still run it. Unless the caller goes on to help, Run is woken.
+func (b *inbox) post(f func(), help bool) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
 		return false
 	}
 	b.posts = append(b.posts, item{f: f})
-	signal(b.wake)
+	if !help && !b.busy {
+		signal(b.wake)
+	}
 	return true
 }
 
-// put queues a message, of which it becomes the owner. It reports false if the client has too much waiting already: the
+// put queues a message, of which it becomes the owner, for a caller that goes on to help. It reports false if the client has too much waiting already: the
 // message still belongs to the caller. first is then true once until the client's queue was empty.
 func (b *inbox) put(m *message, from *wire) (ok, first bool) {
 	b.mu.Lock()
@@ -140,7 +148,6 @@ func (b *inbox) put(m *message, from *wire) (ok, first bool) {
 	b.messages++
 	b.bytes += len(m.body)
 	b.fds += len(m.fds)
-	signal(b.wake)
 	return true, false
 }
 
@@ -165,7 +172,62 @@ func (b *inbox) tidy() {
 	b.kept = len(b.clients)
 }
 
-// next gives the next piece of work; spent is how long the last one took.
+// serve lets others help.
+func (b *inbox) serve() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.serving = true
+}
+
+// claim makes the caller the one that runs the loop, unless somebody does, until he leaves it.
+func (b *inbox) claim() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.busy {
+		b.wanted = true
+		return false
+	}
+	b.busy, b.wanted = true, false
+	return true
+}
+
+// claimToHelp is claim for others than Run, which goes first.
+func (b *inbox) claimToHelp() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.busy || b.wanted || b.closed || !b.serving {
+		return false
+	}
+	b.busy = true
+	return true
+}
+
+// finish leaves the loop if no work waits. It reports whether.
+func (b *inbox) finish() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.posts) > 0 || b.waiting.Len() > 0 {
+		return false
+	}
+	b.leaveLocked()
+	return true
+}
+
+// leave leaves the loop, and work that waits to Run.
+func (b *inbox) leave() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.leaveLocked()
+}
+
+func (b *inbox) leaveLocked() {
+	b.busy = false
+	if b.wanted || len(b.posts) > 0 || b.waiting.Len() > 0 || b.served != nil && b.served.len() > 0 {
+		signal(b.wake)
+	}
+}
+
+// next gives the next piece of work to whoever runs the loop; spent is how long the last one took.
 func (b *inbox) next(spent time.Duration) (it item, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -80,7 +80,7 @@ func TestFairTurns(t *testing.T) {
 	}
 	// Functions and messages take turns.
 	for i := range 3 {
-		b.post(func() {})
+		b.post(func() {}, false)
 		put("a", fmt.Sprint(i))
 	}
 	if got := strings.Join(drain(b, cost), " "); got != "post a0 post a1 post a2" && got != "a0 post a1 post a2 post" {

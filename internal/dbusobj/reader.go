@@ -4,8 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"syscall"
 )
 
@@ -31,7 +29,7 @@ type fdBatch struct {
 // reader takes messages off the socket. Each descriptor that the kernel hands over ends
 // up in a message or is closed here.
 type reader struct {
-	sock *net.UnixConn
+	sock *receiver
 	buf  []byte
 	r, w int
 	pos  uint64 // of buf[r] in the stream
@@ -40,8 +38,8 @@ type reader struct {
 	fds  []fdBatch
 }
 
-func newReader(sock *net.UnixConn) *reader {
-	return &reader{sock: sock, buf: make([]byte, 64<<10), oob: make([]byte, syscall.CmsgSpace(4*fdRoom))}
+func newReader(sock socket) *reader {
+	return &reader{sock: newReceiver(sock), buf: make([]byte, 64<<10), oob: make([]byte, syscall.CmsgSpace(4*fdRoom))}
 }
 
 // close closes the descriptors that no message claimed.
@@ -54,7 +52,7 @@ func (r *reader) close() {
 
 func (r *reader) fill() error {
 	r.r, r.w = 0, 0
-	n, oobn, flags, _, err := r.sock.ReadMsgUnix(r.buf, r.oob)
+	n, oobn, flags, err := r.sock.receive(r.buf, r.oob)
 	if oobn > 0 {
 		fds := parseFDs(r.oob[:oobn])
 		if flags&syscall.MSG_CTRUNC != 0 {
@@ -67,14 +65,8 @@ func (r *reader) fill() error {
 			r.fds = append(r.fds, fdBatch{r.pos, r.pos + uint64(n), fds})
 		}
 	}
-	if err != nil {
-		return err
-	}
-	if n == 0 {
-		return io.EOF
-	}
 	r.w = n
-	return nil
+	return err
 }
 
 func parseFDs(oob []byte) (fds []int) {
@@ -158,6 +150,19 @@ func (r *reader) next() (*message, error) {
 	}
 	r.claim(m, start)
 	return m, nil
+}
+
+// more says whether the next message is here already.
+func (r *reader) more() bool {
+	b := r.buf[r.r:r.w]
+	if len(b) < fixedHeader {
+		return false
+	}
+	order := binary.ByteOrder(binary.LittleEndian)
+	if b[0] == 'B' {
+		order = binary.BigEndian
+	}
+	return uint64(len(b)) >= fixedHeader+(uint64(order.Uint32(b[12:]))+7)&^7+uint64(order.Uint32(b[4:]))
 }
 
 // claim gives m, which began at start and ends here, the descriptors that it announced.

@@ -28,8 +28,13 @@ func (c *Conn) dialWire(ctx context.Context) (*wire, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &wire{sock: sock, in: c.in, out: newOutbox(), dead: make(chan struct{})}
-	w.ended.Go(func() { w.read(c.refuse) })
+	direct, err := newSocket(sock)
+	if err != nil {
+		_ = sock.Close()
+		return nil, err
+	}
+	w := &wire{sock: sock, in: c.in, out: newOutbox(direct), dead: make(chan struct{})}
+	w.ended.Go(func() { w.read(newReader(direct), c) })
 	w.ended.Go(func() {
 		if err := w.out.write(sock, w.dead); err != nil {
 			w.fail(fmt.Errorf("cannot write to the bus: %w", err))
@@ -49,9 +54,8 @@ func (c *Conn) dialWire(ctx context.Context) (*wire, error) {
 	return w, nil
 }
 
-// read hands all messages to the loop, and those that it has too much of to refuse.
-func (w *wire) read(refuse func(w *wire, m *message, first bool)) {
-	r := newReader(w.sock)
+// read hands all messages to the loop, where it helps, and those that it has too much of to refuse.
+func (w *wire) read(r *reader, c *Conn) {
 	defer r.close()
 	for {
 		m, err := r.next()
@@ -62,11 +66,13 @@ func (w *wire) read(refuse func(w *wire, m *message, first bool)) {
 			w.fail(fmt.Errorf("cannot read from the bus: %w", err))
 			return
 		}
-		if w.asked.answer(m) {
-			continue
+		if !w.asked.answer(m) {
+			if ok, first := w.in.put(m, w); !ok {
+				c.refuse(w, m, first)
+			}
 		}
-		if ok, first := w.in.put(m, w); !ok {
-			refuse(w, m, first)
+		if !r.more() {
+			c.help()
 		}
 	}
 }

@@ -22,13 +22,22 @@ type raw struct {
 	name   string
 }
 
+func readerOf(t testing.TB, sock *net.UnixConn) *reader {
+	t.Helper()
+	direct, err := newSocket(sock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newReader(direct)
+}
+
 func newRaw(t testing.TB, addr string) *raw {
 	t.Helper()
 	sock, err := dialAny(context.Background(), addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &raw{t: t, sock: sock, in: newReader(sock)}
+	r := &raw{t: t, sock: sock, in: readerOf(t, sock)}
 	t.Cleanup(func() { sock.Close(); r.in.close() })
 	r.name = r.bus("Hello")[0].(string)
 	return r

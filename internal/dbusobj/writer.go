@@ -2,6 +2,7 @@ package dbusobj
 
 import (
 	"net"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -28,6 +29,7 @@ type chunk struct {
 // outbox collects messages until the writer takes them, many at a time.
 // It is goroutine-safe.
 type outbox struct {
+	sock socket
 	wake chan struct{} // size 1: there is something to write
 	room chan struct{} // size 1: the backlog shrank
 
@@ -37,12 +39,13 @@ type outbox struct {
 	header  []byte // scratch
 	backlog int    // bytes not yet written, with those that the writer holds
 	fresh   int    // bytes since the last kick
+	writing bool   // somebody writes: the writer, or kick
 	ending  bool   // the writer ends when it has written everything
 	closed  bool   // nothing is accepted any more
 }
 
-func newOutbox() *outbox {
-	return &outbox{wake: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+func newOutbox(sock socket) *outbox {
+	return &outbox{sock: sock, wake: make(chan struct{}, 1), room: make(chan struct{}, 1)}
 }
 
 // send appends a message; the file descriptors are closed once they were sent.
@@ -77,14 +80,37 @@ func (b *outbox) send(o *outgoing, body []byte, fds []int) {
 	}
 }
 
-// kick makes the writer write what there is.
+// kick writes what there is, if that is little and the socket takes it at once; else the writer is woken.
 func (b *outbox) kick() {
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.fresh > 0 {
-		b.fresh = 0
+	if b.fresh == 0 {
+		b.mu.Unlock()
+		return
+	}
+	b.fresh = 0
+	if b.writing || len(b.chunks) != 1 || len(b.chunks[0].fds) > 0 || len(b.chunks[0].buf) > chunkSize {
+		signal(b.wake)
+		b.mu.Unlock()
+		return
+	}
+	buf := b.chunks[0].buf
+	b.chunks, b.writing = b.chunks[:0], true
+	b.mu.Unlock()
+	n := b.sock.write(buf)
+	b.mu.Lock()
+	b.writing = false
+	switch {
+	case b.closed:
+	case n < len(buf):
+		b.backlog -= n
+		b.chunks = slices.Insert(b.chunks, 0, chunk{buf: buf[n:]})
+	default:
+		b.doneLocked(buf)
+	}
+	if len(b.chunks) > 0 || b.ending {
 		signal(b.wake)
 	}
+	b.mu.Unlock()
 }
 
 func (b *outbox) full() bool {
@@ -124,12 +150,18 @@ func signal(ch chan struct{}) {
 // write is the writer: it ends at an error, when dead is closed, or after end.
 func (b *outbox) write(sock *net.UnixConn, dead <-chan struct{}) error {
 	var todo []chunk
+	mine := false // it is the writer that writes
 	for {
 		b.mu.Lock()
-		todo, b.chunks = b.chunks, todo[:0]
-		ending := b.ending
+		busy := b.writing && !mine
+		if !busy {
+			todo, b.chunks = b.chunks, todo[:0]
+			mine = len(todo) > 0
+			b.writing = mine
+		}
+		ending := b.ending && !busy
 		b.mu.Unlock()
-		if len(todo) == 0 {
+		if !mine {
 			if ending {
 				return nil
 			}
@@ -157,6 +189,10 @@ func (b *outbox) write(sock *net.UnixConn, dead <-chan struct{}) error {
 func (b *outbox) done(buf []byte) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.doneLocked(buf)
+}
+
+func (b *outbox) doneLocked(buf []byte) {
 	b.backlog -= len(buf)
 	if cap(buf) <= chunkSize && len(b.spare) < 16 {
 		b.spare = append(b.spare, buf[:0])

@@ -65,6 +65,7 @@ func Run(ctx context.Context, opts Options) error {
 		sim.Close()
 		return err
 	}
+	cfg.Bus, cfg.StateDir = config.Bus(bus.Address), stateDir // whatever the environment says
 	cfg.HTTP.Listen = "127.0.0.1:0"
 	cfg.Warnings = nil // of the key in the file that there is not
 

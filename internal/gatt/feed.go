@@ -177,27 +177,35 @@ func (m *Manager) LinkReport(name string, a ble.Address, connected bool, _ int, 
 
 // Notification is fed each message 79 of a proxy, in the order of arrival.
 func (m *Manager) Notification(name string, a ble.Address, handle uint16, value []byte) {
+	if m.notified(name, a, handle, value) {
+		m.events.help()
+	}
+}
+
+// notified reports whether there is something to tell.
+func (m *Manager) notified(name string, a ble.Address, handle uint16, value []byte) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	ps := m.proxies[name]
 	if ps == nil {
-		return
+		return false
 	}
 	l := ps.links[a]
 	if l == nil || !l.up || l.lost {
-		return
+		return false
 	}
 	if handle == l.serviceChanged && handle != 0 {
 		l.session.rediscoverLocked()
 		if !slices.Contains(l.session.dev.subs, handle) {
-			return
+			return false
 		}
 	}
 	v := slices.Clone(value)
 	if l.holdLocked(handle, v) {
-		return
+		return false
 	}
-	m.events.post(func() { m.cfg.Events.Notified(a, handle, v) })
+	m.events.add(func() { m.cfg.Events.Notified(a, handle, v) })
+	return true
 }
 
 // SlotsReport is fed each message 81 of a proxy, in the order of arrival.

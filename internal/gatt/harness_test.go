@@ -20,6 +20,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var _ gatt.Proxy = (*gatttest.Proxy)(nil)
+var _ gatt.Starter = (*gatttest.Proxy)(nil)
 var _ gatttest.Sink = (*gatt.Manager)(nil)
 
 const (

@@ -3,6 +3,7 @@ package gatt
 import (
 	"context"
 	"log/slog"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -152,11 +153,12 @@ func (m *Manager) tidyLocked(a ble.Address) {
 }
 
 // dispatcher runs callbacks one after another in the order in which they were
-// posted, on a goroutine that exists while there are any. The queue is as long as what
+// posted, on a goroutine that exists while there are any, or on that of a helper. The queue is as long as what
 // arrives while one callback runs; callbacks do not block.
 type dispatcher struct {
 	mu      sync.Mutex
 	queue   []func()
+	spare   []func() // of whoever runs them
 	running bool
 	idle    *sync.Cond
 }
@@ -168,17 +170,38 @@ func (d *dispatcher) post(f func()) {
 	d.queue = append(d.queue, f)
 	if !d.running {
 		d.running = true
-		go d.run()
+		go d.run(math.MaxInt)
 	}
 }
 
-func (d *dispatcher) run() {
-	var batch []func()
+// add queues f for a caller that goes on to call help. It may be called under any lock.
+func (d *dispatcher) add(f func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.queue = append(d.queue, f)
+}
+
+// maxHelp is how many callbacks a helper runs at most: it has work of its own.
+const maxHelp = 64
+
+// help runs what is queued on the caller's goroutine, which must hold no lock, unless it is being run already. It saves
+// waking another goroutine.
+func (d *dispatcher) help() {
+	d.mu.Lock()
+	if d.running || len(d.queue) == 0 {
+		d.mu.Unlock()
+		return
+	}
+	d.running = true
+	d.mu.Unlock()
+	d.run(maxHelp)
+}
+
+// run runs about limit callbacks and leaves the rest to another goroutine.
+func (d *dispatcher) run(limit int) {
 	for {
 		d.mu.Lock()
-		clear(batch)
-		batch, d.queue = d.queue, batch[:0]
-		if len(batch) == 0 {
+		if len(d.queue) == 0 {
 			d.running = false
 			if d.idle != nil {
 				d.idle.Broadcast()
@@ -186,10 +209,22 @@ func (d *dispatcher) run() {
 			d.mu.Unlock()
 			return
 		}
+		if limit <= 0 {
+			go d.run(math.MaxInt)
+			d.mu.Unlock()
+			return
+		}
+		batch := d.queue
+		d.queue, d.spare = d.spare, nil
 		d.mu.Unlock()
 		for _, f := range batch {
 			f()
 		}
+		limit -= len(batch)
+		clear(batch)
+		d.mu.Lock()
+		d.spare = batch[:0]
+		d.mu.Unlock()
 	}
 }
 

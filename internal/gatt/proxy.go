@@ -46,6 +46,15 @@ type Proxy interface {
 	SetConnectionParams(ctx context.Context, a ble.Address, minInterval, maxInterval, latency, timeout uint16) error
 }
 
+// Starter is a Proxy that can begin a request without anybody waiting for the answer, which saves waking a goroutine for the
+// request and another for the answer. done is called once, from any goroutine and without locks held, perhaps
+// before the call returns. ok is false, and done is not called, where the request cannot be sent at once.
+// After cancel done is not called, unless it was already.
+type Starter interface {
+	StartRead(a ble.Address, handle uint16, done func([]byte, error)) (cancel func(), ok bool)
+	StartWrite(a ble.Address, handle uint16, value []byte, done func(error)) (cancel func(), ok bool)
+}
+
 // ConnectResultError is how a Proxy reports an attempt that the proxy answered with
 // connected=false. Code is message 69's error: an HCI or GATT code, 0 with no slot.
 type ConnectResultError interface {

@@ -26,19 +26,33 @@ type op struct {
 	pair   bool // CancelConnect calls it off
 	ctx    context.Context
 	run    func(ctx context.Context, l *link) error
-	done   func(error)
+	// start is run without a goroutine that waits; nil: not possible. answer is what came of it if the session's goroutine
+	// has to go on from there.
+	start  func(p Starter, done func(error)) (cancel func(), ok bool)
+	answer error
+	done   func(error) // nil: nobody wants to know; not with start
 }
 
 // enqueue hands o to a's session, or fails it.
 func (m *Manager) enqueue(a ble.Address, o *op) {
+	if launch := m.enqueued(a, o); launch != nil {
+		launch()
+	}
+}
+
+// enqueued returns what the caller has to do without locks, if anything.
+func (m *Manager) enqueued(a ble.Address, o *op) (launch func()) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	d := m.devices[a]
 	if d == nil || d.cur == nil || d.cur.phase != phaseLive {
 		m.finish(o, ble.ErrNotConnected)
-		return
+		return nil
 	}
-	d.cur.enqueueLocked(o)
+	if launch = d.cur.takeOffLocked(o); launch == nil {
+		d.cur.enqueueLocked(o)
+	}
+	return launch
 }
 
 func (s *session) enqueueLocked(o *op) {
@@ -65,11 +79,16 @@ func (m *Manager) finish(o *op, err error) {
 	}
 }
 
-// next takes the first operation off the queue; nil if there is none.
-func (s *session) next() *op {
+// next takes the first operation off the queue; nil if there is none, or one is under way on l without the goroutine.
+func (s *session) next(l *link) *op {
 	s.m.mu.Lock()
 	defer s.m.mu.Unlock()
+	s.idle = nil
+	if s.flight != nil {
+		return nil
+	}
 	if len(s.queue) == 0 {
+		s.idle = l
 		return nil
 	}
 	o := s.queue[0]
@@ -94,7 +113,10 @@ func (s *session) exec(ctx context.Context, l *link, o *op) {
 		s.pairCancel = cancel
 		s.m.mu.Unlock()
 	}
-	err := o.run(octx, l)
+	err := o.answer
+	if err == nil {
+		err = o.run(octx, l)
+	}
 	if o.secure && wantsSecurity(err) && s.raiseSecurity(octx, l) {
 		err = o.run(octx, l)
 	}
@@ -168,18 +190,19 @@ func (s *session) awaitLoss(lctx context.Context, l *link, why error) {
 
 // Read reads a characteristic's value.
 func (m *Manager) Read(a ble.Address, handle uint16, done func([]byte, error)) {
-	m.read(a, handle, Proxy.Read, done)
+	m.read(a, handle, Proxy.Read, Starter.StartRead, done)
 }
 
 // ReadDescriptor reads a descriptor's value.
 func (m *Manager) ReadDescriptor(a ble.Address, handle uint16, done func([]byte, error)) {
-	m.read(a, handle, Proxy.ReadDescriptor, done)
+	m.read(a, handle, Proxy.ReadDescriptor, nil, done)
 }
 
 func (m *Manager) read(a ble.Address, handle uint16,
-	get func(Proxy, context.Context, ble.Address, uint16) ([]byte, error), done func([]byte, error)) {
+	get func(Proxy, context.Context, ble.Address, uint16) ([]byte, error),
+	start func(Starter, ble.Address, uint16, func([]byte, error)) (func(), bool), done func([]byte, error)) {
 	var value []byte
-	m.enqueue(a, &op{
+	o := &op{
 		secure: true,
 		run: func(ctx context.Context, l *link) (err error) {
 			value, err = get(l.ps.proxy, ctx, a, handle)
@@ -191,7 +214,16 @@ func (m *Manager) read(a ble.Address, handle uint16,
 			}
 			done(value, err)
 		}),
-	})
+	}
+	if start != nil {
+		o.start = func(p Starter, landed func(error)) (func(), bool) {
+			return start(p, a, handle, func(v []byte, err error) {
+				value = v
+				landed(err)
+			})
+		}
+	}
+	m.enqueue(a, o)
 }
 
 // Write writes a characteristic's value and waits for the peripheral's response; the
@@ -207,17 +239,19 @@ func (m *Manager) WriteCommand(a ble.Address, handle uint16, value []byte, done 
 }
 
 func (m *Manager) write(a ble.Address, handle uint16, value []byte, response bool, done func(error)) {
-	if response {
-		done = m.measured(OperationWrite, done)
-	}
-	m.enqueue(a, &op{
+	o := &op{
 		size:   len(value),
 		secure: response,
 		run: func(ctx context.Context, l *link) error {
 			return l.ps.proxy.Write(ctx, a, handle, value, response)
 		},
 		done: done,
-	})
+	}
+	if response {
+		o.done = m.measured(OperationWrite, done)
+		o.start = func(p Starter, landed func(error)) (func(), bool) { return p.StartWrite(a, handle, value, landed) }
+	}
+	m.enqueue(a, o)
 }
 
 // WriteDescriptor writes a descriptor's value.

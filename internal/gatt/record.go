@@ -81,7 +81,11 @@ func (m *Manager) record(a ble.Address) Record {
 func (m *Manager) updateRecord(a ble.Address, f func(*Record)) {
 	m.recMu.Lock()
 	defer m.recMu.Unlock()
-	r := m.record(a)
+	r, known := m.cfg.Store.Load(a)
+	r = r.clone()
 	f(&r)
+	if !known && r.zero() {
+		return // hosts may ask to forget anything: what was never known takes no room
+	}
 	m.cfg.Store.Save(a, r)
 }

@@ -235,7 +235,7 @@ func (s *session) rediscoverLocked() {
 func (s *session) takeStale() bool {
 	s.m.mu.Lock()
 	defer s.m.mu.Unlock()
-	if !s.stale {
+	if !s.stale || s.flight != nil {
 		return false
 	}
 	if wait := rediscoverPause - time.Since(s.rediscovery); !s.rediscovery.IsZero() && wait > 0 {
@@ -249,7 +249,7 @@ func (s *session) takeStale() bool {
 		}
 		return false
 	}
-	s.stale = false
+	s.stale, s.idle = false, nil
 	return true
 }
 

@@ -34,7 +34,9 @@ type session struct {
 	connectDone []func(error)
 	downDone    []func()
 	queue       []*op
-	queued      int // bytes
+	queued      int     // bytes
+	idle        *link   // what the goroutine waits on for an operation, nil if it does not
+	flight      *flight // an operation that runs without the goroutine
 	pairCancel  context.CancelCauseFunc
 	stale       bool // Service Changed was indicated
 	staleTimer  *time.Timer
@@ -179,6 +181,7 @@ func (s *session) live(ctx, lctx context.Context, l *link) ble.DisconnectReason 
 
 // serve runs operations until the link ends; it returns why.
 func (s *session) serve(ctx, lctx context.Context, l *link, db *ble.Database) error {
+	defer s.ground()
 	for {
 		if lctx.Err() != nil {
 			return context.Cause(lctx)
@@ -190,7 +193,7 @@ func (s *session) serve(ctx, lctx context.Context, l *link, db *ble.Database) er
 			}
 			continue
 		}
-		if o := s.next(); o != nil {
+		if o := s.next(l); o != nil {
 			s.exec(lctx, l, o)
 			continue
 		}

@@ -19,7 +19,9 @@ type wants struct {
 	// 5.87 then signals RSSI with every report).
 	everyRSSI  bool
 	duplicates bool
-	monitors   []*monitor
+	// connects: some session asks to connect to what it finds.
+	connects bool
+	monitors []*monitor
 }
 
 // SetDiscovery sets the filters of the sessions that discover now; with none
@@ -41,13 +43,14 @@ func (t *Table) SetDiscovery(sessions []ble.DiscoveryFilter) {
 		w.asked++
 	}
 	w.sessions = nil
-	w.regular, w.everyRSSI, w.duplicates = false, false, false
+	w.regular, w.everyRSSI, w.duplicates, w.connects = false, false, false, false
 	for _, f := range sessions {
 		f.UUIDs = slices.Clone(f.UUIDs)
 		w.sessions = append(w.sessions, f)
 		w.regular = w.regular || regular(&f)
 		w.everyRSSI = w.everyRSSI || f.HasRSSI || f.HasPathloss
 		w.duplicates = w.duplicates || f.DuplicateData
+		w.connects = w.connects || f.AutoConnect && f.HasPattern
 	}
 	w.everyRSSI = w.everyRSSI && !w.regular
 	w.anybody = len(w.sessions) > 0 || len(w.monitors) > 0
@@ -68,6 +71,9 @@ func regular(f *ble.DiscoveryFilter) bool {
 // discovers reports whether some session's whole filter lets d pass, and whether one of those
 // asks to connect to it.
 func (t *Table) discovers(d *device, now int64) (wanted, autoConnect bool) {
+	if t.want.regular && !t.want.connects {
+		return true, false // however many sessions there are
+	}
 	for i := range t.want.sessions {
 		f := &t.want.sessions[i]
 		if !d.passes(f, now) {
@@ -76,6 +82,9 @@ func (t *Table) discovers(d *device, now int64) (wanted, autoConnect bool) {
 		wanted = true
 		if f.AutoConnect && f.HasPattern {
 			return true, true
+		}
+		if !t.want.connects {
+			return true, false
 		}
 	}
 	return wanted, false

@@ -307,32 +307,6 @@ func TestCodes(t *testing.T) {
 	}
 }
 
-// BenchmarkLatency is the time from a batch of the real proxy to its arrival at a host over loopback, with eight hosts.
-func BenchmarkLatency(b *testing.B) {
-	bn := newBench(b)
-	first := bn.subscriber(1)
-	for range 7 {
-		c := bn.subscriber(1)
-		go func() { _, _ = io.Copy(io.Discard, c.conn) }()
-	}
-	adverts := batch(0, 16)
-	var times []time.Duration
-	for b.Loop() {
-		start := time.Now()
-		bn.p.Adverts(adverts)
-		for id := apiwire.ID(0); id != apiwire.BluetoothLERawAdvertisementsResponse; {
-			var err error
-			if id, _, err = first.f.Read(); err != nil {
-				b.Fatal(err)
-			}
-		}
-		times = append(times, time.Since(start))
-	}
-	slices.Sort(times)
-	b.ReportMetric(float64(times[len(times)/2].Microseconds()), "µs-median")
-	b.ReportMetric(float64(times[len(times)*99/100].Microseconds()), "µs-p99")
-}
-
 // Off loopback the network is told, with the shared proxy's own address, and a missing key is warned of.
 func TestAnnounce(t *testing.T) {
 	for _, c := range []struct {

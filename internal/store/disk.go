@@ -24,6 +24,8 @@ const (
 
 	// delay is how long changes are gathered before they are written: a crash loses that much.
 	delay = 500 * time.Millisecond
+	// maxDelay is how long while changes keep coming: a client that sets something in a loop must not wear the disk out.
+	maxDelay = 8 * time.Second
 	// retryAfter is how soon a disk that could not be written is tried again.
 	retryAfter = 30 * time.Second
 )
@@ -40,7 +42,7 @@ func (s *Store) takeLock() error {
 		pid, _ := io.ReadAll(io.LimitReader(f, 20))
 		_ = f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return fmt.Errorf("cannot open state directory %s: process %s has it open; give each daemon a state_dir of its own",
+			return fmt.Errorf("cannot open state directory %s: process %s has it open, which may be another bluez-esphome: stop it (bluez-esphome status shows what it does), or give each daemon a state_dir of its own",
 				s.dir, strings.TrimSpace(string(pid)))
 		}
 		s.log.Warn("Cannot lock state directory", "err", err) // file systems without locks
@@ -101,20 +103,27 @@ func (s *Store) setAside(name string) (string, error) {
 // writer writes what became dirty, until Close.
 func (s *Store) writer() {
 	defer close(s.done)
+	gather := delay
+	var last time.Time // when something was written
 	for {
 		select {
 		case <-s.stop:
 			return
 		case <-s.poke:
 		}
-		wait := delay
+		if time.Since(last) < gather {
+			gather = min(2*gather, maxDelay)
+		} else {
+			gather = delay
+		}
+		wait := gather
 		for wait > 0 {
 			select {
 			case <-s.stop:
 				return
 			case <-time.After(wait):
 			}
-			wait = 0
+			wait, last = 0, time.Now()
 			if s.Flush() != nil {
 				wait = retryAfter
 			}

@@ -189,6 +189,43 @@ func TestDelay(t *testing.T) {
 	})
 }
 
+// TestFloodOfChanges: what changes without a pause is written ever less often; a change after a pause as soon as ever.
+func TestFloodOfChanges(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := open(t, dir)
+		time.Sleep(time.Minute)
+		written := map[string]bool{}
+		read := func() string {
+			synctest.Wait()
+			b, err := os.ReadFile(filepath.Join(dir, stateFile))
+			if err != nil {
+				t.Fatal(err)
+			}
+			st, err := decodeState(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return st.Devices[dev].Name
+		}
+		for i := range 6000 {
+			s.SetDevice(dev, DeviceState{Name: fmt.Sprint(i)})
+			time.Sleep(20 * time.Millisecond)
+			written[read()] = true
+		}
+		if n := len(written); n < 15 || n > 25 {
+			t.Errorf("written %d times in two minutes", n)
+		}
+		time.Sleep(time.Minute)
+		s.SetDevice(dev, DeviceState{Name: "last"})
+		time.Sleep(delay + time.Millisecond)
+		if got := read(); got != "last" {
+			t.Errorf("on disk %q", got)
+		}
+		closeStore(t, s)
+	})
+}
+
 func TestDamage(t *testing.T) {
 	good := `{"version":1,"adapter_address":"02:00:00:00:00:01","adapters":null,"devices":{},"proxies":null}`
 	for name, text := range map[string]string{

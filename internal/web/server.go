@@ -51,7 +51,7 @@ type Server struct {
 func Listen(ctx context.Context, cfg Config) (*Server, error) {
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", cfg.Listen)
 	if err != nil {
-		return nil, fmt.Errorf("cannot listen for HTTP on %s: %w", cfg.Listen, err)
+		return nil, fmt.Errorf("cannot listen for HTTP on %s: %w; choose another address or port for http.listen", cfg.Listen, err)
 	}
 	s := &Server{cfg: cfg, listener: limit(l, maxConns), hub: newHub(cfg.Source, cfg.Version)}
 	// A registry of its own: the metrics outlive this listener.

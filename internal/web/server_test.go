@@ -172,7 +172,7 @@ func TestProfiles(t *testing.T) {
 func TestListenError(t *testing.T) {
 	s := start(t, &fakeSource{}, nil)
 	_, err := Listen(t.Context(), Config{Listen: s.listener.Addr().String(), Source: &fakeSource{}, Metrics: NewMetrics(""), Logger: slog.New(slog.DiscardHandler)})
-	if err == nil || !strings.Contains(err.Error(), "cannot listen for HTTP on 127.0.0.1:") {
+	if err == nil || !strings.Contains(err.Error(), "cannot listen for HTTP on 127.0.0.1:") || !strings.Contains(err.Error(), "choose another address or port") {
 		t.Errorf("a port that is in use: %v", err)
 	}
 }

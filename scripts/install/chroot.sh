@@ -37,7 +37,8 @@ installed() {
 gone() {
 	ok "purge" apt purge bluez-esphome
 	for f in etc/bluez-esphome var/lib/bluez-esphome usr/bin/bluez-esphome usr/share/dbus-1/system.d/bluez-esphome.conf \
-		usr/lib/systemd/system/bluez-esphome.service var/lib/misc/bluez-esphome.bluetooth; do
+		usr/lib/systemd/system/bluez-esphome.service var/lib/misc/bluez-esphome.bluetooth var/lib/misc/bluez-esphome.removed \
+		run/bluez-esphome; do
 		ok "/$f is gone" [ ! -e "$root/$f" ]
 	done
 	ok "the user is gone" not in_root id bluez-esphome
@@ -46,6 +47,7 @@ gone() {
 stage_chroot() {
 	say "## A Debian 12 without BlueZ, without systemd"
 	root_with plain
+	ok "dpkg -i without what it depends on: refused, not broken" not in_root dpkg -i /root/bluez-esphome_1.0.0_amd64.deb
 	ok "apt install ./bluez-esphome_1.0.0_amd64.deb" apt install /root/bluez-esphome_1.0.0_amd64.deb
 	installed
 	ok "apt remove" apt remove bluez-esphome
@@ -68,6 +70,18 @@ stage_chroot() {
 	installed
 	ok "apt remove" apt remove bluez-esphome
 	ok "org.bluez activates bluetoothd" is "$(link dbus-org.bluez.service)" $THEIRS
+	ok "apt purge bluez" apt purge bluez
+	ok "apt install, after the removal" apt install /root/bluez-esphome_1.0.1_amd64.deb
+	ok "ours is enabled again" is "$(link multi-user.target.wants/bluez-esphome.service)" $OURS
+	ok "the changed configuration is still there" grep -q "changed by hand" "$root/etc/bluez-esphome/bluez-esphome.yaml"
+	ok "bluez-esphome-setup give-back" in_root bluez-esphome-setup give-back
+	ok "the same version once more" apt install --reinstall /root/bluez-esphome_1.0.1_amd64.deb
+	ok "what was given back stays so" is "$(link multi-user.target.wants/bluez-esphome.service)" ""
+	rm "$root/etc/bluez-esphome/bluez-esphome.yaml"
+	ok "the same version once more, the configuration deleted" apt install --reinstall /root/bluez-esphome_1.0.1_amd64.deb
+	ok "it stays deleted" [ ! -e "$root/etc/bluez-esphome/bluez-esphome.yaml" ]
+	ok "apt remove" apt remove bluez-esphome
+	ok "apt install, after the removal" apt install /root/bluez-esphome_1.0.1_amd64.deb
 	gone
 
 	say

@@ -7,11 +7,13 @@ failed=0
 ok() {
 	what=$1
 	shift
+	[ ! -e /tmp/out ] || mv /tmp/out /tmp/last
 	if "$@" >/tmp/out 2>&1; then echo "ok    $what"; else
 		failed=1
 		echo "FAIL  $what: $*"
 		tail -n 15 /tmp/out
-		journalctl -u bluez-esphome -u bluez-esphome-private -n 15 --no-pager -o cat
+		systemctl show -P MainPID -P ActiveState -P SubState bluez-esphome
+		journalctl -u bluez-esphome -u bluez-esphome-private -n 300 --no-pager -o short-monotonic | grep systemd | tail -n 20
 	fi
 }
 not() { ! "$@"; }
@@ -56,7 +58,6 @@ reload() {
 	# Two simulated proxies; the key of one is a credential.
 	key=$(head -c 32 /dev/urandom | base64)
 	systemd-run -q --unit=sim bluez-esphome simulate --proxy kitchen=127.0.0.1:6053 --proxy "garage=127.0.0.1:6054,psk=$key"
-	install -m 600 /dev/stdin /etc/bluez-esphome/keys/garage <<<"$key"
 	printf 'proxies:\n  - {name: kitchen, address: "127.0.0.1:6053"}\n' >$config
 	pid=$(main_pid)
 	ok "systemctl reload" systemctl reload bluez-esphome
@@ -68,6 +69,7 @@ reload() {
 	ok "systemctl status lists them: line 4" sh -c "systemctl status -n 20 bluez-esphome | grep -q 'yaml:4: .*loud'"
 	ok "the process is the same" is "$(main_pid)" "$pid"
 	ok "the proxy is online" online kitchen
+	install -m 600 /dev/stdin /etc/bluez-esphome/keys/garage <<<"$key"
 	printf 'proxies:\n  - {name: garage, address: "127.0.0.1:6054", noise_psk_file: keys_garage}\n' >$config
 	ok "a key that was not there at the start: check finds it" bluez-esphome check
 	ok "a key that was not there at the start: reload says restart" not systemctl reload bluez-esphome
@@ -159,8 +161,8 @@ controller() {
 	ok "before: it owns org.bluez" until_ok owned bluetooth
 	pid=$(main_pid bluetooth)
 	ok "apt install" apt-get -q -y install /root/bluez-esphome_1.0.0_amd64.deb
-	ok "it prints the choice" grep -q "bluez-esphome-setup take-over" /tmp/out
 	sed -n '/^bluez-esphome: nothing/,/ends it$/s/^/      | /p' /tmp/out
+	ok "it prints the choice" grep -q "bluez-esphome-setup take-over" /tmp/last
 	ok "ours is not started" not systemctl is-active bluez-esphome
 	ok "ours is not enabled" enabled bluez-esphome.service disabled
 	ok "the private one is not enabled" enabled bluez-esphome-private.service disabled

@@ -26,6 +26,7 @@ type options struct {
 	rounds            int
 	quick             bool
 	verbose           bool
+	profiles          string // folder for the daemon's CPU profiles, "" for none
 }
 
 // scale makes a count small for a trial run.
@@ -102,6 +103,9 @@ func runFloor(ctx context.Context, arg string) error {
 	return floor.Run(ctx, args.Addresses, args.PSK)
 }
 
+// rowTimeout is how long a row may take; the others are measured all the same.
+const rowTimeout = 15 * time.Minute
+
 func bench(ctx context.Context) error {
 	var o options
 	flag.StringVar(&o.bin, "bin", "bin/bluez-esphome", "the program")
@@ -109,6 +113,7 @@ func bench(ctx context.Context) error {
 	flag.IntVar(&o.rounds, "rounds", 5, "how often each is measured")
 	flag.BoolVar(&o.quick, "quick", false, "one round with little load, to see that everything works; its figures mean nothing")
 	flag.BoolVar(&o.verbose, "v", false, "tell of each measurement")
+	flag.StringVar(&o.profiles, "profile", "", "put CPU profiles of the daemon, 2 s each, into this folder; it costs CPU, too")
 	only := flag.String("rows", "", "rows to measure, with commas between them; all if empty")
 	asJSON := flag.Bool("json", false, "print the results as JSON")
 	out := flag.String("o", "", "write the report to this file")
@@ -138,13 +143,23 @@ func bench(ctx context.Context) error {
 		return err
 	}
 	defer w.close()
-	rep := newReport(ctx, &o)
+	rep := &report{Rounds: o.rounds, Rows: []*result{}}
+	if rep.Machine, err = newMachine(ctx, &o); err != nil {
+		return err
+	}
 	var failed []error
 	for _, row := range todo {
 		start := time.Now()
 		fmt.Fprintf(os.Stderr, "== %s: %s\n", row.key, row.title)
 		res := &result{Key: row.key, Title: row.title, About: row.about}
-		if err := row.run(ctx, w, res); err != nil {
+		w.row = row.key
+		limited, cancel := context.WithTimeoutCause(ctx, rowTimeout, fmt.Errorf("not done within %v", rowTimeout))
+		err := row.run(limited, w, res)
+		if err != nil && ctx.Err() == nil && limited.Err() != nil {
+			err = fmt.Errorf("%w: %w", context.Cause(limited), err)
+		}
+		cancel()
+		if err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}

@@ -2,12 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"io"
-	"net"
-	"net/http"
-	"strconv"
-	"strings"
 
 	"github.com/godbus/dbus/v5"
 )
@@ -29,11 +23,7 @@ func managed(ctx context.Context, w *world, r *result) error {
 
 func (w *world) managedOnce(ctx context.Context, g *group) error {
 	const devices = 1000
-	listen, err := freePort(ctx)
-	if err != nil {
-		return err
-	}
-	l, err := w.running(ctx, air(1, devices, ""), fmt.Sprintf("http: {listen: %q}\n", listen))
+	l, err := w.running(ctx, air(1, devices, ""), settings{metrics: true})
 	if err != nil {
 		return err
 	}
@@ -55,7 +45,7 @@ func (w *world) managedOnce(ctx context.Context, g *group) error {
 	if err != nil {
 		return err
 	}
-	scrape := func() (float64, error) { return allocated(ctx, listen) }
+	scrape := func() (float64, error) { return allocated(ctx, l.daemon) }
 	ask := func() (float64, error) {
 		var n uint64
 		err := conn.Object(name, "/").CallWithContext(ctx, "org.freedesktop.DBus.ObjectManager.Allocated", 0).Store(&n)
@@ -69,7 +59,7 @@ func (w *world) managedOnce(ctx context.Context, g *group) error {
 
 // calls measures calls of GetManagedObjects. Bytes tells what the server has allocated so far.
 func (w *world) calls(ctx context.Context, g *group, who string, p *process, o dbus.BusObject, bytes func() (float64, error)) error {
-	count := w.scale(40)
+	count := w.scale(15)
 	call := func(n int) error {
 		for range n {
 			if err := o.CallWithContext(ctx, managedObjects, 0).Err; err != nil {
@@ -101,36 +91,4 @@ func (w *world) calls(ctx context.Context, g *group, who string, p *process, o d
 	asking := at[1] - at[0]
 	g.add(who, "allocated per call, KiB", max(0, at[2]-at[1]-asking)/1024/float64(count))
 	return nil
-}
-
-// allocated reads what the daemon's heap was asked for so far, in bytes.
-func allocated(ctx context.Context, listen string) (float64, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+listen+"/metrics", nil)
-	if err != nil {
-		return 0, err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return 0, err
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(text)) {
-		if v, ok := strings.CutPrefix(line, "go_memstats_alloc_bytes_total "); ok {
-			return strconv.ParseFloat(strings.TrimSpace(v), 64)
-		}
-	}
-	return 0, fmt.Errorf("the metrics do not tell what was allocated")
-}
-
-// freePort gives a port of this host that nobody listens on.
-func freePort(ctx context.Context) (string, error) {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
 }

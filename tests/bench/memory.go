@@ -40,7 +40,7 @@ func memory(ctx context.Context, w *world, r *result) error {
 
 func (w *world) memory(ctx context.Context, who string, proxies, devices, passes int) (float64, error) {
 	if w.quick {
-		proxies = min(proxies, 20)
+		proxies, devices = min(proxies, 8), min(devices, 200)
 	}
 	l, err := w.load(ctx, air(proxies, devices, psk))
 	if err != nil {
@@ -57,7 +57,11 @@ func (w *world) memory(ctx context.Context, who string, proxies, devices, passes
 			return 0, p.failed(err)
 		}
 	}
-	if err := pause(ctx, 2*time.Second); err != nil {
+	settle := 2 * time.Second
+	if w.quick {
+		settle /= 10
+	}
+	if err := pause(ctx, settle); err != nil {
 		return 0, err
 	}
 	return rss(p.pid())

@@ -46,7 +46,7 @@ type linked struct {
 }
 
 func (w *world) connected(ctx context.Context) (_ *linked, err error) {
-	r, err := w.running(ctx, gattSpec(), "")
+	r, err := w.running(ctx, gattSpec(), settings{})
 	if err != nil {
 		return nil, err
 	}

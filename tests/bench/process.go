@@ -28,6 +28,7 @@ type process struct {
 	in    io.WriteCloser
 	lines chan string // closed at the end of its output
 	err   *lastLines
+	http  string // HOST:PORT that it answers HTTP on, if it does
 }
 
 // spawn starts a process, which dies with this one at the latest.

@@ -24,6 +24,7 @@ func rows() []row {
 		{"gatt", "GATT read through D-Bus", aboutGatt, gatt},
 		{"notify", "Notifications", aboutNotify, notify},
 		{"growth", "Growth", aboutGrowth, growth},
+		{"share", "Latency of a shared proxy", aboutShare, share},
 	}
 }
 

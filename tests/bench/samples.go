@@ -2,6 +2,7 @@ package main
 
 import (
 	"slices"
+	"strings"
 )
 
 // series is one quantity of one of those compared, a value a round.
@@ -25,8 +26,8 @@ func median(v []float64) float64 {
 
 // check is a demand on a row.
 type check struct {
-	// What is demanded of which quantity.
-	What    string  `json:"what"`
+	Of      string  `json:"of"`   // the quantity
+	What    string  `json:"what"` // whose
 	Reached float64 `json:"reached"`
 	// Limit is what Reached may be at most, with AtLeast at least.
 	Limit   float64 `json:"limit"`
@@ -74,7 +75,7 @@ func (g *group) ratio(what, one, other string, limit float64) {
 	if a == nil || b == nil {
 		return
 	}
-	g.Checks = append(g.Checks, check{What: one + " ÷ " + other, Reached: medianRatio(a.Rounds, b.Rounds), Limit: limit})
+	g.Checks = append(g.Checks, check{Of: name(what), What: one + " ÷ " + other, Reached: medianRatio(a.Rounds, b.Rounds), Limit: limit})
 }
 
 func medianRatio(a, b []float64) float64 {
@@ -94,7 +95,7 @@ func (g *group) atLeast(who, what, unit string, limit float64) {
 
 func (g *group) bound(who, what, unit string, limit float64, atLeast bool) {
 	if s := g.find(who, what); s != nil {
-		g.Checks = append(g.Checks, check{What: who, Reached: s.median(), Limit: limit, AtLeast: atLeast, Unit: unit})
+		g.Checks = append(g.Checks, check{Of: name(what), What: who, Reached: s.median(), Limit: limit, AtLeast: atLeast, Unit: unit})
 	}
 }
 
@@ -115,4 +116,12 @@ func (r *result) group(name string) *group {
 	g := &group{Name: name}
 	r.Groups = append(r.Groups, g)
 	return g
+}
+
+// name is a quantity without its unit.
+func name(what string) string {
+	if at := strings.LastIndex(what, ", "); at >= 0 {
+		return what[:at]
+	}
+	return what
 }

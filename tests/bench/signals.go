@@ -31,7 +31,7 @@ func emit(ctx context.Context, w *world, r *result) error {
 const plain = "godbus"
 
 func (w *world) emitDaemon(ctx context.Context, g *group) error {
-	l, err := w.running(ctx, load.Spec{Proxies: 1, Devices: 500, Frame: frame, Mix: load.MixSensors, ChangeEvery: 1}, "")
+	l, err := w.running(ctx, load.Spec{Proxies: 1, Devices: 500, Frame: frame, Mix: load.MixSensors, ChangeEvery: 1}, settings{})
 	if err != nil {
 		return err
 	}

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"bluez-esphome/internal/privatebus"
 	"bluez-esphome/tests/bench/load"
@@ -26,6 +25,10 @@ type world struct {
 	bus    *privatebus.Bus
 	conn   *dbus.Conn // of the harness
 	busPID int
+
+	// Of the profiles.
+	row   string // that is measured
+	taken int
 }
 
 // newWorld starts a bus. It is to be closed.
@@ -167,7 +170,7 @@ func (w *world) begin(ctx context.Context, who string, l *proxies) (*process, er
 	case bare:
 		return spawn(ctx, nil, w.self, "floor", l.argument(false))
 	}
-	return w.daemon(ctx, l, "")
+	return w.daemon(ctx, l, settings{})
 }
 
 // startReference starts the reference; first makes it tell of the first advertisement.
@@ -184,14 +187,32 @@ func (l *proxies) argument(first bool) string {
 	return string(b)
 }
 
-// daemon starts the program with the load's proxies and further lines of configuration.
-func (w *world) daemon(ctx context.Context, l *proxies, more string) (*process, error) {
+// settings are what the daemon does besides.
+type settings struct {
+	metrics bool // answers HTTP
+	share   int  // the port on which it offers the first proxy on; 0: none
+}
+
+// daemon starts the program with the load's proxies.
+func (w *world) daemon(ctx context.Context, l *proxies, s settings) (*process, error) {
 	dir, err := os.MkdirTemp(w.dir, "d")
 	if err != nil {
 		return nil, err
 	}
+	env := []string{"BLUEZ_ESPHOME_STATE_DIR=" + filepath.Join(dir, "state"), "NOTIFY_SOCKET="}
+	listen := ""
+	if s.metrics || w.profiles != "" {
+		if listen, err = freePort(ctx); err != nil {
+			return nil, err
+		}
+		env = append(env, "BLUEZ_ESPHOME_PPROF=1")
+	}
 	var c strings.Builder
-	fmt.Fprintf(&c, "log: {level: warn}\n%sproxies:\n", more)
+	fmt.Fprintf(&c, "log: {level: warn}\nhttp: {listen: %q}\n", listen)
+	if s.share != 0 {
+		fmt.Fprintf(&c, "share: {listen: 127.0.0.1, base_port: %d}\n", s.share)
+	}
+	c.WriteString("proxies:\n")
 	for i, a := range l.addresses {
 		fmt.Fprintf(&c, "  - {address: %q, name: p%03d, noise_psk: %q}\n", a, i, l.spec.PSK)
 	}
@@ -199,8 +220,11 @@ func (w *world) daemon(ctx context.Context, l *proxies, more string) (*process, 
 	if err := os.WriteFile(path, []byte(c.String()), 0o600); err != nil {
 		return nil, err
 	}
-	env := []string{"BLUEZ_ESPHOME_STATE_DIR=" + filepath.Join(dir, "state"), "NOTIFY_SOCKET="}
-	return spawn(ctx, env, w.bin, "run", "--config", path, "--bus", w.bus.Address)
+	p, err := spawn(ctx, env, w.bin, "run", "--config", path, "--bus", w.bus.Address)
+	if err == nil {
+		p.http = listen
+	}
+	return p, err
 }
 
 // running is a load with the daemon on it.
@@ -209,14 +233,14 @@ type running struct {
 	daemon *process
 }
 
-// running starts a load and the daemon on it, with further lines of configuration.
-func (w *world) running(ctx context.Context, s load.Spec, more string) (*running, error) {
-	l, err := w.load(ctx, s)
+// running starts a load and the daemon on it.
+func (w *world) running(ctx context.Context, spec load.Spec, s settings) (*running, error) {
+	l, err := w.load(ctx, spec)
 	if err != nil {
 		return nil, err
 	}
 	r := &running{proxies: l}
-	if r.daemon, err = w.daemon(ctx, l, more); err == nil {
+	if r.daemon, err = w.daemon(ctx, l, s); err == nil {
 		if err = l.subscribed(ctx); err == nil {
 			return r, nil
 		}
@@ -229,32 +253,4 @@ func (w *world) running(ctx context.Context, s load.Spec, more string) (*running
 func (r *running) stop() {
 	r.daemon.stop()
 	r.proxies.stop()
-}
-
-// cost is what something took.
-type cost struct {
-	process, bus, wall time.Duration
-}
-
-// measure takes the CPU time of a process and of the bus while do runs.
-func (w *world) measure(p *process, do func() error) (c cost, err error) {
-	pids := []int{p.pid(), w.busPID}
-	var before, after [2]time.Duration
-	for i, pid := range pids {
-		if before[i], err = cpu(pid); err != nil {
-			return c, err
-		}
-	}
-	start := time.Now()
-	if err := do(); err != nil {
-		return c, p.failed(err)
-	}
-	c.wall = time.Since(start)
-	for i, pid := range pids {
-		if after[i], err = cpu(pid); err != nil {
-			return c, p.failed(err)
-		}
-	}
-	c.process, c.bus = after[0]-before[0], after[1]-before[1]
-	return c, nil
 }

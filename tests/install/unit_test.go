@@ -76,6 +76,23 @@ func TestReload(t *testing.T) {
 	}
 }
 
+// TestRestart: a Go program that crashes, or that the watchdog ends, exits with 2, and has to be started again; mistakes
+// in the configuration and another owner of the name stay.
+func TestRestart(t *testing.T) {
+	t.Parallel()
+	for _, unit := range units {
+		b, err := os.ReadFile(harness.Path(t, "systemd", unit))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range []string{"Restart=on-failure", "RestartPreventExitStatus=3 4", "WatchdogSec=30"} {
+			if !strings.Contains(string(b), "\n"+line+"\n") {
+				t.Errorf("%s lacks %s", unit, line)
+			}
+		}
+	}
+}
+
 // verify runs systemd-analyze verify on a copy: the program need not be installed here.
 func verify(t *testing.T, unit string) {
 	dir := t.TempDir()

@@ -242,3 +242,32 @@ func TestModes(t *testing.T) {
 	scans("nobody wants active scanning any more", ble.ScanPassive)
 	one.want(fields{"ev": "scanner", "mode": "PASSIVE", "state": "RUNNING"})
 }
+
+// TestModeFlood: a host that changes its mind all the time does not make the real proxy restart its scanner each time.
+func TestModeFlood(t *testing.T) {
+	t.Parallel()
+	w := newWorldOf(t, setup{proxy: func(c *proxysim.ProxyConfig) { c.ScanPassive = true }}, "hall")
+	h := w.connected(t, w.port, key, "fickle")
+	h.do("listen", nil)
+	h.want(fields{"ev": "scanner", "mode": "PASSIVE", "state": "RUNNING"})
+	h.take()
+	began := time.Now()
+	for range 200 {
+		h.do("mode", fields{"mode": "active"})
+		h.do("mode", fields{"mode": "passive"})
+	}
+	h.do("mode", fields{"mode": "active"})
+	eventually(t, "the last wish counts", func() bool { return w.sim.Proxy("hall").ScanMode() == ble.ScanActive })
+	h.do("adverts", fields{"address": pulse}) // answered behind everything else
+	h.want(fields{"ev": "adverts"})
+	changes, mode := 0, "PASSIVE"
+	for _, e := range h.take() {
+		if m, ok := e["mode"].(string); ok && e["ev"] == "scanner" && m != mode {
+			changes, mode = changes+1, m
+		}
+	}
+	if most := 2 + int(time.Since(began)/(250*time.Millisecond)); changes > most {
+		t.Errorf("the scanner changed its mode %d times in %v", changes, time.Since(began))
+	}
+	t.Logf("%d changes", changes)
+}

@@ -37,6 +37,7 @@ type remote struct {
 
 	mu     sync.Mutex
 	events []fields
+	seen   []fields      // all of them since take
 	news   chan struct{} // capacity 1
 }
 
@@ -65,7 +66,7 @@ func (w *world) host(t *testing.T, port int, key, name string) *remote {
 				f = fields{"ev": s.Text()}
 			}
 			r.mu.Lock()
-			r.events = append(r.events, f)
+			r.events, r.seen = append(r.events, f), append(r.seen, f)
 			r.mu.Unlock()
 			select {
 			case r.news <- struct{}{}:
@@ -100,6 +101,15 @@ func (r *remote) kill() {
 	if err := r.cmd.Process.Kill(); err != nil {
 		r.t.Fatal(err)
 	}
+}
+
+// take gives everything that was seen since it was last called.
+func (r *remote) take() []fields {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	seen := r.seen
+	r.seen = nil
+	return seen
 }
 
 func (r *remote) do(what string, args fields) {

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -160,15 +161,26 @@ func run(t *testing.T, f func(context.Context) error) (stop func()) {
 	return stop
 }
 
-// freePort finds a port that is free and whose neighbours above probably are.
+var ports atomic.Int32 // that freePort gave out
+
+// freePort finds a port that is free, as are some above it. It is none that the kernel gives to clients, of which there are many here.
 func freePort(t *testing.T) int {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	const first, last, each = 16000, 32000, 8
+next:
+	for range (last - first) / each {
+		port := first + (os.Getpid()*256+int(ports.Add(1))*each)%(last-first)
+		for i := range each {
+			ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port+i))
+			if err != nil {
+				continue next
+			}
+			_ = ln.Close()
+		}
+		return port
 	}
-	defer ln.Close()
-	return ln.Addr().(*net.TCPAddr).Port
+	t.Fatal("no port is free")
+	return 0
 }
 
 // eventually waits until cond holds.

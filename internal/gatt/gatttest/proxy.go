@@ -119,12 +119,15 @@ type Proxy struct {
 	// Lose tells which calls, written as in Calls, get no answer although they are carried out. Reads and writes are "read ADDRESS
 	// HANDLE" and "write ADDRESS HANDLE".
 	Lose func(call string) bool
+	// NoStart: every read and write has to be waited for.
+	NoStart bool
 	// DisconnectDelay is how long ending a link or an attempt takes.
 	DisconnectDelay time.Duration
 
 	peripherals map[ble.Address]*Peripheral // immutable after New
 
 	mu        sync.Mutex
+	started   int
 	online    bool
 	session   context.Context // ends when the proxy goes offline
 	drop      context.CancelFunc

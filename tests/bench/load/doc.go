@@ -22,12 +22,14 @@ type Spec struct {
 
 // Command is one line of standard input.
 type Command struct {
-	// Do is "wait" (until every proxy has a subscriber), "send" or "notify".
+	// Do is "wait" (until every proxy has a subscriber), "send", "notify" or "latency".
 	Do string `json:"do"`
-	// Count is how many advertisements are sent in all, or how many notifications.
+	// Count is how many advertisements are sent in all, or how many notifications or, for the latency, frames.
 	Count int `json:"count,omitempty"`
 	// Rate is advertisements per second; 0 is as fast as they are read.
 	Rate float64 `json:"rate,omitempty"`
+	// Address is where the daemon passes the advertisements on whose latency is measured.
+	Address string `json:"address,omitempty"`
 }
 
 // Answer is one line of standard output: the first one has the addresses, and each command gets one.
@@ -40,6 +42,9 @@ type Answer struct {
 	// Seconds is the time until every proxy's subscriber had answered a ping that was sent last, and so had
 	// read everything before it.
 	Seconds float64 `json:"seconds,omitempty"`
+	// P50 and P99 are the median and the 99th percentile of latencies in seconds.
+	P50 float64 `json:"p50,omitempty"`
+	P99 float64 `json:"p99,omitempty"`
 	// Behind is by how many seconds the sending was late at the end.
 	Behind float64 `json:"behind,omitempty"`
 }

@@ -68,6 +68,8 @@ func (l *Load) do(ctx context.Context, c Command) Answer {
 		return Answer{}
 	case "send":
 		return l.send(c.Count, c.Rate)
+	case "latency":
+		return l.latency(ctx, c)
 	case "notify":
 		return l.notify(c.Count)
 	}

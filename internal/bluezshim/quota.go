@@ -1,0 +1,87 @@
+package bluezshim
+
+import "bluez-esphome/internal/dbusobj"
+
+// What one bus name, and all together, may have of what costs memory, descriptors or time for each advertisement. bluetoothd has
+// no such bounds; the system bus lets a user have 256 connections. A real application needs a handful of each.
+const (
+	// Monitor applications of one name; a name has one as a rule.
+	maxClientApps = 16
+	// Patterns, which each advertisement with new content is compared with: some 20 ns each.
+	maxClientPatterns = 512
+	maxAllPatterns    = 8192
+	// UUIDs in discovery filters of one adapter, which each advertisement is compared with; a filter has at most 256.
+	maxAllFilterUUIDs = 8192
+	// Sockets of AcquireWrite and AcquireNotify: one descriptor and up to two goroutines each, of the 1,024 or more descriptors
+	// that a process may have. A descriptor counts for who asked for it, wherever it went.
+	maxClientPipes = 64
+	maxAllPipes    = 512
+)
+
+// errLimits is what the bus itself says of what is too much, where bluetoothd has no error.
+func errLimits(message string) dbusError {
+	return dbusError{"org.freedesktop.DBus.Error.LimitsExceeded", message}
+}
+
+// pipeQuota counts the pipes by who asked for them. It belongs to the loop.
+type pipeQuota struct {
+	of  map[string]int
+	all int
+}
+
+// refuses answers a call for one too many.
+func (q *pipeQuota) refuses(c *dbusobj.Call) bool {
+	if q.of[c.Sender] < maxClientPipes && q.all < maxAllPipes {
+		return false
+	}
+	errLimits("Too many characteristics are acquired").to(c)
+	return true
+}
+
+func (q *pipeQuota) add(sender string) {
+	if q.of == nil {
+		q.of = map[string]int{}
+	}
+	q.of[sender]++
+	q.all++
+}
+
+func (q *pipeQuota) remove(sender string) {
+	q.all--
+	if q.of[sender]--; q.of[sender] <= 0 {
+		delete(q.of, sender)
+	}
+}
+
+// mayRegister: a name may have so many applications, and all of them.
+func (t *monitorTable) mayRegister(sender string) bool {
+	n := 0
+	for _, app := range t.apps {
+		if app.sender == sender {
+			n++
+		}
+	}
+	return n < maxClientApps && len(t.apps) < maxMonitorApps
+}
+
+// roomFor says whether a client may have so many patterns more.
+func (t *monitorTable) roomFor(sender string, patterns int) bool {
+	own, all := 0, 0
+	for _, m := range t.byID {
+		all += len(m.def.Patterns)
+		if m.app.sender == sender {
+			own += len(m.def.Patterns)
+		}
+	}
+	return own+patterns <= maxClientPatterns && all+patterns <= maxAllPatterns
+}
+
+// roomFor says whether a client's filter may have so many UUIDs.
+func (a *adapter) roomFor(sender string, uuids int) bool {
+	for other, s := range a.sessions {
+		if other != sender {
+			uuids += len(s.filter.UUIDs)
+		}
+	}
+	return uuids <= maxAllFilterUUIDs
+}

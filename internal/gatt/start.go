@@ -1,0 +1,94 @@
+package gatt
+
+import (
+	"errors"
+
+	"bluez-esphome/internal/ble"
+)
+
+// flight is an operation that was begun without the session's goroutine, which waits meanwhile.
+type flight struct {
+	o      *op
+	l      *link
+	cancel func() // nil as long as it is not known
+}
+
+// takeOffLocked begins o without the session's goroutine, if that is waiting for work and the proxy can. If so, launch must
+// be called, without locks.
+func (s *session) takeOffLocked(o *op) (launch func()) {
+	l := s.idle
+	if l == nil || l.lost || o.start == nil || len(s.queue) > 0 || s.stale {
+		return nil
+	}
+	proxy, ok := l.ps.proxy.(Starter)
+	if !ok {
+		return nil
+	}
+	f := &flight{o: o, l: l}
+	s.idle, s.flight = nil, f
+	return func() {
+		cancel, ok := o.start(proxy, func(err error) { s.land(f, err) })
+		s.m.mu.Lock()
+		flies := s.flight == f
+		switch {
+		case flies && ok:
+			f.cancel = cancel
+		case flies:
+			s.flight = nil
+			s.againLocked(o)
+		}
+		s.m.mu.Unlock()
+		if ok && !flies {
+			cancel() // the link ended meanwhile; or it has landed, and this does nothing
+		}
+	}
+}
+
+// againLocked leaves o to the session's goroutine, before what came later.
+func (s *session) againLocked(o *op) {
+	s.queue = append([]*op{o}, s.queue...)
+	s.queued += o.size
+	s.wakeLocked()
+}
+
+// land takes the answer. What needs more than being passed on is left to the session's goroutine.
+func (s *session) land(f *flight, err error) {
+	m := s.m
+	m.mu.Lock()
+	if s.flight != f {
+		m.mu.Unlock()
+		return // ground was first
+	}
+	s.flight = nil
+	var att ble.ATTError
+	if err != nil && (!errors.As(err, &att) || wantsSecurity(err) || errors.Is(err, ble.ATTInvalidHandle)) {
+		f.o.answer = err
+		s.againLocked(f.o)
+		m.mu.Unlock()
+		return
+	}
+	if len(s.queue) > 0 || s.stale {
+		s.wakeLocked()
+	} else {
+		s.idle = f.l // its goroutine still waits
+	}
+	m.events.add(func() { f.o.done(err) })
+	m.mu.Unlock()
+	m.events.help()
+}
+
+// ground ends what is under way when the session's goroutine stops to serve the link.
+func (s *session) ground() {
+	s.m.mu.Lock()
+	f := s.flight
+	s.flight, s.idle = nil, nil
+	var cancel func()
+	if f != nil {
+		s.m.finish(f.o, ble.ErrNotConnected)
+		cancel = f.cancel
+	}
+	s.m.mu.Unlock()
+	if cancel != nil {
+		cancel()
+	}
+}

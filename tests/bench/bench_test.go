@@ -1,0 +1,139 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"bluez-esphome/tests/harness"
+)
+
+func TestMain(m *testing.M) { harness.Main(m) }
+
+// TestRows runs rows with little load and looks at the results, not at the figures: everything was measured, and whoever has to be compared was.
+func TestRows(t *testing.T) {
+	t.Parallel()
+	bin := filepath.Join(t.TempDir(), "bench")
+	build := exec.Command("go", "build", "-o", bin, ".")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("cannot build: %v\n%s", err, out)
+	}
+	// All but the flood, which is the paced row without a pace.
+	var keys []string
+	for _, r := range rows() {
+		if r.key != "flood" {
+			keys = append(keys, r.key)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "report.md")
+	p := harness.Start(t, nil, bin, "-quick", "-json", "-rows", strings.Join(keys, ","), "-o", file,
+		"-bin", harness.Binary(), "-python", harness.Python(t))
+	if status := p.Wait(t, 3*time.Minute); status != 0 {
+		t.Fatalf("exit status %d", status)
+	}
+	var got report
+	if err := json.Unmarshal([]byte(p.Out.String()), &got); err != nil {
+		t.Fatal(err)
+	}
+	checks := map[string]int{"paced": 2, "home": 3, "emit": 1, "managed": 2, "rss": 3, "start": 1, "gatt": 2, "notify": 2, "growth": 2, "share": 0}
+	for i, r := range got.Rows {
+		if r.Key != keys[i] {
+			t.Fatalf("row %d is %s, want %s", i, r.Key, keys[i])
+		}
+		n := 0
+		for _, g := range r.Groups {
+			n += len(g.Checks)
+			for _, c := range g.Checks {
+				if c.Reached <= 0 {
+					t.Errorf("%s, %s: %s of %s is %v", r.Key, g.Name, c.What, c.Of, c.Reached)
+				}
+			}
+			for _, s := range g.Series {
+				if len(s.Rounds) != 1 || s.Rounds[0] <= 0 && s.Who != "added" && !strings.Contains(s.What, "dbus-daemon") {
+					t.Errorf("%s, %s: %s of %s is %v", r.Key, g.Name, s.What, s.Who, s.Rounds)
+				}
+			}
+		}
+		if n != checks[r.Key] {
+			t.Errorf("%s: %d comparisons, want %d", r.Key, n, checks[r.Key])
+		}
+	}
+	if len(got.Rows) != len(keys) {
+		t.Errorf("%d of %d rows", len(got.Rows), len(keys))
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"bleak-esphome 4.1.0", "habluetooth", "aioesphomeapi", "go1.", "daemon ÷ floor", "## growth", byHand} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("the report does not tell of %s", want)
+		}
+	}
+}
+
+// TestRemarks: what people wrote at the end of the report stays there.
+func TestRemarks(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "report.md")
+	first := &report{Rows: []*result{{Key: "one", Title: "One"}}}
+	if err := first.write(path); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasSuffix(string(b), noRemarks) {
+		t.Fatalf("no place for remarks:\n%s", b)
+	}
+	const remark = byHand + "\n\n| one | because |\n"
+	if err := os.WriteFile(path, []byte(strings.Replace(string(b), noRemarks, remark, 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	second := &report{Rows: []*result{{Key: "two", Title: "Two"}}}
+	if err := second.write(path); err != nil {
+		t.Fatal(err)
+	}
+	if b, err = os.ReadFile(path); err != nil {
+		t.Fatal(err)
+	}
+	if s := string(b); !strings.HasSuffix(s, remark) || strings.Contains(s, "## one") || !strings.Contains(s, "## two") {
+		t.Errorf("the second report:\n%s", s)
+	}
+}
+
+// TestRatios: what is compared is the median of the rounds' ratios.
+func TestRatios(t *testing.T) {
+	t.Parallel()
+	g := &group{}
+	for i, v := range []float64{1, 9, 4} {
+		g.add("a", "time, s", v)
+		g.add("b", "time, s", []float64{10, 10, 16}[i])
+	}
+	g.ratio("time, s", "a", "b", 0.25)
+	g.ratio("time, s", "a", "b", 0.24)
+	g.atLeast("b", "time, s", " s", 10)
+	g.atLeast("b", "time, s", " s", 11)
+	g.atMost("a", "time, s", " s", 4)
+	g.ratio("time, s", "a", "nobody", 1)
+	var got []string
+	for _, c := range g.Checks {
+		got = append(got, strings.Join([]string{c.Of, c.What, digits(c.Reached), c.demand(), c.verdict()}, "|"))
+	}
+	want := []string{
+		"time|a ÷ b|0.250|≤ 0.25|pass", "time|a ÷ b|0.250|≤ 0.24|short",
+		"time|b|10.0|≥ 10 s|pass", "time|b|10.0|≥ 11 s|short", "time|a|4.00|≤ 4 s|pass",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("checks\n%q, want\n%q", got, want)
+	}
+	if m := median([]float64{4, 1, 3, 2}); m != 2.5 {
+		t.Errorf("median %v", m)
+	}
+}

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// machine is where and with what it was measured.
+type machine struct {
+	CPU    string `json:"cpu"`
+	Cores  int    `json:"cores"`
+	Kernel string `json:"kernel"`
+	// Load is the machine's load average at the start: how much else it did.
+	Load     string   `json:"load"`
+	Versions []string `json:"versions"`
+	Command  string   `json:"command"`
+}
+
+// packages are those of the reference and its clients, whose versions are told.
+const packages = "bleak-esphome habluetooth aioesphomeapi bleak dbus-fast"
+
+func newMachine(ctx context.Context, o *options) (machine, error) {
+	m := machine{Cores: runtime.NumCPU(), Command: "bench " + strings.Join(os.Args[1:], " "), CPU: "unknown processor"}
+	b, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		return m, err
+	}
+	for l := range strings.Lines(string(b)) {
+		if name, value, _ := strings.Cut(l, ":"); strings.TrimSpace(name) == "model name" {
+			m.CPU = strings.TrimSpace(value)
+			break
+		}
+	}
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return m, err
+	}
+	m.Kernel = unix.ByteSliceToString(u.Sysname[:]) + " " + unix.ByteSliceToString(u.Release[:])
+	if b, err = os.ReadFile("/proc/loadavg"); err != nil {
+		return m, err
+	}
+	m.Load, _, _ = strings.Cut(string(b), " ")
+	m.Versions = []string{runtime.Version()}
+	for _, c := range [][]string{
+		{o.bin, "version"},
+		{o.python, "--version"},
+		{o.python, "-c", "import importlib.metadata as m, sys\nfor p in sys.argv[1].split(): print(p, m.version(p))", packages},
+		{"dbus-daemon", "--version"},
+	} {
+		out, err := exec.CommandContext(ctx, c[0], c[1:]...).Output()
+		if err != nil {
+			return m, fmt.Errorf("cannot tell a version: %s: %w", strings.Join(c, " "), err)
+		}
+		text := strings.TrimSpace(string(out))
+		if c[0] == "dbus-daemon" { // and a licence
+			text, _, _ = strings.Cut(text, "\n")
+		}
+		m.Versions = append(m.Versions, strings.Split(text, "\n")...)
+	}
+	return m, nil
+}
+
+func (m *machine) markdown(b *strings.Builder) {
+	fmt.Fprintf(b, "Measured on %s, %d cores, %s; load average at the start %s.\nWith %s.\n",
+		m.CPU, m.Cores, m.Kernel, m.Load, strings.Join(m.Versions, ", "))
+}
