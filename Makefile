@@ -59,12 +59,16 @@ bench: build
 soak:
 	@GO="$(GO)" sh scripts/soak.sh $(DURATION) $(RACE)
 
+# Known vulnerabilities in what the program uses.
+audit:
+	@GO="$(GO)" sh scripts/audit.sh
+
 # Debian packages in dist/, for amd64, arm64 and armhf; DEB_ARCHES=amd64 for one.
 deb:
 	@GO="$(GO)" sh scripts/deb.sh $(DEB_ARCHES)
 
-# The package in a Debian 12 root and, booted in qemu, under its systemd; wants root. Writes docs/test-install.md.
+# The package in Debian 12 roots, in containers and, booted in qemu, under its systemd; wants root. Writes docs/test-install.md.
 test-install:
 	@GO="$(GO)" sh scripts/test-install.sh
 
-.PHONY: build run test test-unit test-clients test-clients-extra test-golden test-golden-full fuzz lint generate bench soak deb test-install
+.PHONY: build run test test-unit test-clients test-clients-extra test-golden test-golden-full fuzz lint generate bench soak audit deb test-install

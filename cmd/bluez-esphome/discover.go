@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -81,11 +80,7 @@ whoever uses a proxy keeps it.`,
 			}
 			list := d.run(c.Context(), timeout, interfaces)
 			if asJSON {
-				out, err := json.MarshalIndent(list, "", "  ")
-				if err == nil {
-					_, err = fmt.Fprintln(c.OutOrStdout(), string(out))
-				}
-				return err
+				return printJSON(c.OutOrStdout(), list)
 			}
 			return printFound(c.OutOrStdout(), list)
 		},
@@ -123,6 +118,9 @@ func (d *discovery) keys(path, pskFile string) (err error) {
 		return fmt.Errorf("cannot read the key: %w", err)
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.Mode().Perm()&0o006 != 0 {
+		return fmt.Errorf("cannot use the key in %s: everybody may read or write it (mode %04o); chmod 0600 it", pskFile, info.Mode().Perm())
+	}
 	text, err := io.ReadAll(io.LimitReader(f, maxKeyFile))
 	if err != nil {
 		return fmt.Errorf("cannot read the key: %w", err)

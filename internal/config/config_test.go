@@ -313,15 +313,28 @@ func TestLoad(t *testing.T) {
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	c, err := Load(path)
-	if err != nil || len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0], "chmod o-r") {
-		t.Errorf("readable: %v %v", c, err)
+	if _, err := Load(path); err == nil || !strings.Contains(err.Error(), "everybody may read or write it (mode 0644); chmod 0640") || strings.Contains(err.Error(), testKey) {
+		t.Errorf("readable: %v", err)
 	}
-	if err := os.Chmod(path, 0o600); err != nil {
+	if err := os.Chmod(path, 0o640); err != nil {
 		t.Fatal(err)
 	}
-	if c, err = Load(path); err != nil || len(c.Warnings) != 0 {
+	if c, err := Load(path); err != nil || len(c.Warnings) != 0 {
 		t.Errorf("private: %v %v", c, err)
+	}
+	open := filepath.Join(dir, "open.yaml")
+	for text, ok := range map[string]bool{
+		"proxies: [{address: a, password: x}]\nstate_dir: /s\n":   false,
+		"share: {noise_psk: " + testKey + "}\nstate_dir: /s\n":    false,
+		"auto_add: {noise_psk: " + testKey + "}\nstate_dir: /s\n": false,
+		"proxies: [{address: a}]\nstate_dir: /s\n":                true, // nothing to hide
+	} {
+		if err := os.WriteFile(open, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Load(open); (err == nil) != ok {
+			t.Errorf("%s: %v", text, err)
+		}
 	}
 	if err := os.Truncate(path, maxFile+1); err != nil {
 		t.Fatal(err)

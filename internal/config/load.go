@@ -40,7 +40,8 @@ type loader struct {
 	root   bool // running as root
 	report *reporter
 	out    *Config
-	inline bool // the file itself holds keys or passwords
+	inline bool        // the file itself holds keys or passwords
+	mode   fs.FileMode // its permissions; 0 if it is no file
 }
 
 // files is what is read besides the configuration itself.
@@ -79,11 +80,8 @@ func (l *loader) load() (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read configuration %s: %w", l.path, err)
 	}
-	c, err := l.parse(data)
-	if err == nil && info.Mode().Perm()&0o004 != 0 && l.inline {
-		c.Warnings = append(c.Warnings, l.path+": holds keys and everybody may read it; chmod o-r it, or use noise_psk_file")
-	}
-	return c, err
+	l.mode = info.Mode().Perm()
+	return l.parse(data)
 }
 
 func unreadable(path string) error {
@@ -102,6 +100,10 @@ func (l *loader) parse(data []byte) (*Config, error) {
 		return nil, err
 	}
 	l.validate(r)
+	if l.inline && l.mode&0o006 != 0 {
+		l.report.atLine(0, "", "chmod 0640 it (o-rw), or put each key into a file of its own and name that by noise_psk_file",
+			"it holds keys or passwords, and everybody may read or write it (mode %04o)", l.mode)
+	}
 	if err := l.report.err(); err != nil {
 		return nil, err
 	}

@@ -44,6 +44,7 @@ func TestReconnect(t *testing.T) {
 	a.do(func() { a.Add("/o", o, ifaceMain()) })
 	for range 2 {
 		c := client(t, a.addr)
+		var late *Call // answered on the next bus, where its sender's name may be somebody else's
 		gone, answered := make(chan struct{}), make(chan error, 1)
 		c.Object(testName, "/o").Go(mainName+".Hold", 0, nil)
 		var v string
@@ -65,9 +66,7 @@ func TestReconnect(t *testing.T) {
 			o.name = "meanwhile"
 			a.Object("/o").Changed(a.Object("/o").named(mainName).Interface, "Name")
 			a.Add("/new", &thing{}, ifaceMain())
-			for _, call := range o.hold {
-				call.Reply()
-			}
+			late = o.hold[0]
 			if a.UniqueName() != "" || len(a.watches.names) > 0 || len(a.calls) > 0 {
 				t.Errorf("left over: name %q, watches %v, calls %v", a.UniqueName(), a.watches.names, a.calls)
 			}
@@ -84,13 +83,22 @@ func TestReconnect(t *testing.T) {
 			t.Error(err)
 		}
 		// Whoever comes now is watched again.
-		late := make(chan struct{})
+		left := make(chan struct{})
 		a.do(func() {
-			a.WatchName(c.Names()[0], func() { close(late) })
+			a.WatchName(c.Names()[0], func() { close(left) })
 			a.Remove(a.Object("/new"))
+			a.out.mu.Lock()
+			before := a.out.backlog
+			a.out.mu.Unlock()
+			late.Reply()
+			a.out.mu.Lock()
+			defer a.out.mu.Unlock()
+			if a.out.backlog > before {
+				t.Error("a call from the bus that is gone was answered on this one")
+			}
 		})
 		_ = c.Close()
-		wait(t, late)
+		wait(t, left)
 	}
 	if err := a.stop(); err != nil {
 		t.Error(err)

@@ -45,6 +45,7 @@ first() {
 	ok "it was enabled and started" systemctl is-active bluez-esphome
 	ok "it owns org.bluez on the system bus" owned
 	ok "it runs as bluez-esphome" is "$(stat -c %U "/proc/$(main_pid)")" bluez-esphome
+	ok "it has no capability" is "$(sed -n 's/^Cap\(Prm\|Eff\|Bnd\|Amb\):[[:space:]]*//p' "/proc/$(main_pid)/status" | sort -u)" 0000000000000000
 	ok "bluetooth.service is masked" enabled bluetooth.service masked
 	ok "status" bluez-esphome status
 	ok "bluetoothctl show" sh -c 'bluetoothctl show | grep -q "ESPHome proxies"'

@@ -3,6 +3,8 @@ package faults
 import (
 	"encoding/json"
 	"fmt"
+	"net"
+	"net/http"
 	"os"
 	"strings"
 	"testing"
@@ -32,7 +34,8 @@ func TestTerminated(t *testing.T) {
 		// before brings the daemon to the moment; what it returns is undone after the end.
 		before func(*world, *client) (after func())
 		// stuck: the proxies cannot hear of the end.
-		stuck bool
+		stuck  bool
+		listen bool // for HTTP and hosts
 	}{
 		{name: "idle", before: func(*world, *client) func() { return nil }},
 		{name: "connecting", before: func(w *world, c *client) func() {
@@ -89,6 +92,21 @@ func TestTerminated(t *testing.T) {
 				}
 			}
 		}},
+		{name: "shared and watched", listen: true, before: func(w *world, c *client) func() {
+			busy(c)
+			hosts, err := net.Dial("tcp", w.share) // it never says a word
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			page, err := http.Get("http://" + w.page + "/events")
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			return func() {
+				_ = hosts.Close()
+				_ = page.Body.Close()
+			}
+		}},
 		{name: "the bus hangs", before: func(w *world, c *client) func() {
 			busy(c)
 			pid := busPID(c)
@@ -101,6 +119,9 @@ func TestTerminated(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
+			if tt.listen {
+				w.listen()
+			}
 			address := dbustest.Start(t)
 			bus := w.start(address)
 			c := newClient(t, bus)

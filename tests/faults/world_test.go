@@ -46,6 +46,15 @@ type world struct {
 	place harness.Place
 	env   []string // more of the daemon's environment
 	extra string   // more of its configuration
+	// Where it listens after listen.
+	page, share string
+}
+
+// listen makes the daemon listen for HTTP, and for hosts that share the first proxy.
+func (w *world) listen() {
+	page, share := freePort(w.t), freePort(w.t)
+	w.page, w.share = "127.0.0.1:"+page, "127.0.0.1:"+share
+	w.extra = fmt.Sprintf("http: {listen: %q}\nshare: {listen: 127.0.0.1, base_port: %s}\n", w.page, share)
 }
 
 func newWorld(t *testing.T) *world {
@@ -223,4 +232,15 @@ func (c *client) notified() {
 	case <-time.After(harness.Limit):
 		c.t.Fatal("no notification")
 	}
+}
+
+// freePort is a TCP port that nobody listens on.
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return fmt.Sprint(l.Addr().(*net.TCPAddr).Port)
 }

@@ -93,6 +93,25 @@ func TestRestart(t *testing.T) {
 	}
 }
 
+// TestPrivileges: a user of its own, no capability and no way to one, no core dump.
+func TestPrivileges(t *testing.T) {
+	t.Parallel()
+	for _, unit := range units {
+		b, err := os.ReadFile(harness.Path(t, "systemd", unit))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range []string{
+			"User=bluez-esphome", "Group=bluez-esphome", "CapabilityBoundingSet=", "AmbientCapabilities=", "NoNewPrivileges=yes",
+			"RestrictSUIDSGID=yes", "LimitCORE=0", "UMask=0077", "StateDirectoryMode=0700",
+		} {
+			if !strings.Contains("\n"+string(b), "\n"+line+"\n") {
+				t.Errorf("%s has no line %s", unit, line)
+			}
+		}
+	}
+}
+
 // verify runs systemd-analyze verify on a copy: the program need not be installed here.
 func verify(t *testing.T, unit string) {
 	dir := t.TempDir()

@@ -4,11 +4,16 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/xml"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -17,22 +22,26 @@ import (
 	"bluez-esphome/tests/harness"
 )
 
+const password = "correct-horse-battery"
+
 // TestKeysStayHidden runs the daemon with keys from every source, right ones and wrong ones, and looks for them in all that it
 // shows.
 func TestKeysStayHidden(t *testing.T) {
 	t.Parallel()
 	keys := map[string][32]byte{}
-	for i, name := range []string{"inline", "file", "credential", "wrong"} {
+	for i, name := range []string{"inline", "file", "credential", "wrong", "shared"} {
 		k := [32]byte{31: byte(i + 1)}
 		for j := range 31 {
 			k[j] = byte(0x41 + (j*7+i*13)%26) // letters: a raw key would be text in a log
 		}
 		keys[name] = k
 	}
+	page := freePort(t)
 	text := func(name string) string { k := keys[name]; return base64.StdEncoding.EncodeToString(k[:]) }
 	_, addrs := harness.Simulate(t, "",
 		"inline=127.0.0.1:0,psk="+text("inline"), "file=127.0.0.1:0,psk="+text("file"), "credential=127.0.0.1:0,psk="+text("credential"),
-		"wrong=127.0.0.1:0,psk="+text("inline"), "plain=127.0.0.1:0")
+		"wrong=127.0.0.1:0,psk="+text("inline"), "plain=127.0.0.1:0",
+		"login=127.0.0.1:0,version=2025.8.0,password="+password, "refused=127.0.0.1:0,version=2025.8.0,password=another")
 	place := harness.NewPlace(t)
 	write := func(name, content string) {
 		t.Helper()
@@ -47,14 +56,27 @@ func TestKeysStayHidden(t *testing.T) {
 	write("credentials/garage-key", text("credential"))
 	write("config.yaml", fmt.Sprintf(`
 log: {level: debug}
+http: {listen: "%s"}
+share: {listen: 127.0.0.1, base_port: %s, noise_psk: %q}
 proxies:
   - {name: inline, address: %q, noise_psk: %q}
   - {name: file, address: %q, noise_psk_file: file.key}
   - {name: credential, address: %q, noise_psk_file: garage-key}
   - {name: wrong, address: %q, noise_psk: %q}
   - {name: plain, address: %q, noise_psk: %q}
-`, addrs["inline"], text("inline"), addrs["file"], addrs["credential"], addrs["wrong"], text("wrong"), addrs["plain"], text("wrong")))
-	env := append(place.Env(), "CREDENTIALS_DIRECTORY="+filepath.Join(place.Dir, "credentials"))
+  - {name: login, address: %q, password: %q}
+  - {name: refused, address: %q, password: %q}
+`, page, portOf(t, freePort(t)), text("shared"), addrs["inline"], text("inline"), addrs["file"], addrs["credential"], addrs["wrong"], text("wrong"), addrs["plain"], text("wrong"), addrs["login"], password, addrs["refused"], password))
+	write("mistakes.yaml", fmt.Sprintf("proxies: [{address: a, noise_psk: %s, password: [%s]}, {address: b, noise_psk: %q, noise_psk_file: file.key, nonsense: %q}]\n",
+		text("inline")[:40], password, text("inline"), text("inline")))
+	write("readable.yaml", fmt.Sprintf("proxies: [{address: a, noise_psk: %q, password: %s}]\n", text("inline"), password))
+	write("readable.key", text("file"))
+	for _, name := range []string{"readable.yaml", "readable.key"} {
+		if err := os.Chmod(filepath.Join(place.Dir, name), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	env := append(place.Env(), "BLUEZ_ESPHOME_PPROF=1", "CREDENTIALS_DIRECTORY="+filepath.Join(place.Dir, "credentials"))
 	config := filepath.Join(place.Dir, "config.yaml")
 	d := harness.Start(t, env, harness.Binary(), "run", "--config", config, "--bus", "private")
 	bus := &harness.Bus{Address: d.Out.Expect(t, `(?m)^DBUS_SYSTEM_BUS_ADDRESS=(\S+)$`)[1], Daemon: d}
@@ -74,7 +96,7 @@ proxies:
 			}
 		}
 		fmt.Fprintf(&shown, "%v\n", objects)
-		if fmt.Sprint(states) == "map[credential:online file:online inline:online plain:offline wrong:auth-failed]" {
+		if fmt.Sprint(states) == "map[credential:online file:online inline:online login:online plain:offline refused:auth-failed wrong:auth-failed]" {
 			break
 		}
 		if time.Now().After(deadline) {
@@ -86,12 +108,27 @@ proxies:
 		{"discover", "--interface", "lo", "--timeout", "300ms", "--json", "--config", config},
 		{"discover", "--interface", "lo", "--timeout", "300ms", "--psk-file", filepath.Join(place.Dir, "file.key")},
 		{"discover", "--psk-file", config}, // an error about a key
+		{"discover", "--psk-file", filepath.Join(place.Dir, "readable.key")},
+		{"check", "--config", filepath.Join(place.Dir, "mistakes.yaml")},
+		{"check", "--config", filepath.Join(place.Dir, "readable.yaml")},
 	} {
 		cmd := exec.Command(harness.Binary(), args...)
 		cmd.Env = append(append(os.Environ(), env...), bus.Env()...)
-		out, _ := cmd.CombinedOutput() // the last one fails
+		out, _ := cmd.CombinedOutput() // the last ones fail
 		shown.Write(out)
 	}
+	if n := strings.Count(shown.String(), "everybody may read or write it (mode 0644)"); n != 2 {
+		t.Errorf("%d of 2 files that everybody may read were refused:\n%s", n, shown.String())
+	}
+	introspect(t, conn, "/", &shown)
+	for _, path := range []string{
+		"", "metrics", "api/snapshot", "healthz", "app.js", "debug/pprof/", "debug/pprof/cmdline", "debug/pprof/goroutine?debug=2",
+		"debug/pprof/heap?debug=1", "debug/pprof/allocs?debug=1",
+	} {
+		shown.Write(fetch(t, "http://"+page+"/"+path))
+	}
+	d.Signal(t, syscall.SIGQUIT) // it prints all goroutines and ends
+	d.Wait(t, limit)
 	shown.WriteString(d.Out.String() + d.Err.String())
 	if !strings.Contains(shown.String(), "refused the encryption key") || !strings.Contains(d.Err.String(), "level=DEBUG") {
 		t.Error("what was to be searched is not there")
@@ -107,10 +144,14 @@ proxies:
 	if err != nil {
 		t.Error(err)
 	}
+	if bytes.Contains(bytes.ToLower(shown.Bytes()), []byte(password)) {
+		t.Error("the password is shown")
+	}
 	for name, k := range keys {
 		for form, b := range map[string][]byte{
 			"base64": []byte(strings.TrimRight(text(name), "=")), "raw": k[:31], "hex": []byte(hex.EncodeToString(k[:])),
-			"decimal": []byte(strings.Trim(fmt.Sprint(k[:8]), "[]")), "URL base64": []byte(base64.RawURLEncoding.EncodeToString(k[:])),
+			"decimal": []byte(strings.Trim(fmt.Sprint(k[:8]), "[]")),
+			"trace":   fmt.Appendf(nil, "%#x, %#x, %#x, %#x, %#x", k[0], k[1], k[2], k[3], k[4]), "URL base64": []byte(base64.RawURLEncoding.EncodeToString(k[:])),
 		} {
 			if bytes.Contains(bytes.ToLower(shown.Bytes()), bytes.ToLower(b)) {
 				t.Errorf("the key %s is shown as %s", name, form)
@@ -118,4 +159,70 @@ proxies:
 		}
 	}
 	fmt.Printf("keys: %d in %d bytes of logs, properties, state and output: none shown\n", len(keys), shown.Len())
+}
+
+// introspect writes what everything on the bus says of itself.
+func introspect(t *testing.T, conn *dbus.Conn, path dbus.ObjectPath, to *bytes.Buffer) {
+	t.Helper()
+	obj := conn.Object("org.bluez", path)
+	var text string
+	if err := obj.Call("org.freedesktop.DBus.Introspectable.Introspect", 0).Store(&text); err != nil {
+		t.Fatal(err)
+	}
+	to.WriteString(text)
+	var node struct {
+		Interfaces []struct {
+			Name string `xml:"name,attr"`
+		} `xml:"interface"`
+		Nodes []struct {
+			Name string `xml:"name,attr"`
+		} `xml:"node"`
+	}
+	if err := xml.Unmarshal([]byte(text), &node); err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range node.Interfaces {
+		var all map[string]dbus.Variant
+		if err := obj.Call("org.freedesktop.DBus.Properties.GetAll", 0, i.Name).Store(&all); err == nil {
+			fmt.Fprintln(to, all)
+		}
+	}
+	for _, n := range node.Nodes {
+		introspect(t, conn, dbus.ObjectPath(strings.TrimSuffix(string(path), "/")+"/"+n.Name), to)
+	}
+}
+
+// fetch gives what the listener answers, whatever the status.
+func fetch(t *testing.T, url string) []byte {
+	t.Helper()
+	resp, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil || len(b) == 0 {
+		t.Errorf("%s: %s, %d bytes, %v", url, resp.Status, len(b), err)
+	}
+	return b
+}
+
+// freePort is an address that nobody listens on.
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func portOf(t *testing.T, address string) string {
+	t.Helper()
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
 }

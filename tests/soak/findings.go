@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -25,7 +27,7 @@ func (f *findings) add(where, what string) {
 		f.first[where] = time.Now().UTC().Format("15:04:05 ") + what
 		f.order = append(f.order, where)
 	}
-	println("soak: " + where + ": " + what)
+	fmt.Fprintln(os.Stderr, "soak: "+where+": "+what)
 }
 
 func (f *findings) list() []string {
