@@ -67,7 +67,7 @@ audit:
 deb:
 	@GO="$(GO)" sh scripts/deb.sh $(DEB_ARCHES)
 
-# The package in a Debian 12 root and, booted in qemu, under its systemd; wants root. Writes docs/test-install.md.
+# The package in Debian 12 roots, in containers and, booted in qemu, under its systemd; wants root. Writes docs/test-install.md.
 test-install:
 	@GO="$(GO)" sh scripts/test-install.sh
 

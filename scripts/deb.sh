@@ -34,7 +34,7 @@ binary() {
 	*) echo "deb.sh: no architecture $1; there are amd64, arm64 and armhf" >&2; exit 2 ;;
 	esac
 	# shellcheck disable=SC2086
-	env CGO_ENABLED=0 GOOS=linux $target "$GO" build -trimpath -ldflags "-s -w -X main.version=$version" -o "$2" ./cmd/bluez-esphome
+	env CGO_ENABLED=0 GOOS=linux $target "$GO" build -trimpath -tags nethttpomithttp2 -ldflags "-s -w -X main.version=$version" -o "$2" ./cmd/bluez-esphome
 }
 
 # put MODE FROM TO: TO is in the package.

@@ -1,16 +1,22 @@
 #!/bin/sh
-# fuzz.sh TIME: runs every fuzz target for TIME (30s) each.
+# fuzz.sh TIME: runs every fuzz target for TIME (30s) each, all of them even if one finds something. What is found is written to the
+# package's testdata/fuzz: fix it and commit that file, so that go test repeats it for ever.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 need_go
 time=${1:-30s}
 targets=0
+failed=
 for pkg in $("$GO" list ./...); do
 	for target in $("$GO" test -list '^Fuzz' "$pkg" | grep '^Fuzz' || true); do
 		targets=$((targets + 1))
 		echo "== $pkg $target"
-		"$GO" test -run '^$' -fuzz "^$target\$" -fuzztime "$time" "$pkg"
+		"$GO" test -run '^$' -fuzz "^$target\$" -fuzztime "$time" "$pkg" || failed="$failed $target"
 	done
 done
 echo "$targets fuzz targets, $time each"
+if [ -n "$failed" ]; then
+	echo "found something:$failed" >&2
+	exit 1
+fi

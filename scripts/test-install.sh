@@ -79,10 +79,12 @@ fresh() {
 	cp /etc/resolv.conf "$root/etc/resolv.conf"
 }
 
-# packages: the version under test, and one after it to upgrade to.
+# packages: the version under test, and one after it to upgrade to. They are built, unless PACKAGES=FOLDER has them.
 packages() {
-	VERSION=1.0.0 OUT=$work GO="$GO" sh scripts/deb.sh amd64
-	VERSION=1.0.1 OUT=$work GO="$GO" sh scripts/deb.sh amd64
+	if [ -n "${PACKAGES:-}" ]; then cp "$PACKAGES"/*_amd64.deb "$work/"; else
+		VERSION=1.0.0 OUT=$work GO="$GO" sh scripts/deb.sh amd64
+		VERSION=1.0.1 OUT=$work GO="$GO" sh scripts/deb.sh amd64
+	fi
 	dpkg-deb -x "$work/bluez-esphome_1.0.0_amd64.deb" "$work/host"
 	program=$work/host/usr/bin/bluez-esphome
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -81,11 +80,7 @@ whoever uses a proxy keeps it.`,
 			}
 			list := d.run(c.Context(), timeout, interfaces)
 			if asJSON {
-				out, err := json.MarshalIndent(list, "", "  ")
-				if err == nil {
-					_, err = fmt.Fprintln(c.OutOrStdout(), string(out))
-				}
-				return err
+				return printJSON(c.OutOrStdout(), list)
 			}
 			return printFound(c.OutOrStdout(), list)
 		},

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 
 	"bluez-esphome/internal/config"
@@ -50,23 +51,26 @@ func newRun() *cobra.Command {
 				}
 				return cfg, err
 			}
+			hup := make(chan os.Signal, 1) // one that comes while we start waits
+			signal.Notify(hup, syscall.SIGHUP)
+			defer signal.Stop(hup)
 			cfg, err := load()
 			if err != nil {
 				return err
 			}
+			ready := make(chan struct{})
+			started := sync.OnceFunc(func() { close(ready) })
 			log := daemon.NewLogger(os.Stderr, cfg.Log)
 			d := daemon.New(daemon.Options{
 				Config: cfg, Version: version, Logger: log, Profiles: profiles(),
 				Ready: func(address string) {
+					started()
 					if cfg.Bus == config.BusPrivate {
 						fmt.Fprintf(c.OutOrStdout(), "DBUS_SYSTEM_BUS_ADDRESS=%s\n", address)
 					}
 				},
 			})
-			hup := make(chan os.Signal, 1)
-			signal.Notify(hup, syscall.SIGHUP)
-			defer signal.Stop(hup)
-			go reload(c.Context(), hup, load, d)
+			go reload(c.Context(), ready, hup, load, d)
 			return d.Run(c.Context())
 		},
 	}
@@ -75,8 +79,19 @@ func newRun() *cobra.Command {
 	return c
 }
 
-// reload reads the configuration again at each SIGHUP; one with mistakes changes nothing.
-func reload(ctx context.Context, hup <-chan os.Signal, load func() (*config.Config, error), d *daemon.Daemon) {
+// A reloader takes another configuration, or why there is none.
+type reloader interface {
+	Reload(cfg *config.Config)
+	ReloadFailed(err error)
+}
+
+// reload reads the configuration again at each SIGHUP once the daemon is ready; one with mistakes changes nothing.
+func reload(ctx context.Context, ready <-chan struct{}, hup <-chan os.Signal, load func() (*config.Config, error), d reloader) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-ready:
+	}
 	for {
 		select {
 		case <-ctx.Done():

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"time"
@@ -47,11 +46,18 @@ it shows everything about it: its features, and what each missing one disables.`
 				r.PrintProxies(w, now)
 				return nil
 			}
-			for {
+			for shown := false; ; shown = true {
 				var page bytes.Buffer
 				err := report(c.Context(), screen{&page, out}, bus, asJSON, show)
-				if err != nil {
+				switch {
+				case err != nil && c.Context().Err() != nil:
+					return nil
+				case err != nil && !(watch && shown): // who watches wants to see the daemon come back
 					return err
+				case err != nil && asJSON:
+					fmt.Fprintln(c.ErrOrStderr(), err)
+				case err != nil:
+					fmt.Fprintln(&page, err)
 				}
 				if watch && isTerminal(out) {
 					io.WriteString(out, clearScreen)
@@ -118,9 +124,5 @@ func report(ctx context.Context, w io.Writer, bus string, asJSON bool, show func
 		_, err = io.WriteString(w, text)
 		return err
 	}
-	out, err := json.MarshalIndent(r, "", "  ")
-	if err == nil {
-		_, err = fmt.Fprintln(w, string(out))
-	}
-	return err
+	return printJSON(w, r)
 }

@@ -2,9 +2,14 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
+	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"strings"
+	"unicode"
+	"unicode/utf16"
 
 	"golang.org/x/term"
 )
@@ -46,7 +51,7 @@ var stateColours = map[string]string{
 }
 
 // heads begin the lines above a table.
-var heads = []string{"PROXY ", "DEVICE "}
+var heads = regexp.MustCompile(`^(PROXY|DEVICE|SHARED AS) `)
 
 // colour makes the heads of tables bold and colours their columns STATE. A table ends with an empty line. Columns are counted in
 // characters, as tabwriter does.
@@ -58,7 +63,7 @@ func colour(page string) string {
 		switch {
 		case text == "":
 			column = -1
-		case strings.HasPrefix(text, heads[0]), strings.HasPrefix(text, heads[1]):
+		case heads.MatchString(text):
 			if before, _, found := strings.Cut(text, "STATE"); found {
 				column = len([]rune(before))
 			}
@@ -74,12 +79,36 @@ func colour(page string) string {
 	return strings.Join(lines, "")
 }
 
-// printable keeps names from the air and from proxies from steering the terminal.
+// printable keeps names from the air and from proxies from steering the terminal or reordering what stands around them.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' && r != '\n' || r == 0x7f || r >= 0x80 && r < 0xa0 {
+		if r != '\n' && steers(r) {
 			return '?'
 		}
 		return r
 	}, strings.ToValidUTF8(s, "?"))
+}
+
+// steers: a terminal obeys it, or shows other characters in another order.
+func steers(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Cf, r) }
+
+// printJSON prints a value as JSON in which what steers a terminal is escaped, so that it is the same to a program.
+func printJSON(w io.Writer, v any) error {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	var out strings.Builder
+	for _, r := range string(b) {
+		if r == '\n' || !steers(r) {
+			out.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.Encode([]rune{r}) {
+			fmt.Fprintf(&out, `\u%04x`, unit)
+		}
+	}
+	out.WriteByte('\n')
+	_, err = io.WriteString(w, out.String())
+	return err
 }

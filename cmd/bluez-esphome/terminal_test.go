@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -64,5 +66,24 @@ func TestWantColours(t *testing.T) {
 	}
 	if wantColours(new(bytes.Buffer)) {
 		t.Error("a buffer is no terminal")
+	}
+}
+
+// TestPrintJSON: what steers terminals is escaped and still the same.
+func TestPrintJSON(t *testing.T) {
+	const nasty = "a\x1b[2J\u009b5m\u202e\x7f\U000e0041é\n"
+	var b bytes.Buffer
+	if err := printJSON(&b, map[string]string{"name": nasty}); err != nil {
+		t.Fatal(err)
+	}
+	if i := strings.IndexFunc(strings.ReplaceAll(b.String(), "\n", ""), steers); i >= 0 || !strings.Contains(b.String(), "é") {
+		t.Errorf("%q", b.String())
+	}
+	var got map[string]string
+	if err := json.Unmarshal(b.Bytes(), &got); err != nil || got["name"] != nasty {
+		t.Errorf("%q, %v", got, err)
+	}
+	if got := printable(nasty); got != "a?[2J?5m???é\n" {
+		t.Errorf("%q", got)
 	}
 }

@@ -19,15 +19,16 @@ func (s *session) rawAdverts(payload []byte) {
 		return
 	}
 	batch := s.adverts[:0]
+	var a apiwire.RawAdvert
 	for {
-		a, rest, ok, err := apiwire.NextRawAdvert(payload)
+		n, err := apiwire.DecodeRawAdvert(payload, &a)
 		if err != nil {
 			s.p.explain("Skipped advertisements", err)
 		}
-		if !ok {
+		if n == 0 {
 			break
 		}
-		payload = rest
+		payload = payload[n:]
 		if len(a.Data) > maxAdvert {
 			continue
 		}

@@ -22,6 +22,13 @@ const (
 	maxAPIMajor = 2
 )
 
+// What a device says of itself is shown on the bus, in logs and on terminals: nothing in it may control those, and it has at most so
+// many characters. ESPHome's names have at most 31, friendly names 120.
+const (
+	maxShort = 64
+	maxLong  = 128
+)
+
 const (
 	handshakeTimeout = 60 * time.Second // an ESP8266 on weak Wi-Fi needs 30
 	helloTimeout     = 30 * time.Second
@@ -138,10 +145,11 @@ func (s *session) ask() error {
 		return &MACError{Want: p.cfg.ExpectMAC, Got: m.GetMacAddress()}
 	}
 	i := &s.info
-	i.Name, i.FriendlyName = m.GetName(), m.GetFriendlyName()
-	i.MAC, i.BluetoothMAC = m.GetMacAddress(), m.GetBluetoothMacAddress()
-	i.Version, i.Model, i.Manufacturer = m.GetEsphomeVersion(), m.GetModel(), m.GetManufacturer()
-	i.ProjectName, i.DeepSleep = m.GetProjectName(), m.GetHasDeepSleep()
+	i.Name, i.FriendlyName = apiwire.Printable(m.GetName(), maxShort), apiwire.Printable(m.GetFriendlyName(), maxLong)
+	i.MAC, i.BluetoothMAC = apiwire.Printable(m.GetMacAddress(), maxShort), apiwire.Printable(m.GetBluetoothMacAddress(), maxShort)
+	i.Version, i.Model = apiwire.Printable(m.GetEsphomeVersion(), maxShort), apiwire.Printable(m.GetModel(), maxLong)
+	i.Manufacturer, i.ProjectName = apiwire.Printable(m.GetManufacturer(), maxLong), apiwire.Printable(m.GetProjectName(), maxLong)
+	i.DeepSleep = m.GetHasDeepSleep()
 	i.EncryptionSupported, i.EncryptionProvisionable = m.GetApiEncryptionSupported(), m.GetApiEncryptionProvisionable()
 	i.Features = features(i.APIMajor, i.APIMinor, m.GetLegacyBluetoothProxyVersion(), m.GetBluetoothProxyFeatureFlags())
 	if i.Features == 0 && i.apiAtLeast(1, 15) {
@@ -154,7 +162,7 @@ func (s *session) ask() error {
 		bt := answer.(*apipb.DeviceCapabilitiesResponse).GetBluetoothProxy()
 		i.Features = ble.Features(bt.GetFeatureFlags())
 		if bt.GetMacAddress() != "" {
-			i.BluetoothMAC = bt.GetMacAddress()
+			i.BluetoothMAC = apiwire.Printable(bt.GetMacAddress(), maxShort)
 		}
 	}
 	if i.BluetoothMAC == "" {

@@ -60,6 +60,21 @@ func (c *rawConn) Write(b []byte) (int, error) {
 	return c.out.run(b, c.raw.Write)
 }
 
+// writeNow writes as much of b as the socket takes without waiting. It may be called while nobody writes; what is wrong with the
+// connection the next Write will tell.
+func (c *rawConn) writeNow(b []byte) (n int) {
+	_ = c.raw.Control(func(fd uintptr) {
+		for n < len(b) {
+			k, errno := rawCallOn(syscall.SYS_WRITE, fd, b[n:])
+			if errno != 0 {
+				return
+			}
+			n += k
+		}
+	})
+	return n
+}
+
 func (r *rawCall) run(b []byte, wait func(func(uintptr) bool) error) (int, error) {
 	r.b, r.n, r.err = b, 0, nil
 	err := wait(r.try)

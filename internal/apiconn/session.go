@@ -39,6 +39,7 @@ type session struct {
 	limit   time.Time   // while it is brought up: when to give up
 	first   ble.Slots   // what the first look at the slots showed
 	unhook  func() bool // ends the watch on the context of open
+	share   share
 	adverts []ble.RawAdvert
 	decoded []byte // AD structures made of message 67
 
@@ -66,13 +67,18 @@ func newSession(p *Proxy, conn net.Conn) *session {
 
 // Read implements io.Reader for the Framer and notes the time. Before the watch is there, silence ends it.
 func (s *session) Read(b []byte) (int, error) {
+	if pause := s.share.end(time.Now()); pause > 0 {
+		<-time.After(pause)
+	}
 	if !s.limit.IsZero() && s.broken.Load() == nil {
 		_ = s.conn.SetReadDeadline(earlier(s.limit, time.Now().Add(s.p.cfg.DeadAfter))) // without deadlines it just waits
 	}
 	n, err := s.conn.Read(b)
 	if n > 0 {
 		s.p.traffic.read.Add(uint64(n))
-		s.lastRead.Store(int64(time.Since(s.begun)))
+		now := time.Now()
+		s.lastRead.Store(int64(now.Sub(s.begun)))
+		s.share.begin(now)
 	}
 	return n, err
 }
@@ -199,7 +205,13 @@ func (s *session) readOne() error {
 // startWriter starts the writing goroutine once the frames' mode is known.
 func (s *session) startWriter() {
 	s.w = newWriter(s.f)
-	s.w.try = s.tryWriter()
+	if c, ok := s.conn.(*rawConn); ok {
+		s.w.try = func(b []byte) int {
+			n := c.writeNow(b)
+			s.p.traffic.wrote(n)
+			return n
+		}
+	}
 	s.wg.Go(func() {
 		if err := s.w.run(s, s.done, s.p.cfg.DeadAfter); err != nil {
 			s.broken.Store(&ClosedError{Err: err})

@@ -3,9 +3,7 @@ package apiconn
 import (
 	"context"
 	"fmt"
-	"syscall"
 	"time"
-	"unsafe"
 
 	"google.golang.org/protobuf/proto"
 
@@ -97,33 +95,4 @@ func (w *writer) sendNow(m proto.Message) bool {
 		w.signal()
 	}
 	return true
-}
-
-// tryWriter gives a function that writes what a connection takes without waiting, nil if it has none. What is wrong with the
-// connection the next write will tell.
-func (s *session) tryWriter() func([]byte) int {
-	sc, ok := s.conn.(syscall.Conn)
-	if !ok {
-		return nil
-	}
-	raw, err := sc.SyscallConn()
-	if err != nil {
-		return nil
-	}
-	var b []byte
-	var n int
-	write := func(fd uintptr) {
-		// As the socket does not block, Go's scheduler need not be told: that wakes a thread in a process that was idle.
-		k, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, fd, uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
-		if errno == 0 {
-			n = int(k)
-		}
-	}
-	return func(out []byte) int {
-		b, n = out, 0
-		_ = raw.Control(write)
-		b = nil
-		s.p.traffic.wrote(n)
-		return n
-	}
 }

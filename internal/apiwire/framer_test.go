@@ -140,6 +140,30 @@ func TestReadLimits(t *testing.T) {
 	}
 }
 
+// What firmware sends takes the short way through the decoder, and says the same there.
+func TestUsualAdverts(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		want := RawAdvert{
+			Address: rapid.Uint64Range(0, 1<<48-1).Draw(t, "address"), RSSI: rapid.Int32Range(-128, 127).Draw(t, "rssi"),
+			AddressType: rapid.Uint32Range(0, 3).Draw(t, "type"), Data: rapid.SliceOfN(rapid.Byte(), 0, 62).Draw(t, "data"),
+		}
+		b := AppendRawAdvert(nil, want)
+		var got, slow RawAdvert
+		if n := got.decodeUsual(append(b, 0x0a)); n != len(b) {
+			t.Fatalf("%x: %d bytes of %d", b, n, len(b))
+		}
+		if !slow.decode(b[2:]) {
+			t.Fatalf("%x cannot be decoded", b)
+		}
+		for _, g := range []RawAdvert{got, slow} {
+			if g.Address != want.Address || g.RSSI != want.RSSI || g.AddressType != want.AddressType || !bytes.Equal(g.Data, want.Data) {
+				t.Fatalf("%x is %+v, want %+v", b, g, want)
+			}
+		}
+	})
+}
+
 // A peer that sends more than a read takes is read in larger pieces; the others keep their small buffer.
 func TestBusyPeerGetsALargerBuffer(t *testing.T) {
 	t.Parallel()

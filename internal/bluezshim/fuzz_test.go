@@ -166,10 +166,19 @@ func FuzzCalls(f *testing.F) {
 	if len(h.members) < 150 {
 		f.Fatalf("only %d methods and properties were found", len(h.members))
 	}
-	// Every method and property with what it wants, and with arguments of another type each.
+	// Every method and property with what it wants, all zero and not, and with arguments of other types. Even bytes at the end ask for an answer.
+	even := []byte{2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28}
 	for i := range h.members {
-		f.Add([]byte{0, byte(i), byte(i >> 8), 0, 3, 1, 4, 1, 5, 9, 0, byte(i), byte(i >> 8), 1, 2, 7, 1, 8, 2, 8})
-		f.Add([]byte{1, byte(i), byte(i >> 8), byte(i), 2, byte(i / 3), 14, byte(i), 13, 13, 14, 15, 7, 2, byte(i), byte(i >> 8), 12, 1, 11, 0, 0, 0, 1, 9})
+		at := []byte{byte(i), byte(i >> 8)}
+		f.Add(append([]byte{0}, at...))
+		f.Add(append(append([]byte{3}, at...), even...))
+		for k := range 2 {
+			if typ := byte(2*i + k); h.members[i].property {
+				f.Add(append(append(append([]byte{1}, at...), typ), even...))
+			} else {
+				f.Add(append(append(append([]byte{1}, at...), 1, typ), even...))
+			}
+		}
 	}
 	for op := range byte(16) {
 		f.Add([]byte{op, 1, 2, 3, 4, 5, 6, 7, op, 255, 254, 253, 252, 251, 250})

@@ -3,6 +3,7 @@ package bluezshim
 import (
 	"runtime/debug"
 	"sync"
+	"time"
 
 	"bluez-esphome/internal/ble"
 )
@@ -21,10 +22,11 @@ const (
 type linkInbox struct {
 	shim *Shim
 
-	mu      sync.Mutex
-	waiting []linkEvent
-	posted  bool
-	notes   map[ble.Address]*notes // of peripherals that have some waiting
+	mu       sync.Mutex
+	waiting  []linkEvent
+	posted   bool
+	lastNote time.Time
+	notes    map[ble.Address]*notes // of peripherals that have some waiting
 }
 
 // A linkEvent is something to do in the loop; of is the peripheral if it is a notification.
@@ -49,16 +51,26 @@ func (b *linkInbox) put(f func()) {
 	}
 }
 
+// burstGap is how close notifications follow one another in a burst. What comes alone is signalled at once by whoever brings it;
+// the loop's own goroutine gathers bursts, so that many signals leave in one write.
+const burstGap = time.Millisecond
+
 // putNote is put for a notification of a.
 func (b *linkInbox) putNote(a ble.Address, f func()) {
-	if b.addNote(a, f) {
+	switch post, burst := b.addNote(a, f); {
+	case post && burst:
+		b.shim.conn.Post(b.drain)
+	case post:
 		b.shim.conn.PostHelp(b.drain)
 	}
 }
 
-func (b *linkInbox) addNote(a ble.Address, f func()) (post bool) {
+func (b *linkInbox) addNote(a ble.Address, f func()) (post, burst bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	now := time.Now()
+	burst = now.Sub(b.lastNote) < burstGap
+	b.lastNote = now
 	n := b.notes[a]
 	if n == nil {
 		if b.notes == nil {
@@ -71,10 +83,10 @@ func (b *linkInbox) addNote(a ble.Address, f func()) (post bool) {
 		if n.dropped++; n.dropped == 1 {
 			b.shim.log.Warn("Notifications come faster than the bus takes them; some are dropped", "device", a.String())
 		}
-		return false
+		return false, burst
 	}
 	n.waiting++
-	return b.putLocked(linkEvent{f, n})
+	return b.putLocked(linkEvent{f, n}), burst
 }
 
 // putLocked reports whether drain is to be posted.

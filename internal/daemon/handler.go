@@ -74,10 +74,10 @@ func (h handler) Offline(_ *apiconn.Proxy, err error) {
 func (h handler) Adverts(_ *apiconn.Proxy, at time.Time, adverts []ble.RawAdvert) {
 	h.p.mu.Lock()
 	h.p.heard = at
-	name, sh := h.p.name, h.p.shared
+	name, sh, own := h.p.name, h.p.shared, h.p.own
 	h.p.mu.Unlock()
 	h.p.set.d.sharing.adverts(name, sh, at, adverts)
-	if own := h.p.ownAdapter(); own != nil {
+	if own != nil {
 		own.table.Adverts(name, at, adverts)
 	}
 	if links := h.p.set.d.links; links.Waits() {

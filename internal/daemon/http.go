@@ -153,7 +153,7 @@ func (s webSource) Proxies() []web.Proxy {
 			}
 			for _, l := range p.linksNow() {
 				dev, _ := s.d.table.Device(l.address)
-				w.Slots = append(w.Slots, web.Slot{Address: l.address, Name: dev.Name, State: l.state})
+				w.Slots = append(w.Slots, web.Slot{Address: l.address, Name: dev.Name, State: l.state, Owners: l.owners})
 			}
 		}
 		out = append(out, w)

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -92,7 +93,10 @@ func TestHTTP(t *testing.T) {
 	var snap struct {
 		Proxies []struct {
 			Name  string
-			Slots []struct{ Address, Name, State string }
+			Slots []struct {
+				Address, Name, State string
+				Owners               []string
+			}
 		}
 		List []struct {
 			Address   string
@@ -103,7 +107,8 @@ func TestHTTP(t *testing.T) {
 	if err := json.Unmarshal([]byte(body), &snap); err != nil {
 		t.Fatal(err)
 	}
-	if len(snap.Proxies) != 1 || len(snap.Proxies[0].Slots) != 1 || snap.Proxies[0].Slots[0].Name != "Pulse HR-1" || snap.Proxies[0].Slots[0].State != "connected" {
+	if len(snap.Proxies) != 1 || len(snap.Proxies[0].Slots) != 1 || snap.Proxies[0].Slots[0].Name != "Pulse HR-1" || snap.Proxies[0].Slots[0].State != "connected" ||
+		!slices.Equal(snap.Proxies[0].Slots[0].Owners, []string{"D-Bus"}) {
 		t.Errorf("the proxies are %+v", snap.Proxies)
 	}
 	connected := 0

@@ -3,7 +3,6 @@ package dbusobj
 import (
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/godbus/dbus/v5"
 )
@@ -38,8 +37,8 @@ func addDevices(s *server, n int) *Interface {
 	return i
 }
 
-// 1,000 devices take well under 10 ms in the loop.
-func TestManagedObjectsIsFast(t *testing.T) {
+// 1,000 devices come in one answer; TestAllocations says what it may cost.
+func TestManagedObjectsOfMany(t *testing.T) {
 	s := serve(t)
 	addDevices(s, 1000)
 	c := client(t, s.addr)
@@ -49,26 +48,6 @@ func TestManagedObjectsIsFast(t *testing.T) {
 	}
 	if len(objects) != 1000 || len(objects["/org/bluez/hci0/dev_0007"]["org.example.Device1"]) != 19 {
 		t.Errorf("%d objects", len(objects))
-	}
-	best := time.Hour
-	for range 5 {
-		s.do(func() {
-			start := time.Now()
-			_, _, err := Marshal("a{oa{sa{sv}}}", func(e *Encoder) {
-				e.take("a{oa{sa{sv}}}")
-				a := e.begin(8)
-				s.tree.root.manage(e)
-				e.end(a)
-			})
-			if err != nil {
-				t.Error(err)
-			}
-			best = min(best, time.Since(start))
-		})
-	}
-	t.Logf("1000 devices encoded in %v", best)
-	if limit := 100 * time.Millisecond; best > limit { // generous: the race detector slows it tenfold
-		t.Errorf("encoding 1000 devices takes %v, limit %v", best, limit)
 	}
 }
 
@@ -83,7 +62,7 @@ func BenchmarkManagedObjects1000(b *testing.B) {
 				a := e.begin(8)
 				s.tree.root.manage(e)
 				e.end(a)
-			}, func([]byte, []int) {})
+			}, func([]byte, []int) bool { return false })
 		})
 	}
 }

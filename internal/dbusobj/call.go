@@ -53,8 +53,8 @@ func (c *Call) Reply(args ...func(*Encoder)) {
 		for _, f := range args {
 			f(e)
 		}
-	}, func(body []byte, fds []int) {
-		c.send(&outgoing{typ: dbus.TypeMethodReply, sig: c.out}, body, fds)
+	}, func(body []byte, fds []int) bool {
+		return c.send(&outgoing{typ: dbus.TypeMethodReply, sig: c.out}, body, fds)
 	})
 	if err != nil {
 		c.sendError(errFailed, "Internal error")
@@ -90,8 +90,8 @@ func (c *Call) sendError(name, message string) {
 		name = errFailed
 	}
 	c.tell(name)
-	_ = c.conn.encode("error", "s", func(e *Encoder) { e.String(message) }, func(body []byte, _ []int) {
-		c.send(&outgoing{typ: dbus.TypeError, errName: name, sig: "s"}, body, nil)
+	_ = c.conn.encode("error", "s", func(e *Encoder) { e.String(message) }, func(body []byte, _ []int) bool {
+		return c.send(&outgoing{typ: dbus.TypeError, errName: name, sig: "s"}, body, nil)
 	})
 }
 
@@ -106,13 +106,13 @@ func (c *Call) tell(errName string) {
 	}
 }
 
-func (c *Call) send(o *outgoing, body []byte, fds []int) {
+func (c *Call) send(o *outgoing, body []byte, fds []int) (kept bool) {
 	if c.noReply {
 		closeFDs(fds)
-		return
+		return false
 	}
 	o.flags, o.serial, o.reply, o.dest = flagNoReply, c.conn.nextSerial(), c.serial, c.Sender
-	c.via.send(o, body, fds)
+	return c.via.send(o, body, fds)
 }
 
 // handleCall finds who handles a call, in libdbus's order: Peer on every path; the

@@ -330,9 +330,9 @@ func (c *Conn) handle(m *message) {
 	}
 }
 
-// encode encodes a body with f into a scratch encoder and passes it to use. The error,
+// encode encodes a body with f into a scratch encoder and passes it to use, which says whether it keeps it. The error,
 // if f panicked or wrote something else than sig, is logged.
-func (c *Conn) encode(what, sig string, f func(*Encoder), use func(body []byte, fds []int)) error {
+func (c *Conn) encode(what, sig string, f func(*Encoder), use func(body []byte, fds []int) (kept bool)) error {
 	var e *Encoder
 	if n := len(c.scratch); n > 0 {
 		e, c.scratch = c.scratch[n-1], c.scratch[:n-1]
@@ -351,7 +351,9 @@ func (c *Conn) encode(what, sig string, f func(*Encoder), use func(body []byte, 
 		err = fmt.Errorf("cannot encode message: %d file descriptors are too many", len(e.fds))
 	}
 	if err == nil {
-		use(e.buf, e.fds)
+		if use(e.buf, e.fds) {
+			e.buf = nil
+		}
 	} else {
 		closeFDs(e.fds)
 		c.log.Error("cannot encode "+what, "error", err)

@@ -31,6 +31,7 @@ type tree struct {
 	nodes    map[string]*Object
 	root     *Object
 	compiled map[*Interface]*compiled
+	size     int // of the last answer of GetManagedObjects, in bytes
 
 	introspectable, properties *compiled
 }

@@ -3,9 +3,9 @@ package dbusobj
 import "github.com/godbus/dbus/v5"
 
 // How many calls may wait for their answers: a client's own are bounded far above what a program needs (the system bus lets one
-// have 128), all clients' by the memory that they take.
+// have 128; on another bus a program may pipeline the 10,000 writes of a firmware), all clients' by the memory that they take.
 const (
-	maxOpenCalls    = 4096
+	maxOpenCalls    = 16384
 	maxAllOpenCalls = 32768
 	fewOpenCalls    = 16 // of a client that is served even when all together have too many
 )

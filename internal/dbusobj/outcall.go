@@ -39,7 +39,7 @@ func (c *Conn) Call(dest string, path dbus.ObjectPath, iface, member, sig string
 	serial := c.nextSerial()
 	err := fmt.Errorf("cannot call %s of %s: invalid destination or name", member, dest)
 	if validDest(dest) && validPath(string(path)) && validMember(member) && (iface == "" || validName(iface)) && validSignature(sig) {
-		err = c.encode("call of "+member, sig, args, func(body []byte, fds []int) {
+		err = c.encode("call of "+member, sig, args, func(body []byte, fds []int) bool {
 			o := &outgoing{
 				typ: dbus.TypeMethodCall, serial: serial, dest: dest,
 				path: string(path), iface: iface, member: member, sig: sig,
@@ -47,7 +47,7 @@ func (c *Conn) Call(dest string, path dbus.ObjectPath, iface, member, sig string
 			if done == nil {
 				o.flags = flagNoReply
 			}
-			c.out.send(o, body, fds)
+			return c.out.send(o, body, fds)
 		})
 	}
 	if done == nil {

@@ -214,8 +214,8 @@ func (o *Object) Emit(i *Interface, signal string, args func(*Encoder)) {
 
 // emit sends a signal without a flush.
 func (c *Conn) emit(path dbus.ObjectPath, iface, member, sig string, args func(*Encoder)) {
-	_ = c.encode("signal "+iface+"."+member, sig, args, func(body []byte, fds []int) {
-		c.out.send(&outgoing{
+	_ = c.encode("signal "+iface+"."+member, sig, args, func(body []byte, fds []int) bool {
+		return c.out.send(&outgoing{
 			typ: dbus.TypeSignal, flags: flagNoReply, serial: c.nextSerial(),
 			path: string(path), iface: iface, member: member, sig: sig,
 		}, body, fds)

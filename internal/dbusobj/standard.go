@@ -171,15 +171,26 @@ func getManagedObjects(c *Call) {
 		if !e.take("a{oa{sa{sv}}}") {
 			return
 		}
+		t := &c.Object.conn.tree
+		e.buf = slices.Grow(e.buf, t.size+t.size/16)
 		a := e.begin(8)
-		c.Object.conn.tree.root.manage(e)
+		t.root.manage(e)
 		e.end(a)
+		t.size = len(e.buf)
 	})
 }
+
+// maxListed is where the list of objects ends: the bus takes no message over 32 MiB, and a list that lacks the oldest objects is better
+// than an error for everybody.
+const maxListed = maxMessage - 4<<20
 
 // manage appends the entries of all objects below o, each before those below it.
 func (o *Object) manage(e *Encoder) {
 	for child := o.first; child != nil; child = child.next {
+		if len(e.buf) > maxListed {
+			o.conn.log.Error("cannot list all objects: there are too many for one message", "path", o.path, "bytes", len(e.buf))
+			return
+		}
 		if child.live {
 			e.align(8)
 			e.putString(string(child.path))

@@ -422,3 +422,28 @@ func TestBadPropertyIsLeftOut(t *testing.T) {
 		t.Error("the panic is not in the log")
 	}
 }
+
+// TestTooMuchToList: a tree that is too large for one message is listed as far as it fits, the newest objects first.
+func TestTooMuchToList(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	const size = 1 << 20
+	s.do(func() {
+		for i := range maxMessage/size + 2 {
+			s.Add(dbus.ObjectPath(fmt.Sprint("/o", i)), &thing{name: strings.Repeat("x", size)}, ifaceMain())
+		}
+	})
+	var got map[dbus.ObjectPath]map[string]map[string]dbus.Variant
+	if err := client(t, s.addr).Object(testName, "/").Call(objectManagerName+".GetManagedObjects", 0).Store(&got); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(got); n < maxListed/size || n > maxListed/size+1 {
+		t.Errorf("%d objects of %d were listed", n, maxMessage/size+2)
+	}
+	if _, ok := got[dbus.ObjectPath(fmt.Sprint("/o", maxMessage/size+1))]; !ok {
+		t.Error("the newest object is missing")
+	}
+	if !contains(s.log.String(), "cannot list all objects") {
+		t.Error("nobody said so")
+	}
+}

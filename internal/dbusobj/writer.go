@@ -49,16 +49,20 @@ func newOutbox(sock socket) *outbox {
 }
 
 // send appends a message; the file descriptors are closed once they were sent.
-// The message leaves when kick is called, or before.
-func (b *outbox) send(o *outgoing, body []byte, fds []int) {
+// The message leaves when kick is called, or before. A large body is kept, not copied: then it is the outbox's.
+func (b *outbox) send(o *outgoing, body []byte, fds []int) (kept bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
 		closeFDs(fds)
-		return
+		return false
 	}
 	b.header = o.appendHeader(b.header[:0], len(body), len(fds))
-	n := len(b.header) + len(body)
+	kept = len(body) > chunkSize
+	n := len(b.header)
+	if !kept {
+		n += len(body)
+	}
 	last := len(b.chunks) - 1
 	if last < 0 || len(fds) > 0 || len(b.chunks[last].buf)+n > chunkSize {
 		var buf []byte
@@ -72,12 +76,18 @@ func (b *outbox) send(o *outgoing, body []byte, fds []int) {
 	}
 	c := &b.chunks[last]
 	c.buf = append(c.buf, b.header...)
-	c.buf = append(c.buf, body...)
+	if kept {
+		b.chunks = append(b.chunks, chunk{buf: body})
+		n += len(body)
+	} else {
+		c.buf = append(c.buf, body...)
+	}
 	b.backlog += n
 	if b.fresh += n; b.fresh >= chunkSize/2 {
 		b.fresh = 0
 		signal(b.wake)
 	}
+	return kept
 }
 
 // kick writes what there is, if that is little and the socket takes it at once; else the writer is woken.

@@ -35,15 +35,17 @@ const (
 // cursor per proxy says how far it has got. What a proxy says next is either
 // found in the log behind its cursor, and then it only catches up, or it is new.
 type contentLog struct {
+	hash    uint64    // of the newest content, here too: mostly it is all that is looked at
+	heard   int64     // the newest content
+	base    uint32    // number of entries[0]; the first ever is 1
 	entries []content // oldest first; the last one is the newest content
 	kept    []payload // of the newest entries, in the same order
-	base    uint32    // number of entries[0]; the first ever is 1
 }
 
 // content has no pointers: the log of a device that changes all the time is moved around.
 type content struct {
 	hash       uint64
-	heard      int64 // last time while newest
+	heard      int64 // last time while newest; set when the next one comes
 	superseded int64 // when the next one came, 0 while newest
 }
 
@@ -109,7 +111,7 @@ func (l *contentLog) find(hash uint64, from uint32, now int64) uint32 {
 func (l *contentLog) append(hash uint64, data []byte, now int64) {
 	next := payload{adv: l.known(hash)}
 	if n := len(l.entries); n > 0 {
-		l.entries[n-1].superseded = now
+		l.entries[n-1].heard, l.entries[n-1].superseded = l.heard, now
 		l.trim(now)
 		if drop := len(l.kept) - min(keepPayloads-1, len(l.entries)); drop > 0 {
 			next.raw = l.kept[0].raw[:0]
@@ -124,7 +126,8 @@ func (l *contentLog) append(hash uint64, data []byte, now int64) {
 		next.raw = append(next.raw, data...)
 	}
 	l.kept = append(l.kept, next)
-	l.entries = append(l.entries, content{hash: hash, heard: now})
+	l.entries = append(l.entries, content{hash: hash})
+	l.hash, l.heard = hash, now
 }
 
 // trim makes room for one more: only what a slower proxy may still repeat stays.
@@ -172,13 +175,17 @@ func (d *device) renumber() {
 func (t *Table) content(d *device, s *source, data []byte, now int64) news {
 	hash := maphash.Bytes(t.seed, data)
 	l := &d.content
+	if s.cursor != 0 && s.cursor == l.head() && hash == l.hash {
+		l.heard = now
+		t.stats.Repeats++
+		return repeated
+	}
 	if seq := l.find(hash, s.cursor, now); seq != 0 {
 		s.cursor = seq
-		newest := &l.entries[len(l.entries)-1]
-		if l.entries[seq-l.base].hash == newest.hash {
+		if l.entries[seq-l.base].hash == l.hash {
 			// Either the newest, or an older one that happens to say the same. The
 			// cursor stays where it is: what came between may yet follow.
-			newest.heard = now
+			l.heard = now
 			t.stats.Repeats++
 			return repeated
 		}

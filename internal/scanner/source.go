@@ -34,21 +34,31 @@ func gapOf(ns int64) gap { return gap(min(max(ns, 0)/int64(gapUnit), math.MaxUin
 
 func (g gap) duration() time.Duration { return time.Duration(g) * gapUnit }
 
-// sources are the histories of one device, found by the proxy's index without a search. They are kept in small
-// blocks that stay where they are: growing leaves no copies behind.
+// sources are the histories of one device, found by the proxy's index without a search. The first one is in the device's
+// record, where it is with one proxy in the house no further from memory; the others are in small blocks that stay where they are:
+// growing leaves no copies behind.
 type sources struct {
-	blocks  []*[blockSize]source
-	at      []uint16 // by the proxy's index: its place in blocks and 1, 0 none
+	first   source
 	n       uint16
-	longest gap // interval
+	longest gap      // interval
+	at      []uint16 // by the proxy's index: its place and 1, 0 none; nil with the first alone
+	more    []*[blockSize]source
 }
 
 const blockSize = 4
 
-func (l *sources) place(i uint16) *source { return &l.blocks[i/blockSize][i%blockSize] }
+func (l *sources) place(i uint16) *source {
+	if i == 0 {
+		return &l.first
+	}
+	return &l.more[(i-1)/blockSize][(i-1)%blockSize]
+}
 
 // get finds the history of a proxy, nil if there is none.
 func (l *sources) get(proxy uint16) *source {
+	if l.first.proxy == proxy && l.n > 0 {
+		return &l.first
+	}
 	if int(proxy) >= len(l.at) || l.at[proxy] == 0 {
 		return nil
 	}
@@ -57,36 +67,43 @@ func (l *sources) get(proxy uint16) *source {
 
 // add makes the history of a proxy that has none; of all proxies there are so many.
 func (l *sources) add(p *proxy, proxies int) *source {
-	if int(p.index) >= len(l.at) {
+	if l.n > 0 && int(p.index) >= len(l.at) {
 		at := make([]uint16, proxies)
 		copy(at, l.at)
 		l.at = at
 	}
-	if int(l.n) == len(l.blocks)*blockSize {
-		l.blocks = append(l.blocks, new([blockSize]source))
+	if int(l.n) == 1+len(l.more)*blockSize {
+		l.more = append(l.more, new([blockSize]source))
 	}
 	s := l.place(l.n)
 	l.n++
-	l.at[p.index] = l.n
+	l.moved(p.index, l.n)
 	*s = source{proxy: p.index, gen: p.gen}
 	return s
+}
+
+// moved notes where the history of a proxy is.
+func (l *sources) moved(proxy, at uint16) {
+	if int(proxy) < len(l.at) { // else it is the first
+		l.at[proxy] = at
+	}
 }
 
 // prune drops the histories that are not to be kept. Others may change their place.
 func (l *sources) prune(keep func(*source) bool) {
 	for i := l.n; i > 0; i-- {
 		if s := l.place(i - 1); !keep(s) {
-			l.at[s.proxy] = 0
+			l.moved(s.proxy, 0)
 			l.n--
 			if last := l.place(l.n); last != s {
 				*s = *last
-				l.at[s.proxy] = i
+				l.moved(s.proxy, i)
 			}
 		}
 	}
-	used := (int(l.n) + blockSize - 1) / blockSize
-	clear(l.blocks[used:])
-	l.blocks = l.blocks[:used]
+	used := (int(max(l.n, 1)) - 1 + blockSize - 1) / blockSize
+	clear(l.more[used:])
+	l.more = l.more[:used]
 	l.findLongest()
 }
 

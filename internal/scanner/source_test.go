@@ -65,7 +65,7 @@ func TestOldSourcesAreDropped(t *testing.T) {
 	if got := a.Sources(dev); len(got) != 2 || got[0].Proxy != "A" || got[1].Proxy != "C" {
 		t.Errorf("after half an hour: %+v, want A and C", got)
 	}
-	if n := len(a.devices[dev].sources.blocks); n != 1 {
+	if n := len(a.devices[dev].sources.more); n != 1 {
 		t.Errorf("%d blocks for two histories", n)
 	}
 }
@@ -123,9 +123,9 @@ func TestMemory(t *testing.T) {
 		runtime.KeepAlive(a)
 		return float64(after.HeapAlloc-before.HeapAlloc) / float64(proxies*devices)
 	}
-	// The payload with what was parsed of it, the record, its place in the table, room for four histories.
-	if n := measure(1, 2000); n > 1200 {
-		t.Errorf("%.0f bytes for a device, want at most 1200", n)
+	// The payload with what was parsed of it, the record, its place in the table, the first history.
+	if n := measure(1, 2000); n > 900 {
+		t.Errorf("%.0f bytes for a device, want at most 900", n)
 	}
 	if n := measure(200, 500); n > 42 {
 		t.Errorf("%.1f bytes for each of 200 proxies that hear a device, want at most 42", n)

@@ -189,8 +189,18 @@ func (t *Table) adverts(proxyName string, at time.Time, batch []ble.RawAdvert, m
 	now := t.since(at)
 	p.heard = max(p.heard, now)
 	p.adverts += uint64(len(batch))
-	for i := range batch {
-		t.advert(p, now, &batch[i], merged)
+	// First all records are found, then all used: so the processor waits for the memory of several at a time.
+	var found [16]*device
+	for ; len(batch) > 0; batch = batch[min(len(batch), len(found)):] {
+		some := batch[:min(len(batch), len(found))]
+		for i := range some {
+			if found[i] = t.devices[some[i].Address]; found[i] != nil && len(some[i].Data) <= maxPayload {
+				t.touch(found[i], now)
+			}
+		}
+		for i := range some {
+			t.advert(p, found[i], now, &some[i], merged)
+		}
 	}
 	if now-t.swept >= int64(sweepEvery) {
 		t.sweep(now)
@@ -198,22 +208,23 @@ func (t *Table) adverts(proxyName string, at time.Time, batch []ble.RawAdvert, m
 }
 
 // advert is the hot path: for bytes that this proxy said last time it updates time and
-// RSSI, looks at what is wanted, and neither parses nor allocates.
-func (t *Table) advert(p *proxy, now int64, raw *ble.RawAdvert, merged *[]ble.RawAdvert) {
+// RSSI, looks at what is wanted, and neither parses nor allocates. d is what was known before the batch.
+func (t *Table) advert(p *proxy, d *device, now int64, raw *ble.RawAdvert, merged *[]ble.RawAdvert) {
 	t.stats.Adverts++
 	if len(raw.Data) > maxPayload {
 		t.stats.Oversized++
 		return
 	}
-	d := t.devices[raw.Address]
-	if d == nil {
-		if !p.fresh.take(now) {
-			t.stats.Crowded++
-			return
+	if d == nil || d.gone { // or the batch itself brought it, or pushed it out
+		if d = t.devices[raw.Address]; d == nil {
+			if !p.fresh.take(now) {
+				t.stats.Crowded++
+				return
+			}
+			d = t.add(raw.Address, now)
 		}
-		d = t.add(raw.Address, now)
+		t.touch(d, now)
 	}
-	t.touch(d, now)
 	d.typ = raw.Type
 	s := t.sourceOf(d, p)
 	known := d.hear(p, s, now, raw.RSSI)

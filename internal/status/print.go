@@ -111,6 +111,7 @@ func (r *Report) PrintProxy(w io.Writer, now time.Time, name string) (found bool
 			}
 			found = true
 			p.print(w, now)
+			r.printSharing(w, now, p.Name)
 		}
 	}
 	if name == "" {
@@ -132,10 +133,12 @@ func (r *Report) Names() string {
 // label is the first column of a proxy's details.
 const label = "  %-11s"
 
+func detail(w io.Writer, name, text string) {
+	wrap(w, fmt.Sprintf(label, name), strings.Repeat(" ", 13), text)
+}
+
 func (p *Proxy) print(w io.Writer, now time.Time) {
-	line := func(name, text string) {
-		wrap(w, fmt.Sprintf(label, name), strings.Repeat(" ", 13), text)
-	}
+	line := func(name, text string) { detail(w, name, text) }
 	wrap(w, "", "", p.Name)
 	line("state", p.State)
 	if p.LastError != "" {
@@ -177,6 +180,9 @@ func (p *Proxy) print(w io.Writer, now time.Time) {
 	}
 	for _, m := range p.Missing {
 		line("lacks", m.Feature+": "+m.Disables)
+	}
+	if p.Note != "" {
+		line("note", p.Note)
 	}
 }
 

@@ -51,7 +51,7 @@ func sample() *Report {
 			proxy(Proxy{Name: "full", Host: "h:1", State: "online", ESPHomeVersion: "2026.10.0", Features: all, ScanMode: "active", SlotLimit: 3, SlotFree: 1, LastHeard: 998,
 				Links: []Link{{"AA:BB:CC:DD:EE:FF", "x", "connected", 700, []string{"D-Bus", "Home Assistant 2026.10"}}, {Address: "AA:BB:CC:DD:EE:00", State: "foreign", Owners: []string{"another host"}}}}),
 			{Name: "locked", Host: "h:2", State: "auth-failed", LastError: "cannot connect to h:2: the key is wrong: copy the value of api: encryption: key: from its ESPHome configuration"},
-			proxy(Proxy{Name: "listener", Host: "h:3", State: "online", ESPHomeVersion: "2026.10.0", Features: ble.Features(0x61).Names()}),
+			proxy(Proxy{Name: "listener", Host: "h:3", State: "online", ESPHomeVersion: "2026.10.0", Features: ble.Features(0x61).Names(), Note: "mind the gap"}),
 			proxy(Proxy{Name: "old-proxy-with-a-name-that-is-long", Host: "h:4", State: "online", ESPHomeVersion: "2024.10.0-dev20241001", ScanMode: "passive", SlotLimit: 3, SlotFree: 9, LastHeard: 1, Features: ble.Features(0x3f).Names()}),
 		},
 		Adapters: []Adapter{{Name: "hci0", Devices: 9, MaxDevices: 100}, {Name: "hci1", Proxy: "full", Devices: 100, MaxDevices: 100, Dropped: 7}},
@@ -76,6 +76,7 @@ listener: no ACTIVE_CONNECTIONS: passive only: no connections through it
 old-proxy-with-a-name-that-is-long: no FEATURE_STATE_AND_MODE,
   CONNECTION_PARAMS_SETTING; bluez-esphome status
   old-proxy-with-a-name-that-is-long says what that disables
+note on listener: mind the gap
 9 devices heard, 1 on the bus, 1 connected
 `
 
@@ -124,6 +125,7 @@ func TestPrint(t *testing.T) {
 	(&Report{}).PrintDevices(&none, now)
 	for _, c := range []struct{ in, want string }{
 		{all.String(), "  lacks      ACTIVE_CONNECTIONS: passive only"},
+		{all.String(), "  note       mind the gap\n"},
 		{all.String(), "\n\nlocked\n  state      auth-failed\n  error      cannot connect"},
 		{all.String(), "\n\n9 devices heard, 1 on the bus, 1 connected\n"},
 		{devices.String(), "connected  full* -50 1s"},

@@ -94,3 +94,23 @@ func (r *Report) printShared(w io.Writer, now time.Time) {
 		wrap(w, "", "  ", "note on "+strings.Join(whom[n], ", ")+": "+n)
 	}
 }
+
+// printSharing writes as what one proxy is shared, and with whom, if it is.
+func (r *Report) printSharing(w io.Writer, now time.Time, proxy string) {
+	for _, s := range r.Shared {
+		if s.Proxy != proxy {
+			continue
+		}
+		text := "as " + s.Name
+		if s.Address != "" {
+			text += " (" + s.Address + ")"
+		}
+		for i, h := range s.Hosts {
+			text += []string{" with ", ", "}[min(i, 1)] + fmt.Sprintf("%s (%s) for %s", h.Name, h.Address, ago(h.Since, now))
+		}
+		if len(s.Hosts) == 0 {
+			text += " with nobody yet"
+		}
+		detail(w, "shared", text)
+	}
+}

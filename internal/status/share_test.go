@@ -54,3 +54,24 @@ func TestPrintShared(t *testing.T) {
 		}
 	}
 }
+
+func TestPrintSharing(t *testing.T) {
+	r := &Report{
+		Proxies: []Proxy{{Name: "a", State: "online"}, {Name: "b"}, {Name: "c"}},
+		Shared: []Shared{
+			{Name: "everything"},
+			{Name: "a-shared", Proxy: "a", Address: "0.0.0.0:1", Hosts: []Host{{Name: "ha", Address: "10.0.0.2:5", Since: 990}, {Name: "hb", Address: "h"}}},
+			{Name: "b-shared", Proxy: "b"},
+		},
+	}
+	for name, want := range map[string]string{
+		"a": "\n  shared     as a-shared (0.0.0.0:1) with ha (10.0.0.2:5) for 10s, hb (h) for -\n",
+		"b": "\n  shared     as b-shared with nobody yet\n",
+		"c": "\n  heard      never\n",
+	} {
+		var out strings.Builder
+		if !r.PrintProxy(&out, time.Unix(1000, 0), name) || !strings.HasSuffix(out.String(), want) {
+			t.Errorf("%q does not end with %q", out.String(), want)
+		}
+	}
+}

@@ -32,6 +32,11 @@ func TestBrowser(t *testing.T) {
 			t.Errorf("the name %q is shown as %q", name, got)
 		}
 	}
+	var slot string // who uses it is told, but for programs on D-Bus
+	p.Eval(`document.querySelector(".slots .connected").textContent`, &slot)
+	if want := text(hostile[0]) + " · " + text(hostile[3]); slot != want {
+		t.Errorf("the slot says %q, want %q", slot, want)
+	}
 	var cards []string
 	p.Eval(`[...document.querySelectorAll(".card")].map(c => c.innerText)`, &cards)
 	if len(cards) != 3 {

@@ -33,9 +33,10 @@ type pageProxy struct {
 }
 
 type pageSlot struct {
-	Address string `json:"address"`
-	Name    string `json:"name,omitempty"`
-	State   string `json:"state"`
+	Address string   `json:"address"`
+	Name    string   `json:"name,omitempty"`
+	State   string   `json:"state"`
+	Owners  []string `json:"owners"`
 }
 
 type pageDev struct {
@@ -74,7 +75,11 @@ func encode(src Source, version string, now time.Time) []byte {
 			pp.Limit, pp.Free = p.SlotLimit, p.SlotFree
 		}
 		for _, sl := range p.Slots {
-			pp.Slots = append(pp.Slots, pageSlot{Address: sl.Address.String(), Name: text(sl.Name), State: text(sl.State)})
+			ps := pageSlot{Address: sl.Address.String(), Name: text(sl.Name), State: text(sl.State), Owners: []string{}}
+			for _, o := range sl.Owners {
+				ps.Owners = append(ps.Owners, text(o))
+			}
+			pp.Slots = append(pp.Slots, ps)
 		}
 		s.Proxies = append(s.Proxies, pp)
 	}

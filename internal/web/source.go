@@ -54,6 +54,8 @@ type Slot struct {
 	Name    string // of the device; empty: unknown
 	// State is connecting, connected or releasing, or foreign for what is not ours.
 	State string
+	// Owners are who uses it: D-Bus, and hosts that share the proxy, by names of their own.
+	Owners []string
 }
 
 // Device is one device as the proxies hear it.

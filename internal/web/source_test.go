@@ -67,7 +67,7 @@ func hostileSource() *fakeSource {
 	f := &fakeSource{
 		proxies: []Proxy{
 			{Name: "kitchen", Host: "10.0.0.1:6053", State: "online", Version: hostile[1], SlotsKnown: true, SlotLimit: 3, SlotFree: 1,
-				Slots: []Slot{{Address: 1, Name: hostile[0], State: "connected"}}, Adverts: 1234, Read: 99, Written: 7, Sessions: 3, Failures: 2, LastHeard: now},
+				Slots: []Slot{{Address: 1, Name: hostile[0], State: "connected", Owners: []string{"D-Bus", hostile[3]}}}, Adverts: 1234, Read: 99, Written: 7, Sessions: 3, Failures: 2, LastHeard: now},
 			{Name: hostile[0], Host: "10.0.0.2:6053", State: "auth-failed", LastError: hostile[2]},
 			{Name: "kitchen", Host: "10.0.0.3:6053", State: "offline"},
 		},

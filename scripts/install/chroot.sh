@@ -47,7 +47,10 @@ gone() {
 stage_chroot() {
 	say "## A Debian 12 without BlueZ, without systemd"
 	root_with plain
-	ok "dpkg -i without what it depends on: refused, not broken" not in_root dpkg -i /root/bluez-esphome_1.0.0_amd64.deb
+	ok "dpkg -i without what it depends on: left for apt to finish" not in_root dpkg -i /root/bluez-esphome_1.0.0_amd64.deb
+	ok "apt --fix-broken install" apt --fix-broken install
+	installed
+	gone
 	ok "apt install ./bluez-esphome_1.0.0_amd64.deb" apt install /root/bluez-esphome_1.0.0_amd64.deb
 	installed
 	ok "apt remove" apt remove bluez-esphome

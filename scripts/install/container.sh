@@ -82,7 +82,7 @@ stage_container() {
 	unshare --mount --propagation private sleep 1800 &
 	keeper=$!
 	started="$started $keeper"
-	printf '[containers]\ndefault_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]\n[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n' \
+	printf '[containers]\ndefault_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]\nnetns = "host"\n[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n' \
 		>"$work/containers.conf"
 	printf '[storage]\ndriver = "vfs"\ngraphroot = "%s"\nrunroot = "%s"\n' "$work/store" "$work/podman" >"$work/storage.conf"
 	mkdir -p "$work/repo/docs" "$work/repo/bin"
@@ -95,7 +95,7 @@ stage_container() {
 	fresh base ""
 	tar -C "$root" -c . | pod podman import - docker.io/library/debian:12-slim >/dev/null 2>&1
 	rm -rf "$root"
-	ok "compose build" compose build --podman-build-args=--network=host
+	ok "compose build" compose build
 	ok "compose up -d bluez-esphome" compose up -d bluez-esphome
 	daemon=test-install_bluez-esphome_1
 	ok "it is healthy" until_ok pod podman healthcheck run $daemon

@@ -14,9 +14,12 @@ const binEnv = "BLUEZ_ESPHOME_TEST_BINARY"
 
 // Main is the TestMain of a package of end-to-end tests. Unless -bin names a binary, it builds one
 // with the race detector.
-func Main(m *testing.M) { os.Exit(run(m)) }
+func Main(m *testing.M) { os.Exit(run(m, "-race")) }
 
-func run(m *testing.M) int {
+// MainPlain is Main for tests that look at memory and times: it builds as the program is shipped.
+func MainPlain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M, flags ...string) int {
 	bin := flag.String("bin", "", "test this binary instead of one built from the tree")
 	flag.Parse()
 	path, err := filepath.Abs(*bin)
@@ -27,7 +30,7 @@ func run(m *testing.M) int {
 			return 1
 		}
 		defer func() { _ = os.RemoveAll(dir) }()
-		path, err = Build(dir, "-race")
+		path, err = Build(dir, flags...)
 	}
 	if err == nil {
 		err = os.Setenv(binEnv, path)

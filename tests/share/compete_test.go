@@ -70,7 +70,7 @@ func parse(t *testing.T, address string) ble.Address {
 // who waits in vain is told that there is none.
 func TestLastSlot(t *testing.T) {
 	t.Parallel()
-	w := newWorldOf(t, setup{more: "connect: {slot_wait: 2s}", proxy: func(c *proxysim.ProxyConfig) { c.Slots = 1 }}, "hall")
+	w := newWorldOf(t, setup{more: "connect: {slot_wait: 6s}", proxy: func(c *proxysim.ProxyConfig) { c.Slots = 1 }}, "hall")
 	var hosts []*remote
 	for _, n := range []string{"first", "second", "third"} {
 		h := w.connected(t, w.port, key, n)
@@ -130,7 +130,10 @@ func TestLastSlot(t *testing.T) {
 // TestDropWhileConnecting: a host that dies while its attempt is under way gives its slot back, and takes nobody's link with it.
 func TestDropWhileConnecting(t *testing.T) {
 	t.Parallel()
-	w := newWorldOf(t, setup{proxy: func(c *proxysim.ProxyConfig) { c.Slots = 2 }}, "hall")
+	// Nothing but the host's end ends the attempt.
+	w := newWorldOf(t, setup{more: "connect: {timeout: 10m, per_path: 10m}", proxy: func(c *proxysim.ProxyConfig) {
+		c.Slots, c.EstablishTimeout = 2, time.Hour
+	}}, "hall")
 	real := w.sim.Proxy("hall")
 	stays, dies := w.connected(t, w.port, key, "stays"), w.connected(t, w.port, key, "dies")
 	stays.do("slots", nil)

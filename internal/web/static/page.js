@@ -71,7 +71,9 @@ function slots(p) {
   list.append(el("li", "lead", p.limit < 0 ? "slots" : `${p.limit - p.free} of ${p.limit} slots`));
   for (const s of p.slots) {
     const li = el("li", s.state, slotWord[s.state] || "", foreign(s.name || s.address));
-    li.title = s.address + " " + s.state;
+    const hosts = s.state === "foreign" ? [] : s.owners.filter((o) => o !== "D-Bus");
+    if (hosts.length) li.append(" · ", foreign(hosts.join(", ")));
+    li.title = `${s.address} ${s.state}, by ${s.owners.join(", ")}`;
     list.append(li);
   }
   const taken = p.limit - p.free - p.slots.filter((s) => s.state !== "connecting").length;

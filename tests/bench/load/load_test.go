@@ -39,6 +39,9 @@ func TestPayloads(t *testing.T) {
 			changing++
 			f := frame{payload: bytes.Clone(data), counters: []int{counter}}
 			f.set(0x01020304)
+			if bytes.Equal(f.payload, data) {
+				t.Errorf("%s %d: the counter is nowhere in %x", mix, d, data)
+			}
 			if now := ble.ParseAdvertisement(f.payload); now.Name != adv.Name ||
 				len(now.ManufacturerData) != len(adv.ManufacturerData) || len(now.ServiceData) != len(adv.ServiceData) {
 				t.Errorf("%s %d: the counter broke %x into %x", mix, d, data, f.payload)
@@ -150,4 +153,68 @@ func TestRun(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestChanges: one device in ten has another payload each round, or each second round if that is wanted.
+func TestChanges(t *testing.T) {
+	t.Parallel()
+	for every, want := range map[int]int{0: 1, 1: 6, 2: 3} {
+		s := &Spec{Proxies: 1, Devices: 30, Frame: 16, Mix: MixHome, ChangeEvery: every}
+		p := &proxy{spec: s, frames: stream(s, 0), to: &session{framer: apiwire.NewPlain(nil)}}
+		for range 6 * 2 { // two frames to a round
+			if err := p.append(2); err != nil {
+				t.Fatal(err)
+			}
+		}
+		payloads := map[uint64]map[string]bool{}
+		for in := apiwire.NewPlain(bytes.NewReader(p.buf)); ; {
+			_, payload, err := in.Read()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			for a, rest, ok, _ := apiwire.NextRawAdvert(payload); ok; a, rest, ok, _ = apiwire.NextRawAdvert(rest) {
+				if payloads[a.Address] == nil {
+					payloads[a.Address] = map[string]bool{}
+				}
+				payloads[a.Address][string(a.Data)] = true
+			}
+		}
+		for d := range s.Devices {
+			n := want
+			if d%10 != 5 {
+				n = 1
+			}
+			if got := len(payloads[deviceAddress(s, d)]); got != n {
+				t.Errorf("every %d: device %d has %d payloads in 6 rounds, want %d", every, d, got, n)
+			}
+		}
+	}
+}
+
+// TestLatency: a subscriber of the proxy itself hears every frame.
+func TestLatency(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	l := &Load{spec: Spec{Proxies: 1, Devices: 16, Frame: 16, Mix: MixSensors, ChangeEvery: 1}}
+	p, err := newProxy(ctx, &l.spec, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.proxies = []*proxy{p}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		p.serve()
+	}()
+	if a := l.do(ctx, Command{Do: "latency", Count: 20, Rate: 16_000}); a.Error != "" || a.Count != 20 || a.P50 <= 0 || a.P99 < a.P50 {
+		t.Errorf("%+v", a)
+	}
+	if err := p.listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	<-served
 }

@@ -3,6 +3,7 @@ package load
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"math/rand/v2"
 
 	"bluez-esphome/internal/apiwire"
@@ -96,7 +97,8 @@ type frame struct {
 	counters []int // where changing payloads begin
 }
 
-// passes is how many rounds of all devices are encoded beforehand, each with signal strengths of its own.
+// passes is how many rounds of all devices are encoded beforehand, each with signal strengths of its own: around a mean for each
+// device and proxy, normally distributed with 4 dB, as where people walk about.
 const passes = 8
 
 // stream gives the frames of one proxy: passes rounds of all devices.
@@ -121,7 +123,7 @@ func stream(s *Spec, proxy int) (frames []frame) {
 		for i := range s.Devices {
 			d := (first + i) % s.Devices
 			data, counter := payload(s.Mix, d)
-			rssi := base[d] + rnd.IntN(7) - 3
+			rssi := base[d] + int(max(-12, min(12, math.Round(4*rnd.NormFloat64()))))
 			if s.Mix == MixSensors {
 				rssi = -50 - 20*(pass%2)
 			}

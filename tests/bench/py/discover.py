@@ -1,6 +1,6 @@
 """A bleak program that discovers, unfiltered, until standard input ends: what Home Assistant or a script does with BlueZ.
 
-Says READY once it discovers, and at the end how many advertisements it was told of.
+Says READY once it discovers, and for each line of input HEARD and how many advertisements it was told of so far.
 """
 import asyncio
 import sys
@@ -18,8 +18,10 @@ def on_advert(_device, _advert):
 async def main():
     async with BleakScanner(on_advert):
         print("READY", flush=True)
-        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
-    print(f"HEARD {heard}", flush=True)
+        reader = asyncio.StreamReader()
+        await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+        while await reader.readline():
+            print(f"HEARD {heard}", flush=True)
 
 
 asyncio.run(main())
