@@ -22,6 +22,9 @@
 //	Post   ─────────▶│              (state)   (signals)  │
 //	                 └───────────────────────────────────┘
 //
+// With [Reconnect] a Conn outlives its bus: the tree and the loop stay, everybody who was on the bus has left, and
+// another socket takes the place of the dead one.
+//
 // godbus supplies the types and decodes the bodies that BlueZ's clients seldom send; its Conn is not used,
 // because it starts a goroutine for each call and so loses their order, never closes
 // received file descriptors, and marshals maps in random order.
