@@ -229,12 +229,12 @@ func checkManual(t *testing.T, p *pack, bin string) {
 	commands := commandLine.FindAllStringSubmatch(list, -1)
 	flags := 0
 	for _, c := range commands {
-		_, section, found := strings.Cut(page, "\n.SS "+c[1]+"\n")
-		if !found {
+		heading := regexp.MustCompile(`(?m)^\.SS ` + c[1] + `( .*)?$`).FindStringIndex(page) // perhaps with its argument
+		if heading == nil {
 			t.Errorf("bluez-esphome(1) has no section %s", c[1])
 			continue
 		}
-		section, _, _ = strings.Cut(section, "\n.S")
+		section, _, _ := strings.Cut(page[heading[1]:], "\n.S")
 		_, help, _ := strings.Cut(string(run(t, nil, bin, c[1], "--help")), "\nFlags:")
 		for _, f := range flagName.FindAllStringSubmatch(help, -1) {
 			if flags++; f[1] != "--help" && !strings.Contains(section, f[1]) {
