@@ -2,8 +2,8 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -127,7 +127,8 @@ func (w *world) startDaemon(ctx context.Context) error {
 		case w.bus = <-bus:
 		case w.http = <-page:
 		case <-w.done:
-			return errors.New("the daemon ended at once; see its log")
+			said, _ := os.ReadFile(w.logs.Name()) // what can be had of it
+			return fmt.Errorf("the daemon ended at once: %s", bytes.TrimSpace(said))
 		case <-timeout:
 			return fmt.Errorf("the daemon is not ready within %v", ready)
 		case <-ctx.Done():
