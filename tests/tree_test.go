@@ -43,7 +43,7 @@ var parentProperty = map[string]string{
 func TestTree(t *testing.T) {
 	t.Parallel()
 	c := newClient(t, harness.Demo(t))
-	c.call(adapterPath, adapterIface+".StartDiscovery")
+	c.Call(adapterPath, adapterIface+".StartDiscovery")
 	c.until("all devices of the demo", func(*dbus.Signal) bool {
 		n := 0
 		for _, ifaces := range c.objects() {
@@ -55,7 +55,7 @@ func TestTree(t *testing.T) {
 	})
 	c.connect(pulsePath)
 	c.until("the battery, which comes last", func(*dbus.Signal) bool { return c.objects()[pulsePath]["org.bluez.Battery1"] != nil })
-	c.call(adapterPath, adapterIface+".StopDiscovery") // now nothing comes or goes for a while
+	c.Call(adapterPath, adapterIface+".StopDiscovery") // now nothing comes or goes for a while
 	objects := c.objects()
 	properties := 0
 	for path, ifaces := range objects {
@@ -192,7 +192,7 @@ func checkData(t *testing.T, path dbus.ObjectPath, name string, v any) {
 func introspectAll(t *testing.T, c *client, path dbus.ObjectPath, out map[dbus.ObjectPath][]string) {
 	t.Helper()
 	var text string
-	if err := c.call(path, "org.freedesktop.DBus.Introspectable.Introspect").Store(&text); err != nil {
+	if err := c.Call(path, "org.freedesktop.DBus.Introspectable.Introspect").Store(&text); err != nil {
 		t.Fatal(err)
 	}
 	var node struct {
