@@ -18,8 +18,6 @@ const (
 	objectManager = "org.freedesktop.DBus.ObjectManager"
 )
 
-type managed = map[dbus.ObjectPath]map[string]map[string]dbus.Variant
-
 // client is a BlueZ client with the signals of org.bluez in order.
 type client struct {
 	*harness.Client
@@ -38,15 +36,6 @@ func newClient(t testing.TB, bus *harness.Bus) *client {
 }
 
 func (c *client) object(path dbus.ObjectPath) dbus.BusObject { return c.Conn.Object("org.bluez", path) }
-
-func (c *client) objects() managed {
-	c.T.Helper()
-	var out managed
-	if err := c.Call("/", objectManager+".GetManagedObjects").Store(&out); err != nil {
-		c.T.Fatal(err)
-	}
-	return out
-}
 
 func (c *client) get(path dbus.ObjectPath, iface, name string) any {
 	c.T.Helper()
@@ -81,7 +70,7 @@ func (c *client) until(what string, accept func(*dbus.Signal) bool) {
 func (c *client) discover(path dbus.ObjectPath) {
 	c.T.Helper()
 	c.Call(adapterPath, adapterIface+".StartDiscovery")
-	if _, there := c.objects()[path]; there {
+	if _, there := c.Objects()[path]; there {
 		return
 	}
 	c.until("discovery of "+string(path), func(s *dbus.Signal) bool {
@@ -104,7 +93,7 @@ func (c *client) connect(path dbus.ObjectPath) {
 // char finds the path of a characteristic by UUID.
 func (c *client) char(dev dbus.ObjectPath, uuid string) dbus.ObjectPath {
 	c.T.Helper()
-	for path, ifaces := range c.objects() {
+	for path, ifaces := range c.Objects() {
 		if p := ifaces[charIface]; p != nil && p["UUID"].Value() == uuid && len(path) > len(dev) && path[:len(dev)] == dev {
 			return path
 		}

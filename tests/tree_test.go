@@ -46,7 +46,7 @@ func TestTree(t *testing.T) {
 	c.Call(adapterPath, adapterIface+".StartDiscovery")
 	c.until("all devices of the demo", func(*dbus.Signal) bool {
 		n := 0
-		for _, ifaces := range c.objects() {
+		for _, ifaces := range c.Objects() {
 			if ifaces[deviceIface] != nil {
 				n++
 			}
@@ -54,9 +54,9 @@ func TestTree(t *testing.T) {
 		return n == 7
 	})
 	c.connect(pulsePath)
-	c.until("the battery, which comes last", func(*dbus.Signal) bool { return c.objects()[pulsePath]["org.bluez.Battery1"] != nil })
+	c.until("the battery, which comes last", func(*dbus.Signal) bool { return c.Objects()[pulsePath]["org.bluez.Battery1"] != nil })
 	c.Call(adapterPath, adapterIface+".StopDiscovery") // now nothing comes or goes for a while
-	objects := c.objects()
+	objects := c.Objects()
 	properties := 0
 	for path, ifaces := range objects {
 		if !nodePaths.MatchString(string(path)) {

@@ -75,13 +75,9 @@ func (c *client) modes(want ...string) {
 func (c *client) hci() (kitchen, garage dbus.ObjectPath) {
 	c.T.Helper()
 	c.becomes("adapters of proxies", 2, func() any {
-		var objects map[dbus.ObjectPath]map[string]map[string]dbus.Variant
-		if err := c.Try("/", objectManager+".GetManagedObjects").Store(&objects); err != nil {
-			c.T.Fatal(err)
-		}
 		kitchen, garage = "", ""
 		n := 0
-		for path, ifaces := range objects {
+		for path, ifaces := range c.Objects() {
 			switch ifaces["org.bluez_esphome.Radio1"]["Proxy"].Value() {
 			case dbus.ObjectPath("/org/bluez_esphome/proxy/kitchen"):
 				kitchen = path

@@ -40,6 +40,16 @@ func (c *Client) Call(path dbus.ObjectPath, method string, args ...any) *dbus.Ca
 	return call
 }
 
+// Objects is what GetManagedObjects shows: objects, their interfaces, and the properties of these.
+func (c *Client) Objects() map[dbus.ObjectPath]map[string]map[string]dbus.Variant {
+	c.T.Helper()
+	var out map[dbus.ObjectPath]map[string]map[string]dbus.Variant
+	if err := c.Call("/", "org.freedesktop.DBus.ObjectManager.GetManagedObjects").Store(&out); err != nil {
+		c.T.Fatal(err)
+	}
+	return out
+}
+
 // Get reads a property; nil if it is absent.
 func (c *Client) Get(path dbus.ObjectPath, iface, name string) any {
 	var v dbus.Variant

@@ -66,10 +66,7 @@ func newClient(t *testing.T, bus *harness.Bus, device dbus.ObjectPath) *client {
 // find gives the characteristic with that UUID, once the device has resolved services.
 func (c *client) find(uuid string) dbus.ObjectPath {
 	c.T.Helper()
-	var objects map[dbus.ObjectPath]map[string]map[string]dbus.Variant
-	if err := c.Call("/", objectManager+".GetManagedObjects").Store(&objects); err != nil {
-		c.T.Fatal(err)
-	}
+	objects := c.Objects()
 	if objects[c.device][deviceIface]["ServicesResolved"].Value() != true {
 		return ""
 	}
