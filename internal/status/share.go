@@ -105,12 +105,13 @@ func (r *Report) printSharing(w io.Writer, now time.Time, proxy string) {
 		if s.Address != "" {
 			text += " (" + s.Address + ")"
 		}
+		hosts := make([]string, len(s.Hosts))
 		for i, h := range s.Hosts {
-			text += []string{" with ", ", "}[min(i, 1)] + fmt.Sprintf("%s (%s) for %s", h.Name, h.Address, ago(h.Since, now))
+			hosts[i] = fmt.Sprintf("%s (%s) for %s", h.Name, h.Address, ago(h.Since, now))
 		}
-		if len(s.Hosts) == 0 {
-			text += " with nobody yet"
+		if len(hosts) == 0 {
+			hosts = []string{"nobody yet"}
 		}
-		detail(w, "shared", text)
+		detail(w, "shared", text+" with "+strings.Join(hosts, ", "))
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -36,7 +35,7 @@ func TestKeysStayHidden(t *testing.T) {
 		}
 		keys[name] = k
 	}
-	page := freePort(t)
+	page := fmt.Sprint("127.0.0.1:", harness.FreePort(t))
 	text := func(name string) string { k := keys[name]; return base64.StdEncoding.EncodeToString(k[:]) }
 	_, addrs := harness.Simulate(t, "",
 		"inline=127.0.0.1:0,psk="+text("inline"), "file=127.0.0.1:0,psk="+text("file"), "credential=127.0.0.1:0,psk="+text("credential"),
@@ -57,7 +56,7 @@ func TestKeysStayHidden(t *testing.T) {
 	write("config.yaml", fmt.Sprintf(`
 log: {level: debug}
 http: {listen: "%s"}
-share: {listen: 127.0.0.1, base_port: %s, noise_psk: %q}
+share: {listen: 127.0.0.1, base_port: %d, noise_psk: %q}
 proxies:
   - {name: inline, address: %q, noise_psk: %q}
   - {name: file, address: %q, noise_psk_file: file.key}
@@ -66,7 +65,7 @@ proxies:
   - {name: plain, address: %q, noise_psk: %q}
   - {name: login, address: %q, password: %q}
   - {name: refused, address: %q, password: %q}
-`, page, portOf(t, freePort(t)), text("shared"), addrs["inline"], text("inline"), addrs["file"], addrs["credential"], addrs["wrong"], text("wrong"), addrs["plain"], text("wrong"), addrs["login"], password, addrs["refused"], password))
+`, page, harness.FreePort(t), text("shared"), addrs["inline"], text("inline"), addrs["file"], addrs["credential"], addrs["wrong"], text("wrong"), addrs["plain"], text("wrong"), addrs["login"], password, addrs["refused"], password))
 	write("mistakes.yaml", fmt.Sprintf("proxies: [{address: a, noise_psk: %s, password: [%s]}, {address: b, noise_psk: %q, noise_psk_file: file.key, nonsense: %q}]\n",
 		text("inline")[:40], password, text("inline"), text("inline")))
 	write("readable.yaml", fmt.Sprintf("proxies: [{address: a, noise_psk: %q, password: %s}]\n", text("inline"), password))
@@ -205,24 +204,4 @@ func fetch(t *testing.T, url string) []byte {
 		t.Errorf("%s: %s, %d bytes, %v", url, resp.Status, len(b), err)
 	}
 	return b
-}
-
-// freePort is an address that nobody listens on.
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
-func portOf(t *testing.T, address string) string {
-	t.Helper()
-	_, port, err := net.SplitHostPort(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
 }
