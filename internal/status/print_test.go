@@ -170,7 +170,7 @@ func TestPrintWide(t *testing.T) {
 			t.Errorf("%d characters: %s", n, line)
 		}
 	}
-	for _, want := range []string{" Home Assistant\n", " Home Assistant…"} {
+	for _, want := range []string{" Home Assistant\n", " Home Assistan… "} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("%q is not in\n%s", want, b.String())
 		}
