@@ -55,7 +55,6 @@ func (m *Manager) bonded(proxy string, a ble.Address, unasked bool) {
 		}
 		r.Bonded = proxy
 	})
-	m.cfg.Store.SetUnpair(proxy, a, false) // it was asked for before this bond
 	if news && unasked {
 		m.events.post(func() { m.cfg.Events.Paired(a, true) })
 	}
