@@ -8,9 +8,9 @@ import (
 )
 
 const (
-	// maxBody bounds the body of a message that we look at; D-Bus allows 128 MiB. A larger
-	// call is answered with an error.
-	maxBody = 8 << 20
+	// maxBody bounds the body of a message that is kept; D-Bus allows 128 MiB, and the longest that means something to us, the list
+	// of an application's monitors, has 0.3 MiB. A larger call is answered with an error.
+	maxBody = 1 << 20
 	// maxFields is how long a header may be to be kept: its names have 255 bytes at most. Only a path may be longer, as long as a
 	// message (the specification has no bound), and then no object has it; it is passed over.
 	maxFields = 8 << 10
