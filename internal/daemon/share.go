@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"bluez-esphome/internal/apiconn"
+	"bluez-esphome/internal/apiwire"
 	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/config"
 	"bluez-esphome/internal/gatt"
@@ -233,7 +234,10 @@ func (s *sharer) adverts(name string, sh shared, at time.Time, batch []ble.RawAd
 
 // announce tells the network of a shared proxy, as devices with ESPHome do.
 func (d *Daemon) announce(ctx context.Context, s share.Service) {
-	a := mdns.Announced{Service: esphomeService, Instance: s.Name, Port: s.Port, Text: s.Text}
+	a := mdns.Announced{Service: esphomeService, Instance: s.Name, Port: s.Port, Text: s.Text, Taken: func(mac string) {
+		d.log.Warn("Another device on the network has the name of a shared proxy: hosts may take one for the other; change share.names here, or the name there",
+			"name", s.Name, "mac", apiwire.Printable(mac, 17))
+	}}
 	if ip, err := netip.ParseAddr(s.IP); err == nil {
 		a.Addrs = []netip.Addr{ip.Unmap()}
 	}

@@ -11,7 +11,7 @@ import (
 // Widths of columns, in characters, that keep the tables within a terminal's 80 where names are long.
 const (
 	wideName  = 24
-	shortName = 13
+	shortName = 12
 	width     = 80
 )
 
@@ -27,7 +27,7 @@ func (r *Report) PrintProxies(w io.Writer, now time.Time) {
 		if p.SlotLimit > 0 {
 			slots = fmt.Sprintf("%d/%d used", p.used(), p.SlotLimit)
 		}
-		row(t, clip(p.Name, wideName), p.State, clip(dash(p.ESPHomeVersion), shortName), dash(p.ScanMode), slots, ago(p.LastHeard, now))
+		row(t, clip(p.Name, wideName), p.State, clip(dash(p.ESPHomeVersion), shortName+1), dash(p.ScanMode), slots, ago(p.LastHeard, now))
 	}
 	t.Flush()
 	r.printLinks(w, now)
@@ -96,7 +96,7 @@ func (r *Report) printCounts(w io.Writer) {
 	}
 	for _, a := range r.Adapters {
 		if a.Dropped > 0 {
-			fmt.Fprintf(w, "%s: the table of devices is full (max_devices: %d); %d made room for others since the start\n", a.Name, a.MaxDevices, a.Dropped)
+			wrap(w, "", "  ", fmt.Sprintf("%s: the table of devices is full (max_devices: %d); %d made room for others since the start", a.Name, a.MaxDevices, a.Dropped))
 		}
 	}
 }

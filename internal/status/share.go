@@ -63,16 +63,16 @@ func (r *Report) printShared(w io.Writer, now time.Time) {
 	if len(r.Shared) > 0 {
 		t := table(w, "SHARED AS\tHOST\tFROM\tSINCE\tBATCHES\tLOST\tLINKS")
 		for _, s := range r.Shared {
-			name := clip(s.Name, shortName+5)
+			name := clip(s.Name, shortName+6)
 			if len(s.Hosts) == 0 {
-				row(t, name, "nobody", "", "", "", "", "")
+				row(t, name, "nobody")
 			}
 			for _, h := range s.Hosts {
 				from, _, err := net.SplitHostPort(h.Address)
 				if err != nil {
 					from = h.Address
 				}
-				row(t, name, clip(h.Name, shortName), clip(from, shortName+2), ago(h.Since, now), fmt.Sprint(h.Batches), fmt.Sprint(h.Dropped), fmt.Sprint(len(h.Links)))
+				row(t, name, clip(h.Name, shortName+2), clip(from, shortName+3), ago(h.Since, now), fmt.Sprint(h.Batches), fmt.Sprint(h.Dropped), fmt.Sprint(len(h.Links)))
 				name = ""
 			}
 		}

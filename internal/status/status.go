@@ -3,6 +3,7 @@
 package status
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -143,7 +144,7 @@ func reportOf(address string, objects map[dbus.ObjectPath]map[string]map[string]
 		}
 	}
 	r.Shared = sharedOf(objects["/org/bluez_esphome/share"]["org.bluez_esphome.Share1"], names)
-	slices.SortFunc(r.Proxies, func(a, b Proxy) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(r.Proxies, func(a, b Proxy) int { return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Host, b.Host)) })
 	slices.SortFunc(r.Adapters, func(a, b Adapter) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(r.Devices, func(a, b Device) int { return strings.Compare(a.Adapter+a.Address, b.Adapter+b.Address) })
 	r.nameLinks()

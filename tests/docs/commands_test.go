@@ -54,7 +54,7 @@ var elsewhere = map[string]struct{ file, contains string }{
 
 // here are the commands of the README that TestReadme runs.
 var here = []string{
-	"make run", "bin/bluez-esphome check --config my.yaml", "make run CONFIG=my.yaml", "bin/bluez-esphome status", "bin/bluez-esphome devices",
+	"make run", "install -m 600 configs/bluez-esphome.yaml my.yaml", "bin/bluez-esphome check --config my.yaml", "make run CONFIG=my.yaml", "bin/bluez-esphome status", "bin/bluez-esphome devices",
 }
 
 // TestCommands: each command of the documents that people follow is run by a test.
