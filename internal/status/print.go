@@ -219,7 +219,7 @@ func (r *Report) PrintDevices(w io.Writer, now time.Time) {
 			}
 			heard = append(heard, fmt.Sprintf("%s%s %d %s", s.Proxy, mark, s.RSSI, ago(s.LastHeard, now)))
 		}
-		row(t, d.Address, d.Alias, d.Adapter, rssi, state, strings.Join(heard, ", "))
+		row(t, d.Address, clip(d.Alias, wideName), d.Adapter, rssi, state, strings.Join(heard, ", "))
 	}
 	t.Flush()
 }
