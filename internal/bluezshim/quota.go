@@ -7,6 +7,9 @@ import "bluez-esphome/internal/dbusobj"
 const (
 	// Monitor applications of one name; a name has one as a rule.
 	maxClientApps = 16
+	// Of those, which have not listed their monitors yet: each is a call of ours without an answer, of 128 that the system bus lets us
+	// have.
+	maxClientAsked = 4
 	// Patterns, which each advertisement with new content is compared with: some 20 ns each.
 	maxClientPatterns = 512
 	maxAllPatterns    = 8192
@@ -55,13 +58,17 @@ func (q *pipeQuota) remove(sender string) {
 
 // mayRegister reports whether a client, and all together, may have one more application.
 func (t *monitorTable) mayRegister(sender string) bool {
-	n := 0
+	n, asked := 0, 0
 	for _, app := range t.apps {
-		if app.sender == sender {
-			n++
+		if app.sender != sender {
+			continue
+		}
+		n++
+		if app.call != nil {
+			asked++
 		}
 	}
-	return n < maxClientApps && len(t.apps) < maxMonitorApps
+	return n < maxClientApps && asked < maxClientAsked && len(t.apps) < maxMonitorApps
 }
 
 // roomFor reports whether a client, and all together, may have that many more patterns.
