@@ -29,13 +29,20 @@ func pair(t *testing.T) (ours syscall.RawConn, theirs int) {
 func TestWriteNow(t *testing.T) {
 	t.Parallel()
 	ours, theirs := pair(t)
+	b := make([]byte, 4096)
+	if n := WriteNow(ours, []byte("little")); n != 6 {
+		t.Errorf("%d of 6 bytes were taken", n)
+	}
+	if n, errno := Read(uintptr(theirs), b); string(b[:n]) != "little" || errno != 0 {
+		t.Errorf("%q arrived, %v", b[:n], errno)
+	}
 	sent := bytes.Repeat([]byte("advertisement"), 1<<17)
 	n := WriteNow(ours, sent)
 	if n == 0 || n == len(sent) {
 		t.Fatalf("%d of %d bytes were taken", n, len(sent))
 	}
 	var got []byte
-	for b := make([]byte, 4096); ; {
+	for {
 		k, errno := Read(uintptr(theirs), b)
 		if errno == unix.EAGAIN {
 			break

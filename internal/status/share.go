@@ -107,12 +107,10 @@ func (r *Report) printSharing(w io.Writer, now time.Time, proxy string) {
 		if s.Proxy != proxy {
 			continue
 		}
-		text := "as " + s.Name
 		if s.Address == "" {
-			detail(w, "shared", text+": "+notYet)
+			detail(w, "shared", "as "+s.Name+": "+notYet)
 			continue
 		}
-		text += " (" + s.Address + ")"
 		hosts := make([]string, len(s.Hosts))
 		for i, h := range s.Hosts {
 			hosts[i] = fmt.Sprintf("%s (%s) for %s", h.Name, h.Address, ago(h.Since, now))
@@ -120,6 +118,6 @@ func (r *Report) printSharing(w io.Writer, now time.Time, proxy string) {
 		if len(hosts) == 0 {
 			hosts = []string{"nobody yet"}
 		}
-		detail(w, "shared", text+" with "+strings.Join(hosts, ", "))
+		detail(w, "shared", fmt.Sprintf("as %s (%s) with %s", s.Name, s.Address, strings.Join(hosts, ", ")))
 	}
 }
