@@ -51,9 +51,9 @@ func TestLayers(t *testing.T) {
 	t.Parallel()
 	const module = "bluez-esphome/internal/"
 	allowed := map[string][]string{
-		"ble": {}, "dbusobj": {}, "apiwire": {"apiwire/apipb"}, "apiwire/apipb": {},
-		"apiconn": {"ble", "apiwire", "apiwire/apipb"}, "scanner": {"ble"}, "gatt": {"ble"},
-		"bluezshim": {"ble", "dbusobj"}, "apiserver": {"ble", "apiwire", "apiwire/apipb"},
+		"ble": {}, "rawsock": {}, "dbusobj": {"rawsock"}, "apiwire": {"apiwire/apipb"}, "apiwire/apipb": {}, "mdns": {},
+		"apiconn": {"ble", "apiwire", "apiwire/apipb", "rawsock"}, "scanner": {"ble"}, "gatt": {"ble"}, "web": {"ble"},
+		"bluezshim": {"ble", "dbusobj", "rawsock"}, "status": {"ble", "privatebus"}, "apiserver": {"ble", "apiwire", "apiwire/apipb"},
 		"proxysim": {"ble", "apiserver", "apiwire", "apiwire/apipb", "mdns"}, "config": {"ble"}, "store": {"ble"}, "privatebus": {},
 		"share": {"ble", "apiserver", "apiwire", "apiwire/apipb"},
 	}

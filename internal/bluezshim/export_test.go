@@ -10,6 +10,7 @@ const (
 	MaxNotes          = maxNotes
 	MaxNotifySessions = maxNotifySessions
 	MaxMonitorApps    = maxMonitorApps
+	MaxClientAsked    = maxClientAsked
 	MaxMonitors       = maxMonitors
 	MaxShared         = maxShared
 	MaxPipeQueue      = maxPipeQueue

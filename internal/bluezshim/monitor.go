@@ -19,7 +19,7 @@ const (
 
 // Bounds of what local callers can have every advertisement compared with.
 const (
-	maxMonitorApps = 1024
+	maxMonitorApps = 256 // each may need a match rule, of 512 that the system bus lets us have
 	maxMonitors    = 64  // of one application
 	maxRoot        = 512 // octets of its path; the bus takes match rules of up to 1024
 )

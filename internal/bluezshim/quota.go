@@ -7,6 +7,9 @@ import "bluez-esphome/internal/dbusobj"
 const (
 	// Monitor applications of one name; a name has one as a rule.
 	maxClientApps = 16
+	// Of those, which have not listed their monitors yet: each is a call of ours without an answer, of 128 that the system bus lets us
+	// have.
+	maxClientAsked = 4
 	// Patterns, which each advertisement with new content is compared with: some 20 ns each.
 	maxClientPatterns = 512
 	maxAllPatterns    = 8192
@@ -53,18 +56,22 @@ func (q *pipeQuota) remove(sender string) {
 	}
 }
 
-// mayRegister: a name may have so many applications, and all of them.
+// mayRegister reports whether a client, and all together, may have one more application.
 func (t *monitorTable) mayRegister(sender string) bool {
-	n := 0
+	n, asked := 0, 0
 	for _, app := range t.apps {
-		if app.sender == sender {
-			n++
+		if app.sender != sender {
+			continue
+		}
+		n++
+		if app.call != nil {
+			asked++
 		}
 	}
-	return n < maxClientApps && len(t.apps) < maxMonitorApps
+	return n < maxClientApps && asked < maxClientAsked && len(t.apps) < maxMonitorApps
 }
 
-// roomFor says whether a client may have so many patterns more.
+// roomFor reports whether a client, and all together, may have that many more patterns.
 func (t *monitorTable) roomFor(sender string, patterns int) bool {
 	own, all := 0, 0
 	for _, m := range t.byID {
@@ -76,7 +83,7 @@ func (t *monitorTable) roomFor(sender string, patterns int) bool {
 	return own+patterns <= maxClientPatterns && all+patterns <= maxAllPatterns
 }
 
-// roomFor says whether a client's filter may have so many UUIDs.
+// roomFor reports whether a client's filter may have that many UUIDs, beside those of the others.
 func (a *adapter) roomFor(sender string, uuids int) bool {
 	for other, s := range a.sessions {
 		if other != sender {

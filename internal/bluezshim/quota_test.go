@@ -7,6 +7,7 @@ import (
 
 	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/bluezshim"
+	"bluez-esphome/internal/dbusobj"
 
 	"github.com/godbus/dbus/v5"
 )
@@ -34,6 +35,26 @@ func TestMonitorQuotas(t *testing.T) {
 	other.has(map[string]monitorProps{root + "/m0": valid()})
 	check(t, "register another's", other.manager("RegisterMonitor", root), "")
 	check(t, "in the air", len(h.air[0].Monitors()), bluezshim.MaxClientPatterns/50+1)
+}
+
+// TestMonitorsThatNeverAnswer: one name can have so many registrations that wait for its own answer; another is served.
+func TestMonitorsThatNeverAnswer(t *testing.T) {
+	t.Parallel()
+	h := start(t, 1)
+	mute, other := h.monitorApp(), h.monitorApp()
+	path := func(i int) dbus.ObjectPath { return dbus.ObjectPath(fmt.Sprint("/mute", i)) }
+	if err := mute.conn.Do(t.Context(), func() {
+		mute.list = func(*dbusobj.Call) {}
+		for i := range bluezshim.MaxClientAsked {
+			mute.conn.Add(path(i), nil, mute.om)
+			mute.conn.Call("org.bluez", "/org/bluez/hci0", "org.bluez.AdvertisementMonitorManager1", "RegisterMonitor", "o",
+				func(e *dbusobj.Encoder) { e.ObjectPath(path(i)) }, 0, func([]any, error) {})
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	check(t, "one too many", mute.manager("RegisterMonitor", "/more"), "Failed: Failed to create Adv Monitor app")
+	check(t, "another's", other.manager("RegisterMonitor", root), "")
 }
 
 // commands is a service of n characteristics that take commands.

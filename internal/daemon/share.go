@@ -136,7 +136,7 @@ func (s *sharer) reload(cfg config.Share) {
 		s.offer(p)
 	}
 	s.d.conn.Post(func() { s.object.show(s, cfg.Listen != "") })
-	s.d.proxies.modesChanged()
+	s.d.proxies.modeChanged("")
 	s.d.log.Info("The proxies are shared as the new configuration says", "listen", cfg.Listen, "offer", string(cfg.Offer))
 }
 
@@ -262,18 +262,6 @@ func (s *proxySet) position(mac ble.Address) int {
 		return n
 	}
 	return found
-}
-
-// modeChanged: the hosts that share a proxy, or without a name all of them, want another scan mode.
-func (s *proxySet) modeChanged(name string) {
-	for _, p := range s.all() {
-		if name == "" || p.Name() == name {
-			select {
-			case p.mode <- struct{}{}:
-			default:
-			}
-		}
-	}
 }
 
 // sharing is the proxy as it is shared, or nil.

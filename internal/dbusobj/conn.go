@@ -195,8 +195,12 @@ func (c *Conn) do(it item) time.Time {
 	return now
 }
 
-// maxHelp is how much work one who helps does at most: he has his own.
-const maxHelp = 32
+// maxHelp and helpTime are how much work, and for how long, one who helps takes on: he has his own, as the reader has, behind whom
+// all wait in the bus's one queue, where nobody has his turn.
+const (
+	maxHelp  = 32
+	helpTime = 500 * time.Microsecond
+)
 
 // help handles what waits in the caller's goroutine, unless somebody else does, and leaves it to Run where that might have to
 // wait. The caller must hold no lock.
@@ -204,6 +208,7 @@ func (c *Conn) help() {
 	if !c.in.claimToHelp() {
 		return
 	}
+	begun := time.Now()
 	for range maxHelp {
 		if c.out.full() {
 			break
@@ -216,7 +221,9 @@ func (c *Conn) help() {
 			}
 			continue
 		}
-		c.do(it)
+		if c.do(it).Sub(begun) >= helpTime {
+			break
+		}
 	}
 	c.out.kick()
 	c.in.leave()

@@ -206,7 +206,12 @@ func TestWatchSignal(t *testing.T) {
 		s.WatchSignal(p.UniqueName(), "bad path", "", "", nil)
 		s.WatchSignal("well.known", "", "", "", nil)
 	})
-	s.do(func() {})
+	s.do(func() {
+		s.WatchSignal(p.UniqueName(), "/p", mainName, "Other", nil)()
+		if len(s.watches.rules) != 1 {
+			t.Errorf("rules: %v", s.watches.rules)
+		}
+	})
 	emit := func(what string) {
 		p.do(func() {
 			p.Object("/p").Emit(main, "Happened", func(e *Encoder) { e.String("other path") })

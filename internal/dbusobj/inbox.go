@@ -12,15 +12,17 @@ import (
 // What may wait for the loop. A client that has more waiting is refused, so that the reader never has to stop: behind it are the
 // calls of all others.
 const (
-	// Of one client: a whole tree's worth of calls at once, and one message of the largest size behind others.
+	// Of one client: a whole tree's worth of calls at once, or the 10,000 writes of a firmware, and one message of the largest size
+	// behind others.
 	maxClientMessages = 32768
-	maxClientBytes    = 8 << 20
+	maxClientBytes    = 16 << 20
 	maxClientFDs      = 64
-	// Of all together. When that is reached, a client with few waiting is still served.
+	// Of all together. When that is reached, a client with few and small ones waiting is still served.
 	maxAllMessages = 131072
 	maxAllBytes    = 64 << 20
 	maxAllFDs      = 512
 	fewMessages    = 16
+	smallMessage   = 4 << 10
 )
 
 // item is work for the loop: a message or a function.
@@ -143,10 +145,10 @@ func (b *inbox) put(m *message, from *wire) (ok, first bool) {
 		heap.Push(&b.waiting, q)
 	}
 	q.items = append(q.items, item{msg: m, from: from})
-	q.bytes += len(m.body)
+	q.bytes += m.size()
 	q.fds += len(m.fds)
 	b.messages++
-	b.bytes += len(m.body)
+	b.bytes += m.size()
 	b.fds += len(m.fds)
 	return true, false
 }
@@ -156,7 +158,7 @@ func (b *inbox) tooMuch(q *queue, m *message) bool {
 		return true
 	}
 	full := b.messages >= maxAllMessages || b.bytes > maxAllBytes || len(m.fds) > 0 && b.fds+len(m.fds) > maxAllFDs
-	return full && (q.len() >= fewMessages || len(m.body) > maxClientBytes/fewMessages || len(m.fds) > 0)
+	return full && (q.len() >= fewMessages || m.size() > smallMessage || len(m.fds) > 0)
 }
 
 // tidy forgets clients that wait for nothing and have had no more than others, now and then.
@@ -267,10 +269,10 @@ func (b *inbox) next(spent time.Duration) (it item, ok bool) {
 		clear(q.items[n:])
 		q.items, q.head = q.items[:n], 0
 	}
-	q.bytes -= len(it.msg.body)
+	q.bytes -= it.msg.size()
 	q.fds -= len(it.msg.fds)
 	b.messages--
-	b.bytes -= len(it.msg.body)
+	b.bytes -= it.msg.size()
 	b.fds -= len(it.msg.fds)
 	return it, true
 }

@@ -42,11 +42,14 @@ type message struct {
 	errName     string
 	sender      string
 	sig         string
+	head        int // length of the header, which the strings above keep in memory
 	body        []byte
 	fds         []int // owned by the message
 	// broken says why the body cannot be used: too large, or file descriptors got lost.
 	broken error
 }
+
+func (m *message) size() int { return m.head + len(m.body) }
 
 func (m *message) close() {
 	closeFDs(m.fds)

@@ -1,6 +1,10 @@
 package dbusobj
 
-import "github.com/godbus/dbus/v5"
+import (
+	"time"
+
+	"github.com/godbus/dbus/v5"
+)
 
 // How many calls may wait for their answers: a client's own are bounded far above what a program needs (the system bus lets one
 // have 128; on another bus a program may pipeline the 10,000 writes of a firmware), all clients' by the memory that they take.
@@ -18,7 +22,7 @@ type openCalls struct {
 	all int
 }
 
-// begin counts a call, which [openCalls.end] has to be called for in any case; it reports false if it is one too many.
+// begin counts a call, which [openCalls.end] has to be called for in any case; it reports false if that is above the quota.
 func (o *openCalls) begin(sender string) bool {
 	if o.of == nil {
 		o.of = make(map[string]int)
@@ -36,13 +40,17 @@ func (o *openCalls) end(sender string) {
 	}
 }
 
+// warnEvery keeps the log from being flooded by clients that are refused again and again.
+const warnEvery = 10 * time.Second
+
 // refuse answers a call of a client that has too much waiting already. It works past the loop.
 func (c *Conn) refuse(w *wire, m *message, first bool) {
 	m.close()
-	if first {
+	if now := time.Now(); first && (w.warned.IsZero() || now.Sub(w.warned) >= warnEvery) {
+		w.warned = now
 		c.log.Warn("A client sends more than can be handled; what is too much is refused", "client", m.sender)
 	}
-	if m.typ != dbus.TypeMethodCall || m.flags&flagNoReply != 0 || w.out.full() {
+	if m.typ != dbus.TypeMethodCall || m.flags&flagNoReply != 0 || w.out.holds(maxRefusals) {
 		return // with a bus that is that far behind, the client hears nothing anyway
 	}
 	body, _, err := Marshal("s", func(e *Encoder) { e.String(tooManyCalls) })

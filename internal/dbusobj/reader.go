@@ -8,11 +8,14 @@ import (
 )
 
 const (
-	// maxBody bounds the body of a message that we look at; D-Bus allows 128 MiB. A larger
-	// call is answered with an error.
-	maxBody = 8 << 20
-	// maxFields bounds the header, whose strings are at most a path and short names.
-	maxFields = 1 << 20
+	// maxBody bounds the body of a message that is kept; D-Bus allows 128 MiB, and the longest that means something to us, the list
+	// of an application's monitors, has 0.3 MiB. A larger call is answered with an error.
+	maxBody = 1 << 20
+	// maxFields is how long a header may be to be kept: its names have 255 bytes at most. Only a path may be longer, as long as a
+	// message (the specification has no bound), and then no object has it; it is passed over.
+	maxFields = 8 << 10
+	// maxMessageSize bounds messages and their headers (D-Bus specification, Message Format).
+	maxMessageSize = 1 << 27
 	// fdRoom is the room for file descriptors in one read: Linux passes at most 253.
 	fdRoom = 256
 )
@@ -117,15 +120,11 @@ func (r *reader) next() (*message, error) {
 		return nil, fmt.Errorf("%w: byte order %#x", errHeader, fixed[0])
 	}
 	bodyLen, fields := order.Uint32(fixed[4:]), order.Uint32(fixed[12:])
-	if fixed[3] != 1 || fields > maxFields || bodyLen > 1<<27 {
+	if fixed[3] != 1 || fields > maxMessageSize || bodyLen > maxMessageSize {
 		return nil, fmt.Errorf("%w: version %d, lengths %d and %d", errHeader, fixed[3], fields, bodyLen)
 	}
-	if cap(r.head) < fixedHeader+int(fields) || cap(r.head) > 64<<10 {
-		r.head = make([]byte, max(512, fixedHeader+fields))
-	}
-	head := r.head[:fixedHeader+fields]
-	copy(head, fixed[:])
-	if err := r.read(head[fixedHeader:], int(fields)); err != nil {
+	head, err := r.fields(fixed[:], int(fields))
+	if err != nil {
 		return nil, err
 	}
 	if err := r.read(nil, -int(fields)&7); err != nil {
@@ -136,6 +135,7 @@ func (r *reader) next() (*message, error) {
 		// The message is well framed, so it can be passed over.
 		m = &message{}
 	}
+	m.head = len(head)
 	if bodyLen > maxBody {
 		m.broken = errTooLarge
 		err = r.read(nil, int(bodyLen))
@@ -150,6 +150,77 @@ func (r *reader) next() (*message, error) {
 	}
 	r.claim(m, start)
 	return m, nil
+}
+
+// fields reads the field array of n bytes and gives the whole header. It is valid until the next one is read.
+func (r *reader) fields(fixed []byte, n int) ([]byte, error) {
+	if n > maxFields {
+		return r.shorten(fixed, n)
+	}
+	if cap(r.head) < fixedHeader+n {
+		r.head = make([]byte, max(512, fixedHeader+n))
+	}
+	head := r.head[:fixedHeader+n]
+	copy(head, fixed)
+	return head, r.read(head[fixedHeader:], n)
+}
+
+// shorten is fields without what is too long. If something is wrong with the fields, it is with the header that it gives.
+func (r *reader) shorten(fixed []byte, n int) ([]byte, error) {
+	order := binary.ByteOrder(binary.LittleEndian)
+	if fixed[0] == 'B' {
+		order = binary.BigEndian
+	}
+	head := append(r.head[:0], fixed...)
+	var err error
+	take := func(k int) []byte { // the next k bytes
+		k = min(k, n)
+		n -= k
+		start := len(head)
+		head = append(head, make([]byte, k)...)
+		if err == nil {
+			err = r.read(head[start:], k)
+		}
+		return head[start:]
+	}
+	skip := func(k int) {
+		k = min(k, n)
+		n -= k
+		if err == nil {
+			err = r.read(nil, k)
+		}
+	}
+	for length := n; n > 0 && err == nil; {
+		skip(-(length - n) & 7)
+		for len(head)%8 != 0 {
+			head = append(head, 0)
+		}
+		start := len(head)
+		size := 0
+		switch field := take(4); {
+		case len(field) < 4:
+		case field[2] == 's' || field[2] == 'o':
+			if b := take(4); len(b) == 4 {
+				size = int(order.Uint32(b)) + 1
+			}
+		case field[2] == 'g':
+			if b := take(1); len(b) == 1 {
+				size = int(b[0]) + 1
+			}
+		case field[2] == 'u':
+			size = 4
+		default:
+			skip(n)
+		}
+		if len(head)+size > fixedHeader+maxFields {
+			head = head[:start]
+			skip(size)
+		} else {
+			take(size)
+		}
+	}
+	r.head = head
+	return head, err
 }
 
 // more says whether the next message is here already.

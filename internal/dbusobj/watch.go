@@ -125,7 +125,8 @@ func (c *Conn) nameGone(unique string) {
 
 // WatchSignal calls f in the loop with the arguments of each signal that matches. Empty
 // strings match everything; sender must be a unique name, the bus, or empty. File
-// descriptors in body are closed when f returns.
+// descriptors in body are closed when f returns. All watches of one sender's interface share a match
+// rule, of which the system bus allows a connection 512.
 func (c *Conn) WatchSignal(sender string, path dbus.ObjectPath, iface, member string, f func(body []any)) (cancel func()) {
 	rule := "type='signal'"
 	for _, m := range []struct {
@@ -144,7 +145,9 @@ func (c *Conn) WatchSignal(sender string, path dbus.ObjectPath, iface, member st
 			c.log.Error("cannot watch signal", m.key, m.value)
 			return func() {}
 		}
-		rule += fmt.Sprintf(",%s='%s'", m.key, m.value)
+		if m.key == "sender" || m.key == "interface" {
+			rule += fmt.Sprintf(",%s='%s'", m.key, m.value)
+		}
 	}
 	s := &signalWatch{sender, string(path), iface, member, f}
 	w := &c.watches

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"time"
 )
 
 // wire is one connection to a bus: a socket, what reads from it and what writes to it. It is goroutine-safe.
@@ -20,6 +21,8 @@ type wire struct {
 	once  sync.Once     // guards dead and cause
 	cause error         // valid once dead is closed
 	ended sync.WaitGroup
+
+	warned time.Time // the reader's: when it last warned of a client that is refused
 }
 
 // dialWire connects to a bus and says Hello.

@@ -390,9 +390,10 @@ func TestLargeMessages(t *testing.T) {
 		}
 		return append(b, 0)
 	}
-	r.send(call("Echo", "s"), str(5<<20), nil)
-	if body, err := r.next().result(); err != nil || len(body[0].(string)) != 5<<20 {
-		t.Errorf("5 MiB do not come back: %v", err)
+	const large = maxBody - 8
+	r.send(call("Echo", "s"), str(large), nil)
+	if body, err := r.next().result(); err != nil || len(body[0].(string)) != large {
+		t.Errorf("%d bytes do not come back: %v", large, err)
 	}
 	r.send(call("Echo", "s"), str(maxBody), nil)
 	if _, err := r.next().result(); err == nil || err.(dbus.Error).Name != errLimits {

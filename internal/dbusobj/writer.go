@@ -11,8 +11,10 @@ import (
 const (
 	chunkSize = 64 << 10
 	// maxBacklog is how many bytes may wait for the bus before the loop waits too: what one client asked for is in the way
-	// of the others' answers.
-	maxBacklog = 4 << 20
+	// of the others' answers. dbus-daemon takes 2 KiB of ours, and of each client's, in turn.
+	maxBacklog = 256 << 10
+	// maxRefusals is the same for refusals, which are sent past the loop.
+	maxRefusals = 4 << 20
 	// stallTime is how long the bus may take nothing at all before the connection counts
 	// as dead. bluetoothd would wait for ever; a bus that is so far behind serves nobody.
 	stallTime = 60 * time.Second
@@ -123,10 +125,13 @@ func (b *outbox) kick() {
 	b.mu.Unlock()
 }
 
-func (b *outbox) full() bool {
+func (b *outbox) full() bool { return b.holds(maxBacklog) }
+
+// holds says whether more than n bytes wait.
+func (b *outbox) holds(n int) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.backlog > maxBacklog && !b.closed
+	return b.backlog > n && !b.closed
 }
 
 // end lets the writer finish.

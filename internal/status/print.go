@@ -84,11 +84,10 @@ func (r *Report) printCounts(w io.Writer) {
 	}
 	for _, a := range r.Adapters {
 		if a.Name == "hci0" {
-			heard = "s heard, "
+			heard = fmt.Sprintf("%d devices heard, ", a.Devices)
 			if a.Devices == 1 {
-				heard = " heard, "
+				heard = "1 device heard, "
 			}
-			heard = fmt.Sprintf("%d device%s", a.Devices, heard)
 		}
 	}
 	fmt.Fprintf(w, "%s%d on the bus, %d connected\n", heard, len(r.Devices), connected)
@@ -130,11 +129,10 @@ func (r *Report) Names() string {
 	return strings.Join(names, ", ")
 }
 
-// label is the first column of a proxy's details.
-const label = "  %-11s"
-
+// detail writes one of a proxy's details, its name in a column before it.
 func detail(w io.Writer, name, text string) {
-	wrap(w, fmt.Sprintf(label, name), strings.Repeat(" ", 13), text)
+	const indent, column = 2, 11
+	wrap(w, fmt.Sprintf("%*s%-*s", indent, "", column, name), strings.Repeat(" ", indent+column), text)
 }
 
 func (p *Proxy) print(w io.Writer, now time.Time) {

@@ -107,18 +107,17 @@ func (r *Report) printSharing(w io.Writer, now time.Time, proxy string) {
 		if s.Proxy != proxy {
 			continue
 		}
-		text := "as " + s.Name
 		if s.Address == "" {
-			detail(w, "shared", text+": "+notYet)
+			detail(w, "shared", "as "+s.Name+": "+notYet)
 			continue
 		}
-		text += " (" + s.Address + ")"
+		hosts := make([]string, len(s.Hosts))
 		for i, h := range s.Hosts {
-			text += []string{" with ", ", "}[min(i, 1)] + fmt.Sprintf("%s (%s) for %s", h.Name, h.Address, ago(h.Since, now))
+			hosts[i] = fmt.Sprintf("%s (%s) for %s", h.Name, h.Address, ago(h.Since, now))
 		}
-		if len(s.Hosts) == 0 {
-			text += " with nobody yet"
+		if len(hosts) == 0 {
+			hosts = []string{"nobody yet"}
 		}
-		detail(w, "shared", text)
+		detail(w, "shared", fmt.Sprintf("as %s (%s) with %s", s.Name, s.Address, strings.Join(hosts, ", ")))
 	}
 }
