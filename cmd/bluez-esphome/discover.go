@@ -28,6 +28,9 @@ import (
 // esphomeService is what devices with ESPHome's native API announce.
 const esphomeService = "_esphomelib._tcp"
 
+// sharedBy is how proxies that are shared begin to say what they are.
+const sharedBy = "bluez-esphome "
+
 // maxDiscoverTime bounds --timeout: who wants longer can ask again.
 const maxDiscoverTime = time.Minute
 
@@ -47,6 +50,8 @@ type found struct {
 	Features   []string `json:"bluetooth_features,omitempty"`
 	Error      string   `json:"error,omitempty"`
 	Configured bool     `json:"configured"`
+	// Shared: a bluez-esphome offers it, this host's or another's, and somewhere there is an original.
+	Shared bool `json:"shared,omitempty"`
 	// Configuration is a line for proxies: in the configuration; empty for what is there already or is no proxy.
 	Configuration string `json:"configuration,omitempty"`
 }
@@ -188,6 +193,7 @@ func (d *discovery) add(ctx context.Context, s mdns.Service) {
 			}
 			return
 		}
+		f.Shared = strings.HasPrefix(info.ServerInfo, sharedBy)
 		f.Proxy, f.Features, f.Version = new(info.Features != 0), info.Features.Names(), apiwire.Printable(info.Version, 32)
 	})
 }
@@ -270,6 +276,9 @@ func (f *found) configure() {
 		line += fmt.Sprintf(", noise_psk_file: %q", file)
 	}
 	f.Configuration = line + "}"
+	if f.Shared {
+		f.Configuration += " # shared by a bluez-esphome: list this or the original, not both"
+	}
 }
 
 func printFound(w io.Writer, list []*found) error {
@@ -292,6 +301,9 @@ or configure their IP addresses. A device that just started may need longer: try
 		}
 		if f.Configured {
 			bluetooth += " (configured)"
+		}
+		if f.Shared {
+			bluetooth += " (shared by a bluez-esphome)"
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", f.Name, strings.Join(append([]string{f.Address}, f.Addresses...), " "), f.Version, encrypted, bluetooth)
 	}

@@ -120,6 +120,7 @@ func (s *session) await(want apiwire.ID, timeout time.Duration) (proto.Message, 
 func (s *session) checkHello(m *apipb.HelloResponse) error {
 	cfg := &s.p.cfg
 	s.info.APIMajor, s.info.APIMinor = m.GetApiVersionMajor(), m.GetApiVersionMinor()
+	s.info.ServerInfo = apiwire.Printable(m.GetServerInfo(), maxLong)
 	if s.info.APIMajor > maxAPIMajor {
 		return &VersionError{Major: s.info.APIMajor, Minor: s.info.APIMinor}
 	}

@@ -77,6 +77,7 @@ type Info struct {
 	Version                 string // of ESPHome, like 2026.10.0
 	Model, Manufacturer     string
 	ProjectName             string
+	ServerInfo              string // of the device's program, which for real devices says ESPHome
 	APIMajor, APIMinor      uint32
 	Features                ble.Features
 	DeepSleep               bool

@@ -143,13 +143,16 @@ func TestAnnounced(t *testing.T) {
 	var list []struct {
 		Name, MAC, Error string
 		Encrypted        bool
+		Shared           bool
+		Configuration    string
 		Proxy            *bool `json:"bluetooth_proxy"`
 	}
 	if err := json.Unmarshal([]byte(d.Out.String()), &list); err != nil {
 		t.Fatal(err)
 	}
 	if len(list) != 1 || list[0].Name != "kitchen-shared" || !list[0].Encrypted || list[0].Proxy == nil || !*list[0].Proxy ||
-		strings.ToLower(strings.ReplaceAll(list[0].MAC, ":", "")) != mac {
+		strings.ToLower(strings.ReplaceAll(list[0].MAC, ":", "")) != mac ||
+		!list[0].Shared || !strings.Contains(list[0].Configuration, "not both") {
 		t.Errorf("discover: %+v", list)
 	}
 
