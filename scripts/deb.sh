@@ -94,6 +94,11 @@ for arch in "$@"; do
 	put 644 "$work/changelog.gz" /usr/share/doc/bluez-esphome/changelog.gz
 	GO="$GO" sh scripts/copyright.sh "$root/usr/bin/bluez-esphome" >"$work/copyright"
 	put 644 "$work/copyright" /usr/share/doc/bluez-esphome/copyright
+	# What the configuration and the manual pages send people to.
+	for doc in home-assistant operations proxies troubleshooting; do
+		put 644 docs/$doc.md /usr/share/doc/bluez-esphome/$doc.md
+	done
+	put 644 configs/grafana-dashboard.json /usr/share/doc/bluez-esphome/grafana-dashboard.json
 	put 644 scripts/deb/lintian-overrides /usr/share/lintian/overrides/bluez-esphome
 	for script in postinst prerm postrm; do
 		install -m 755 scripts/deb/$script "$root/DEBIAN/$script"

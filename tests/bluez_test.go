@@ -18,88 +18,59 @@ const (
 	objectManager = "org.freedesktop.DBus.ObjectManager"
 )
 
-type managed = map[dbus.ObjectPath]map[string]map[string]dbus.Variant
-
 // client is a BlueZ client with the signals of org.bluez in order.
 type client struct {
-	t       testing.TB
-	conn    *dbus.Conn
+	*harness.Client
 	signals chan *dbus.Signal
 }
 
 // newClient connects and subscribes to every signal of org.bluez.
 func newClient(t testing.TB, bus *harness.Bus) *client {
 	t.Helper()
-	c := &client{t: t, conn: bus.Connect(t), signals: make(chan *dbus.Signal, 100_000)}
-	if err := c.conn.AddMatchSignal(dbus.WithMatchSender("org.bluez")); err != nil {
+	c := &client{Client: bus.Client(t), signals: make(chan *dbus.Signal, 100_000)}
+	if err := c.Conn.AddMatchSignal(dbus.WithMatchSender("org.bluez")); err != nil {
 		t.Fatal(err)
 	}
-	c.conn.Signal(c.signals)
+	c.Conn.Signal(c.signals)
 	return c
 }
 
-func (c *client) object(path dbus.ObjectPath) dbus.BusObject { return c.conn.Object("org.bluez", path) }
-
-// try makes a call with the usual limit.
-func (c *client) try(path dbus.ObjectPath, method string, args ...any) *dbus.Call {
-	ctx, stop := context.WithTimeout(context.Background(), harness.Limit)
-	defer stop()
-	return c.object(path).CallWithContext(ctx, method, 0, args...)
-}
-
-// call makes a call that has to succeed.
-func (c *client) call(path dbus.ObjectPath, method string, args ...any) *dbus.Call {
-	c.t.Helper()
-	call := c.try(path, method, args...)
-	if call.Err != nil {
-		c.t.Fatalf("%s %s: %v", path, method, call.Err)
-	}
-	return call
-}
-
-func (c *client) objects() managed {
-	c.t.Helper()
-	var out managed
-	if err := c.call("/", objectManager+".GetManagedObjects").Store(&out); err != nil {
-		c.t.Fatal(err)
-	}
-	return out
-}
+func (c *client) object(path dbus.ObjectPath) dbus.BusObject { return c.Conn.Object("org.bluez", path) }
 
 func (c *client) get(path dbus.ObjectPath, iface, name string) any {
-	c.t.Helper()
+	c.T.Helper()
 	var v dbus.Variant
-	if err := c.call(path, properties+".Get", iface, name).Store(&v); err != nil {
-		c.t.Fatal(err)
+	if err := c.Call(path, properties+".Get", iface, name).Store(&v); err != nil {
+		c.T.Fatal(err)
 	}
 	return v.Value()
 }
 
 // until reads signals until accept says yes.
 func (c *client) until(what string, accept func(*dbus.Signal) bool) {
-	c.t.Helper()
+	c.T.Helper()
 	ctx, stop := context.WithTimeout(context.Background(), harness.Limit)
 	defer stop()
 	for {
 		select {
 		case s := <-c.signals:
 			if s == nil {
-				c.t.Fatalf("the bus connection closed while waiting for %s", what)
+				c.T.Fatalf("the bus connection closed while waiting for %s", what)
 			}
 			if accept(s) {
 				return
 			}
 		case <-ctx.Done():
-			c.t.Fatalf("no %s within %v", what, harness.Limit)
+			c.T.Fatalf("no %s within %v", what, harness.Limit)
 		}
 	}
 }
 
 // discover starts discovery and waits for the device.
 func (c *client) discover(path dbus.ObjectPath) {
-	c.t.Helper()
-	c.call(adapterPath, adapterIface+".StartDiscovery")
-	if _, there := c.objects()[path]; there {
+	c.T.Helper()
+	c.Call(adapterPath, adapterIface+".StartDiscovery")
+	if _, there := c.Objects()[path]; there {
 		return
 	}
 	c.until("discovery of "+string(path), func(s *dbus.Signal) bool {
@@ -109,8 +80,8 @@ func (c *client) discover(path dbus.ObjectPath) {
 
 // connect connects to the device and waits for its services.
 func (c *client) connect(path dbus.ObjectPath) {
-	c.t.Helper()
-	c.call(path, deviceIface+".Connect")
+	c.T.Helper()
+	c.Call(path, deviceIface+".Connect")
 	if c.get(path, deviceIface, "ServicesResolved") == true {
 		return
 	}
@@ -121,13 +92,13 @@ func (c *client) connect(path dbus.ObjectPath) {
 
 // char finds the path of a characteristic by UUID.
 func (c *client) char(dev dbus.ObjectPath, uuid string) dbus.ObjectPath {
-	c.t.Helper()
-	for path, ifaces := range c.objects() {
+	c.T.Helper()
+	for path, ifaces := range c.Objects() {
 		if p := ifaces[charIface]; p != nil && p["UUID"].Value() == uuid && len(path) > len(dev) && path[:len(dev)] == dev {
 			return path
 		}
 	}
-	c.t.Fatalf("%s has no characteristic %s", dev, uuid)
+	c.T.Fatalf("%s has no characteristic %s", dev, uuid)
 	return ""
 }
 

@@ -51,9 +51,9 @@ func TestLayers(t *testing.T) {
 	t.Parallel()
 	const module = "bluez-esphome/internal/"
 	allowed := map[string][]string{
-		"ble": {}, "dbusobj": {}, "apiwire": {"apiwire/apipb"}, "apiwire/apipb": {},
-		"apiconn": {"ble", "apiwire", "apiwire/apipb"}, "scanner": {"ble"}, "gatt": {"ble"},
-		"bluezshim": {"ble", "dbusobj"}, "apiserver": {"ble", "apiwire", "apiwire/apipb"},
+		"ble": {}, "rawsock": {}, "dbusobj": {"rawsock"}, "apiwire": {"apiwire/apipb"}, "apiwire/apipb": {}, "mdns": {},
+		"apiconn": {"ble", "apiwire", "apiwire/apipb", "rawsock"}, "scanner": {"ble"}, "gatt": {"ble"}, "web": {"ble"},
+		"bluezshim": {"ble", "dbusobj", "rawsock"}, "status": {"ble", "privatebus"}, "apiserver": {"ble", "apiwire", "apiwire/apipb"},
 		"proxysim": {"ble", "apiserver", "apiwire", "apiwire/apipb", "mdns"}, "config": {"ble"}, "store": {"ble"}, "privatebus": {},
 		"share": {"ble", "apiserver", "apiwire", "apiwire/apipb"},
 	}
@@ -121,4 +121,32 @@ func TestDependencies(t *testing.T) {
 		}
 	}
 	t.Logf("%d modules used, %d explained", len(used), len(listed))
+}
+
+// TestArchitecture: the document of the layers names every package of ours and every folder of tests.
+func TestArchitecture(t *testing.T) {
+	t.Parallel()
+	doc, err := os.ReadFile(harness.Path(t, "docs", "architecture.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := 0
+	for _, parent := range []string{"internal", "tests"} {
+		entries, err := os.ReadDir(harness.Path(t, parent))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			if !e.IsDir() || e.Name() == "testdata" {
+				continue
+			}
+			named++
+			if name := parent + "/" + e.Name(); !strings.Contains(string(doc), "`"+name+"`") {
+				t.Errorf("docs/architecture.md does not name %s", name)
+			}
+		}
+	}
+	if named < 30 {
+		t.Errorf("only %d folders found", named)
+	}
 }

@@ -18,11 +18,11 @@ func TestClientLeaves(t *testing.T) {
 	b.discover(pulsePath)
 	b.connect(pulsePath)
 	counter, heart := b.char(pulsePath, counterUUID), b.char(pulsePath, heartRateUUID)
-	b.call("/org/bluez", "org.bluez.AgentManager1.RegisterAgent", dbus.ObjectPath("/agent"), "NoInputNoOutput")
-	b.call(counter, charIface+".StartNotify")
+	b.Call("/org/bluez", "org.bluez.AgentManager1.RegisterAgent", dbus.ObjectPath("/agent"), "NoInputNoOutput")
+	b.Call(counter, charIface+".StartNotify")
 	var fd dbus.UnixFD
 	var mtu uint16
-	if err := b.call(heart, charIface+".AcquireNotify", map[string]dbus.Variant{}).Store(&fd, &mtu); err != nil || mtu != 247 {
+	if err := b.Call(heart, charIface+".AcquireNotify", map[string]dbus.Variant{}).Store(&fd, &mtu); err != nil || mtu != 247 {
 		t.Fatalf("MTU %d, %v", mtu, err)
 	}
 	ends := []struct {
@@ -37,7 +37,7 @@ func TestClientLeaves(t *testing.T) {
 			t.Errorf("%s is not true while the client is there", e.name)
 		}
 	}
-	if err := b.conn.Close(); err != nil {
+	if err := b.Conn.Close(); err != nil {
 		t.Fatal(err)
 	}
 	for _, e := range ends {
@@ -49,7 +49,7 @@ func TestClientLeaves(t *testing.T) {
 		t.Error("the link went with the client that made it")
 	}
 	// All of it is free for the next one.
-	a.call(adapterPath, adapterIface+".StartDiscovery")
-	a.call(counter, charIface+".StartNotify")
+	a.Call(adapterPath, adapterIface+".StartDiscovery")
+	a.Call(counter, charIface+".StartNotify")
 	a.until("a value", func(s *dbus.Signal) bool { return s.Path == counter && changed(s, charIface, "Value") != nil })
 }

@@ -61,7 +61,7 @@ proxies:
 	c.discover(pulsePath)
 	c.connect(pulsePath)
 	var value []byte
-	if err := c.call(c.char(pulsePath, greetingUUID), charIface+".ReadValue", map[string]dbus.Variant{}).Store(&value); err != nil || string(value) != "hello" {
+	if err := c.Call(c.char(pulsePath, greetingUUID), charIface+".ReadValue", map[string]dbus.Variant{}).Store(&value); err != nil || string(value) != "hello" {
 		t.Errorf("read %q, %v", value, err)
 	}
 	log := bus.Daemon.Err.String()

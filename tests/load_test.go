@@ -78,8 +78,8 @@ func TestForeignDescriptors(t *testing.T) {
 	t.Parallel()
 	bus := harness.Demo(t)
 	c := newClient(t, bus)
-	c.call("/", objectManager+".GetManagedObjects")
-	before := descriptors(t, bus.Daemon.PID())
+	c.Call("/", objectManager+".GetManagedObjects")
+	before := bus.Daemon.Descriptors(t)
 
 	raw := rawClient(t, bus.Address)
 	null, err := os.Open(os.DevNull)
@@ -109,7 +109,7 @@ func TestForeignDescriptors(t *testing.T) {
 		dbus.FieldMember:      dbus.MakeVariant("Ping"),
 	}}
 	raw.waitReply(t, raw.send(t, last))
-	if after := descriptors(t, bus.Daemon.PID()); after > before+5 {
+	if after := bus.Daemon.Descriptors(t); after > before+5 {
 		t.Errorf("%d descriptors open, %d before", after, before)
 	}
 	c.discover(pulsePath)
@@ -125,7 +125,7 @@ func TestIntrospectionStorm(t *testing.T) {
 	listener.discover(pulsePath)
 	listener.connect(pulsePath)
 	counter := listener.char(pulsePath, counterUUID)
-	listener.call(counter, charIface+".StartNotify")
+	listener.Call(counter, charIface+".StartNotify")
 
 	stop := make(chan struct{})
 	done := make(chan int, 2)
@@ -141,7 +141,7 @@ func TestIntrospectionStorm(t *testing.T) {
 				default:
 				}
 				var xml string
-				if err := storm.try(path, "org.freedesktop.DBus.Introspectable.Introspect").Store(&xml); err == nil && !strings.Contains(xml, "<node") {
+				if err := storm.Try(path, "org.freedesktop.DBus.Introspectable.Introspect").Store(&xml); err == nil && !strings.Contains(xml, "<node") {
 					t.Errorf("introspection of %s: %s", path, xml)
 				}
 				n++
@@ -149,7 +149,7 @@ func TestIntrospectionStorm(t *testing.T) {
 		}
 	}()
 	churn := newClient(t, bus)
-	churn.call(adapterPath, adapterIface+".StartDiscovery")
+	churn.Call(adapterPath, adapterIface+".StartDiscovery")
 	go func() {
 		n := 0
 		defer func() { done <- n }()
@@ -160,7 +160,7 @@ func TestIntrospectionStorm(t *testing.T) {
 					return
 				default:
 				}
-				if churn.try(adapterPath, adapterIface+".RemoveDevice", adapterPath+"/dev_"+dev).Err == nil {
+				if churn.Try(adapterPath, adapterIface+".RemoveDevice", adapterPath+"/dev_"+dev).Err == nil {
 					n++
 				}
 			}
@@ -191,16 +191,6 @@ func TestIntrospectionStorm(t *testing.T) {
 	if added == 0 {
 		t.Error("no device came and went: the test tested nothing")
 	}
-}
-
-// descriptors counts the open descriptors of a process.
-func descriptors(t *testing.T, pid int) int {
-	t.Helper()
-	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(entries)
 }
 
 // send sends a message with descriptors and gives its serial. godbus numbers messages in its Conn only, so

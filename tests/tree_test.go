@@ -43,10 +43,10 @@ var parentProperty = map[string]string{
 func TestTree(t *testing.T) {
 	t.Parallel()
 	c := newClient(t, harness.Demo(t))
-	c.call(adapterPath, adapterIface+".StartDiscovery")
+	c.Call(adapterPath, adapterIface+".StartDiscovery")
 	c.until("all devices of the demo", func(*dbus.Signal) bool {
 		n := 0
-		for _, ifaces := range c.objects() {
+		for _, ifaces := range c.Objects() {
 			if ifaces[deviceIface] != nil {
 				n++
 			}
@@ -54,9 +54,9 @@ func TestTree(t *testing.T) {
 		return n == 7
 	})
 	c.connect(pulsePath)
-	c.until("the battery, which comes last", func(*dbus.Signal) bool { return c.objects()[pulsePath]["org.bluez.Battery1"] != nil })
-	c.call(adapterPath, adapterIface+".StopDiscovery") // now nothing comes or goes for a while
-	objects := c.objects()
+	c.until("the battery, which comes last", func(*dbus.Signal) bool { return c.Objects()[pulsePath]["org.bluez.Battery1"] != nil })
+	c.Call(adapterPath, adapterIface+".StopDiscovery") // now nothing comes or goes for a while
+	objects := c.Objects()
 	properties := 0
 	for path, ifaces := range objects {
 		if !nodePaths.MatchString(string(path)) {
@@ -192,7 +192,7 @@ func checkData(t *testing.T, path dbus.ObjectPath, name string, v any) {
 func introspectAll(t *testing.T, c *client, path dbus.ObjectPath, out map[dbus.ObjectPath][]string) {
 	t.Helper()
 	var text string
-	if err := c.call(path, "org.freedesktop.DBus.Introspectable.Introspect").Store(&text); err != nil {
+	if err := c.Call(path, "org.freedesktop.DBus.Introspectable.Introspect").Store(&text); err != nil {
 		t.Fatal(err)
 	}
 	var node struct {

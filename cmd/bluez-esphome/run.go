@@ -141,7 +141,8 @@ func newSimulate() *cobra.Command {
 	c := &cobra.Command{
 		Use: "simulate", Short: "run simulated ESPHome Bluetooth proxies",
 		Long: `simulate runs ESPHome Bluetooth proxies that exist only on TCP, with peripherals from a file, or those of the demo.
-Each --proxy is NAME=ADDR:PORT[,psk=BASE64][,slots=N][,features=HEX]; all share one air.`,
+Each --proxy is NAME=ADDR:PORT[,psk=BASE64][,slots=N][,features=HEX][,version=VERSION][,password=TEXT][,passive]; all share
+one air.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			opts := proxysim.Options{ControlDir: control, Log: daemon.NewLogger(os.Stderr, config.Log{})}
 			if listen != "" {
@@ -182,7 +183,7 @@ Each --proxy is NAME=ADDR:PORT[,psk=BASE64][,slots=N][,features=HEX]; all share 
 	}
 	f := c.Flags()
 	f.StringVar(&peripherals, "peripherals", "", "peripheral file (default: the demo's peripherals)")
-	f.StringArrayVar(&proxies, "proxy", nil, "NAME=ADDR:PORT[,psk=BASE64][,slots=N][,features=HEX]; repeatable")
+	f.StringArrayVar(&proxies, "proxy", nil, "NAME=ADDR:PORT[,psk=BASE64][,slots=N][,features=HEX][,version=VERSION][,password=TEXT][,passive]; repeatable")
 	f.StringVar(&control, "control", "", "folder for one control socket per peripheral")
 	f.StringVar(&listen, "listen", "", "ADDR:PORT of one plain proxy")
 	f.BoolVar(&announce, "mdns", false, "announce the proxies by multicast DNS, as devices do")

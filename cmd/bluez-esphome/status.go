@@ -16,11 +16,14 @@ import (
 // watchInterval is how often status --watch asks.
 const watchInterval = 2 * time.Second
 
+// statusView is what status shows, by its flags and argument.
+type statusView struct {
+	bus, name              string
+	asJSON, watch, verbose bool
+}
+
 func newStatus() *cobra.Command {
-	var (
-		bus                    string
-		asJSON, watch, verbose bool
-	)
+	var v statusView
 	c := &cobra.Command{
 		Use: "status [PROXY]", Short: "show the proxies of the running daemon",
 		Long: `status shows a line for each proxy, the connection slots in use and by whom, and what is wrong. With the name of a proxy, or -v for all,
@@ -32,51 +35,58 @@ it shows everything about it: its features, and what each missing one disables.`
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			out, name := c.OutOrStdout(), ""
 			if len(args) > 0 {
-				name = args[0]
+				v.name = args[0]
 			}
-			show := func(r *status.Report, w io.Writer, now time.Time) error {
-				if verbose || name != "" {
-					if !r.PrintProxy(w, now, name) {
-						return fmt.Errorf("there is no proxy %q; those that there are: %s", name, r.Names())
-					}
-					return nil
-				}
-				r.PrintProxies(w, now)
-				return nil
-			}
-			for shown := false; ; shown = true {
-				var page bytes.Buffer
-				err := report(c.Context(), screen{&page, out}, bus, asJSON, show)
-				switch {
-				case err != nil && c.Context().Err() != nil:
-					return nil
-				case err != nil && !(watch && shown): // who watches wants to see the daemon come back
-					return err
-				case err != nil && asJSON:
-					fmt.Fprintln(c.ErrOrStderr(), err)
-				case err != nil:
-					fmt.Fprintln(&page, err)
-				}
-				if watch && isTerminal(out) {
-					io.WriteString(out, clearScreen)
-				}
-				if _, err := page.WriteTo(out); err != nil || !watch {
-					return err
-				}
-				select {
-				case <-c.Context().Done():
-					return nil
-				case <-time.After(watchInterval):
-				}
-			}
+			return v.show(c.Context(), c.OutOrStdout(), c.ErrOrStderr())
 		},
 	}
-	addReportFlags(c, &bus, &asJSON)
-	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "show everything about each proxy")
-	c.Flags().BoolVar(&watch, "watch", false, "show it again every two seconds")
+	addReportFlags(c, &v.bus, &v.asJSON)
+	c.Flags().BoolVarP(&v.verbose, "verbose", "v", false, "show everything about each proxy")
+	c.Flags().BoolVar(&v.watch, "watch", false, "show it again every two seconds")
 	return c
+}
+
+// show writes the page once, or with watch until ctx ends. After the first page an error takes the place of one: who watches wants to
+// see the daemon come back.
+func (v *statusView) show(ctx context.Context, out, complaints io.Writer) error {
+	for shown := false; ; shown = true {
+		var page bytes.Buffer
+		err := report(ctx, screen{&page, out}, v.bus, v.asJSON, v.print)
+		switch {
+		case err != nil && ctx.Err() != nil:
+			return nil
+		case err != nil && !(v.watch && shown):
+			return err
+		case err != nil && v.asJSON:
+			fmt.Fprintln(complaints, err)
+		case err != nil:
+			fmt.Fprintln(&page, err)
+		}
+		if v.watch && isTerminal(out) {
+			io.WriteString(out, clearScreen)
+		}
+		if _, err := page.WriteTo(out); err != nil || !v.watch {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(watchInterval):
+		}
+	}
+}
+
+// print writes a report as text.
+func (v *statusView) print(r *status.Report, w io.Writer, now time.Time) error {
+	if !v.verbose && v.name == "" {
+		r.PrintProxies(w, now)
+		return nil
+	}
+	if !r.PrintProxy(w, now, v.name) {
+		return fmt.Errorf("there is no proxy %q; those that there are: %s", v.name, r.Names())
+	}
+	return nil
 }
 
 func newDevices() *cobra.Command {

@@ -22,8 +22,8 @@ const (
 	maxAPIMajor = 2
 )
 
-// What a device says of itself is shown on the bus, in logs and on terminals: nothing in it may control those, and it has at most so
-// many characters. ESPHome's names have at most 31, friendly names 120.
+// What a device says of itself is shown on the bus, in logs and on terminals. It is cut to that many characters, and none of
+// them controls a terminal. ESPHome's names have at most 31, friendly names 120.
 const (
 	maxShort = 64
 	maxLong  = 128
@@ -210,8 +210,8 @@ func (s *session) lookAtSlots() (ble.Slots, error) {
 	return slots, nil
 }
 
-// Inherit makes the slots of a session with the same device, which p takes the place of, p's own: what it leaves there is no sign of
-// another host. It is called before Run and after old was stopped.
+// Inherit makes the links that old has asked the same device for p's own: what p, which takes old's place, still finds there is no sign
+// of another host. It is called before p is started and after old was stopped.
 func (p *Proxy) Inherit(old *Proxy) {
 	old.mu.Lock()
 	ours := maps.Clone(old.ours)

@@ -7,12 +7,11 @@ import (
 	"os"
 	"strings"
 	"syscall"
-	"unsafe"
+
+	"bluez-esphome/internal/rawsock"
 )
 
-// A rawConn reads and writes a TCP connection without telling Go's scheduler of each system call. The socket does not
-// block, so there is nothing to tell; but in a process that was idle the first call that is told of wakes a second thread
-// (the runtime's sysmon), and that costs more than everything else that a frame of advertisements costs.
+// A rawConn reads and writes a TCP connection through package rawsock: its reads do not wake a thread.
 //
 // Read may be called by one goroutine at a time, and so may Write.
 type rawConn struct {
@@ -62,18 +61,7 @@ func (c *rawConn) Write(b []byte) (int, error) {
 
 // writeNow writes as much of b as the socket takes without waiting. It may be called while nobody writes; what is wrong with the
 // connection the next Write will tell.
-func (c *rawConn) writeNow(b []byte) (n int) {
-	_ = c.raw.Control(func(fd uintptr) {
-		for n < len(b) {
-			k, errno := rawCallOn(syscall.SYS_WRITE, fd, b[n:])
-			if errno != 0 {
-				return
-			}
-			n += k
-		}
-	})
-	return n
-}
+func (c *rawConn) writeNow(b []byte) int { return rawsock.WriteNow(c.raw, b) }
 
 func (r *rawCall) run(b []byte, wait func(func(uintptr) bool) error) (int, error) {
 	r.b, r.n, r.err = b, 0, nil
@@ -90,7 +78,7 @@ func (r *rawCall) run(b []byte, wait func(func(uintptr) bool) error) (int, error
 
 func (c *rawConn) tryRead(fd uintptr) bool {
 	r := &c.in
-	n, errno := rawCallOn(syscall.SYS_READ, fd, r.b)
+	n, errno := rawsock.Read(fd, r.b)
 	switch {
 	case errno == syscall.EAGAIN:
 		return false
@@ -103,11 +91,11 @@ func (c *rawConn) tryRead(fd uintptr) bool {
 	return true
 }
 
-// tryWrite goes on until everything is written. The runtime ignores SIGPIPE of sockets.
+// tryWrite goes on until everything is written.
 func (c *rawConn) tryWrite(fd uintptr) bool {
 	w := &c.out
 	for w.n < len(w.b) {
-		n, errno := rawCallOn(syscall.SYS_WRITE, fd, w.b[w.n:])
+		n, errno := rawsock.Write(fd, w.b[w.n:])
 		switch {
 		case errno == syscall.EAGAIN:
 			return false
@@ -118,20 +106,6 @@ func (c *rawConn) tryWrite(fd uintptr) bool {
 		w.n += n
 	}
 	return true
-}
-
-// rawCallOn repeats read or write while signals interrupt it. b is not empty.
-func rawCallOn(trap, fd uintptr, b []byte) (int, syscall.Errno) {
-	for {
-		n, _, errno := syscall.RawSyscall(trap, fd, uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
-		switch errno {
-		case 0:
-			return int(n), 0
-		case syscall.EINTR:
-		default:
-			return 0, errno
-		}
-	}
 }
 
 func (c *rawConn) failed(op string, errno syscall.Errno) error {

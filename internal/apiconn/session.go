@@ -39,7 +39,7 @@ type session struct {
 	limit   time.Time   // while it is brought up: when to give up
 	first   ble.Slots   // what the first look at the slots showed
 	unhook  func() bool // ends the watch on the context of open
-	share   share
+	busy    throttle
 	adverts []ble.RawAdvert
 	decoded []byte // AD structures made of message 67
 
@@ -67,7 +67,7 @@ func newSession(p *Proxy, conn net.Conn) *session {
 
 // Read implements io.Reader for the Framer and notes the time. Before the watch is there, silence ends it.
 func (s *session) Read(b []byte) (int, error) {
-	if pause := s.share.end(time.Now()); pause > 0 {
+	if pause := s.busy.end(time.Now()); pause > 0 {
 		<-time.After(pause)
 	}
 	if !s.limit.IsZero() && s.broken.Load() == nil {
@@ -78,7 +78,7 @@ func (s *session) Read(b []byte) (int, error) {
 		s.p.traffic.read.Add(uint64(n))
 		now := time.Now()
 		s.lastRead.Store(int64(now.Sub(s.begun)))
-		s.share.begin(now)
+		s.busy.begin(now)
 	}
 	return n, err
 }

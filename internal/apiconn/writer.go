@@ -22,8 +22,8 @@ type writer struct {
 	mu  sync.Mutex // serializes access to the following and the encryption's order
 	f   *apiwire.Framer
 	buf []byte
-	try func([]byte) int // writes what is taken at once; may be nil
-	// writing: the writer holds what it took of buf.
+	try func([]byte) int // writes what the connection takes without waiting, and says how much; nil if it cannot
+	// writing is set while run holds what it took of buf: nobody else may write then.
 	writing bool
 	spare   []byte        // the buffer written last; never the one being written
 	space   chan struct{} // closed when buf was taken

@@ -39,7 +39,7 @@ func ServiceBatches(services []ble.Service, limit int, short bool) [][]ble.Servi
 }
 
 // ShortUUIDs reports whether the client takes short UUIDs.
-func (s *Session) ShortUUIDs() bool { return s.ClientMinor() >= shortUUIDMinor }
+func (s *Session) ShortUUIDs() bool { return s.clientMinor() >= shortUUIDMinor }
 
 // Services sends one message 71. Short is as in ServiceBatches.
 func (s *Session) Services(a ble.Address, services []ble.Service, short bool) {

@@ -150,8 +150,8 @@ func (s *Session) RemoteAddr() net.Addr { return s.conn.RemoteAddr() }
 // Done is closed when the session begins to end.
 func (s *Session) Done() <-chan struct{} { return s.done }
 
-// ClientMinor is the minor version of API 1 that the client announced.
-func (s *Session) ClientMinor() uint32 {
+// clientMinor is the minor version of API 1 that the client announced.
+func (s *Session) clientMinor() uint32 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.minor

@@ -189,7 +189,7 @@ func TestInvalidUTF8(t *testing.T) {
 	}
 }
 
-func TestNextRawAdvertAllocates(t *testing.T) {
+func TestDecodeRawAdvertAllocates(t *testing.T) {
 	// Not parallel: AllocsPerRun.
 	v := loadVectors(t)
 	for _, c := range v.Messages {
@@ -200,8 +200,9 @@ func TestNextRawAdvertAllocates(t *testing.T) {
 		f := NewPlain(bytes.NewReader(stream))
 		if n := testing.AllocsPerRun(500, func() {
 			_, p, err := f.Read()
-			for ok := true; ok && err == nil; {
-				_, p, ok, err = NextRawAdvert(p)
+			var a RawAdvert
+			for n := 1; n > 0 && err == nil; p = p[n:] {
+				n, err = DecodeRawAdvert(p, &a)
 			}
 			if err != nil {
 				t.Fatal(err)
@@ -232,19 +233,20 @@ func FuzzPlainRead(f *testing.F) {
 	})
 }
 
-// sameAsGenerated compares NextRawAdvert with the generated decoder, in what both understand.
+// sameAsGenerated compares DecodeRawAdvert with the generated decoder, in what both understand.
 func sameAsGenerated(t *testing.T, payload []byte) {
 	var want apipb.BluetoothLERawAdvertisementsResponse
 	wantErr := proto.UnmarshalOptions{DiscardUnknown: true}.Unmarshal(payload, &want)
+	var a RawAdvert
 	for i := 0; ; i++ {
-		a, rest, ok, err := NextRawAdvert(payload)
-		if !ok {
+		n, err := DecodeRawAdvert(payload, &a)
+		if n == 0 {
 			if wantErr == nil && (err != nil || i != len(want.Advertisements)) {
 				t.Fatalf("%d advertisements, %v; want %d", i, err, len(want.Advertisements))
 			}
 			return
 		}
-		payload = rest
+		payload = payload[n:]
 		if wantErr == nil {
 			w := want.Advertisements[i]
 			if a.Address != w.GetAddress() || a.RSSI != w.GetRssi() || a.AddressType != w.GetAddressType() || !bytes.Equal(a.Data, w.GetData()) {

@@ -22,8 +22,16 @@ func FuzzMessages(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, id uint16, payload []byte) {
-		for rest, ok, err := payload, true, error(nil); ok && err == nil; {
-			_, rest, ok, err = NextRawAdvert(rest)
+		var a RawAdvert
+		for rest := payload; ; {
+			n, err := DecodeRawAdvert(rest, &a)
+			if n == 0 {
+				break
+			}
+			if err != nil {
+				t.Fatalf("%d bytes decoded, and %v", n, err)
+			}
+			rest = rest[n:]
 		}
 		if New(ID(id)) == nil {
 			return

@@ -41,15 +41,9 @@ func AppendRawAdvert(dst []byte, a RawAdvert) []byte {
 	return protowire.AppendBytes(dst, a.Data)
 }
 
-// NextRawAdvert decodes the first entry of a message 93 payload and returns
-// the rest. ok is false at the end and at the first malformed byte; then the
-// error is a *ProtocolError, else nil. It does not allocate.
-func NextRawAdvert(payload []byte) (a RawAdvert, rest []byte, ok bool, err error) {
-	n, err := DecodeRawAdvert(payload, &a)
-	return a, payload[n:], n > 0, err
-}
-
-// DecodeRawAdvert is NextRawAdvert into *a, and gives the size of what it decoded, 0 at the end and with an error.
+// DecodeRawAdvert decodes the first entry of a message 93 payload into *a and gives its size, with which the next one
+// begins. The size is 0 at the end and at the first malformed byte; then the error is a *ProtocolError, else nil. It does not
+// allocate.
 func DecodeRawAdvert(payload []byte, a *RawAdvert) (size int, err error) {
 	for b := payload; len(b) > 0; {
 		if n := a.decodeUsual(b); n > 0 {

@@ -235,15 +235,16 @@ func TestVectorMessages(t *testing.T) {
 func checkRawAdverts(t *testing.T, payload, want []byte) {
 	t.Helper()
 	var got []byte
+	var a RawAdvert
 	for {
-		a, rest, ok, err := NextRawAdvert(payload)
+		n, err := DecodeRawAdvert(payload, &a)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !ok {
+		if n == 0 {
 			break
 		}
-		got, payload = AppendRawAdvert(got, a), rest
+		got, payload = AppendRawAdvert(got, a), payload[n:]
 	}
 	if !bytes.Equal(got, want) {
 		t.Errorf("adverts encoded again as %x, want %x", got, want)

@@ -56,7 +56,7 @@ func (q *pipeQuota) remove(sender string) {
 	}
 }
 
-// mayRegister: a name may have so many applications, and all of them.
+// mayRegister reports whether a client, and all together, may have one more application.
 func (t *monitorTable) mayRegister(sender string) bool {
 	n, asked := 0, 0
 	for _, app := range t.apps {
@@ -71,7 +71,7 @@ func (t *monitorTable) mayRegister(sender string) bool {
 	return n < maxClientApps && asked < maxClientAsked && len(t.apps) < maxMonitorApps
 }
 
-// roomFor says whether a client may have so many patterns more.
+// roomFor reports whether a client, and all together, may have that many more patterns.
 func (t *monitorTable) roomFor(sender string, patterns int) bool {
 	own, all := 0, 0
 	for _, m := range t.byID {
@@ -83,7 +83,7 @@ func (t *monitorTable) roomFor(sender string, patterns int) bool {
 	return own+patterns <= maxClientPatterns && all+patterns <= maxAllPatterns
 }
 
-// roomFor says whether a client's filter may have so many UUIDs.
+// roomFor reports whether a client's filter may have that many UUIDs, beside those of the others.
 func (a *adapter) roomFor(sender string, uuids int) bool {
 	for other, s := range a.sessions {
 		if other != sender {

@@ -21,6 +21,9 @@ import (
 
 const testKey = "QRTIErOb/fcE9Ukd/5qA3RGYMn0Y+p06U58SCtOXvPc="
 
+// shareKey is another one.
+const shareKey = "dGhlIGtleSBvZiB0aGUga2l0Y2hlbiBwcm94eSBvayE="
+
 // exportSecrets lets cmp compare what the types hide.
 var exportSecrets = cmp.AllowUnexported(Secret{}, Password{})
 
@@ -140,11 +143,15 @@ auto_add: {}
 link: {ping_after: 1s, dead_after: 1500ms}
 connect: {timeout: 2s, per_path: 2s, slot_wait: 0s}
 max_devices: 7
-share: {listen: 0.0.0.0, base_port: 100, noise_psk: `+testKey+`, names: "x {name}", in_use: refuse, offer: merged}
+share: {listen: 0.0.0.0, base_port: 100, noise_psk: `+shareKey+`, names: "x {name}", in_use: refuse, offer: merged}
 http: {listen: ":9551"}
 log: {level: debug, format: json, redact: true}
 `)
 	key, err := ParseSecret(testKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	share, err := ParseSecret(shareKey)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +168,7 @@ log: {level: debug, format: json, redact: true}
 		},
 		AutoAdd: &AutoAdd{}, Link: Link{time.Second, 1500 * time.Millisecond},
 		Connect: Connect{2 * time.Second, 2 * time.Second, 0}, MaxDevices: 7,
-		Share: Share{Listen: "0.0.0.0", Offer: ShareMerged, BasePort: 100, PSK: key, Names: "x {name}", Exclusive: true},
+		Share: Share{Listen: "0.0.0.0", Offer: ShareMerged, BasePort: 100, PSK: share, Names: "x {name}", Exclusive: true},
 		HTTP:  HTTP{Listen: "127.0.0.1:9551"},
 		Log:   Log{Level: slog.LevelDebug, Format: LogJSON, Redact: true},
 	}

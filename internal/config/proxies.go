@@ -63,10 +63,16 @@ func (l *loader) proxies(list []rawProxy) {
 	}
 }
 
+// newKey is where a key that is none of a proxy's comes from.
+const newKey = "make a new one: openssl rand -base64 32"
+
 // psk reads the key of the group at prefix, from the file or from beside it.
 func (l *loader) psk(prefix, inline, file string) Secret {
 	key := prefix + ".noise_psk"
-	const remedy = "copy api: encryption: key: from the proxy's ESPHome configuration (base64 of 32 bytes, 44 characters)"
+	remedy := "copy api: encryption: key: from the proxy's ESPHome configuration (base64 of 32 bytes, 44 characters)"
+	if prefix == "share" {
+		remedy = newKey
+	}
 	if inline != "" && file != "" {
 		l.report.at(key+"_file", "remove one of them", "noise_psk is given too")
 		return Secret{}

@@ -78,7 +78,11 @@ func (w *walker) value(node *yaml.Node, t reflect.Type, key string) any {
 	switch t.Kind() {
 	case reflect.Struct:
 		if node.Kind != yaml.MappingNode {
-			w.at(key, "its keys are "+strings.Join(keysOf(t), ", "), "want a group of keys, not %s", describe(node))
+			remedy := "its keys are " + strings.Join(keysOf(t), ", ")
+			if key == "auto_add" && node.Kind == yaml.ScalarNode { // as with a switch
+				remedy = "write {} to use every proxy without encryption, {noise_psk_file: PATH} for those with that key, or null"
+			}
+			w.at(key, remedy, "want a group of keys, not %s", describe(node))
 			return nil
 		}
 		return w.mapping(node, t, key)

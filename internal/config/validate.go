@@ -93,6 +93,9 @@ func (l *loader) stateDir(configured string) string {
 func (l *loader) share(r *rawShare) {
 	c, rep := l.out, l.report
 	c.Share = Share{Listen: r.Listen, Names: r.Names, PSK: l.psk("share", r.NoisePSK, r.NoisePSKFile)}
+	if c.Share.PSK.IsSet() && slices.ContainsFunc(c.Proxies, func(p Proxy) bool { return p.PSK == c.Share.PSK }) {
+		rep.at("share.noise_psk", newKey, "the key is that of a proxy: who has it could use the proxy itself")
+	}
 	c.Share.Exclusive = oneOf(rep, "share.in_use", r.InUse, "share", "refuse") == "refuse"
 	c.Share.Offer = oneOf(rep, "share.offer", r.Offer, ShareEach, ShareMerged)
 	c.Share.BasePort = uint16(l.number("share.base_port", r.BasePort, 1, 65535))
@@ -136,7 +139,7 @@ func oneOf[T ~string](rep *reporter, key, got string, words ...T) T {
 		list[i] = string(w)
 	}
 	remedy := ""
-	if best, d := nearest(strings.ToLower(got), list); d <= 2 {
+	if best, d := nearest(strings.ToLower(got), list); d <= 2 || strings.HasPrefix(strings.ToLower(got), best) {
 		remedy = fmt.Sprintf("did you mean %q?", best)
 	}
 	rep.at(key, remedy, "%q is not one of %s", clip(got), strings.Join(list, ", "))

@@ -226,7 +226,7 @@ func (d *Daemon) serve(ctx context.Context, address string) error {
 	return err
 }
 
-// within gives f so long, although ctx has ended.
+// within calls f with a context that ends after d, not with ctx: that has ended already.
 func within(ctx context.Context, d time.Duration, f func(context.Context)) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d)
 	defer cancel()

@@ -47,10 +47,7 @@ func (h handler) Online(_ *apiconn.Proxy, info apiconn.Info) {
 	d.links.AddProxy(p)
 	d.links.ProxyOnline(name)
 	d.sharing.up(p)
-	select {
-	case p.mode <- struct{}{}:
-	default:
-	}
+	p.modeChanged()
 	p.obj.changed("Name", "State", "LastError", "ESPHomeVersion", "Features", "BluetoothAddress", "ScanMode", "SlotLimit", "SlotFree", "Allocated", "Note")
 }
 

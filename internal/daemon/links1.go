@@ -53,20 +53,14 @@ func encodeLinks(e *dbusobj.Encoder, links []linkInfo) {
 	e.Array("a{sv}", func() {
 		for _, l := range links {
 			e.Array("{sv}", func() {
-				entry := func(name, sig string, value func()) {
-					e.Entry(func() {
-						e.String(name)
-						e.Variant(sig, value)
-					})
-				}
 				since := uint64(0)
 				if !l.since.IsZero() {
 					since = uint64(l.since.Unix())
 				}
-				entry("Address", "s", func() { e.String(l.address.String()) })
-				entry("State", "s", func() { e.String(l.state) })
-				entry("Since", "t", func() { e.Uint64(since) })
-				entry("Owners", "as", func() { e.Strings(l.owners) })
+				text(e, "Address", l.address.String())
+				text(e, "State", l.state)
+				number(e, "Since", since)
+				entry(e, "Owners", "as", func() { e.Strings(l.owners) })
 			})
 		}
 	})

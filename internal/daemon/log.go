@@ -12,7 +12,7 @@ import (
 
 // NewLogger makes the program's logger. Under the journal each line of text begins with its priority, "<4>", which
 // the journal takes away, and carries no time, since the journal stamps it. A line that repeats is
-// written at most so often; with log.redact no line has a Bluetooth address.
+// written at most so often, and so are lines that differ in their attributes only; with log.redact no line has a Bluetooth address.
 func NewLogger(w io.Writer, cfg config.Log) *slog.Logger {
 	return newLogger(w, cfg, os.Getenv("JOURNAL_STREAM") != "")
 }
@@ -48,13 +48,18 @@ type logHandler struct {
 
 func (h *logHandler) Handle(ctx context.Context, r slog.Record) error {
 	if r.Level >= slog.LevelInfo { // who debugs wants them all
-		write, held := h.repeats.pass(recordKey(h.with, r), time.Now())
+		write, held, similar := h.repeats.pass(r.Message, recordKey(h.with, r), time.Now())
 		if !write {
 			return nil
 		}
-		if held > 0 {
+		if held > 0 || similar > 0 {
 			r = r.Clone()
+		}
+		if held > 0 {
 			r.AddAttrs(slog.Int("repeats", held))
+		}
+		if similar > 0 {
+			r.AddAttrs(slog.Int("others_like_it", similar))
 		}
 	}
 	prefix := ""

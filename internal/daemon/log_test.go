@@ -3,6 +3,7 @@ package daemon
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -99,11 +100,25 @@ func TestLogRepeats(t *testing.T) {
 		for i := range 10 * maxKeys {
 			log.Warn("many", "i", i)
 		}
-		if n := count(); n != 10*maxKeys {
-			t.Errorf("%d of %d different lines", n, 10*maxKeys)
+		log.Warn("another", "i", 0)
+		if n := count(); n != maxSimilar+1 {
+			t.Errorf("%d lines of %d with the same message and one with another, want %d", n, 10*maxKeys, maxSimilar+1)
 		}
 		if n := len(log.Handler().(*logHandler).repeats.seen); n > maxKeys {
 			t.Errorf("%d lines are remembered", n)
+		}
+		b.Reset()
+		time.Sleep(repeatWindow)
+		log.Warn("many", "i", -1)
+		log.Warn("many", "i", -2)
+		if got, want := b.String(), fmt.Sprintf("<4>msg=many i=-1 others_like_it=%d\n<4>msg=many i=-2\n", 10*maxKeys-maxSimilar); got != want {
+			t.Errorf("in the next minute: %q, want %q", got, want)
+		}
+		for i := range 10 * maxKeys {
+			log.Warn(fmt.Sprint("message ", i))
+		}
+		if n := len(log.Handler().(*logHandler).repeats.messages); n > maxKeys {
+			t.Errorf("%d messages are remembered", n)
 		}
 	})
 }

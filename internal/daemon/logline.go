@@ -46,17 +46,20 @@ func (l *lineWriter) line(prefix string, f func() error) error {
 func (l *lineWriter) Write(b []byte) (int, error) { return l.buf.Write(b) }
 
 // How often the same line is written: maxRepeats times in repeatWindow, then once in each further one,
-// with the number of those held back. At most maxKeys different lines are remembered.
+// with the number of those held back. Lines with one message about different things, such as hosts and devices,
+// which strangers can make up, are written maxSimilar times in each. At most maxKeys different lines are remembered.
 const (
 	maxRepeats   = 5
+	maxSimilar   = 512 // more than there are proxies anywhere
 	repeatWindow = time.Minute
 	maxKeys      = 1024
 )
 
 // repeats knows the lines of the last minute. It is goroutine-safe.
 type repeats struct {
-	mu   sync.Mutex
-	seen map[string]*repeat
+	mu       sync.Mutex
+	seen     map[string]*repeat // by recordKey
+	messages map[string]*repeat // by the message alone
 }
 
 type repeat struct {
@@ -65,12 +68,39 @@ type repeat struct {
 	held    int
 }
 
-func newRepeats() *repeats { return &repeats{seen: map[string]*repeat{}} }
+func newRepeats() *repeats {
+	return &repeats{seen: map[string]*repeat{}, messages: map[string]*repeat{}}
+}
 
-// pass says whether a line may be written, and how many like it were held back since the last one.
-func (r *repeats) pass(key string, now time.Time) (write bool, held int) {
+// pass says whether a line may be written, and how many were held back since the last one: equal ones, and others with the same
+// message.
+func (r *repeats) pass(message, key string, now time.Time) (write bool, held, similar int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	m := r.messages[message]
+	switch {
+	case m == nil:
+		if len(r.messages) >= maxKeys { // messages are few, unless one is made of something that changes
+			clear(r.messages)
+		}
+		m = &repeat{since: now}
+		r.messages[message] = m
+	case now.Sub(m.since) >= repeatWindow:
+		*m = repeat{since: now, held: m.held}
+	case m.written >= maxSimilar:
+		m.held++
+		return false, 0, 0
+	}
+	if write, held = r.again(key, now); !write {
+		return false, 0, 0
+	}
+	similar = m.held
+	m.written, m.held = m.written+1, 0
+	return true, held, similar
+}
+
+// again says whether an equal line may be written, and how many were held back since the last one. r.mu is held.
+func (r *repeats) again(key string, now time.Time) (write bool, held int) {
 	e := r.seen[key]
 	if e == nil {
 		if len(r.seen) >= maxKeys {

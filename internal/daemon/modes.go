@@ -22,7 +22,7 @@ func (s *proxySet) discovering(a *air, on bool) {
 		a.own.policy.Discovering(on, time.Now())
 	}
 	s.mu.Unlock()
-	s.modesChanged()
+	s.modeChanged("")
 }
 
 // maxHold is how long a proxy may take to change to active scanning before what it hears counts anyway.
@@ -52,12 +52,20 @@ func (s *proxySet) hold(a *air) {
 	}
 }
 
-func (s *proxySet) modesChanged() {
+// modeChanged: another scan mode may be wished for a proxy, or without a name for all of them.
+func (s *proxySet) modeChanged(name string) {
 	for _, p := range s.all() {
-		select {
-		case p.mode <- struct{}{}:
-		default:
+		if name == "" || p.Name() == name {
+			p.modeChanged()
 		}
+	}
+}
+
+// modeChanged has followMode look again at what is wished.
+func (p *proxy) modeChanged() {
+	select {
+	case p.mode <- struct{}{}:
+	default: // it is about to
 	}
 }
 

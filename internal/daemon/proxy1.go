@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"bluez-esphome/internal/config"
 	"bluez-esphome/internal/dbusobj"
 
 	"github.com/godbus/dbus/v5"
@@ -92,9 +93,13 @@ func newProxyInterface() *dbusobj.Interface {
 
 func clamp16(n int) uint16 { return uint16(min(max(n, 0), 0xffff)) }
 
+// label names the proxy; before its first session and without a configured name it is its address.
 func (p *proxy) label() string {
-	if n := p.Name(); n != "" {
+	switch n := p.Name(); {
+	case n != "":
 		return n
+	case p.cfg.Port != config.DefaultPort: // several may be at one address
+		return hostPort(p.cfg)
 	}
 	return p.cfg.Host
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"bluez-esphome/internal/apiconn"
+	"bluez-esphome/internal/apiwire"
 	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/config"
 	"bluez-esphome/internal/gatt"
@@ -135,7 +136,7 @@ func (s *sharer) reload(cfg config.Share) {
 		s.offer(p)
 	}
 	s.d.conn.Post(func() { s.object.show(s, cfg.Listen != "") })
-	s.d.proxies.modesChanged()
+	s.d.proxies.modeChanged("")
 	s.d.log.Info("The proxies are shared as the new configuration says", "listen", cfg.Listen, "offer", string(cfg.Offer))
 }
 
@@ -233,7 +234,10 @@ func (s *sharer) adverts(name string, sh shared, at time.Time, batch []ble.RawAd
 
 // announce tells the network of a shared proxy, as devices with ESPHome do.
 func (d *Daemon) announce(ctx context.Context, s share.Service) {
-	a := mdns.Announced{Service: esphomeService, Instance: s.Name, Port: s.Port, Text: s.Text}
+	a := mdns.Announced{Service: esphomeService, Instance: s.Name, Port: s.Port, Text: s.Text, Taken: func(mac string) {
+		d.log.Warn("Another device on the network has the name of a shared proxy: hosts may take one for the other; change share.names here, or the name there",
+			"name", s.Name, "mac", apiwire.Printable(mac, 17))
+	}}
 	if ip, err := netip.ParseAddr(s.IP); err == nil {
 		a.Addrs = []netip.Addr{ip.Unmap()}
 	}
@@ -258,18 +262,6 @@ func (s *proxySet) position(mac ble.Address) int {
 		return n
 	}
 	return found
-}
-
-// modeChanged: the hosts that share a proxy, or without a name all of them, want another scan mode.
-func (s *proxySet) modeChanged(name string) {
-	for _, p := range s.all() {
-		if name == "" || p.Name() == name {
-			select {
-			case p.mode <- struct{}{}:
-			default:
-			}
-		}
-	}
 }
 
 // sharing is the proxy as it is shared, or nil.

@@ -83,13 +83,3 @@ func encodeHost(e *dbusobj.Encoder, h share.HostStatus) {
 		})
 	})
 }
-
-func entry(e *dbusobj.Encoder, key, sig string, value func()) {
-	e.Entry(func() { e.String(key); e.Variant(sig, value) })
-}
-
-func text(e *dbusobj.Encoder, key, value string) { entry(e, key, "s", func() { e.String(value) }) }
-
-func number(e *dbusobj.Encoder, key string, value uint64) {
-	entry(e, key, "t", func() { e.Uint64(value) })
-}

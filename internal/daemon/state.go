@@ -40,3 +40,9 @@ func (s gattStore) Load(a ble.Address) (gatt.Record, bool) {
 }
 
 func (s gattStore) Save(a ble.Address, r gatt.Record) { s.store.SetGatt(a, store.GattState(r)) }
+
+func (s gattStore) Unpairs(proxy string) []ble.Address { return s.store.Unpairs(proxy) }
+
+func (s gattStore) SetUnpair(proxy string, a ble.Address, pending bool) {
+	s.store.SetUnpair(proxy, a, pending)
+}

@@ -22,7 +22,7 @@ type openCalls struct {
 	all int
 }
 
-// begin counts a call, which [openCalls.end] has to be called for in any case; it reports false if it is one too many.
+// begin counts a call, which [openCalls.end] has to be called for in any case; it reports false if that is above the quota.
 func (o *openCalls) begin(sender string) bool {
 	if o.of == nil {
 		o.of = make(map[string]int)

@@ -5,14 +5,13 @@ import (
 	"net"
 	"os"
 	"syscall"
-	"unsafe"
+
+	"bluez-esphome/internal/rawsock"
 
 	"golang.org/x/sys/unix"
 )
 
-// socket reads and writes the bus's socket without telling Go's scheduler of each system call. The socket does not block, so
-// there is nothing to tell; but in a process that was idle the first call that is told of wakes another thread (the
-// runtime's sysmon), which costs as much as handling a message.
+// socket reads and writes the bus's socket through package rawsock: its calls do not wake a thread.
 type socket struct{ raw syscall.RawConn }
 
 func newSocket(sock *net.UnixConn) (socket, error) {
@@ -58,29 +57,9 @@ func (r *receiver) receive(buf, oob []byte) (n, oobn, flags int, err error) {
 
 // try reports whether the call came to an end.
 func (r *receiver) try(fd uintptr) bool {
-	for {
-		n, _, errno := unix.RawSyscall(unix.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&r.msg)), unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
-		if errno == unix.EINTR {
-			continue
-		}
-		r.n, r.errno = int(n), errno
-		return errno != unix.EAGAIN
-	}
+	r.n, r.errno = rawsock.Recvmsg(fd, &r.msg, unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
+	return r.errno != unix.EAGAIN
 }
 
 // write writes as much of buf as the socket takes without waiting. What is wrong with it a write that waits will tell.
-func (s socket) write(buf []byte) (n int) {
-	_ = s.raw.Control(func(fd uintptr) {
-		for len(buf) > 0 {
-			k, _, errno := unix.RawSyscall(unix.SYS_WRITE, fd, uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)))
-			if errno == unix.EINTR {
-				continue
-			}
-			if errno == 0 {
-				n = int(k)
-			}
-			return
-		}
-	})
-	return n
-}
+func (s socket) write(buf []byte) int { return rawsock.WriteNow(s.raw, buf) }

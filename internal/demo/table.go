@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"bluez-esphome/internal/apiwire"
 	"bluez-esphome/internal/daemon"
 	"bluez-esphome/internal/scanner"
 )
@@ -19,6 +20,9 @@ const (
 	appendInterval = 10 * time.Second
 	firstTable     = 1500 * time.Millisecond // by then every simulated device was heard
 )
+
+// maxName is how many characters of a device's name are shown.
+const maxName = 32
 
 func encodeKey(key [32]byte) string { return base64.StdEncoding.EncodeToString(key[:]) }
 
@@ -75,18 +79,8 @@ func Table(devices []scanner.Device, now time.Time) string {
 			}
 			heard = append(heard, fmt.Sprintf("%s%s %d", s.Proxy, mark, s.RSSI))
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%.1f s\n", d.Address, printable(d.Name), strings.Join(heard, ", "), now.Sub(d.LastHeard).Seconds())
+		fmt.Fprintf(w, "%s\t%s\t%s\t%.1f s\n", d.Address, apiwire.Printable(d.Name, maxName), strings.Join(heard, ", "), now.Sub(d.LastHeard).Seconds())
 	}
 	w.Flush()
 	return b.String() + "\n"
-}
-
-// printable keeps a name from the air from steering the terminal.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
-			return '?'
-		}
-		return r
-	}, strings.ToValidUTF8(s, "?"))
 }

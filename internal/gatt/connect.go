@@ -77,17 +77,7 @@ func (s *session) cancelPairLocked() {
 	if s.pairCancel != nil {
 		s.pairCancel(errCanceled)
 	}
-	kept := s.queue[:0]
-	for _, o := range s.queue {
-		if o.pair {
-			s.queued -= o.size
-			s.m.finish(o, ble.ErrCanceled)
-			continue
-		}
-		kept = append(kept, o)
-	}
-	clear(s.queue[len(kept):])
-	s.queue = kept
+	s.failQueuedLocked(ble.ErrCanceled, func(o *op) bool { return o.pair })
 }
 
 // Disconnect ends the link to a, or the attempt at one; done follows LinkDown.

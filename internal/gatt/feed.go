@@ -26,9 +26,9 @@ type proxyState struct {
 	foreign map[ble.Address]bool
 	// failures are recent failed attempts, see [failure].
 	failures map[ble.Address]failure
-	// unpairing counts requests to unpair; unpairLater are those for when it is online.
-	unpairing, unpairLater map[ble.Address]int
-	warned                 map[string]bool // warnings that are given once
+	// unpairing counts requests to unpair.
+	unpairing map[ble.Address]int
+	warned    map[string]bool // warnings that are given once
 }
 
 // AddProxy makes a proxy usable. Another proxy of the same name is replaced; adding one again changes nothing.
@@ -47,14 +47,13 @@ func (m *Manager) AddProxy(p Proxy) {
 	}
 	ps := &proxyState{
 		name: p.Name(), proxy: p, own: true, gone: !online,
-		links:       make(map[ble.Address]*link),
-		holds:       make(map[ble.Address]*hold),
-		ghosts:      make(map[ble.Address]context.CancelCauseFunc),
-		foreign:     make(map[ble.Address]bool),
-		failures:    make(map[ble.Address]failure),
-		unpairing:   make(map[ble.Address]int),
-		unpairLater: make(map[ble.Address]int),
-		warned:      make(map[string]bool),
+		links:     make(map[ble.Address]*link),
+		holds:     make(map[ble.Address]*hold),
+		ghosts:    make(map[ble.Address]context.CancelCauseFunc),
+		foreign:   make(map[ble.Address]bool),
+		failures:  make(map[ble.Address]failure),
+		unpairing: make(map[ble.Address]int),
+		warned:    make(map[string]bool),
 	}
 	m.proxies[ps.name] = ps
 	if online && slots.Known {
@@ -116,8 +115,7 @@ func (m *Manager) ProxyOnline(name string) {
 			m.slotsLocked(ps, slots)
 		}
 	})
-	for a := range ps.unpairLater {
-		delete(ps.unpairLater, a)
+	for _, a := range m.cfg.Store.Unpairs(name) {
 		m.unpairLocked(ps, a)
 	}
 	m.changedLocked()

@@ -91,7 +91,7 @@ func (m *Manager) Pair(a ble.Address, done func(error)) {
 }
 
 // Forget unpairs where the bond is and drops the cached database and the subscriptions. A
-// proxy that is offline is told when it is back.
+// proxy that is offline, or was not there yet, is told when it is, in a later run if need be.
 func (m *Manager) Forget(a ble.Address) {
 	holder := m.record(a).Bonded
 	m.recMu.Lock()
@@ -106,12 +106,9 @@ func (m *Manager) Forget(a ble.Address) {
 	ps := m.proxies[holder]
 	switch {
 	case holder == "":
-	case ps == nil:
-		m.log.Warn("cannot unpair: the proxy that holds the bond is not configured", "device", a, "proxy", holder)
-	case ps.gone:
-		if len(ps.unpairLater) < maxFailures {
-			ps.unpairLater[a] = 1
-		}
+	case ps == nil || ps.gone:
+		m.log.Info("the proxy that holds the bond is offline: it is told to drop it when it is back", "device", a, "proxy", holder)
+		m.cfg.Store.SetUnpair(holder, a, true)
 	default:
 		m.unpairLocked(ps, a)
 	}
@@ -168,8 +165,8 @@ func (m *Manager) bondHolder(a ble.Address) string {
 	return ""
 }
 
-// unpairLocked has a proxy drop its bond. Up to 2026.7 firmware answers with message 85,
-// which then reports no pairing.
+// unpairLocked has a proxy drop its bond, later if its session or this run ends before the answer. Up to 2026.7 firmware
+// answers with message 85, which then reports no pairing.
 func (m *Manager) unpairLocked(ps *proxyState, a ble.Address) {
 	started := m.spawnLocked(func(ctx context.Context) {
 		ctx, cancel := context.WithTimeout(ctx, unpairWait)
@@ -180,12 +177,10 @@ func (m *Manager) unpairLocked(ps *proxyState, a ble.Address) {
 		if ps.unpairing[a]--; ps.unpairing[a] <= 0 {
 			delete(ps.unpairing, a)
 		}
-		if err == nil {
-			return
-		}
-		m.log.Warn("cannot unpair", "device", a, "proxy", ps.name, "error", err)
-		if errors.Is(err, ble.ErrNotConnected) && len(ps.unpairLater) < maxFailures {
-			ps.unpairLater[a] = 1
+		later := errors.Is(err, ble.ErrNotConnected) || errors.Is(err, context.Canceled)
+		m.cfg.Store.SetUnpair(ps.name, a, later)
+		if err != nil {
+			m.log.Warn("cannot unpair", "device", a, "proxy", ps.name, "error", err, "again", later)
 		}
 	})
 	if started {

@@ -132,29 +132,58 @@ func TestWaits(t *testing.T) {
 	})
 }
 
-// TestAddProxyAgain: what is to be told to a proxy that was offline is not forgotten when it is added again.
-func TestAddProxyAgain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p := gatttest.New("near", thermometer(addrA))
-		st := store{}
-		run(t, gatt.Config{Store: st}, []*gatttest.Proxy{p}, func(t *testing.T, w *world) {
-			w.hears(addrA, "near")
-			if err := w.connect(addrA, ""); err != nil {
-				t.Fatal(err)
-			}
-			if err := w.pair(); err != nil {
-				t.Fatal(err)
-			}
-			p.GoOffline()
-			w.m.Forget(addrA)
-			w.m.AddProxy(p)
-			p.GoOnline()
-			settle(time.Second)
-			if n := p.Count("unpair " + addrA.String()); n != 1 {
-				t.Errorf("unpaired %d times, want once", n)
-			}
+// TestUnpairLater: a proxy that is offline when its bond is to go is told once it is back, also by the next run, and also if it
+// was not there at all then, as before its first session.
+func TestUnpairLater(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		gone   bool // removed before Forget
+		reborn bool // another run after it
+	}{
+		{"back in the same run", false, false},
+		{"not there", true, false},
+		{"the next run", false, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := gatttest.New("near", thermometer(addrA))
+				st := newKeeper(store{})
+				run(t, gatt.Config{Store: st}, []*gatttest.Proxy{p}, func(t *testing.T, w *world) {
+					w.hears(addrA, "near")
+					if err := w.connect(addrA, ""); err != nil {
+						t.Fatal(err)
+					}
+					if err := w.pair(); err != nil {
+						t.Fatal(err)
+					}
+					unpaired := func() int { settle(time.Second); return p.Count("unpair " + addrA.String()) }
+					p.GoOffline()
+					if tc.gone {
+						w.m.RemoveProxy(p.Name())
+					}
+					w.m.Forget(addrA)
+					if n := unpaired(); n != 0 {
+						t.Fatalf("unpaired %d times while offline", n)
+					}
+					if tc.reborn {
+						w.m.Close(t.Context())
+						w.m = gatt.New(gatt.Config{Air: w.air, Events: w, Store: st})
+						p.Sink = w.m
+					}
+					w.m.AddProxy(p)
+					p.GoOnline()
+					if n := unpaired(); n != 1 {
+						t.Errorf("unpaired %d times, want once", n)
+					}
+					p.GoOffline()
+					p.GoOnline()
+					if n := unpaired(); n != 1 {
+						t.Errorf("unpaired %d times after another session, want once", n)
+					}
+				})
+			})
 		})
-	})
+	}
 }
 
 // TestMayPair: an operation that needs security pairs by itself only if that is allowed, or for a bonded device.

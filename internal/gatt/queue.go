@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"bluez-esphome/internal/ble"
@@ -140,17 +141,19 @@ func (s *session) exec(ctx context.Context, l *link, o *op) {
 func (s *session) stalled() {
 	s.m.mu.Lock()
 	defer s.m.mu.Unlock()
-	kept := s.queue[:0]
-	for _, o := range s.queue {
-		if o.secure {
-			s.queued -= o.size
-			s.m.finish(o, ble.ErrTimeout)
-			continue
+	s.failQueuedLocked(ble.ErrTimeout, func(o *op) bool { return o.secure })
+}
+
+// failQueuedLocked ends those of the operations that wait.
+func (s *session) failQueuedLocked(err error, which func(*op) bool) {
+	s.queue = slices.DeleteFunc(s.queue, func(o *op) bool {
+		if !which(o) {
+			return false
 		}
-		kept = append(kept, o)
-	}
-	clear(s.queue[len(kept):])
-	s.queue = kept
+		s.queued -= o.size
+		s.m.finish(o, err)
+		return true
+	})
 }
 
 // opError is what the caller is told. A link that the proxy does not know is over.

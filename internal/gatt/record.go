@@ -44,14 +44,27 @@ func (r Record) clone() Record {
 type Store interface {
 	Load(a ble.Address) (Record, bool)
 	Save(a ble.Address, r Record)
+	// Unpairs lists the devices whose bond a proxy is yet to drop.
+	Unpairs(proxy string) []ble.Address
+	// SetUnpair adds one to them, or takes it away.
+	SetUnpair(proxy string, a ble.Address, pending bool)
 }
 
 type memoryStore struct {
-	mu   sync.Mutex
-	recs map[ble.Address]Record // under mu
+	mu      sync.Mutex
+	recs    map[ble.Address]Record // under mu
+	unpairs map[bond]bool          // under mu
 }
 
-func newMemoryStore() *memoryStore { return &memoryStore{recs: make(map[ble.Address]Record)} }
+// bond is one that a proxy has.
+type bond struct {
+	proxy  string
+	device ble.Address
+}
+
+func newMemoryStore() *memoryStore {
+	return &memoryStore{recs: make(map[ble.Address]Record), unpairs: make(map[bond]bool)}
+}
 
 func (s *memoryStore) Load(a ble.Address) (Record, bool) {
 	s.mu.Lock()
@@ -68,6 +81,28 @@ func (s *memoryStore) Save(a ble.Address, r Record) {
 		return
 	}
 	s.recs[a] = r.clone()
+}
+
+func (s *memoryStore) Unpairs(proxy string) []ble.Address {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []ble.Address
+	for b := range s.unpairs {
+		if b.proxy == proxy {
+			out = append(out, b.device)
+		}
+	}
+	return out
+}
+
+func (s *memoryStore) SetUnpair(proxy string, a ble.Address, pending bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if pending {
+		s.unpairs[bond{proxy, a}] = true
+	} else {
+		delete(s.unpairs, bond{proxy, a})
+	}
 }
 
 // record loads what is remembered of a.

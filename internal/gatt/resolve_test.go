@@ -3,6 +3,7 @@ package gatt_test
 import (
 	"context"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,6 +20,39 @@ type store map[ble.Address]gatt.Record
 
 func (s store) Load(a ble.Address) (gatt.Record, bool) { r, ok := s[a]; return r, ok }
 func (s store) Save(a ble.Address, r gatt.Record)      { s[a] = r }
+
+func (s store) Unpairs(string) []ble.Address        { return nil }
+func (s store) SetUnpair(string, ble.Address, bool) {}
+
+// keeper is a store that also keeps which bonds are yet to be dropped, by device.
+type keeper struct {
+	store
+	mu      sync.Mutex
+	unpairs map[ble.Address]string
+}
+
+func newKeeper(s store) *keeper { return &keeper{store: s, unpairs: map[ble.Address]string{}} }
+
+func (k *keeper) Unpairs(proxy string) (out []ble.Address) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for a, p := range k.unpairs {
+		if p == proxy {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+func (k *keeper) SetUnpair(proxy string, a ble.Address, pending bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if pending {
+		k.unpairs[a] = proxy
+	} else if k.unpairs[a] == proxy {
+		delete(k.unpairs, a)
+	}
+}
 
 // withGATT adds the GATT service with Service Changed (17, CCCD 18) and, if hash, the Database Hash (20).
 func withGATT(d *gatttest.Peripheral, hash string) *gatttest.Peripheral {

@@ -146,7 +146,7 @@ func TestPair(t *testing.T) {
 		dev := thermometer(addrA)
 		near, far := gatttest.New("near", dev), gatttest.New("far", dev)
 		st := store{}
-		run(t, gatt.Config{Store: st}, []*gatttest.Proxy{near, far}, func(t *testing.T, w *world) {
+		run(t, gatt.Config{Store: newKeeper(st)}, []*gatttest.Proxy{near, far}, func(t *testing.T, w *world) {
 			w.hears(addrA, "near", "far")
 			if err := w.pair(); !errors.Is(err, ble.ErrNotConnected) {
 				t.Errorf("Pair without a link: %v", err)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
@@ -27,15 +28,19 @@ type Announced struct {
 	Port     uint16
 	Addrs    []netip.Addr // none: those of the interface that is answered on
 	Text     []string     // key=value
+	// Taken, if not nil, is told once if another device announces the same instance: one whose text has another mac. It must
+	// not block.
+	Taken func(mac string)
 }
 
-// Responder announces instances and answers for them. It neither probes for names nor
-// defends them: it is for simulated devices and shared proxies, whose names are nobody else's.
+// Responder announces instances and answers for them. It asks whether somebody else has their names, and says so, but takes no
+// other ones: hosts know a device by its name, which it says of itself, too.
 type Responder struct {
 	interfaces func() ([]net.Interface, error)
 	log        *slog.Logger
 	port       int
 	list       []Announced
+	taken      []atomic.Bool // by index: Taken was told
 }
 
 // NewResponder makes a Responder for list. interfaces nil is RealInterfaces, log must not be nil.
@@ -43,7 +48,7 @@ func NewResponder(list []Announced, interfaces func() ([]net.Interface, error), 
 	if interfaces == nil {
 		interfaces = RealInterfaces
 	}
-	return &Responder{interfaces: interfaces, log: log, port: mdnsPort, list: slices.Clone(list)}
+	return &Responder{interfaces: interfaces, log: log, port: mdnsPort, list: slices.Clone(list), taken: make([]atomic.Bool, len(list))}
 }
 
 // Run announces everything, answers until ctx ends and says goodbye.
@@ -60,6 +65,11 @@ func (r *Responder) Run(ctx context.Context) error {
 	wg.Go(func() {
 		s.read(func(b []byte, from net.Interface, four bool) { r.handle(s, b, from, four) })
 	})
+	for _, a := range r.list {
+		if b := query(question{a.Instance + "." + a.Service + ".local", dnsmessage.TypeTXT}); b != nil {
+			s.send(b)
+		}
+	}
 	r.announce(s, false)
 	if wait(ctx, announceWait) {
 		r.announce(s, false)
@@ -87,7 +97,11 @@ func (r *Responder) announce(s *socket, goodbye bool) {
 func (r *Responder) handle(s *socket, packet []byte, from net.Interface, four bool) {
 	var p dnsmessage.Parser
 	h, err := p.Start(packet)
-	if err != nil || h.Response || h.OpCode != 0 {
+	if err != nil || h.OpCode != 0 {
+		return
+	}
+	if h.Response {
+		r.others(packet, from)
 		return
 	}
 	for range maxRecords {
@@ -100,6 +114,23 @@ func (r *Responder) handle(s *socket, packet []byte, from net.Interface, four bo
 			if name == fold(a.Service)+".local" || name == fold(a.Instance+"."+a.Service)+".local" || name == fold(a.Instance)+".local" {
 				s.sendVia(from.Index, four, a.answer(from, false))
 			}
+		}
+	}
+}
+
+// others looks in an answer for devices that have the name of one of ours. Ours come back to us, too.
+func (r *Responder) others(packet []byte, from net.Interface) {
+	said := parse(packet, from.Name)
+	if said == nil {
+		return
+	}
+	for i, a := range r.list {
+		if a.Taken == nil {
+			continue
+		}
+		theirs := said.texts[fold(a.Instance+"."+a.Service)+".local"]["mac"]
+		if theirs != "" && !strings.EqualFold(theirs, textOf(a.Text)["mac"]) && r.taken[i].CompareAndSwap(false, true) {
+			a.Taken(theirs)
 		}
 	}
 }

@@ -130,3 +130,38 @@ func TestRealInterfaces(t *testing.T) {
 		t.Error("an interface that does not exist is used")
 	}
 }
+
+// Two that announce the same name are told of each other once; who hears only itself, or a device with another name, is not.
+func TestTaken(t *testing.T) {
+	const port = 15354
+	told := make(chan string, 100)
+	run := func(who, instance, mac string) {
+		a := Announced{Service: service, Instance: instance, Port: 6053, Text: []string{"mac=" + mac}, Taken: func(by string) { told <- who + " by " + by }}
+		r := NewResponder([]Announced{a}, loopback, slog.New(slog.DiscardHandler))
+		r.port = port
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- r.Run(ctx) }()
+		t.Cleanup(func() {
+			cancel()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	run("hall", "hall", "020000000003")
+	run("first", "kitchen", "020000000001")
+	run("second", "Kitchen", "020000000002")
+	got := map[string]int{}
+	for range 2 {
+		select {
+		case s := <-told:
+			got[s]++
+		case <-time.After(limit):
+			t.Fatalf("told: %v", got)
+		}
+	}
+	if got["first by 020000000002"] != 1 || got["second by 020000000001"] != 1 || len(told) > 0 {
+		t.Errorf("told: %v, and %d more", got, len(told))
+	}
+}

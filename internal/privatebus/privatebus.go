@@ -42,9 +42,6 @@ const configuration = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus
 </busconfig>
 `
 
-// TempPrefix begins the names of the folders that Start makes in the folder for temporary files.
-const TempPrefix = "bluez-esphome-"
-
 // startTimeout is how long dbus-daemon may take to say that it listens.
 const startTimeout = 10 * time.Second
 
@@ -62,35 +59,20 @@ type Bus struct {
 	stopped bool
 }
 
-// UnitPath is where bluez-esphome-private.service has the socket.
-const UnitPath = "/run/bluez-esphome/bus"
-
-// DefaultPath is where the socket is: $RUNTIME_DIRECTORY/bus, else $XDG_RUNTIME_DIR/bluez-esphome/bus.
-// It is empty if neither is set: a temporary folder is made then.
-func DefaultPath() string {
-	if dir, _, _ := strings.Cut(os.Getenv("RUNTIME_DIRECTORY"), ":"); dir != "" {
-		return filepath.Join(dir, "bus")
-	}
-	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
-		return filepath.Join(dir, "bluez-esphome", "bus")
-	}
-	return ""
-}
-
 // Start runs dbus-daemon with its socket at path, or in a new temporary folder if path is empty. If a bus answers
 // at path already, that one is used and left alone by Stop.
 func Start(ctx context.Context, path string) (*Bus, error) {
 	b := &Bus{}
 	if path == "" {
-		dir, err := os.MkdirTemp("", TempPrefix)
+		dir, err := os.MkdirTemp("", tempPrefix)
 		if err != nil {
 			return nil, fmt.Errorf("cannot make a folder for the private bus: %w", err)
 		}
-		b.dir, path = dir, filepath.Join(dir, "bus")
+		b.dir, path = dir, filepath.Join(dir, socket)
 	} else if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("cannot make the folder of the private bus: %w", err)
 	}
-	b.Address, b.path = "unix:path="+path, path
+	b.Address, b.path = scheme+path, path
 	if err := b.Ensure(ctx); err != nil {
 		b.removeDir()
 		return nil, err

@@ -20,12 +20,12 @@ type ProxySpec struct {
 
 // ParseProxySpec reads the value of the simulate command's --proxy:
 //
-//	NAME=ADDR:PORT[,psk=BASE64][,slots=N][,features=HEX][,version=V][,password=P][,passive]
+//	NAME=ADDR:PORT[,psk=BASE64][,slots=N][,features=HEX][,version=VERSION][,password=TEXT][,passive][,version=V][,password=P][,passive]
 func ParseProxySpec(s string) (ProxySpec, error) {
 	var spec ProxySpec
 	fail := func(format string, args ...any) (ProxySpec, error) {
 		return ProxySpec{}, fmt.Errorf("cannot parse proxy: "+format+
-			"; want NAME=ADDR:PORT[,psk=BASE64][,slots=N][,features=HEX]", args...)
+			"; want NAME=ADDR:PORT[,psk=BASE64][,slots=N][,features=HEX][,version=VERSION][,password=TEXT][,passive]", args...)
 	}
 	parts := strings.Split(s, ",")
 	name, addr, ok := strings.Cut(parts[0], "=")

@@ -5,8 +5,8 @@ import "time"
 // A proxy that lies, or stands in a crowd, must not take the table from the others. A real one hears a few hundred devices
 // at a time; in a crowd they come at some hundred a minute.
 const (
-	freshBurst  = 16384 // addresses: the default table at once
-	freshPerSec = 1000
+	freshBurst  = 16384 // addresses at once: the default table
+	freshPerSec = 1000  // addresses a second from then on
 )
 
 // budget is what a proxy may add to the table: freshBurst addresses at once and freshPerSec from then on.
@@ -74,7 +74,7 @@ func (d *device) belongTo(p *proxy) {
 const quietFor = 30 * time.Second
 
 // evict makes room: the device goes that was not heard for longest. If even that one was heard lately, there is a crowd, or a
-// proxy that lies, and who fills the table pushes out his own: the proxy that owns the most devices loses its oldest.
+// proxy that lies, and whichever fills the table pays for it: the proxy that owns the most devices loses its oldest.
 func (t *Table) evict(now int64) {
 	for d := t.lru.prev; d != &t.lru && now-d.heard > int64(quietFor); d = d.prev {
 		if t.makeRoom(d) {

@@ -23,7 +23,7 @@ const (
 	// goneAfter: who expires devices may have dropped one that was not reported for so long (bluetoothd
 	// 5.87 waits 30 s), so it is reported as if for the first time.
 	goneAfter = 25 * time.Second
-	// maxTake is how many devices one Take reports: whoever waits for the taker's turn waits no longer than for so many.
+	// maxTake is how many devices one Take reports at most, so that the taker's other work does not wait for a whole crowd.
 	maxTake = 256
 )
 

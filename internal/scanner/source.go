@@ -65,7 +65,7 @@ func (l *sources) get(proxy uint16) *source {
 	return l.place(l.at[proxy] - 1)
 }
 
-// add makes the history of a proxy that has none; of all proxies there are so many.
+// add makes the history of a proxy that has none. proxies is how many the table knows, for the size of the index.
 func (l *sources) add(p *proxy, proxies int) *source {
 	if l.n > 0 && int(p.index) >= len(l.at) {
 		at := make([]uint16, proxies)

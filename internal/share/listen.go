@@ -2,9 +2,11 @@ package share
 
 import (
 	"context"
+	"errors"
 	"net"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	"bluez-esphome/internal/apiserver"
@@ -29,12 +31,25 @@ func (p *Proxy) listen(ctx context.Context) (*net.TCPListener, error) {
 			return ln.(*net.TCPListener), nil
 		}
 		if !warned && ctx.Err() == nil {
-			p.log.Error("Cannot share the proxy yet", "error", err)
+			p.log.Error("Cannot share the proxy yet", "error", err, "remedy", remedy(err))
 		}
 		if !pause(ctx) {
 			return nil, context.Cause(ctx)
 		}
 	}
+}
+
+// remedy says what helps where a port is not to be had. It is tried again in any case.
+func remedy(err error) string {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return "another program has the port: stop it, or change share.base_port"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return "share.listen is no address of this host: correct it, or take 0.0.0.0"
+	case errors.Is(err, syscall.EACCES):
+		return "ports below 1024 are for root: raise share.base_port"
+	}
+	return "look at share.listen and share.base_port"
 }
 
 // pause waits a little, and reports false if ctx ended.

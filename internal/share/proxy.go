@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"slices"
 	"sync"
 
@@ -152,7 +153,16 @@ func (p *Proxy) Opened(s *apiserver.Session) {
 		s.Close(errTooManyHosts)
 		return
 	}
-	p.log.Info("A host shares the proxy", "host", s.ClientName(), "address", s.RemoteAddr().String())
+	p.log.Info("A host shares the proxy", "host", s.ClientName(), "address", addressOf(s))
+}
+
+// addressOf is where a host is. Its port is another one each time and tells nobody anything: with it no line would be a repeat.
+func addressOf(s *apiserver.Session) string {
+	address := s.RemoteAddr().String()
+	if ip, _, err := net.SplitHostPort(address); err == nil {
+		return ip
+	}
+	return address
 }
 
 // Closed implements apiserver.Backend: what the host held goes, and nothing else.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -16,21 +15,18 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
+// systemBus is the well-known address of the D-Bus specification.
 const systemBus = "unix:path=/var/run/dbus/system_bus_socket"
-
-// maxTemporary bounds how many temporary buses are asked.
-const maxTemporary = 8
 
 // Find asks the daemon on the bus that flag names: system, private or an address. Without a flag it asks where
 // DBUS_SYSTEM_BUS_ADDRESS points, as every client does; without that the private buses at their usual places, the system bus, and
 // the temporary buses of this user, and takes the first on which bluez-esphome answers. The error says where it looked.
 func Find(ctx context.Context, flag string) (*Report, error) {
-	buses := candidates(flag)
 	var looked []string
-	for _, address := range buses {
+	for _, address := range candidates(flag) {
 		r, err := Ask(ctx, address)
 		if err == nil {
-			r.guessed = flag == "" && slices.Contains(temporary(), address) && os.Getenv("DBUS_SYSTEM_BUS_ADDRESS") == ""
+			r.guessed = flag == "" && slices.Contains(privatebus.TemporaryAddresses(), address) && os.Getenv("DBUS_SYSTEM_BUS_ADDRESS") == ""
 			return r, nil
 		}
 		if ctx.Err() != nil {
@@ -51,46 +47,14 @@ func candidates(flag string) []string {
 	case "system":
 		return []string{systemBus}
 	case "private":
-		return private()
+		return privatebus.Addresses()
 	default:
 		return []string{flag}
 	}
 	if env := os.Getenv("DBUS_SYSTEM_BUS_ADDRESS"); env != "" {
 		return []string{env}
 	}
-	return slices.Concat(private(), []string{systemBus}, temporary())
-}
-
-// private lists where --bus private and the packaged unit put the bus, also for who has become another user since.
-func private() []string {
-	paths := []string{privatebus.DefaultPath(), fmt.Sprintf("/run/user/%d/bluez-esphome/bus", os.Getuid()), privatebus.UnitPath}
-	var out []string
-	for _, p := range paths {
-		if p != "" && !slices.Contains(out, "unix:path="+p) {
-			out = append(out, "unix:path="+p)
-		}
-	}
-	return out
-}
-
-// temporary lists the buses in folders that privatebus made where there is no folder for such things. Those of other users
-// are none of our business.
-func temporary() []string {
-	paths, err := filepath.Glob(filepath.Join(os.TempDir(), privatebus.TempPrefix+"*", "bus"))
-	if err != nil {
-		return nil
-	}
-	var out []string
-	for _, p := range paths {
-		dir, err := os.Lstat(filepath.Dir(p))
-		if err != nil || !dir.IsDir() || len(out) >= maxTemporary {
-			continue
-		}
-		if st, ok := dir.Sys().(*syscall.Stat_t); ok && int(st.Uid) == os.Getuid() {
-			out = append(out, "unix:path="+p)
-		}
-	}
-	return out
+	return slices.Concat(privatebus.Addresses(), []string{systemBus}, privatebus.TemporaryAddresses())
 }
 
 // explain says in the words of an administrator why a bus cannot be asked.

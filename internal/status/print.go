@@ -11,7 +11,7 @@ import (
 // Widths of columns, in characters, that keep the tables within a terminal's 80 where names are long.
 const (
 	wideName  = 24
-	shortName = 13
+	shortName = 12
 	width     = 80
 )
 
@@ -27,7 +27,7 @@ func (r *Report) PrintProxies(w io.Writer, now time.Time) {
 		if p.SlotLimit > 0 {
 			slots = fmt.Sprintf("%d/%d used", p.used(), p.SlotLimit)
 		}
-		row(t, clip(p.Name, wideName), p.State, clip(dash(p.ESPHomeVersion), shortName), dash(p.ScanMode), slots, ago(p.LastHeard, now))
+		row(t, clip(p.Name, wideName), p.State, clip(dash(p.ESPHomeVersion), shortName+1), dash(p.ScanMode), slots, ago(p.LastHeard, now))
 	}
 	t.Flush()
 	r.printLinks(w, now)
@@ -84,11 +84,10 @@ func (r *Report) printCounts(w io.Writer) {
 	}
 	for _, a := range r.Adapters {
 		if a.Name == "hci0" {
-			heard = "s heard, "
+			heard = fmt.Sprintf("%d devices heard, ", a.Devices)
 			if a.Devices == 1 {
-				heard = " heard, "
+				heard = "1 device heard, "
 			}
-			heard = fmt.Sprintf("%d device%s", a.Devices, heard)
 		}
 	}
 	fmt.Fprintf(w, "%s%d on the bus, %d connected\n", heard, len(r.Devices), connected)
@@ -97,7 +96,7 @@ func (r *Report) printCounts(w io.Writer) {
 	}
 	for _, a := range r.Adapters {
 		if a.Dropped > 0 {
-			fmt.Fprintf(w, "%s: the table of devices is full (max_devices: %d); %d made room for others since the start\n", a.Name, a.MaxDevices, a.Dropped)
+			wrap(w, "", "  ", fmt.Sprintf("%s: the table of devices is full (max_devices: %d); %d made room for others since the start", a.Name, a.MaxDevices, a.Dropped))
 		}
 	}
 }
@@ -130,11 +129,10 @@ func (r *Report) Names() string {
 	return strings.Join(names, ", ")
 }
 
-// label is the first column of a proxy's details.
-const label = "  %-11s"
-
+// detail writes one of a proxy's details, its name in a column before it.
 func detail(w io.Writer, name, text string) {
-	wrap(w, fmt.Sprintf(label, name), strings.Repeat(" ", 13), text)
+	const indent, column = 2, 11
+	wrap(w, fmt.Sprintf("%*s%-*s", indent, "", column, name), strings.Repeat(" ", indent+column), text)
 }
 
 func (p *Proxy) print(w io.Writer, now time.Time) {
@@ -221,7 +219,7 @@ func (r *Report) PrintDevices(w io.Writer, now time.Time) {
 			}
 			heard = append(heard, fmt.Sprintf("%s%s %d %s", s.Proxy, mark, s.RSSI, ago(s.LastHeard, now)))
 		}
-		row(t, d.Address, d.Alias, d.Adapter, rssi, state, strings.Join(heard, ", "))
+		row(t, d.Address, clip(d.Alias, wideName), d.Adapter, rssi, state, strings.Join(heard, ", "))
 	}
 	t.Flush()
 }

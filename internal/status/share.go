@@ -58,21 +58,27 @@ func sharedOf(props map[string]dbus.Variant, names map[dbus.ObjectPath]string) [
 	return out
 }
 
+// notYet is said of what is to be shared and has no port yet.
+const notYet = "cannot listen yet; the log says why"
+
 // printShared writes who uses what is shared, and below it what is to be known of proxies though nothing is wrong.
 func (r *Report) printShared(w io.Writer, now time.Time) {
 	if len(r.Shared) > 0 {
 		t := table(w, "SHARED AS\tHOST\tFROM\tSINCE\tBATCHES\tLOST\tLINKS")
 		for _, s := range r.Shared {
-			name := clip(s.Name, shortName+5)
-			if len(s.Hosts) == 0 {
-				row(t, name, "nobody", "", "", "", "", "")
+			name := clip(s.Name, shortName+6)
+			switch {
+			case s.Address == "":
+				row(t, name, notYet)
+			case len(s.Hosts) == 0:
+				row(t, name, "nobody")
 			}
 			for _, h := range s.Hosts {
 				from, _, err := net.SplitHostPort(h.Address)
 				if err != nil {
 					from = h.Address
 				}
-				row(t, name, clip(h.Name, shortName), clip(from, shortName+2), ago(h.Since, now), fmt.Sprint(h.Batches), fmt.Sprint(h.Dropped), fmt.Sprint(len(h.Links)))
+				row(t, name, clip(h.Name, shortName+2), clip(from, shortName+3), ago(h.Since, now), fmt.Sprint(h.Batches), fmt.Sprint(h.Dropped), fmt.Sprint(len(h.Links)))
 				name = ""
 			}
 		}
@@ -101,16 +107,17 @@ func (r *Report) printSharing(w io.Writer, now time.Time, proxy string) {
 		if s.Proxy != proxy {
 			continue
 		}
-		text := "as " + s.Name
-		if s.Address != "" {
-			text += " (" + s.Address + ")"
+		if s.Address == "" {
+			detail(w, "shared", "as "+s.Name+": "+notYet)
+			continue
 		}
+		hosts := make([]string, len(s.Hosts))
 		for i, h := range s.Hosts {
-			text += []string{" with ", ", "}[min(i, 1)] + fmt.Sprintf("%s (%s) for %s", h.Name, h.Address, ago(h.Since, now))
+			hosts[i] = fmt.Sprintf("%s (%s) for %s", h.Name, h.Address, ago(h.Since, now))
 		}
-		if len(s.Hosts) == 0 {
-			text += " with nobody yet"
+		if len(hosts) == 0 {
+			hosts = []string{"nobody yet"}
 		}
-		detail(w, "shared", text)
+		detail(w, "shared", fmt.Sprintf("as %s (%s) with %s", s.Name, s.Address, strings.Join(hosts, ", ")))
 	}
 }

@@ -38,7 +38,8 @@ func TestPrintShared(t *testing.T) {
 			{Name: "a-shared", Address: "0.0.0.0:1", Hosts: []Host{
 				{Name: "ha", Address: "10.0.0.2:5", Since: 990, Batches: 8, Dropped: 1, Links: []string{"AA:BB:CC:DD:EE:FF"}}, {Name: "second", Since: 999},
 			}},
-			{Name: "b-shared", Encrypted: true},
+			{Name: "b-shared", Address: "0.0.0.0:2", Encrypted: true},
+			{Name: "c-shared"},
 		},
 	}
 	var out strings.Builder
@@ -46,7 +47,8 @@ func TestPrintShared(t *testing.T) {
 	for _, want := range []string{
 		"\na-shared   ha      10.0.0.2  10s    8        1     1\n",
 		"\n           second",
-		"\nb-shared   nobody",
+		"\nb-shared   nobody\n",
+		"\nc-shared   cannot listen yet; the log says why\n",
 		"\nnote on a, c: mind that\n",
 	} {
 		if !strings.Contains(out.String(), want) {
@@ -61,13 +63,14 @@ func TestPrintSharing(t *testing.T) {
 		Shared: []Shared{
 			{Name: "everything"},
 			{Name: "a-shared", Proxy: "a", Address: "0.0.0.0:1", Hosts: []Host{{Name: "ha", Address: "10.0.0.2:5", Since: 990}, {Name: "hb", Address: "h"}}},
-			{Name: "b-shared", Proxy: "b"},
+			{Name: "b-shared", Proxy: "b", Address: "0.0.0.0:2"},
+			{Name: "c-shared", Proxy: "c"},
 		},
 	}
 	for name, want := range map[string]string{
 		"a": "\n  shared     as a-shared (0.0.0.0:1) with ha (10.0.0.2:5) for 10s, hb (h) for -\n",
-		"b": "\n  shared     as b-shared with nobody yet\n",
-		"c": "\n  heard      never\n",
+		"b": "\n  shared     as b-shared (0.0.0.0:2) with nobody yet\n",
+		"c": "\n  shared     as c-shared: cannot listen yet; the log says why\n",
 	} {
 		var out strings.Builder
 		if !r.PrintProxy(&out, time.Unix(1000, 0), name) || !strings.HasSuffix(out.String(), want) {

@@ -3,6 +3,7 @@
 package status
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -127,7 +128,6 @@ func reportOf(address string, objects map[dbus.ObjectPath]map[string]map[string]
 	for path, ifaces := range objects {
 		if props, ok := ifaces["org.bluez_esphome.Proxy1"]; ok {
 			p := proxyOf(props)
-			p.Note = get[string](props, "Note")
 			names[path] = p.Name
 			r.Proxies = append(r.Proxies, p)
 		}
@@ -144,7 +144,7 @@ func reportOf(address string, objects map[dbus.ObjectPath]map[string]map[string]
 		}
 	}
 	r.Shared = sharedOf(objects["/org/bluez_esphome/share"]["org.bluez_esphome.Share1"], names)
-	slices.SortFunc(r.Proxies, func(a, b Proxy) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(r.Proxies, func(a, b Proxy) int { return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Host, b.Host)) })
 	slices.SortFunc(r.Adapters, func(a, b Adapter) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(r.Devices, func(a, b Device) int { return strings.Compare(a.Adapter+a.Address, b.Adapter+b.Address) })
 	r.nameLinks()
@@ -178,7 +178,8 @@ func proxyOf(p map[string]dbus.Variant) Proxy {
 		LastError: get[string](p, "LastError"), ESPHomeVersion: get[string](p, "ESPHomeVersion"),
 		Features: get[[]string](p, "Features"), BluetoothAddress: get[string](p, "BluetoothAddress"),
 		ScanMode: get[string](p, "ScanMode"), SlotLimit: get[uint16](p, "SlotLimit"), SlotFree: get[uint16](p, "SlotFree"),
-		Allocated: get[[]string](p, "Allocated"), LastHeard: get[uint64](p, "LastHeard"), Missing: []Missing{}, Links: []Link{},
+		Allocated: get[[]string](p, "Allocated"), LastHeard: get[uint64](p, "LastHeard"),
+		Note: get[string](p, "Note"), Missing: []Missing{}, Links: []Link{},
 	}
 	if out.ESPHomeVersion != "" {
 		out.Missing = missing(out.Features)

@@ -64,9 +64,6 @@ func (s *Store) SetGatt(a ble.Address, g GattState) {
 	s.wake()
 }
 
-// DeleteGatt forgets a device's GATT state.
-func (s *Store) DeleteGatt(a ble.Address) { s.SetGatt(a, GattState{}) }
-
 // prune removes the GATT files that were written longest ago beyond maxGattFiles.
 func (s *Store) prune() {
 	entries, err := os.ReadDir(filepath.Join(s.dir, gattDir))

@@ -79,27 +79,6 @@ func (s *Store) ShareIndex(mac ble.Address, want int) (int, bool) {
 	return p.Share - 1, true
 }
 
-// ForgetProxy frees the numbers of a proxy that is no longer configured.
-func (s *Store) ForgetProxy(mac ble.Address) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, ok := s.st.Proxies[mac]; ok {
-		delete(s.st.Proxies, mac)
-		s.touch()
-	}
-}
-
-// Proxies lists the MACs that have numbers.
-func (s *Store) Proxies() []ble.Address {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	out := make([]ble.Address, 0, len(s.st.Proxies))
-	for mac := range s.st.Proxies {
-		out = append(out, mac)
-	}
-	return out
-}
-
 func (s *Store) setProxy(mac ble.Address, p proxyState) bool {
 	if _, ok := s.st.Proxies[mac]; !ok && len(s.st.Proxies) >= maxProxies {
 		return false

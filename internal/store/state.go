@@ -19,6 +19,7 @@ const version = 1
 const (
 	maxDevices   = 1 << 16
 	maxProxies   = 1 << 12
+	maxUnpairs   = 1 << 12
 	maxStateFile = 64 << 20 // bytes
 	maxGattFile  = 1 << 20  // bytes
 	maxGattFiles = 1 << 12  // the oldest go first
@@ -88,6 +89,8 @@ type state struct {
 	Adapters map[int]AdapterState        `json:"adapters"`
 	Devices  map[ble.Address]DeviceState `json:"devices"`
 	Proxies  map[ble.Address]proxyState  `json:"proxies"`
+	// Unpair has, by a proxy's name, the devices whose bond it is yet to drop. No slice is modified.
+	Unpair map[string][]ble.Address `json:"unpair,omitempty"`
 }
 
 // gattFile is gatt/ADDRESS.json.
@@ -101,7 +104,7 @@ func newState() (*state, error) {
 	a, err := newAddress()
 	return &state{
 		Version: version, Address: a, Adapters: map[int]AdapterState{},
-		Devices: map[ble.Address]DeviceState{}, Proxies: map[ble.Address]proxyState{},
+		Devices: map[ble.Address]DeviceState{}, Proxies: map[ble.Address]proxyState{}, Unpair: map[string][]ble.Address{},
 	}, err
 }
 
@@ -135,7 +138,7 @@ func decodeState(b []byte) (*state, error) {
 		return nil, versionError(s.Version)
 	case s.Address>>40&0x03 != 0x02:
 		return nil, errors.New("adapter_address is missing or not locally administered")
-	case len(s.Devices) > maxDevices || len(s.Proxies) > maxProxies || len(s.Adapters) > maxProxies:
+	case len(s.Devices) > maxDevices || len(s.Proxies) > maxProxies || len(s.Adapters) > maxProxies || s.unpairs() > maxUnpairs:
 		return nil, errors.New("more entries than are ever written")
 	}
 	// JSON null empties a map.
@@ -147,6 +150,9 @@ func decodeState(b []byte) (*state, error) {
 	}
 	if s.Proxies == nil {
 		s.Proxies = map[ble.Address]proxyState{}
+	}
+	if s.Unpair == nil {
+		s.Unpair = map[string][]ble.Address{}
 	}
 	return s, nil
 }
@@ -179,7 +185,7 @@ func versionError(v int) error {
 
 func (s *state) clone() *state {
 	c := *s
-	c.Adapters, c.Devices, c.Proxies = cloneMap(s.Adapters), cloneMap(s.Devices), cloneMap(s.Proxies)
+	c.Adapters, c.Devices, c.Proxies, c.Unpair = cloneMap(s.Adapters), cloneMap(s.Devices), cloneMap(s.Proxies), cloneMap(s.Unpair)
 	return &c
 }
 

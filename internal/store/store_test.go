@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -107,7 +106,7 @@ func TestRoundTrip(t *testing.T) {
 	s.DeleteDevice(2)
 	s.SetGatt(dev, sampleGatt())
 	s.SetGatt(2, sampleGatt())
-	s.DeleteGatt(2)
+	s.SetGatt(2, GattState{})
 	closeStore(t, s)
 	closeStore(t, s)
 
@@ -396,58 +395,6 @@ func TestSweep(t *testing.T) {
 	}
 }
 
-func TestProxies(t *testing.T) {
-	dir := t.TempDir()
-	s, _ := open(t, dir)
-	for i := range 10 {
-		n, ok := s.ProxyAdapter(ble.Address(100 + i))
-		if want := i < 8; ok != want || ok && n != i+1 {
-			t.Errorf("proxy %d: hci%d %v", i, n, ok)
-		}
-		if n, ok := s.ShareIndex(ble.Address(109-i), 0); n != i || !ok {
-			t.Errorf("proxy %d: share %d %v", 9-i, n, ok)
-		}
-	}
-	s.ForgetProxy(102)
-	closeStore(t, s)
-	s, _ = open(t, dir)
-	if n, ok := s.ProxyAdapter(109); n != 3 || !ok {
-		t.Errorf("the freed number: %d %v", n, ok)
-	}
-	if n, ok := s.ShareIndex(100, 0); n != 9 || !ok {
-		t.Errorf("kept: %d %v", n, ok)
-	}
-	if got := len(s.Proxies()); got != 9 {
-		t.Errorf("%d proxies", got)
-	}
-}
-
-// What an adapter needs before its proxy is online is kept; a freed number leaves nothing behind.
-func TestProxyInfo(t *testing.T) {
-	dir := t.TempDir()
-	s, _ := open(t, dir)
-	kitchen := ProxyInfo{Name: "kitchen", Endpoint: "kitchen.local:6053", Bluetooth: 0x30c6f71a2b5e}
-	for _, mac := range []ble.Address{30, 20, 10} {
-		s.ProxyAdapter(mac)
-	}
-	s.SetProxyInfo(20, kitchen)
-	s.SetAdapter(1, AdapterState{Alias: "of 30"})
-	closeStore(t, s)
-	s, _ = open(t, dir)
-	s.FreeAdapter(30)
-	s.FreeAdapter(99)
-	var got []string
-	s.ProxyAdapters(func(mac ble.Address, index int, info ProxyInfo) {
-		got = append(got, fmt.Sprint(uint64(mac), index, info == kitchen))
-	})
-	if want := []string{"20 2 true", "10 3 false"}; !slices.Equal(got, want) {
-		t.Errorf("%v, want %v", got, want)
-	}
-	if n, ok := s.ProxyAdapter(40); n != 1 || !ok || s.Adapter(1) != newAdapter {
-		t.Errorf("the freed number: %d %v %+v", n, ok, s.Adapter(1))
-	}
-}
-
 func TestLimit(t *testing.T) {
 	s, l := open(t, t.TempDir())
 	for i := range maxDevices + 2 {
@@ -473,7 +420,7 @@ func TestConcurrent(t *testing.T) {
 				s.SetAdapter(i, AdapterState{DiscoverableTimeout: uint32(j)})
 				s.ProxyAdapter(a)
 				if j%5 == 0 {
-					s.DeleteGatt(a)
+					s.SetGatt(a, GattState{})
 					if err := s.Flush(); err != nil {
 						t.Error(err)
 					}

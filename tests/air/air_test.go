@@ -82,7 +82,7 @@ func TestAdaptersOfProxies(t *testing.T) {
 		}
 	}
 	ctl.Out.Expect(t, `Agent registered`)
-	merged, own := c.get("/org/bluez/hci0", adapterIface, "Address"), c.get(kitchen, adapterIface, "Address")
+	merged, own := c.Get("/org/bluez/hci0", adapterIface, "Address"), c.Get(kitchen, adapterIface, "Address")
 	say("list", fmt.Sprintf(`Controller %s \S.* \[default\]`, merged), `Controller `)
 	say(fmt.Sprintf("select %s", own), `Controller \S+ kitchen `)
 	say("show", fmt.Sprintf(`Controller %s \(public\)`, own), `Alias: kitchen`, `Powered: yes`, `Advertisement Monitor Features|Roles: central`)
@@ -94,7 +94,7 @@ func TestAdaptersOfProxies(t *testing.T) {
 	say("menu monitor", `Menu monitor`)
 	say("add-or-pattern 0 1 06", `Advertisement Monitor 0 added`)
 	ctl.Out.Expect(t, `Advertisement monitor 0 found device /org/bluez/hci0/`+pulseID)
-	if c.get(kitchen+"/"+pulseID, deviceIface, "RSSI") != nil || c.get("/org/bluez/hci0", adapterIface, "Discovering") != false {
+	if c.Get(kitchen+"/"+pulseID, deviceIface, "RSSI") != nil || c.Get("/org/bluez/hci0", adapterIface, "Discovering") != false {
 		t.Error("the monitor of one adapter concerns another, or counts as discovery")
 	}
 	c.modes("passive", "passive")
@@ -110,12 +110,12 @@ func TestClientsTogether(t *testing.T) {
 	c, picky := newClient(t, bus), newClient(t, bus)
 	kitchen, garage := c.hci()
 	hci0 := dbus.ObjectPath("/org/bluez/hci0")
-	seen := func(dev string) any { return c.get(hci0+"/"+dbus.ObjectPath(dev), deviceIface, "RSSI") != nil }
+	seen := func(dev string) any { return c.Get(hci0+"/"+dbus.ObjectPath(dev), deviceIface, "RSSI") != nil }
 
-	picky.call(hci0, adapterIface+".SetDiscoveryFilter", map[string]dbus.Variant{
+	picky.Call(hci0, adapterIface+".SetDiscoveryFilter", map[string]dbus.Variant{
 		"Pattern": dbus.MakeVariant("Pulse"), "RSSI": dbus.MakeVariant(int16(-70)),
 	})
-	picky.call(hci0, adapterIface+".StartDiscovery")
+	picky.Call(hci0, adapterIface+".StartDiscovery")
 	c.becomes("the sensor", true, func() any { return seen(pulseID) })
 	if seen("dev_D2_77_31_10_00_05") == true {
 		t.Error("a device that no filter lets pass")
@@ -123,53 +123,53 @@ func TestClientsTogether(t *testing.T) {
 	killed := harness.Start(t, bus.Env(), harness.Python(t), "-c", discoverForever)
 	killed.Out.Expect(t, `discovering`)
 	c.becomes("the iBeacon, which the other client wants", true, func() any { return seen("dev_D2_77_31_10_00_05") })
-	if err := picky.try(hci0, adapterIface+".StartDiscovery").Err; err == nil || err.(dbus.Error).Name != "org.bluez.Error.InProgress" {
+	if err := picky.Try(hci0, adapterIface+".StartDiscovery").Err; err == nil || err.(dbus.Error).Name != "org.bluez.Error.InProgress" {
 		t.Errorf("a second StartDiscovery: %v", err)
 	}
 	killed.Signal(t, 9)
 	killed.Wait(t, harness.Limit)
 	c.modes("active", "active")
-	if c.get(hci0, adapterIface, "Discovering") != true || seen(pulseID) != true {
+	if c.Get(hci0, adapterIface, "Discovering") != true || seen(pulseID) != true {
 		t.Error("the end of one client's discovery ended the other's")
 	}
-	_ = picky.conn.Close()
+	_ = picky.Conn.Close()
 	c.property(hci0, adapterIface, "Discovering", false)
 	c.becomes("RSSI after the last discovery", false, func() any { return seen(pulseID) })
-	if c.get(hci0+"/dev_D2_77_31_10_00_05", deviceIface, "Address") != nil {
+	if c.Get(hci0+"/dev_D2_77_31_10_00_05", deviceIface, "Address") != nil {
 		t.Error("a beacon stayed after the last discovery")
 	}
 	c.modes("passive", "passive")
 
 	// Through the garage only, though the kitchen is nearer; the others see the link and keep it.
-	c.call(garage, adapterIface+".StartDiscovery")
-	c.call(kitchen, adapterIface+".StartDiscovery")
+	c.Call(garage, adapterIface+".StartDiscovery")
+	c.Call(kitchen, adapterIface+".StartDiscovery")
 	for _, hci := range []dbus.ObjectPath{garage, kitchen} {
-		c.becomes("the sensor on "+string(hci), true, func() any { return c.get(hci+"/"+pulseID, deviceIface, "RSSI") != nil })
+		c.becomes("the sensor on "+string(hci), true, func() any { return c.Get(hci+"/"+pulseID, deviceIface, "RSSI") != nil })
 	}
-	c.call(garage+"/"+pulseID, deviceIface+".Connect")
+	c.Call(garage+"/"+pulseID, deviceIface+".Connect")
 	for _, hci := range []dbus.ObjectPath{hci0, kitchen, garage} {
 		c.property(hci+"/"+pulseID, deviceIface, "ServicesResolved", true)
 		c.property(hci+"/"+pulseID, deviceIface, "Connected", true)
-		if c.get(hci+"/"+pulseID+"/service0010", "org.bluez.GattService1", "UUID") == nil && c.get(hci+"/"+pulseID+"/service0001", "org.bluez.GattService1", "UUID") == nil {
+		if c.Get(hci+"/"+pulseID+"/service0010", "org.bluez.GattService1", "UUID") == nil && c.Get(hci+"/"+pulseID+"/service0001", "org.bluez.GattService1", "UUID") == nil {
 			t.Errorf("%s has no services", hci)
 		}
 	}
-	c.call(kitchen+"/"+pulseID, deviceIface+".Connect")
+	c.Call(kitchen+"/"+pulseID, deviceIface+".Connect")
 	allocated := func(proxy string) string {
-		return fmt.Sprint(c.get(dbus.ObjectPath("/org/bluez_esphome/proxy/"+proxy), proxyIface, "Allocated"))
+		return fmt.Sprint(c.Get(dbus.ObjectPath("/org/bluez_esphome/proxy/"+proxy), proxyIface, "Allocated"))
 	}
 	c.becomes("slots", "[] ["+pulse+"]", func() any { return allocated("kitchen") + " " + allocated("garage") })
-	c.call(kitchen+"/"+pulseID, properties+".Set", deviceIface, "Alias", dbus.MakeVariant("Heart"))
-	c.call(kitchen+"/"+pulseID, properties+".Set", deviceIface, "Trusted", dbus.MakeVariant(true))
+	c.Call(kitchen+"/"+pulseID, properties+".Set", deviceIface, "Alias", dbus.MakeVariant("Heart"))
+	c.Call(kitchen+"/"+pulseID, properties+".Set", deviceIface, "Trusted", dbus.MakeVariant(true))
 	c.property(garage+"/"+pulseID, deviceIface, "Alias", "Heart")
 	c.property(hci0+"/"+pulseID, deviceIface, "Trusted", true)
 	// The kitchen's adapter goes off: the link was not made through it.
-	c.call(kitchen, properties+".Set", adapterIface, "Powered", dbus.MakeVariant(false))
+	c.Call(kitchen, properties+".Set", adapterIface, "Powered", dbus.MakeVariant(false))
 	c.property(kitchen, adapterIface, "Discovering", false)
-	if c.get(garage+"/"+pulseID, deviceIface, "Connected") != true {
+	if c.Get(garage+"/"+pulseID, deviceIface, "Connected") != true {
 		t.Error("powering off another adapter ended the link")
 	}
-	c.call(garage, properties+".Set", adapterIface, "Powered", dbus.MakeVariant(false))
+	c.Call(garage, properties+".Set", adapterIface, "Powered", dbus.MakeVariant(false))
 	c.property(hci0+"/"+pulseID, deviceIface, "Connected", false)
 }
 
@@ -191,7 +191,7 @@ func TestModeRestored(t *testing.T) {
 	c := newClient(t, bus)
 	kitchen, garage := c.hci()
 	c.modes("passive", "passive")
-	address := c.get(kitchen, adapterIface, "Address")
+	address := c.Get(kitchen, adapterIface, "Address")
 	bus.Daemon.Signal(t, 15)
 	if status := bus.Daemon.Wait(t, harness.Limit); status != 0 {
 		t.Errorf("status %d after SIGTERM", status)
@@ -211,14 +211,14 @@ func TestModeRestored(t *testing.T) {
 	sim.Stop(t)
 	c = newClient(t, again())
 	for _, hci := range []dbus.ObjectPath{kitchen, garage} {
-		if c.get(hci, adapterIface, "Powered") != false {
-			t.Errorf("%s: Powered is %v while the proxy is offline", hci, c.get(hci, adapterIface, "Powered"))
+		if c.Get(hci, adapterIface, "Powered") != false {
+			t.Errorf("%s: Powered is %v while the proxy is offline", hci, c.Get(hci, adapterIface, "Powered"))
 		}
-		if err := c.try(hci, adapterIface+".StartDiscovery").Err; err == nil || err.(dbus.Error).Name != "org.bluez.Error.NotReady" {
+		if err := c.Try(hci, adapterIface+".StartDiscovery").Err; err == nil || err.(dbus.Error).Name != "org.bluez.Error.NotReady" {
 			t.Errorf("StartDiscovery on %s: %v", hci, err)
 		}
 	}
-	if got := c.get(kitchen, adapterIface, "Address"); got != address || c.get(kitchen, adapterIface, "Alias") != "kitchen" {
+	if got := c.Get(kitchen, adapterIface, "Address"); got != address || c.Get(kitchen, adapterIface, "Alias") != "kitchen" {
 		t.Errorf("%s is %v, was %v", kitchen, got, address)
 	}
 	c.property("/org/bluez/hci0", adapterIface, "Powered", true)

@@ -1,7 +1,6 @@
 package air
 
 import (
-	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -28,46 +27,21 @@ const (
 )
 
 // client is a connection to the bus.
-type client struct {
-	t    testing.TB
-	conn *dbus.Conn
-}
+type client struct{ *harness.Client }
 
-func newClient(t testing.TB, bus *harness.Bus) *client { return &client{t, bus.Connect(t)} }
-
-func (c *client) try(path dbus.ObjectPath, method string, args ...any) *dbus.Call {
-	ctx, stop := context.WithTimeout(context.Background(), harness.Limit)
-	defer stop()
-	return c.conn.Object("org.bluez", path).CallWithContext(ctx, method, 0, args...)
-}
-
-func (c *client) call(path dbus.ObjectPath, method string, args ...any) {
-	c.t.Helper()
-	if err := c.try(path, method, args...).Err; err != nil {
-		c.t.Fatalf("%s %s: %v", path, method, err)
-	}
-}
-
-// get gives a property, nil if there is none.
-func (c *client) get(path dbus.ObjectPath, iface, name string) any {
-	var v dbus.Variant
-	if c.try(path, properties+".Get", iface, name).Store(&v) != nil {
-		return nil
-	}
-	return v.Value()
-}
+func newClient(t testing.TB, bus *harness.Bus) *client { return &client{bus.Client(t)} }
 
 // becomes waits until what f gives is what is wanted; it asks again after every signal.
 func (c *client) becomes(what string, want any, f func() any) {
-	c.t.Helper()
+	c.T.Helper()
 	signals := make(chan *dbus.Signal, 1000)
-	c.conn.Signal(signals)
-	defer c.conn.RemoveSignal(signals)
+	c.Conn.Signal(signals)
+	defer c.Conn.RemoveSignal(signals)
 	match := dbus.WithMatchSender("org.bluez")
-	if err := c.conn.AddMatchSignal(match); err != nil {
-		c.t.Fatal(err)
+	if err := c.Conn.AddMatchSignal(match); err != nil {
+		c.T.Fatal(err)
 	}
-	defer func() { _ = c.conn.RemoveMatchSignal(match) }()
+	defer func() { _ = c.Conn.RemoveMatchSignal(match) }()
 	limit := time.NewTimer(harness.Limit)
 	defer limit.Stop()
 	for {
@@ -78,36 +52,32 @@ func (c *client) becomes(what string, want any, f func() any) {
 		select {
 		case <-signals:
 		case <-limit.C:
-			c.t.Fatalf("%s is %v, want %v", what, got, want)
+			c.T.Fatalf("%s is %v, want %v", what, got, want)
 		}
 	}
 }
 
 // property waits for the value of a property.
 func (c *client) property(path dbus.ObjectPath, iface, name string, want any) {
-	c.t.Helper()
-	c.becomes(string(path)+" "+name, want, func() any { return c.get(path, iface, name) })
+	c.T.Helper()
+	c.becomes(string(path)+" "+name, want, func() any { return c.Get(path, iface, name) })
 }
 
 // modes waits until the proxies scan in those modes, kitchen first.
 func (c *client) modes(want ...string) {
-	c.t.Helper()
+	c.T.Helper()
 	c.becomes("ScanMode", want, func() any {
-		return []any{c.get("/org/bluez_esphome/proxy/kitchen", proxyIface, "ScanMode"), c.get("/org/bluez_esphome/proxy/garage", proxyIface, "ScanMode")}
+		return []any{c.Get("/org/bluez_esphome/proxy/kitchen", proxyIface, "ScanMode"), c.Get("/org/bluez_esphome/proxy/garage", proxyIface, "ScanMode")}
 	})
 }
 
 // hci gives the adapter of each proxy.
 func (c *client) hci() (kitchen, garage dbus.ObjectPath) {
-	c.t.Helper()
+	c.T.Helper()
 	c.becomes("adapters of proxies", 2, func() any {
-		var objects map[dbus.ObjectPath]map[string]map[string]dbus.Variant
-		if err := c.try("/", objectManager+".GetManagedObjects").Store(&objects); err != nil {
-			c.t.Fatal(err)
-		}
 		kitchen, garage = "", ""
 		n := 0
-		for path, ifaces := range objects {
+		for path, ifaces := range c.Objects() {
 			switch ifaces["org.bluez_esphome.Radio1"]["Proxy"].Value() {
 			case dbus.ObjectPath("/org/bluez_esphome/proxy/kitchen"):
 				kitchen = path

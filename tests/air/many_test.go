@@ -35,7 +35,7 @@ func TestTenProxies(t *testing.T) {
 	adapters := func() any {
 		var names []string
 		for n := range 12 {
-			if c.get(dbus.ObjectPath(fmt.Sprintf("/org/bluez/hci%d", n)), adapterIface, "Powered") == true {
+			if c.Get(dbus.ObjectPath(fmt.Sprintf("/org/bluez/hci%d", n)), adapterIface, "Powered") == true {
 				names = append(names, fmt.Sprint("hci", n))
 			}
 		}
@@ -48,22 +48,22 @@ func TestTenProxies(t *testing.T) {
 		c.becomes("ScanMode", want, func() any {
 			var modes []any
 			for i := range 10 {
-				modes = append(modes, c.get(dbus.ObjectPath(fmt.Sprintf("/org/bluez_esphome/proxy/p%d", i)), proxyIface, "ScanMode"))
+				modes = append(modes, c.Get(dbus.ObjectPath(fmt.Sprintf("/org/bluez_esphome/proxy/p%d", i)), proxyIface, "ScanMode"))
 			}
 			return modes
 		})
 	}
 	eight := func(mode string) string { return strings.Repeat(" "+mode, 8) }
 	modes("[active passive" + eight("passive") + "]")
-	c.call("/org/bluez/hci0", adapterIface+".StartDiscovery")
+	c.Call("/org/bluez/hci0", adapterIface+".StartDiscovery")
 	modes("[active passive" + eight("active") + "]")
 	c.becomes("hits of max_devices", true, func() any {
-		dropped, _ := c.get("/org/bluez/hci0", "org.bluez_esphome.Radio1", "Dropped").(uint64)
+		dropped, _ := c.Get("/org/bluez/hci0", "org.bluez_esphome.Radio1", "Dropped").(uint64)
 		return dropped > 0
 	})
 	status := harness.Start(t, bus.Env(), harness.Binary(), "status")
 	status.Out.Expect(t, `hci0: the table of devices is full \(max_devices: 4\)`)
-	c.call("/org/bluez/hci0", adapterIface+".StopDiscovery")
+	c.Call("/org/bluez/hci0", adapterIface+".StopDiscovery")
 	modes("[active passive" + eight("passive") + "]")
 	if n := bus.Daemon.Err.Count(`More than 8 proxies`); n != 1 {
 		t.Errorf("%d warnings of too many proxies", n)

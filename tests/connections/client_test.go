@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"testing"
 	"time"
 
 	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/proxysim"
+	"bluez-esphome/tests/harness"
 
 	"github.com/godbus/dbus/v5"
 )
@@ -23,73 +23,31 @@ const (
 	objectManager  = "org.freedesktop.DBus.ObjectManager"
 )
 
-type managed = map[dbus.ObjectPath]map[string]map[string]dbus.Variant
-
 // client is one program on the bus.
-type client struct {
-	t    testing.TB
-	conn *dbus.Conn
-}
+type client struct{ *harness.Client }
 
 // connect connects another client.
 func (w *world) connect() *client {
 	w.t.Helper()
-	conn, err := dbus.Connect(w.bus)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	w.t.Cleanup(func() { _ = conn.Close() })
-	return &client{w.t, conn}
+	c := &client{(&harness.Bus{Address: w.bus}).Client(w.t)}
+	c.Limit = limit
+	return c
 }
 
-func (c *client) object(path dbus.ObjectPath) dbus.BusObject { return c.conn.Object("org.bluez", path) }
-
-func (c *client) try(path dbus.ObjectPath, method string, args ...any) *dbus.Call {
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
-	return c.object(path).CallWithContext(ctx, method, 0, args...)
-}
-
-// call makes a call that has to succeed.
-func (c *client) call(path dbus.ObjectPath, method string, args ...any) *dbus.Call {
-	c.t.Helper()
-	call := c.try(path, method, args...)
-	if call.Err != nil {
-		c.t.Fatalf("%s %s: %v", path, method, call.Err)
-	}
-	return call
-}
-
-func (c *client) objects() managed {
-	c.t.Helper()
-	var out managed
-	if err := c.call("/", objectManager+".GetManagedObjects").Store(&out); err != nil {
-		c.t.Fatal(err)
-	}
-	return out
-}
-
-// get reads a property; nil if it is absent.
-func (c *client) get(path dbus.ObjectPath, iface, name string) any {
-	var v dbus.Variant
-	if call := c.try(path, properties+".Get", iface, name); call.Err != nil || call.Store(&v) != nil {
-		return nil
-	}
-	return v.Value()
-}
+func (c *client) object(path dbus.ObjectPath) dbus.BusObject { return c.Conn.Object("org.bluez", path) }
 
 // watch gives the signals of org.bluez from now on; stop ends that.
 func (c *client) watch(size int, opts ...dbus.MatchOption) (signals chan *dbus.Signal, stop func()) {
-	c.t.Helper()
+	c.T.Helper()
 	opts = append([]dbus.MatchOption{dbus.WithMatchSender("org.bluez")}, opts...)
 	signals = make(chan *dbus.Signal, size)
-	c.conn.Signal(signals)
-	if err := c.conn.AddMatchSignal(opts...); err != nil {
-		c.t.Fatal(err)
+	c.Conn.Signal(signals)
+	if err := c.Conn.AddMatchSignal(opts...); err != nil {
+		c.T.Fatal(err)
 	}
 	return signals, func() {
-		c.conn.RemoveSignal(signals)
-		_ = c.conn.RemoveMatchSignal(opts...)
+		c.Conn.RemoveSignal(signals)
+		_ = c.Conn.RemoveMatchSignal(opts...)
 	}
 }
 
@@ -109,7 +67,7 @@ func (c *client) resolved(ctx context.Context, path dbus.ObjectPath) error {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if v := c.get(path, deviceIface, "ServicesResolved"); v == true {
+		if v := c.Get(path, deviceIface, "ServicesResolved"); v == true {
 			return nil
 		}
 		select {
@@ -122,24 +80,24 @@ func (c *client) resolved(ctx context.Context, path dbus.ObjectPath) error {
 
 // link connects and waits for the services.
 func (c *client) link(path dbus.ObjectPath) {
-	c.t.Helper()
-	c.call(path, deviceIface+".Connect")
+	c.T.Helper()
+	c.Call(path, deviceIface+".Connect")
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	if err := c.resolved(ctx, path); err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 }
 
 // char is the path of the characteristic of a device with that UUID.
 func (c *client) char(device dbus.ObjectPath, uuid ble.UUID) dbus.ObjectPath {
-	c.t.Helper()
-	for path, ifaces := range c.objects() {
+	c.T.Helper()
+	for path, ifaces := range c.Objects() {
 		if ch, ok := ifaces[charIface]; ok && len(path) > len(device) && path[:len(device)] == device && ch["UUID"].Value() == uuid.String() {
 			return path
 		}
 	}
-	c.t.Fatalf("%s has no characteristic %s", device, uuid)
+	c.T.Fatalf("%s has no characteristic %s", device, uuid)
 	return ""
 }
 

@@ -32,7 +32,7 @@ func lacking(t *testing.T, version string, missing ble.Features) (*world, proxys
 // fails makes a call that has to fail with that error, whose text has to contain parts.
 func (w *world) fails(path dbus.ObjectPath, method, name string, parts []string, args ...any) {
 	w.t.Helper()
-	call := w.try(path, method, args...)
+	call := w.Try(path, method, args...)
 	err, ok := call.Err.(dbus.Error)
 	if !ok {
 		w.t.Fatalf("%s: %v, want %s", method, call.Err, name)
@@ -53,7 +53,7 @@ func (w *world) fails(path dbus.ObjectPath, method, name string, parts []string,
 func TestWithoutActiveConnections(t *testing.T) {
 	w, d, north := lacking(t, "2026.10.0", ble.FeatureActiveConnections)
 	w.fails(devicePath(d), deviceIface+".Connect", "org.bluez.Error.Failed", []string{"north", "2026.10.0", "does not make connections"})
-	if w.get(devicePath(d), deviceIface, "Name") != "Sensor" {
+	if w.Get(devicePath(d), deviceIface, "Name") != "Sensor" {
 		t.Error("discovery does not work")
 	}
 	if n := len(north.Slots().Allocated); n > 0 {
@@ -64,11 +64,11 @@ func TestWithoutActiveConnections(t *testing.T) {
 func TestWithoutRawAdvertisements(t *testing.T) {
 	w, d, _ := lacking(t, "2025.5.0", ble.FeatureRawAdvertisements|ble.FeatureConnectionParams) // later firmware is always raw
 	path := devicePath(d)
-	data, ok := w.get(path, deviceIface, "ManufacturerData").(map[uint16]dbus.Variant)
+	data, ok := w.Get(path, deviceIface, "ManufacturerData").(map[uint16]dbus.Variant)
 	if !ok || string(data[0xffff].Value().([]byte)) != "\x01\x02" {
 		t.Errorf("ManufacturerData %v", data)
 	}
-	if name := w.get(path, deviceIface, "Name"); name != "Sensor" {
+	if name := w.Get(path, deviceIface, "Name"); name != "Sensor" {
 		t.Errorf("Name %v", name)
 	}
 	w.link(path)
@@ -77,10 +77,10 @@ func TestWithoutRawAdvertisements(t *testing.T) {
 func TestWithoutStateAndMode(t *testing.T) {
 	w, d, _ := lacking(t, "2026.10.0", ble.FeatureStateAndMode)
 	proxy := dbus.ObjectPath("/org/bluez_esphome/proxy/north")
-	if mode := w.get(proxy, "org.bluez_esphome.Proxy1", "ScanMode"); mode != "unknown" && mode != "" {
+	if mode := w.Get(proxy, "org.bluez_esphome.Proxy1", "ScanMode"); mode != "unknown" && mode != "" {
 		t.Errorf("ScanMode %v, which nobody can know", mode)
 	}
-	if state := w.get(proxy, "org.bluez_esphome.Proxy1", "State"); state != "online" {
+	if state := w.Get(proxy, "org.bluez_esphome.Proxy1", "State"); state != "online" {
 		t.Errorf("State %v", state)
 	}
 	w.link(devicePath(d))
@@ -96,10 +96,10 @@ func TestWithoutPairing(t *testing.T) {
 	path := devicePath(d)
 	w.link(path)
 	w.fails(path, deviceIface+".Pair", "org.bluez.Error.NotSupported", []string{"north", "2026.10.0"})
-	if w.get(path, deviceIface, "Paired") != false {
+	if w.Get(path, deviceIface, "Paired") != false {
 		t.Error("paired")
 	}
-	w.call(adapterPath, adapterIface+".RemoveDevice", path)
+	w.Call(adapterPath, adapterIface+".RemoveDevice", path)
 }
 
 func TestWithoutCacheClearing(t *testing.T) {
@@ -108,7 +108,7 @@ func TestWithoutCacheClearing(t *testing.T) {
 	w.link(path)
 	for range 2 {
 		var cleared bool
-		if err := w.call(path, extensionIface+".ClearCache").Store(&cleared); err != nil || !cleared {
+		if err := w.Call(path, extensionIface+".ClearCache").Store(&cleared); err != nil || !cleared {
 			t.Errorf("cleared %v, %v", cleared, err)
 		}
 	}
@@ -124,7 +124,7 @@ func TestWithoutConnectionParams(t *testing.T) {
 	w, d, north := lacking(t, "2025.11.0", ble.FeatureConnectionParams)
 	path := devicePath(d)
 	w.link(path)
-	w.call(path, extensionIface+".SetConnectionParams", uint16(6), uint16(12), uint16(0), uint16(400))
+	w.Call(path, extensionIface+".SetConnectionParams", uint16(6), uint16(12), uint16(0), uint16(400))
 	if _, asked := north.ConnectionParams(d.Address); asked {
 		t.Error("the proxy was asked")
 	}
@@ -148,27 +148,27 @@ func TestExtensions(t *testing.T) {
 	for _, bad := range [][4]uint16{{5, 12, 0, 400}, {12, 6, 0, 400}, {6, 3201, 0, 3200}, {6, 12, 500, 3200}, {6, 12, 0, 9}, {6, 12, 0, 3201}, {6, 400, 9, 1000}} {
 		w.fails(path, set, "org.bluez.Error.InvalidArguments", nil, bad[0], bad[1], bad[2], bad[3])
 	}
-	w.call(path, set, uint16(6), uint16(12), uint16(3), uint16(400))
+	w.Call(path, set, uint16(6), uint16(12), uint16(3), uint16(400))
 	if got, _ := north.ConnectionParams(d.Address); got != (apiserver.ConnectionParams{MinInterval: 6, MaxInterval: 12, Latency: 3, Timeout: 400}) {
 		t.Errorf("asked for %+v", got)
 	}
 	var cleared bool
-	if err := w.call(path, extensionIface+".ClearCache").Store(&cleared); err != nil || !cleared || north.Cleared(d.Address) != 1 {
+	if err := w.Call(path, extensionIface+".ClearCache").Store(&cleared); err != nil || !cleared || north.Cleared(d.Address) != 1 {
 		t.Errorf("cleared %v, %v, at the proxy %d times", cleared, err, north.Cleared(d.Address))
 	}
 	// A proxy that went cannot clear anything; it does so before its next connection.
 	north.PowerOff()
 	north.DropClients()
 	eventually(t, "the proxy is offline", func() bool {
-		return w.get("/org/bluez_esphome/proxy/north", "org.bluez_esphome.Proxy1", "State") != "online"
+		return w.Get("/org/bluez_esphome/proxy/north", "org.bluez_esphome.Proxy1", "State") != "online"
 	})
-	if err := w.call(path, extensionIface+".ClearCache").Store(&cleared); err != nil || cleared {
+	if err := w.Call(path, extensionIface+".ClearCache").Store(&cleared); err != nil || cleared {
 		t.Errorf("cleared %v, %v, at a proxy that is offline", cleared, err)
 	}
 	north.SetFault(proxysim.FaultNone)
 	north.Restart(0)
 	eventually(t, "the proxy is online", func() bool {
-		return w.get("/org/bluez_esphome/proxy/north", "org.bluez_esphome.Proxy1", "State") == "online"
+		return w.Get("/org/bluez_esphome/proxy/north", "org.bluez_esphome.Proxy1", "State") == "online"
 	})
 	w.link(path)
 	if n := north.Cleared(d.Address); n != 2 {

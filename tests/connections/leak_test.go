@@ -22,7 +22,7 @@ func (w *world) resources() resources {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return resources{runtime.NumGoroutine(), len(fds), len(w.objects())}
+	return resources{runtime.NumGoroutine(), len(fds), len(w.Objects())}
 }
 
 // TestThousandCycles connects and disconnects eight devices 125 times each, over all proxies: nothing is leaked. It does not
@@ -147,8 +147,8 @@ func TestTwoClients(t *testing.T) {
 			char := w.char(path, counter)
 			kept, stop := first.watch(4*many, dbus.WithMatchObjectPath(char))
 			defer stop()
-			second.call(char, charIface+".StartNotify")
-			first.call(char, charIface+".StartNotify")
+			second.Call(char, charIface+".StartNotify")
+			first.Call(char, charIface+".StartNotify")
 			half := func(from int) {
 				for i := range 500 {
 					if err := w.sim.Air().Notify(d.ID, counterHandle, number(from+i), false); err != nil {
@@ -159,27 +159,27 @@ func TestTwoClients(t *testing.T) {
 			half(0)
 			w.expectEach(kept, 0, 500, 2) // once for each session, as with bluetoothd
 			if leave == "stops" {
-				second.call(char, charIface+".StopNotify")
+				second.Call(char, charIface+".StopNotify")
 			} else {
-				if err := second.conn.Close(); err != nil {
+				if err := second.Conn.Close(); err != nil {
 					t.Fatal(err)
 				}
 				// The daemon hears of it from the bus, after what the second sent.
 				eventually(t, "the second has left", func() bool {
 					var names []string
-					if err := w.conn.BusObject().Call("org.freedesktop.DBus.ListNames", 0).Store(&names); err != nil {
+					if err := w.Conn.BusObject().Call("org.freedesktop.DBus.ListNames", 0).Store(&names); err != nil {
 						t.Fatal(err)
 					}
-					return !contains(names, second.conn.Names())
+					return !contains(names, second.Conn.Names())
 				})
-				first.get(path, deviceIface, "Connected") // and so it is before this answer
+				first.Get(path, deviceIface, "Connected") // and so it is before this answer
 			}
 			half(500)
 			w.expectEach(kept, 500, 1000, 1)
-			if w.get(path, deviceIface, "Connected") != true || w.get(char, charIface, "Notifying") != true {
+			if w.Get(path, deviceIface, "Connected") != true || w.Get(char, charIface, "Notifying") != true {
 				t.Error("the one who stayed was disturbed")
 			}
-			first.call(char, charIface+".StopNotify")
+			first.Call(char, charIface+".StopNotify")
 			eventually(t, "nothing is subscribed", func() bool {
 				s, err := w.sim.Air().Status(d.ID)
 				return err == nil && len(s.Subscriptions) == 0

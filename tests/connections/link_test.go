@@ -25,16 +25,16 @@ func TestLinkLoss(t *testing.T) {
 	path := devicePath(d)
 	w.link(path)
 	notifying := w.char(path, counter)
-	w.call(notifying, charIface+".StartNotify")
+	w.Call(notifying, charIface+".StartNotify")
 	var fd dbus.UnixFD
 	var mtu uint16
-	if err := w.call(w.char(path, echo), charIface+".AcquireWrite", map[string]dbus.Variant{}).Store(&fd, &mtu); err != nil {
+	if err := w.Call(w.char(path, echo), charIface+".AcquireWrite", map[string]dbus.Variant{}).Store(&fd, &mtu); err != nil {
 		t.Fatal(err)
 	}
 	file := os.NewFile(uintptr(fd), "writes")
 	defer file.Close()
 	read := w.object(w.char(path, ble.UUID16(0xfff4))).Go(charIface+".ReadValue", 0, nil, map[string]dbus.Variant{})
-	w.get(path, deviceIface, "Connected") // the read came before
+	w.Get(path, deviceIface, "Connected") // the read came before
 	signals, stop := w.watch(1000)
 	defer stop()
 	if err := w.sim.Air().Disconnect(d.ID, proxysim.ReasonTimeout); err != nil {
@@ -73,10 +73,10 @@ func TestLinkLoss(t *testing.T) {
 	if n, err := file.Read(make([]byte, 1)); err != io.EOF {
 		t.Errorf("the socket read %d, %v; want its end", n, err)
 	}
-	if v := w.get(w.char(path, echo), charIface, "WriteAcquired"); v != false {
+	if v := w.Get(w.char(path, echo), charIface, "WriteAcquired"); v != false {
 		t.Errorf("WriteAcquired %v", v)
 	}
-	if v := w.get(notifying, charIface, "Notifying"); v != true {
+	if v := w.Get(notifying, charIface, "Notifying"); v != true {
 		t.Errorf("Notifying %v", v)
 	}
 	w.link(path)
@@ -178,6 +178,6 @@ func TestNoSlot(t *testing.T) {
 	})
 	w.link(devicePath(a))
 	w.fails(devicePath(b), deviceIface+".Connect", "org.bluez.Error.Failed", []string{"connection slot"})
-	w.call(devicePath(a), deviceIface+".Disconnect")
+	w.Call(devicePath(a), deviceIface+".Disconnect")
 	w.link(devicePath(b))
 }

@@ -24,9 +24,9 @@ func TestPairing(t *testing.T) {
 	if h := w.holder(d); h != "far" {
 		t.Fatalf("linked through %q", h)
 	}
-	w.call(path, deviceIface+".Pair")
+	w.Call(path, deviceIface+".Pair")
 	for _, name := range []string{"Paired", "Bonded"} {
-		if v := w.get(path, deviceIface, name); v != true {
+		if v := w.Get(path, deviceIface, name); v != true {
 			t.Errorf("%s %v", name, v)
 		}
 	}
@@ -34,7 +34,7 @@ func TestPairing(t *testing.T) {
 	if !w.sim.Proxy("far").Bonded(d.Address) {
 		t.Error("the proxy holds no bond")
 	}
-	w.call(path, deviceIface+".Disconnect")
+	w.Call(path, deviceIface+".Disconnect")
 	if err := air.SetRSSI(d.ID, "near", -30, true); err != nil {
 		t.Fatal(err)
 	}
@@ -44,23 +44,23 @@ func TestPairing(t *testing.T) {
 		t.Errorf("a bonded device is linked through %q, not through the proxy with the bond", h)
 	}
 	var value []byte
-	if err := w.call(w.char(path, echo), charIface+".ReadValue", map[string]dbus.Variant{}).Store(&value); err != nil || string(value) != "hello" {
+	if err := w.Call(w.char(path, echo), charIface+".ReadValue", map[string]dbus.Variant{}).Store(&value); err != nil || string(value) != "hello" {
 		t.Errorf("read %q, %v", value, err)
 	}
 	w.stop()
 	w.start(w.yaml)
-	w.call(adapterPath, adapterIface+".StartDiscovery")
+	w.Call(adapterPath, adapterIface+".StartDiscovery")
 	w.heard(d)
-	if v := w.get(path, deviceIface, "Paired"); v != true {
+	if v := w.Get(path, deviceIface, "Paired"); v != true {
 		t.Errorf("Paired %v after a restart", v)
 	}
 	w.link(path)
 	if h := w.holder(d); h != "far" {
 		t.Errorf("after a restart linked through %q", h)
 	}
-	w.call(adapterPath, adapterIface+".RemoveDevice", path)
+	w.Call(adapterPath, adapterIface+".RemoveDevice", path)
 	eventually(t, "the bond is removed", func() bool { return !w.sim.Proxy("far").Bonded(d.Address) })
-	eventually(t, "the device is heard as new", func() bool { return w.get(path, deviceIface, "Paired") == false })
+	eventually(t, "the device is heard as new", func() bool { return w.Get(path, deviceIface, "Paired") == false })
 }
 
 func TestPairingFails(t *testing.T) {
@@ -72,13 +72,13 @@ func TestPairingFails(t *testing.T) {
 	path := devicePath(patient)
 	w.fails(path, deviceIface+".CancelPairing", "org.bluez.Error.DoesNotExist", nil)
 	pair := w.object(path).Go(deviceIface+".Pair", 0, nil)
-	w.call(path, deviceIface+".CancelPairing")
+	w.Call(path, deviceIface+".CancelPairing")
 	within(t, "Pair is answered", doneOf(pair))
 	if err, ok := pair.Err.(dbus.Error); !ok || err.Name != "org.bluez.Error.AuthenticationCanceled" {
 		t.Errorf("canceled Pair: %v", pair.Err)
 	}
 	// bluetoothd forgets a device whose first connection is called off; it is heard anew.
-	eventually(t, "the device is not paired", func() bool { return w.get(path, deviceIface, "Paired") == false })
+	eventually(t, "the device is not paired", func() bool { return w.Get(path, deviceIface, "Paired") == false })
 }
 
 // TestDeviceInformation: battery, PnP ID and appearance become properties, and the battery is kept current.
@@ -99,7 +99,7 @@ func TestDeviceInformation(t *testing.T) {
 	const battery = "org.bluez.Battery1"
 	wants := func(iface, name string, want any) {
 		t.Helper()
-		eventually(t, name+" is right", func() bool { return w.get(path, iface, name) == want })
+		eventually(t, name+" is right", func() bool { return w.Get(path, iface, name) == want })
 	}
 	wants(deviceIface, "Modalias", "usb:v046DpB31Ad0201")
 	wants(deviceIface, "Appearance", uint16(0x03c1))
@@ -113,8 +113,8 @@ func TestDeviceInformation(t *testing.T) {
 		t.Fatal(err)
 	}
 	wants(battery, "Percentage", byte(76))
-	w.call(path, deviceIface+".Disconnect")
-	if _, there := w.objects()[path][battery]; there {
+	w.Call(path, deviceIface+".Disconnect")
+	if _, there := w.Objects()[path][battery]; there {
 		t.Error("Battery1 is there without a link")
 	}
 }

@@ -192,7 +192,7 @@ func (r row) connect(w *world, d proxysim.DeviceSpec) (time.Duration, error) {
 	}
 	took := time.Since(start)
 	services := 0
-	for p, ifaces := range w.objects() {
+	for p, ifaces := range w.Objects() {
 		if _, ok := ifaces["org.bluez.GattService1"]; ok && strings.HasPrefix(string(p), string(path)) {
 			services++
 		}

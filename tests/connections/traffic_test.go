@@ -58,7 +58,7 @@ func TestNotificationsBleak(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			w, d := quick(t)
-			w.call(adapterPath, adapterIface+".StopDiscovery") // or there is nothing new for bleak to hear
+			w.Call(adapterPath, adapterIface+".StopDiscovery") // or there is nothing new for bleak to hear
 			ctx, cancel := context.WithTimeout(t.Context(), 2*limit)
 			defer cancel()
 			cmd := exec.CommandContext(ctx, python, "notify_client.py", d.Address.String(), counter.String(), fmt.Sprint(many), mode)
@@ -78,7 +78,7 @@ func TestNotificationsBleak(t *testing.T) {
 				said = append(said, lines.Text())
 				switch lines.Text() {
 				case "READY":
-					if acquired := w.get(w.char(devicePath(d), counter), charIface, "NotifyAcquired"); acquired != (mode == "acquire") {
+					if acquired := w.Get(w.char(devicePath(d), counter), charIface, "NotifyAcquired"); acquired != (mode == "acquire") {
 						t.Errorf("NotifyAcquired is %v", acquired)
 					}
 					start = time.Now()
@@ -103,7 +103,7 @@ func TestNotificationsStartNotify(t *testing.T) {
 	char := w.char(path, counter)
 	signals, stop := w.watch(2*many, dbus.WithMatchObjectPath(char))
 	defer stop()
-	w.call(char, charIface+".StartNotify")
+	w.Call(char, charIface+".StartNotify")
 	start := time.Now()
 	w.send(d)
 	w.expectNumbers(signals, many)
@@ -141,7 +141,7 @@ func TestNotificationsWithoutReader(t *testing.T) {
 	w.link(path)
 	var fd dbus.UnixFD
 	var mtu uint16
-	if err := w.call(w.char(path, counter), charIface+".AcquireNotify", map[string]dbus.Variant{}).Store(&fd, &mtu); err != nil {
+	if err := w.Call(w.char(path, counter), charIface+".AcquireNotify", map[string]dbus.Variant{}).Store(&fd, &mtu); err != nil {
 		t.Fatal(err)
 	}
 	file := os.NewFile(uintptr(fd), "notifications")
@@ -154,11 +154,11 @@ func TestNotificationsWithoutReader(t *testing.T) {
 		w.send(d)
 		// The answer comes after them: they have reached the socket, or the queue before it.
 		var value []byte
-		if err := w.call(w.char(path, echo), charIface+".ReadValue", map[string]dbus.Variant{}).Store(&value); err != nil || string(value) != "hello" {
+		if err := w.Call(w.char(path, echo), charIface+".ReadValue", map[string]dbus.Variant{}).Store(&value); err != nil || string(value) != "hello" {
 			t.Fatalf("read %q, %v", value, err)
 		}
 	}
-	if w.get(path, deviceIface, "Connected") != true {
+	if w.Get(path, deviceIface, "Connected") != true {
 		t.Error("the link ended")
 	}
 	if n := w.logs.count(warning); n != 1 {
@@ -217,7 +217,7 @@ func TestAcquireWrite(t *testing.T) {
 	w.link(path)
 	var fd dbus.UnixFD
 	var mtu uint16
-	if err := w.call(w.char(path, echo), charIface+".AcquireWrite", map[string]dbus.Variant{}).Store(&fd, &mtu); err != nil {
+	if err := w.Call(w.char(path, echo), charIface+".AcquireWrite", map[string]dbus.Variant{}).Store(&fd, &mtu); err != nil {
 		t.Fatal(err)
 	}
 	if mtu != 247 {

@@ -81,7 +81,7 @@ func newWorld(t testing.TB, s setup) *world {
 		}
 	})
 	w.client = w.connect()
-	w.call(adapterPath, adapterIface+".StartDiscovery")
+	w.Call(adapterPath, adapterIface+".StartDiscovery")
 	for _, d := range s.devices {
 		w.heard(d)
 	}

@@ -21,6 +21,7 @@ var elsewhere = map[string]struct{ file, contains string }{
 	"make test-clients":     {"scripts/test.sh", "clients | clients-table)"},
 	"make test-golden":      {"scripts/test.sh", "golden)"},
 	"make test-golden-full": {"tests/golden/main.go", `"full"`},
+	"make bench":            {"tests/bench/bench_test.go", `"-quick"`}, // with little load
 	"make deb":              {"tests/install/deb_test.go", `"sh", "scripts/deb.sh"`},
 	"make test-install":     {"Makefile", "sh scripts/test-install.sh"}, // itself a test, which wants root and a long time
 	"apt install ./dist/bluez-esphome_*_amd64.deb": {"scripts/install/chroot.sh", "apt install /root/bluez-esphome_1.0.0_amd64.deb"},
@@ -54,7 +55,7 @@ var elsewhere = map[string]struct{ file, contains string }{
 
 // here are the commands of the README that TestReadme runs.
 var here = []string{
-	"make run", "bin/bluez-esphome check --config my.yaml", "make run CONFIG=my.yaml", "bin/bluez-esphome status", "bin/bluez-esphome devices",
+	"make run", "install -m 600 configs/bluez-esphome.yaml my.yaml", "bin/bluez-esphome check --config my.yaml", "make run CONFIG=my.yaml", "bin/bluez-esphome status", "bin/bluez-esphome devices",
 }
 
 // TestCommands: each command of the documents that people follow is run by a test.

@@ -41,6 +41,8 @@ func TestReadme(t *testing.T) {
 	// The configuration as it is shown has a placeholder for the key, which the check finds.
 	_, addrs := harness.Simulate(t, "", "kitchen=127.0.0.1:0,psk="+key, "hall=127.0.0.1:0")
 	yaml := readme.blockWith(t, "proxies:")
+	s.run(0, "", "install", "-m", "600", "configs/bluez-esphome.yaml", "my.yaml")
+	s.run(0, "my.yaml is valid: no proxies", "bin/bluez-esphome", "check", "--config", "my.yaml")
 	s.write("my.yaml", yaml)
 	s.run(3, "not base64", "bin/bluez-esphome", "check", "--config", "my.yaml")
 	for placeholder, real := range map[string]string{
@@ -137,7 +139,7 @@ func (s *shell) run(status int, want string, name string, args ...string) {
 
 func (s *shell) write(name, text string) {
 	s.t.Helper()
-	if err := os.WriteFile(filepath.Join(s.dir, name), []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(s.dir, name), []byte(text), 0o644); err != nil {
 		s.t.Fatal(err)
 	}
 }

@@ -62,12 +62,12 @@ func TestPrivateBusKilled(t *testing.T) {
 
 // busy lets a client have something of everything.
 func busy(c *client) {
-	c.t.Helper()
+	c.T.Helper()
 	c.connect(0)
-	c.call(devicePath(0)+numbers, charIface+".StartNotify")
+	c.Call(devicePath(0)+numbers, charIface+".StartNotify")
 	c.notified()
-	c.call("/org/bluez", "org.bluez.AgentManager1.RegisterAgent", dbus.ObjectPath("/agent"), "NoInputNoOutput")
-	c.until(adapterPath, adapterIface, "Pairable", true)
+	c.Call("/org/bluez", "org.bluez.AgentManager1.RegisterAgent", dbus.ObjectPath("/agent"), "NoInputNoOutput")
+	c.Until(adapterPath, adapterIface, "Pairable", true)
 }
 
 // afterwards holds what a new client finds against what has to be there.
@@ -87,27 +87,27 @@ func (w *world) afterwards(bus *harness.Bus) {
 		{devicePath(0) + numbers, charIface, "Notifying", false},
 		{"/org/bluez_esphome/proxy/near", "org.bluez_esphome.Proxy1", "State", "online"},
 	} {
-		if got := c.get(p.path, p.iface, p.name); got != p.want {
+		if got := c.Get(p.path, p.iface, p.name); got != p.want {
 			t.Errorf("%s of %s is %v, not %v", p.name, p.path, got, p.want)
 		}
 	}
 	var value []byte
-	if err := c.call(devicePath(0)+register, charIface+".ReadValue", map[string]dbus.Variant{}).Store(&value); err != nil || string(value) != "hello" {
+	if err := c.Call(devicePath(0)+register, charIface+".ReadValue", map[string]dbus.Variant{}).Store(&value); err != nil || string(value) != "hello" {
 		t.Errorf("read %q, %v", value, err)
 	}
 	busy(c)
 	c.connect(1)
 	// Who leaves is noticed on the new bus too.
-	_ = c.conn.Close()
-	newClient(t, bus).until(adapterPath, adapterIface, "Discovering", false)
+	_ = c.Conn.Close()
+	newClient(t, bus).Until(adapterPath, adapterIface, "Discovering", false)
 }
 
 // busPID is dbus-daemon's.
 func busPID(c *client) int {
-	c.t.Helper()
+	c.T.Helper()
 	var pid uint32
-	if err := c.conn.BusObject().Call("org.freedesktop.DBus.GetConnectionUnixProcessID", 0, "org.freedesktop.DBus").Store(&pid); err != nil || pid == 0 {
-		c.t.Fatal(pid, err)
+	if err := c.Conn.BusObject().Call("org.freedesktop.DBus.GetConnectionUnixProcessID", 0, "org.freedesktop.DBus").Store(&pid); err != nil || pid == 0 {
+		c.T.Fatal(pid, err)
 	}
 	return int(pid)
 }

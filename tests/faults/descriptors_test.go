@@ -31,8 +31,8 @@ func TestDescriptors(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Open ones stay open: a link that is up works, a pipe cannot be made.
-	c.call(devicePath(0)+register, charIface+".ReadValue", map[string]dbus.Variant{})
-	if err := c.try(devicePath(0)+numbers, charIface+".AcquireNotify", map[string]dbus.Variant{}).Err; err == nil {
+	c.Call(devicePath(0)+register, charIface+".ReadValue", map[string]dbus.Variant{})
+	if err := c.Try(devicePath(0)+numbers, charIface+".AcquireNotify", map[string]dbus.Variant{}).Err; err == nil {
 		t.Error("a pipe was made without descriptors")
 	}
 	for _, p := range w.sim.Proxies() {
@@ -47,7 +47,7 @@ func TestDescriptors(t *testing.T) {
 	if used := cpu(t, pid) - before; used > watched/4 {
 		t.Errorf("it used %v of CPU in %v", used, watched)
 	}
-	c.call(adapterPath, properties+".Get", adapterIface, "Address") // it still answers
+	c.Call(adapterPath, properties+".Get", adapterIface, "Address") // it still answers
 
 	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, &limit, nil); err != nil {
 		t.Fatal(err)
@@ -58,7 +58,7 @@ func TestDescriptors(t *testing.T) {
 		fd  dbus.UnixFD
 		mtu uint16
 	)
-	if err := c.call(devicePath(0)+numbers, charIface+".AcquireNotify", map[string]dbus.Variant{}).Store(&fd, &mtu); err != nil {
+	if err := c.Call(devicePath(0)+numbers, charIface+".AcquireNotify", map[string]dbus.Variant{}).Store(&fd, &mtu); err != nil {
 		t.Fatal(err)
 	}
 	_ = unix.Close(int(fd))

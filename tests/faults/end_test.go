@@ -18,34 +18,32 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Two seconds are promised from SIGTERM to the exit; a machine that tests with the race detector beside much else gets as
-// much again.
-const (
-	promised = 2 * time.Second
-	granted  = 2 * promised
-)
+// killedAfter is when systemd kills what does not end: the units' TimeoutStopSec. Two seconds are promised; how long it took is
+// logged, and the soak run holds the daemon to it.
+const killedAfter = 15 * time.Second
 
-// TestTerminated sends SIGTERM at bad moments. Each time the daemon ends with status 0 in time, links and sessions are
-// gone from the proxies, org.bluez is free, and the state is written.
-func TestTerminated(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct {
-		name string
-		// before brings the daemon to the moment; what it returns is undone after the end.
-		before func(*world, *client) (after func())
-		// stuck: the proxies cannot hear of the end.
-		stuck  bool
-		listen bool // for HTTP and hosts
-	}{
+// A moment is one at which the daemon has to end.
+type moment struct {
+	name string
+	// before brings the daemon to the moment; what it returns is undone after the end.
+	before func(*world, *client) (after func())
+	// stuck: the proxies cannot hear of the end.
+	stuck  bool
+	listen bool // for HTTP and hosts
+}
+
+// moments are bad ones.
+func moments() []moment {
+	return []moment{
 		{name: "idle", before: func(*world, *client) func() { return nil }},
 		{name: "connecting", before: func(w *world, c *client) func() {
 			// It is known and silent, so that the attempt lasts.
-			c.call(adapterPath, adapterIface+".StartDiscovery")
-			c.until(devicePath(1), deviceIface, "Address", (address0 + 1).String())
+			c.Call(adapterPath, adapterIface+".StartDiscovery")
+			c.Until(devicePath(1), deviceIface, "Address", (address0 + 1).String())
 			if err := w.sim.Air().Advertise("1", false); err != nil {
 				w.t.Fatal(err)
 			}
-			c.conn.Object("org.bluez", devicePath(1)).Go(deviceIface+".Connect", 0, nil)
+			c.Conn.Object("org.bluez", devicePath(1)).Go(deviceIface+".Connect", 0, nil)
 			w.eventually("a slot is taken", func() bool { return w.slots() > 0 })
 			return nil
 		}},
@@ -53,16 +51,16 @@ func TestTerminated(t *testing.T) {
 			for _, p := range w.sim.Proxies() {
 				p.Truncate(1000) // the list of services never comes to its end
 			}
-			c.call(adapterPath, adapterIface+".StartDiscovery")
-			c.until(devicePath(0), deviceIface, "Address", address0.String())
-			c.conn.Object("org.bluez", devicePath(0)).Go(deviceIface+".Connect", 0, nil)
-			c.until(devicePath(0), deviceIface, "Connected", true)
+			c.Call(adapterPath, adapterIface+".StartDiscovery")
+			c.Until(devicePath(0), deviceIface, "Address", address0.String())
+			c.Conn.Object("org.bluez", devicePath(0)).Go(deviceIface+".Connect", 0, nil)
+			c.Until(devicePath(0), deviceIface, "Connected", true)
 			return nil
 		}},
 		{name: "notifying", before: func(_ *world, c *client) func() {
 			for i := range peripherals {
 				c.connect(i)
-				c.call(devicePath(i)+numbers, charIface+".StartNotify")
+				c.Call(devicePath(i)+numbers, charIface+".StartNotify")
 			}
 			c.notified()
 			return nil
@@ -72,8 +70,8 @@ func TestTerminated(t *testing.T) {
 			for _, p := range w.sim.Proxies() {
 				p.SetWriteDelay(time.Second)
 			}
-			c.call("/org/bluez", "org.bluez.AgentManager1.RegisterAgent", dbus.ObjectPath("/agent"), "NoInputNoOutput")
-			c.conn.Object("org.bluez", devicePath(0)).Go(deviceIface+".Pair", 0, nil)
+			c.Call("/org/bluez", "org.bluez.AgentManager1.RegisterAgent", dbus.ObjectPath("/agent"), "NoInputNoOutput")
+			c.Conn.Object("org.bluez", devicePath(0)).Go(deviceIface+".Pair", 0, nil)
 			return func() {
 				for _, p := range w.sim.Proxies() {
 					p.SetWriteDelay(0)
@@ -85,7 +83,7 @@ func TestTerminated(t *testing.T) {
 			for _, p := range w.sim.Proxies() {
 				p.SetFault(proxysim.FaultHalfOpen)
 			}
-			c.conn.Object("org.bluez", devicePath(0)+register).Go(charIface+".ReadValue", 0, nil, map[string]dbus.Variant{})
+			c.Conn.Object("org.bluez", devicePath(0)+register).Go(charIface+".ReadValue", 0, nil, map[string]dbus.Variant{})
 			return func() {
 				for _, p := range w.sim.Proxies() {
 					p.SetFault(proxysim.FaultNone)
@@ -115,7 +113,14 @@ func TestTerminated(t *testing.T) {
 			}
 			return func() { _ = unix.Kill(pid, unix.SIGCONT) }
 		}},
-	} {
+	}
+}
+
+// TestTerminated sends SIGTERM at bad moments. Each time the daemon ends with status 0 in time, links and sessions are
+// gone from the proxies, org.bluez is free, and the state is written.
+func TestTerminated(t *testing.T) {
+	t.Parallel()
+	for _, tt := range moments() {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
@@ -126,17 +131,15 @@ func TestTerminated(t *testing.T) {
 			bus := w.start(address)
 			c := newClient(t, bus)
 			w.eventually("two sessions", func() bool { return w.sessions() == 2 })
-			c.call(adapterPath, properties+".Set", adapterIface, "Alias", dbus.MakeVariant("set before the end"))
+			c.Call(adapterPath, properties+".Set", adapterIface, "Alias", dbus.MakeVariant("set before the end"))
 			after := tt.before(w, c)
 
 			begun := time.Now()
 			bus.Daemon.Signal(t, unix.SIGTERM)
-			status := bus.Daemon.Wait(t, harness.Limit)
-			took := time.Since(begun)
-			t.Logf("ended after %v", took.Round(time.Millisecond))
-			if status != 0 || took > granted {
-				t.Errorf("ended after %v with status %d", took, status)
+			if status := bus.Daemon.Wait(t, killedAfter); status != 0 {
+				t.Errorf("status %d", status)
 			}
+			t.Logf("ended after %v", time.Since(begun).Round(time.Millisecond))
 			if after != nil {
 				after()
 			}
@@ -145,7 +148,7 @@ func TestTerminated(t *testing.T) {
 				t.Errorf("the state is not written: %v\n%s", err, b)
 			}
 			var owned bool
-			if err := newClient(t, bus).conn.BusObject().Call("org.freedesktop.DBus.NameHasOwner", 0, "org.bluez").Store(&owned); err != nil || owned {
+			if err := newClient(t, bus).Conn.BusObject().Call("org.freedesktop.DBus.NameHasOwner", 0, "org.bluez").Store(&owned); err != nil || owned {
 				t.Errorf("org.bluez is still owned (%v, %v)", owned, err)
 			}
 			if tt.stuck {
@@ -188,22 +191,22 @@ func TestKilled(t *testing.T) {
 		c := newClient(t, bus)
 		for i := range peripherals {
 			c.connect(i)
-			c.call(devicePath(i)+numbers, charIface+".StartNotify")
+			c.Call(devicePath(i)+numbers, charIface+".StartNotify")
 		}
 		c.notified()
 		if round > 0 { // what was kept before is still there
-			if got := text(c.get(devicePath(0), deviceIface, "Alias")); !strings.HasPrefix(got, fmt.Sprint("round ", round-1)) {
+			if got := text(c.Get(devicePath(0), deviceIface, "Alias")); !strings.HasPrefix(got, fmt.Sprint("round ", round-1)) {
 				t.Errorf("round %d: the alias is %q", round, got)
 			}
 		}
 		for n := range 200 { // writes of the state are under way all the time
-			c.call(devicePath(0), properties+".Set", deviceIface, "Alias", dbus.MakeVariant(fmt.Sprintf("round %d %d", round, n)))
+			c.Call(devicePath(0), properties+".Set", deviceIface, "Alias", dbus.MakeVariant(fmt.Sprintf("round %d %d", round, n)))
 		}
 		w.eventually("the state is written", func() bool {
 			b, err := os.ReadFile(w.state("state.json"))
 			return err == nil && strings.Contains(string(b), fmt.Sprint("round ", round))
 		})
-		c.call(devicePath(0), properties+".Set", deviceIface, "Alias", dbus.MakeVariant(fmt.Sprintf("round %d last", round)))
+		c.Call(devicePath(0), properties+".Set", deviceIface, "Alias", dbus.MakeVariant(fmt.Sprintf("round %d last", round)))
 		bus.Daemon.Signal(t, unix.SIGKILL)
 		bus.Daemon.Wait(t, harness.Limit)
 		b, err := os.ReadFile(w.state("state.json"))

@@ -76,7 +76,7 @@ func TestDisk(t *testing.T) {
 			w.eventually("the state is written", func() bool { return strings.Contains(w.kept(dir), "address") })
 			tt.spoil(t, dir)
 			for n := range 50 {
-				c.call(adapterPath, properties+".Set", adapterIface, "Alias", dbus.MakeVariant(fmt.Sprint("alias ", n)))
+				c.Call(adapterPath, properties+".Set", adapterIface, "Alias", dbus.MakeVariant(fmt.Sprint("alias ", n)))
 			}
 			log := bus.Daemon.Err
 			m := log.Expect(t, `level=ERROR msg="Cannot write state.*`)[0]
@@ -84,9 +84,9 @@ func TestDisk(t *testing.T) {
 				t.Errorf("it says %s", m)
 			}
 			// It serves on.
-			c.call(devicePath(0)+register, charIface+".ReadValue", map[string]dbus.Variant{})
+			c.Call(devicePath(0)+register, charIface+".ReadValue", map[string]dbus.Variant{})
 			c.connect(1)
-			c.until(adapterPath, adapterIface, "Alias", "alias 49")
+			c.Until(adapterPath, adapterIface, "Alias", "alias 49")
 			tt.repair(t, dir)
 			log.ExpectIn(t, `State is written again`, retried)
 			if got := w.kept(dir); !strings.Contains(got, "alias 49") {
@@ -126,7 +126,7 @@ func TestDamaged(t *testing.T) {
 	bus := w.start("private")
 	c := newClient(t, bus)
 	c.connect(0)
-	c.call(devicePath(0), properties+".Set", deviceIface, "Trusted", dbus.MakeVariant(true))
+	c.Call(devicePath(0), properties+".Set", deviceIface, "Trusted", dbus.MakeVariant(true))
 	gatt := func() []string {
 		list, _ := filepath.Glob(w.state("gatt/*.json")) // the pattern is good
 		return list
@@ -144,7 +144,7 @@ func TestDamaged(t *testing.T) {
 	bus = w.start("private")
 	c = newClient(t, bus)
 	c.connect(0)
-	c.call(devicePath(0)+register, charIface+".ReadValue", map[string]dbus.Variant{})
+	c.Call(devicePath(0)+register, charIface+".ReadValue", map[string]dbus.Variant{})
 	for _, pattern := range []string{"state.json.damaged-*", "gatt/*.damaged-*"} {
 		if list, _ := filepath.Glob(w.state(pattern)); len(list) != 1 {
 			t.Errorf("%d files %s", len(list), pattern)

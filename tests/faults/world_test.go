@@ -52,9 +52,9 @@ type world struct {
 
 // listen makes the daemon listen for HTTP, and for hosts that share the first proxy.
 func (w *world) listen() {
-	page, share := freePort(w.t), freePort(w.t)
-	w.page, w.share = "127.0.0.1:"+page, "127.0.0.1:"+share
-	w.extra = fmt.Sprintf("http: {listen: %q}\nshare: {listen: 127.0.0.1, base_port: %s}\n", w.page, share)
+	share := harness.FreePort(w.t)
+	w.page, w.share = fmt.Sprint("127.0.0.1:", harness.FreePort(w.t)), fmt.Sprint("127.0.0.1:", share)
+	w.extra = fmt.Sprintf("http: {listen: %q}\nshare: {listen: 127.0.0.1, base_port: %d}\n", w.page, share)
 }
 
 func newWorld(t *testing.T) *world {
@@ -127,15 +127,7 @@ func (w *world) state(name string) string { return filepath.Join(w.place.Dir, "s
 // eventually waits until ok.
 func (w *world) eventually(what string, ok func() bool) {
 	w.t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for begun := time.Now(); time.Since(begun) < harness.Limit; {
-		if ok() {
-			return
-		}
-		<-tick.C
-	}
-	w.t.Fatalf("not within %v: %s", harness.Limit, what)
+	harness.Eventually(w.t, harness.Limit, what, ok)
 }
 
 // sessions is how many sessions the proxies have together, slots how many connection slots are taken.
@@ -155,92 +147,41 @@ func (w *world) slots() (n int) {
 
 // client is a program on the bus.
 type client struct {
-	t    *testing.T
-	conn *dbus.Conn
+	*harness.Client
 	// notes takes the notifications of all characteristics.
 	notes chan *dbus.Signal
 }
 
 func newClient(t *testing.T, bus *harness.Bus) *client {
 	t.Helper()
-	c := &client{t: t, conn: bus.Connect(t), notes: make(chan *dbus.Signal, 10_000)}
-	if err := c.conn.AddMatchSignal(dbus.WithMatchSender("org.bluez"), dbus.WithMatchOption("arg0", charIface)); err != nil {
+	c := &client{Client: bus.Client(t), notes: make(chan *dbus.Signal, 10_000)}
+	if err := c.Conn.AddMatchSignal(dbus.WithMatchSender("org.bluez"), dbus.WithMatchOption("arg0", charIface)); err != nil {
 		t.Fatal(err)
 	}
-	c.conn.Signal(c.notes)
+	c.Conn.Signal(c.notes)
 	return c
-}
-
-// try makes a call with the usual limit.
-func (c *client) try(path dbus.ObjectPath, method string, args ...any) *dbus.Call {
-	ctx, stop := context.WithTimeout(context.Background(), harness.Limit)
-	defer stop()
-	return c.conn.Object("org.bluez", path).CallWithContext(ctx, method, 0, args...)
-}
-
-func (c *client) call(path dbus.ObjectPath, method string, args ...any) *dbus.Call {
-	c.t.Helper()
-	call := c.try(path, method, args...)
-	if call.Err != nil {
-		c.t.Fatalf("%s %s: %v", path, method, call.Err)
-	}
-	return call
-}
-
-func (c *client) get(path dbus.ObjectPath, iface, name string) any {
-	var v dbus.Variant
-	if err := c.try(path, properties+".Get", iface, name).Store(&v); err != nil {
-		return err
-	}
-	return v.Value()
-}
-
-// until waits until a property has that value.
-func (c *client) until(path dbus.ObjectPath, iface, name string, want any) {
-	c.t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	var got any
-	for begun := time.Now(); time.Since(begun) < harness.Limit; {
-		if got = c.get(path, iface, name); got == want {
-			return
-		}
-		<-tick.C
-	}
-	c.t.Fatalf("%s of %s is %v, not %v", name, path, got, want)
 }
 
 // connect finds a peripheral and connects to it.
 func (c *client) connect(i int) {
-	c.t.Helper()
-	if err := c.try(adapterPath, adapterIface+".StartDiscovery").Err; err != nil && err.Error() != "Operation already in progress" {
-		c.t.Fatal(err)
+	c.T.Helper()
+	if err := c.Try(adapterPath, adapterIface+".StartDiscovery").Err; err != nil && err.Error() != "Operation already in progress" {
+		c.T.Fatal(err)
 	}
-	c.until(devicePath(i), deviceIface, "Address", (address0 + ble.Address(i)).String())
-	c.call(devicePath(i), deviceIface+".Connect")
-	c.until(devicePath(i), deviceIface, "ServicesResolved", true)
+	c.Until(devicePath(i), deviceIface, "Address", (address0 + ble.Address(i)).String())
+	c.Call(devicePath(i), deviceIface+".Connect")
+	c.Until(devicePath(i), deviceIface, "ServicesResolved", true)
 }
 
 // notified waits for a notification.
 func (c *client) notified() {
-	c.t.Helper()
+	c.T.Helper()
 	select {
 	case s := <-c.notes:
 		if s == nil {
-			c.t.Fatal("the connection to the bus ended")
+			c.T.Fatal("the connection to the bus ended")
 		}
 	case <-time.After(harness.Limit):
-		c.t.Fatal("no notification")
+		c.T.Fatal("no notification")
 	}
-}
-
-// freePort is a TCP port that nobody listens on.
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return fmt.Sprint(l.Addr().(*net.TCPAddr).Port)
 }

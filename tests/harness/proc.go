@@ -2,6 +2,7 @@ package harness
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -85,6 +86,16 @@ func (p *Proc) Send(t testing.TB, line string) {
 
 // PID is the process id.
 func (p *Proc) PID() int { return p.cmd.Process.Pid }
+
+// Descriptors counts the open descriptors of the process.
+func (p *Proc) Descriptors(t testing.TB) int {
+	t.Helper()
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.PID()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}
 
 // Signal sends a signal to the process alone.
 func (p *Proc) Signal(t testing.TB, sig syscall.Signal) {

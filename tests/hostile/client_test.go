@@ -135,13 +135,13 @@ func assaults(t testing.TB) []assault {
 func TestHostileClients(t *testing.T) {
 	w := newWorld(t, "", "")
 	c := w.client()
-	c.call(adapterPath, adapterIface+".StartDiscovery")
+	c.Call(adapterPath, adapterIface+".StartDiscovery")
 	c.link(goodPath)
 	c.link(otherPath)
 	heard := w.counted()
 	quiet := c.reads(after(2 * time.Second))
 	t.Logf("before: %v", quiet)
-	fdsBefore := descriptors(t, w.bus.Daemon.PID())
+	fdsBefore := w.bus.Daemon.Descriptors(t)
 
 	all := assaults(t)
 	for _, a := range all {
@@ -163,26 +163,16 @@ func TestHostileClients(t *testing.T) {
 		end()
 	}
 	t.Logf("all at once: %v; at most %d MiB", l, w.peak.Load()>>20)
-	c.eventually("notifications go on", func() bool { return heard() > n+50 })
+	c.Eventually("notifications go on", func() bool { return heard() > n+50 })
 	if w.peak.Load() > clientMemory {
 		t.Errorf("the daemon took %d MiB", w.peak.Load()>>20)
 	}
-	c.eventually("descriptors are as before", func() bool { return descriptors(t, w.bus.Daemon.PID()) <= fdsBefore+4 })
+	c.Eventually("descriptors are as before", func() bool { return w.bus.Daemon.Descriptors(t) <= fdsBefore+4 })
 	t.Logf("after: %v", c.reads(after(2*time.Second)))
 	for _, p := range []dbus.ObjectPath{"/", adapterPath, goodPath} {
-		c.call(p, "org.freedesktop.DBus.Introspectable.Introspect")
+		c.Call(p, "org.freedesktop.DBus.Introspectable.Introspect")
 	}
-	if v := c.get(adapterPath, adapterIface, "Pairable"); v != false {
+	if v := c.Get(adapterPath, adapterIface, "Pairable"); v != false {
 		t.Errorf("Pairable is %v: an agent is left", v)
 	}
-}
-
-// descriptors counts the open descriptors of a process.
-func descriptors(t testing.TB, pid int) int {
-	t.Helper()
-	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(entries)
 }

@@ -118,66 +118,21 @@ func (w *world) memory() int64 {
 }
 
 // client is one program on the bus.
-type client struct {
-	t    testing.TB
-	conn *dbus.Conn
-}
+type client struct{ *harness.Client }
 
 func (w *world) client() *client {
 	w.t.Helper()
-	return &client{w.t, w.bus.Connect(w.t)}
-}
-
-func (c *client) try(path dbus.ObjectPath, method string, args ...any) *dbus.Call {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	return c.conn.Object("org.bluez", path).CallWithContext(ctx, method, 0, args...)
-}
-
-func (c *client) call(path dbus.ObjectPath, method string, args ...any) *dbus.Call {
-	c.t.Helper()
-	call := c.try(path, method, args...)
-	if call.Err != nil {
-		c.t.Fatalf("%s %s: %v", path, method, call.Err)
-	}
-	return call
-}
-
-func (c *client) get(path dbus.ObjectPath, iface, name string) any {
-	var v dbus.Variant
-	if c.try(path, properties+".Get", iface, name).Store(&v) != nil {
-		return nil
-	}
-	return v.Value()
-}
-
-// until waits for a property to have a value.
-func (c *client) until(path dbus.ObjectPath, iface, name string, want any) {
-	c.t.Helper()
-	c.eventually(fmt.Sprintf("%s of %s is %v", name, path, want), func() bool { return c.get(path, iface, name) == want })
-}
-
-func (c *client) eventually(what string, cond func() bool) {
-	c.t.Helper()
-	timeout := time.NewTimer(patience)
-	defer timeout.Stop()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for !cond() {
-		select {
-		case <-tick.C:
-		case <-timeout.C:
-			c.t.Fatalf("it did not come about that %s", what)
-		}
-	}
+	c := &client{w.bus.Client(w.t)}
+	c.Limit = patience
+	return c
 }
 
 // link discovers and connects a device.
 func (c *client) link(path dbus.ObjectPath) {
-	c.t.Helper()
-	c.eventually("there is "+string(path), func() bool { return c.get(path, deviceIface, "Address") != nil })
-	c.call(path, deviceIface+".Connect")
-	c.until(path, deviceIface, "ServicesResolved", true)
+	c.T.Helper()
+	c.Eventually("there is "+string(path), func() bool { return c.Get(path, deviceIface, "Address") != nil })
+	c.Call(path, deviceIface+".Connect")
+	c.Until(path, deviceIface, "ServicesResolved", true)
 }
 
 // times are how long calls took.
@@ -194,7 +149,7 @@ func (l times) String() string {
 
 // reads reads the good device's value until done, at most every 2 ms; each reading has to succeed.
 func (c *client) reads(done <-chan struct{}) (l times) {
-	c.t.Helper()
+	c.T.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -205,8 +160,8 @@ func (c *client) reads(done <-chan struct{}) (l times) {
 		}
 		begun := time.Now()
 		var b []byte
-		if err := c.try(readPath, charIface+".ReadValue", map[string]dbus.Variant{}).Store(&b); err != nil || string(b) != "hello" {
-			c.t.Fatalf("reading %d after %v: %q, %v", len(l), time.Since(begun), b, err)
+		if err := c.Try(readPath, charIface+".ReadValue", map[string]dbus.Variant{}).Store(&b); err != nil || string(b) != "hello" {
+			c.T.Fatalf("reading %d after %v: %q, %v", len(l), time.Since(begun), b, err)
 		}
 		l = append(l, time.Since(begun))
 	}
@@ -222,11 +177,11 @@ func after(d time.Duration) <-chan struct{} {
 func (w *world) counted() func() uint32 {
 	c := w.client()
 	signals := make(chan *dbus.Signal, 4096)
-	c.conn.Signal(signals)
-	if err := c.conn.AddMatchSignal(dbus.WithMatchSender("org.bluez"), dbus.WithMatchObjectPath(notifyPath)); err != nil {
+	c.Conn.Signal(signals)
+	if err := c.Conn.AddMatchSignal(dbus.WithMatchSender("org.bluez"), dbus.WithMatchObjectPath(notifyPath)); err != nil {
 		w.t.Fatal(err)
 	}
-	c.call(notifyPath, charIface+".StartNotify")
+	c.Call(notifyPath, charIface+".StartNotify")
 	var heard atomic.Uint32
 	w.background(func(ctx context.Context) error {
 		tick := time.NewTicker(20 * time.Millisecond)

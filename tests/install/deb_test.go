@@ -186,6 +186,8 @@ func TestPackage(t *testing.T) {
 			"/usr/lib/systemd/system/bluez-esphome.service":         "\nAlias=dbus-org.bluez.service",
 			"/usr/lib/systemd/system/bluez-esphome-private.service": "--bus private",
 			"/usr/share/doc/bluez-esphome/changelog.gz":             "bluez-esphome (1.2.3+4+gabc) ",
+			"/usr/share/doc/bluez-esphome/home-assistant.md":        "## Three steps",
+			"/usr/share/doc/bluez-esphome/grafana-dashboard.json":   "bluez_esphome_proxy_state",
 		} {
 			if text := p.text(t, name); !strings.Contains(text, want) {
 				t.Errorf("%s lacks %q", name, want)

@@ -7,7 +7,6 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -24,11 +23,11 @@ import (
 
 const password = "correct-horse-battery"
 
-// TestKeysStayHidden runs the daemon with keys from every source, right ones and wrong ones, and looks for them in all that it
-// shows.
-func TestKeysStayHidden(t *testing.T) {
-	t.Parallel()
-	keys := map[string][32]byte{}
+// secretKeys are the keys by where the daemon has them from.
+type secretKeys map[string][32]byte
+
+func newSecretKeys() secretKeys {
+	keys := secretKeys{}
 	for i, name := range []string{"inline", "file", "credential", "wrong", "shared"} {
 		k := [32]byte{31: byte(i + 1)}
 		for j := range 31 {
@@ -36,28 +35,53 @@ func TestKeysStayHidden(t *testing.T) {
 		}
 		keys[name] = k
 	}
-	page := freePort(t)
-	text := func(name string) string { k := keys[name]; return base64.StdEncoding.EncodeToString(k[:]) }
-	_, addrs := harness.Simulate(t, "",
-		"inline=127.0.0.1:0,psk="+text("inline"), "file=127.0.0.1:0,psk="+text("file"), "credential=127.0.0.1:0,psk="+text("credential"),
-		"wrong=127.0.0.1:0,psk="+text("inline"), "plain=127.0.0.1:0",
-		"login=127.0.0.1:0,version=2025.8.0,password="+password, "refused=127.0.0.1:0,version=2025.8.0,password=another")
-	place := harness.NewPlace(t)
+	return keys
+}
+
+// text is a key as configurations have it.
+func (keys secretKeys) text(name string) string {
+	k := keys[name]
+	return base64.StdEncoding.EncodeToString(k[:])
+}
+
+// shownIn looks for the keys, in whatever form, and for the password.
+func (keys secretKeys) shownIn(t *testing.T, text []byte) {
+	t.Helper()
+	text = bytes.ToLower(text)
+	if bytes.Contains(text, []byte(password)) {
+		t.Error("the password is shown")
+	}
+	for name, k := range keys {
+		for form, b := range map[string][]byte{
+			"base64": []byte(strings.TrimRight(keys.text(name), "=")), "raw": k[:31], "hex": []byte(hex.EncodeToString(k[:])),
+			"decimal": []byte(strings.Trim(fmt.Sprint(k[:8]), "[]")),
+			"trace":   fmt.Appendf(nil, "%#x, %#x, %#x, %#x, %#x", k[0], k[1], k[2], k[3], k[4]), "URL base64": []byte(base64.RawURLEncoding.EncodeToString(k[:])),
+		} {
+			if bytes.Contains(text, bytes.ToLower(b)) {
+				t.Errorf("the key %s is shown as %s", name, form)
+			}
+		}
+	}
+}
+
+// secretConfigs writes configurations with the keys: a good one, one with mistakes, and one, with a key file, that everybody may read.
+func secretConfigs(t *testing.T, dir string, keys secretKeys, addrs map[string]string, page string) {
+	t.Helper()
 	write := func(name, content string) {
 		t.Helper()
-		if err := os.WriteFile(filepath.Join(place.Dir, name), []byte(content), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := os.Mkdir(filepath.Join(place.Dir, "credentials"), 0o700); err != nil {
+	if err := os.Mkdir(filepath.Join(dir, "credentials"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	write("file.key", text("file")+"\n")
-	write("credentials/garage-key", text("credential"))
+	write("file.key", keys.text("file")+"\n")
+	write("credentials/garage-key", keys.text("credential"))
 	write("config.yaml", fmt.Sprintf(`
 log: {level: debug}
 http: {listen: "%s"}
-share: {listen: 127.0.0.1, base_port: %s, noise_psk: %q}
+share: {listen: 127.0.0.1, base_port: %d, noise_psk: %q}
 proxies:
   - {name: inline, address: %q, noise_psk: %q}
   - {name: file, address: %q, noise_psk_file: file.key}
@@ -66,26 +90,27 @@ proxies:
   - {name: plain, address: %q, noise_psk: %q}
   - {name: login, address: %q, password: %q}
   - {name: refused, address: %q, password: %q}
-`, page, portOf(t, freePort(t)), text("shared"), addrs["inline"], text("inline"), addrs["file"], addrs["credential"], addrs["wrong"], text("wrong"), addrs["plain"], text("wrong"), addrs["login"], password, addrs["refused"], password))
+`, page, harness.FreePort(t), keys.text("shared"), addrs["inline"], keys.text("inline"), addrs["file"], addrs["credential"],
+		addrs["wrong"], keys.text("wrong"), addrs["plain"], keys.text("wrong"), addrs["login"], password, addrs["refused"], password))
 	write("mistakes.yaml", fmt.Sprintf("proxies: [{address: a, noise_psk: %s, password: [%s]}, {address: b, noise_psk: %q, noise_psk_file: file.key, nonsense: %q}]\n",
-		text("inline")[:40], password, text("inline"), text("inline")))
-	write("readable.yaml", fmt.Sprintf("proxies: [{address: a, noise_psk: %q, password: %s}]\n", text("inline"), password))
-	write("readable.key", text("file"))
+		keys.text("inline")[:40], password, keys.text("inline"), keys.text("inline")))
+	write("readable.yaml", fmt.Sprintf("proxies: [{address: a, noise_psk: %q, password: %s}]\n", keys.text("inline"), password))
+	write("readable.key", keys.text("file"))
 	for _, name := range []string{"readable.yaml", "readable.key"} {
-		if err := os.Chmod(filepath.Join(place.Dir, name), 0o644); err != nil {
+		if err := os.Chmod(filepath.Join(dir, name), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	env := append(place.Env(), "BLUEZ_ESPHOME_PPROF=1", "CREDENTIALS_DIRECTORY="+filepath.Join(place.Dir, "credentials"))
-	config := filepath.Join(place.Dir, "config.yaml")
-	d := harness.Start(t, env, harness.Binary(), "run", "--config", config, "--bus", "private")
-	bus := &harness.Bus{Address: d.Out.Expect(t, `(?m)^DBUS_SYSTEM_BUS_ADDRESS=(\S+)$`)[1], Daemon: d}
+}
 
-	var shown bytes.Buffer
-	conn := bus.Connect(t)
+// awaitStates waits until the proxies are in these states, and writes everything that the bus shows meanwhile.
+func awaitStates(t *testing.T, conn *dbus.Conn, want string, to *bytes.Buffer) {
+	t.Helper()
 	states := map[string]string{}
 	deadline := time.Now().Add(limit)
-	for tick := time.NewTicker(50 * time.Millisecond); ; <-tick.C {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for ; ; <-tick.C {
 		var objects map[dbus.ObjectPath]map[string]map[string]dbus.Variant
 		if err := conn.Object("org.bluez", "/").Call("org.freedesktop.DBus.ObjectManager.GetManagedObjects", 0).Store(&objects); err != nil {
 			t.Fatal(err)
@@ -95,22 +120,44 @@ proxies:
 				states[p["Name"].Value().(string)] = p["State"].Value().(string)
 			}
 		}
-		fmt.Fprintf(&shown, "%v\n", objects)
-		if fmt.Sprint(states) == "map[credential:online file:online inline:online login:online plain:offline refused:auth-failed wrong:auth-failed]" {
-			break
+		fmt.Fprintf(to, "%v\n", objects)
+		if fmt.Sprint(states) == want {
+			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("states %v\n%s", states, d.Err.String())
+			t.Fatalf("states %v", states)
 		}
 	}
+}
+
+// TestKeysStayHidden runs the daemon with keys from every source, right ones and wrong ones, and looks for them in all that it
+// shows.
+func TestKeysStayHidden(t *testing.T) {
+	t.Parallel()
+	keys := newSecretKeys()
+	page := fmt.Sprint("127.0.0.1:", harness.FreePort(t))
+	_, addrs := harness.Simulate(t, "",
+		"inline=127.0.0.1:0,psk="+keys.text("inline"), "file=127.0.0.1:0,psk="+keys.text("file"), "credential=127.0.0.1:0,psk="+keys.text("credential"),
+		"wrong=127.0.0.1:0,psk="+keys.text("inline"), "plain=127.0.0.1:0",
+		"login=127.0.0.1:0,version=2025.8.0,password="+password, "refused=127.0.0.1:0,version=2025.8.0,password=another")
+	place := harness.NewPlace(t)
+	secretConfigs(t, place.Dir, keys, addrs, page)
+	at := func(name string) string { return filepath.Join(place.Dir, name) }
+	env := append(place.Env(), "BLUEZ_ESPHOME_PPROF=1", "CREDENTIALS_DIRECTORY="+at("credentials"))
+	d := harness.Start(t, env, harness.Binary(), "run", "--config", at("config.yaml"), "--bus", "private")
+	bus := &harness.Bus{Address: d.Out.Expect(t, `(?m)^DBUS_SYSTEM_BUS_ADDRESS=(\S+)$`)[1], Daemon: d}
+
+	var shown bytes.Buffer
+	conn := bus.Connect(t)
+	awaitStates(t, conn, "map[credential:online file:online inline:online login:online plain:offline refused:auth-failed wrong:auth-failed]", &shown)
 	for _, args := range [][]string{
-		{"status", "--json"}, {"status"}, {"devices", "--json"}, {"check", "--config", config},
-		{"discover", "--interface", "lo", "--timeout", "300ms", "--json", "--config", config},
-		{"discover", "--interface", "lo", "--timeout", "300ms", "--psk-file", filepath.Join(place.Dir, "file.key")},
-		{"discover", "--psk-file", config}, // an error about a key
-		{"discover", "--psk-file", filepath.Join(place.Dir, "readable.key")},
-		{"check", "--config", filepath.Join(place.Dir, "mistakes.yaml")},
-		{"check", "--config", filepath.Join(place.Dir, "readable.yaml")},
+		{"status", "--json"}, {"status"}, {"devices", "--json"}, {"check", "--config", at("config.yaml")},
+		{"discover", "--interface", "lo", "--timeout", "300ms", "--json", "--config", at("config.yaml")},
+		{"discover", "--interface", "lo", "--timeout", "300ms", "--psk-file", at("file.key")},
+		{"discover", "--psk-file", at("config.yaml")}, // an error about a key
+		{"discover", "--psk-file", at("readable.key")},
+		{"check", "--config", at("mistakes.yaml")},
+		{"check", "--config", at("readable.yaml")},
 	} {
 		cmd := exec.Command(harness.Binary(), args...)
 		cmd.Env = append(append(os.Environ(), env...), bus.Env()...)
@@ -133,7 +180,7 @@ proxies:
 	if !strings.Contains(shown.String(), "refused the encryption key") || !strings.Contains(d.Err.String(), "level=DEBUG") {
 		t.Error("what was to be searched is not there")
 	}
-	err := filepath.WalkDir(filepath.Join(place.Dir, "state"), func(path string, e os.DirEntry, err error) error {
+	err := filepath.WalkDir(at("state"), func(path string, e os.DirEntry, err error) error {
 		if err != nil || e.IsDir() {
 			return err
 		}
@@ -144,20 +191,7 @@ proxies:
 	if err != nil {
 		t.Error(err)
 	}
-	if bytes.Contains(bytes.ToLower(shown.Bytes()), []byte(password)) {
-		t.Error("the password is shown")
-	}
-	for name, k := range keys {
-		for form, b := range map[string][]byte{
-			"base64": []byte(strings.TrimRight(text(name), "=")), "raw": k[:31], "hex": []byte(hex.EncodeToString(k[:])),
-			"decimal": []byte(strings.Trim(fmt.Sprint(k[:8]), "[]")),
-			"trace":   fmt.Appendf(nil, "%#x, %#x, %#x, %#x, %#x", k[0], k[1], k[2], k[3], k[4]), "URL base64": []byte(base64.RawURLEncoding.EncodeToString(k[:])),
-		} {
-			if bytes.Contains(bytes.ToLower(shown.Bytes()), bytes.ToLower(b)) {
-				t.Errorf("the key %s is shown as %s", name, form)
-			}
-		}
-	}
+	keys.shownIn(t, shown.Bytes())
 	fmt.Printf("keys: %d in %d bytes of logs, properties, state and output: none shown\n", len(keys), shown.Len())
 }
 
@@ -205,24 +239,4 @@ func fetch(t *testing.T, url string) []byte {
 		t.Errorf("%s: %s, %d bytes, %v", url, resp.Status, len(b), err)
 	}
 	return b
-}
-
-// freePort is an address that nobody listens on.
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
-func portOf(t *testing.T, address string) string {
-	t.Helper()
-	_, port, err := net.SplitHostPort(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
 }

@@ -1,7 +1,6 @@
 package reload
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -27,8 +26,7 @@ const readEvery = 10
 
 // client is a program with a connection of its own to the bus, which follows the counter of one device.
 type client struct {
-	t       *testing.T
-	conn    *dbus.Conn
+	*harness.Client
 	device  dbus.ObjectPath
 	counter dbus.ObjectPath
 	other   dbus.ObjectPath // what it reads; a reading of the counter would be signalled like a notification
@@ -42,47 +40,33 @@ type client struct {
 // newClient connects to a device and follows its counter until the test ends.
 func newClient(t *testing.T, bus *harness.Bus, device dbus.ObjectPath) *client {
 	t.Helper()
-	c := &client{t: t, conn: bus.Connect(t), device: device, signals: make(chan *dbus.Signal, 10_000), done: make(chan struct{})}
+	c := &client{Client: bus.Client(t), device: device, signals: make(chan *dbus.Signal, 10_000), done: make(chan struct{})}
 	for _, match := range [][]dbus.MatchOption{
 		{dbus.WithMatchSender("org.bluez"), dbus.WithMatchPathNamespace(device)},
 		{dbus.WithMatchSender("org.bluez"), dbus.WithMatchInterface(objectManager)},
 		{dbus.WithMatchInterface("org.freedesktop.DBus"), dbus.WithMatchMember("NameOwnerChanged"), dbus.WithMatchArg(0, "org.bluez")},
 	} {
-		if err := c.conn.AddMatchSignal(match...); err != nil {
+		if err := c.Conn.AddMatchSignal(match...); err != nil {
 			t.Fatal(err)
 		}
 	}
-	c.conn.Signal(c.signals)
-	c.call(device, deviceIface+".Connect")
+	c.Conn.Signal(c.signals)
+	c.Call(device, deviceIface+".Connect")
 	for end := time.Now().Add(harness.Limit); c.counter == ""; {
 		if c.counter = c.find(counterUUID); c.counter == "" && time.Now().After(end) {
 			t.Fatalf("%s has no counter", device)
 		}
 	}
 	c.other = c.find(greetingUUID)
-	c.call(c.counter, charIface+".StartNotify")
+	c.Call(c.counter, charIface+".StartNotify")
 	go c.follow()
 	return c
 }
 
-func (c *client) call(path dbus.ObjectPath, method string, args ...any) *dbus.Call {
-	c.t.Helper()
-	ctx, stop := context.WithTimeout(context.Background(), harness.Limit)
-	defer stop()
-	call := c.conn.Object("org.bluez", path).CallWithContext(ctx, method, 0, args...)
-	if call.Err != nil {
-		c.t.Fatalf("%s %s: %v", path, method, call.Err)
-	}
-	return call
-}
-
 // find gives the characteristic with that UUID, once the device has resolved services.
 func (c *client) find(uuid string) dbus.ObjectPath {
-	c.t.Helper()
-	var objects map[dbus.ObjectPath]map[string]map[string]dbus.Variant
-	if err := c.call("/", objectManager+".GetManagedObjects").Store(&objects); err != nil {
-		c.t.Fatal(err)
-	}
+	c.T.Helper()
+	objects := c.Objects()
 	if objects[c.device][deviceIface]["ServicesResolved"].Value() != true {
 		return ""
 	}
@@ -140,9 +124,7 @@ func (c *client) follow() {
 
 // read is what a client does besides: signals wait for it, in order.
 func (c *client) read() {
-	ctx, stop := context.WithTimeout(context.Background(), harness.Limit)
-	defer stop()
-	if err := c.conn.Object("org.bluez", c.other).CallWithContext(ctx, charIface+".ReadValue", 0, map[string]dbus.Variant{}).Err; err != nil {
+	if err := c.Try(c.other, charIface+".ReadValue", map[string]dbus.Variant{}).Err; err != nil {
 		c.notice("ReadValue: %v", err)
 		return
 	}
@@ -151,13 +133,13 @@ func (c *client) read() {
 
 // await waits for more values.
 func (c *client) await(n int32) {
-	c.t.Helper()
+	c.T.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	from, end := c.values.Load(), time.Now().Add(harness.Limit)
 	for c.values.Load() < from+n {
 		if time.Now().After(end) {
-			c.t.Fatalf("%s: no %d further values within %v", c.device, n, harness.Limit)
+			c.T.Fatalf("%s: no %d further values within %v", c.device, n, harness.Limit)
 		}
 		<-tick.C
 	}
@@ -165,12 +147,12 @@ func (c *client) await(n int32) {
 
 // end closes the connection and tells what the client noticed.
 func (c *client) end() {
-	c.t.Helper()
-	if err := c.conn.Close(); err != nil {
-		c.t.Error(err)
+	c.T.Helper()
+	if err := c.Conn.Close(); err != nil {
+		c.T.Error(err)
 	}
 	<-c.done
 	if w := c.wrong.Load(); w != nil {
-		c.t.Errorf("the client of %s noticed: %s", c.device, *w)
+		c.T.Errorf("the client of %s noticed: %s", c.device, *w)
 	}
 }

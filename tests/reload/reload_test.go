@@ -213,7 +213,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	if len(links) != busClients+bleakClients {
 		t.Fatalf("%d links before the first reload: %v", len(links), links)
 	}
-	descriptors := f.descriptors()
+	descriptors := f.bus.Daemon.Descriptors(t)
 
 	for round := range reloads / 10 {
 		f.round(round, clients)
@@ -240,7 +240,7 @@ func TestReloadUnderLoad(t *testing.T) {
 			t.Errorf("%s was never connected: the test tested nothing", name)
 		}
 	}
-	if n := f.descriptors(); n > descriptors+3 {
+	if n := f.bus.Daemon.Descriptors(t); n > descriptors+3 {
 		t.Errorf("the daemon has %d open descriptors, before the reloads %d", n, descriptors)
 	}
 	total, reads := 0, 0
@@ -323,16 +323,6 @@ func (f *fixture) links() map[string]string {
 		}
 	}
 	return out
-}
-
-// descriptors counts the open descriptors of the daemon.
-func (f *fixture) descriptors() int {
-	f.t.Helper()
-	open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", f.bus.Daemon.PID()))
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	return len(open)
 }
 
 // waitForDevices waits until every device is on the bus.

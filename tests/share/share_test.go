@@ -6,12 +6,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"os"
 	"os/exec"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -89,7 +87,7 @@ func newWorldOf(t *testing.T, s setup, names ...string) *world {
 		}
 		specs = append(specs, spec)
 	}
-	w := &world{logs: &logs{}, port: freePort(t)}
+	w := &world{logs: &logs{}, port: harness.FreePort(t)}
 	if w.sim, err = proxysim.New(proxysim.Options{Peripherals: peripherals, Proxies: specs, Log: slog.New(slog.DiscardHandler)}); err != nil {
 		t.Fatal(err)
 	}
@@ -161,41 +159,10 @@ func run(t *testing.T, f func(context.Context) error) (stop func()) {
 	return stop
 }
 
-var ports atomic.Int32 // that freePort gave out
-
-// freePort finds a port that is free, as are some above it. It is none that the kernel gives to clients, of which there are many here.
-func freePort(t *testing.T) int {
-	t.Helper()
-	const first, last, each = 16000, 32000, 8
-next:
-	for range (last - first) / each {
-		port := first + (os.Getpid()*256+int(ports.Add(1))*each)%(last-first)
-		for i := range each {
-			ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port+i))
-			if err != nil {
-				continue next
-			}
-			_ = ln.Close()
-		}
-		return port
-	}
-	t.Fatal("no port is free")
-	return 0
-}
-
 // eventually waits until cond holds.
 func eventually(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	timeout, tick := time.NewTimer(limit), time.NewTicker(5*time.Millisecond)
-	defer timeout.Stop()
-	defer tick.Stop()
-	for !cond() {
-		select {
-		case <-tick.C:
-		case <-timeout.C:
-			t.Fatalf("it did not come about that %s", what)
-		}
-	}
+	harness.Eventually(t, limit, what, cond)
 }
 
 // python starts a client of this folder; its input ends when stdin is closed.

@@ -118,7 +118,7 @@ func (w *world) startDaemon(ctx context.Context) error {
 	})
 	go func() {
 		w.read.Wait()
-		_ = w.cmd.Wait() // the status is looked at in ended
+		_ = w.cmd.Wait() // soak.end looks at the status
 		close(w.done)
 	}()
 	timeout := time.After(ready)

@@ -153,12 +153,13 @@ func (h *listener) until(counter uint32) error {
 		if id != apiwire.BluetoothLERawAdvertisementsResponse {
 			continue
 		}
+		var a apiwire.RawAdvert
 		for found := false; ; {
-			a, rest, ok, err := apiwire.NextRawAdvert(payload)
+			n, err := apiwire.DecodeRawAdvert(payload, &a)
 			if err != nil {
 				return err
 			}
-			if !ok {
+			if n == 0 {
 				if found {
 					return nil
 				}
@@ -167,7 +168,7 @@ func (h *listener) until(counter uint32) error {
 			if a.Address == h.device && len(a.Data) >= h.at+counterSize && binary.LittleEndian.Uint32(a.Data[h.at:]) == counter {
 				found = true
 			}
-			payload = rest
+			payload = payload[n:]
 		}
 	}
 }

@@ -66,12 +66,13 @@ func TestStream(t *testing.T) {
 		heard := map[uint64]int{}
 		for i := range frames {
 			frames[i].set(7)
+			var a apiwire.RawAdvert
 			for rest := frames[i].payload; ; {
-				a, r, ok, err := apiwire.NextRawAdvert(rest)
+				n, err := apiwire.DecodeRawAdvert(rest, &a)
 				if err != nil {
 					t.Fatal(err)
 				}
-				if !ok {
+				if n == 0 {
 					break
 				}
 				heard[a.Address]++
@@ -79,7 +80,7 @@ func TestStream(t *testing.T) {
 					t.Fatalf("%x sends %x and %x", a.Address, p, a.Data)
 				}
 				payloads[a.Address] = bytes.Clone(a.Data)
-				rest = r
+				rest = rest[n:]
 			}
 		}
 		for a, n := range heard {
@@ -175,7 +176,16 @@ func TestChanges(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for a, rest, ok, _ := apiwire.NextRawAdvert(payload); ok; a, rest, ok, _ = apiwire.NextRawAdvert(rest) {
+			var a apiwire.RawAdvert
+			for {
+				n, err := apiwire.DecodeRawAdvert(payload, &a)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if n == 0 {
+					break
+				}
+				payload = payload[n:]
 				if payloads[a.Address] == nil {
 					payloads[a.Address] = map[string]bool{}
 				}

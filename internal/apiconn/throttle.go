@@ -5,34 +5,35 @@ import "time"
 // A proxy that floods gets no more than a share of one processor: a real one, which hears at most some thousand advertisements
 // a second, needs a few per cent of that. What is too much waits in the network, at the proxy's own cost.
 const (
-	busyShare = 4                      // one in so many
+	busyShare = 4                      // a quarter
 	busyBurst = 200 * time.Millisecond // of work at once
 	busyPause = 250 * time.Millisecond // at most, so that the end of a session waits no longer
 )
 
-// share meters how long a session works on what it read.
-type share struct {
+// throttle meters how long a session works on what it read, and says how long it has to pause for that. It belongs to the goroutine
+// that reads.
+type throttle struct {
 	since time.Time // the work began
 	debt  time.Duration
 	at    time.Time // when debt was right
 }
 
 // begin notes that there is something to work on.
-func (s *share) begin(now time.Time) { s.since = now }
+func (t *throttle) begin(now time.Time) { t.since = now }
 
 // end notes that the work is done and gives how long to pause.
-func (s *share) end(now time.Time) time.Duration {
-	if s.since.IsZero() {
+func (t *throttle) end(now time.Time) time.Duration {
+	if t.since.IsZero() {
 		return 0
 	}
-	if !s.at.IsZero() {
-		s.debt = max(0, s.debt-now.Sub(s.at)/busyShare)
+	if !t.at.IsZero() {
+		t.debt = max(0, t.debt-now.Sub(t.at)/busyShare)
 	}
-	s.at = now
-	s.debt += now.Sub(s.since)
-	s.since = time.Time{}
-	if s.debt <= busyBurst {
+	t.at = now
+	t.debt += now.Sub(t.since)
+	t.since = time.Time{}
+	if t.debt <= busyBurst {
 		return 0
 	}
-	return min((s.debt-busyBurst)*busyShare, busyPause)
+	return min((t.debt-busyBurst)*busyShare, busyPause)
 }

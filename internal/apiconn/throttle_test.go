@@ -7,20 +7,20 @@ import (
 
 // work has a session work for so long at a time, with pauses of idle between, for ten seconds, and gives how long it worked.
 func work(each, idle time.Duration) (worked, paused time.Duration) {
-	var s share
+	var th throttle
 	now := time.Unix(1, 0)
 	for end := now.Add(10 * time.Second); now.Before(end); {
-		s.begin(now)
+		th.begin(now)
 		now = now.Add(each)
 		worked += each
-		pause := s.end(now)
+		pause := th.end(now)
 		paused += pause
 		now = now.Add(pause + idle)
 	}
 	return worked, paused
 }
 
-func TestShare(t *testing.T) {
+func TestThrottle(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		each, idle time.Duration
@@ -35,8 +35,8 @@ func TestShare(t *testing.T) {
 	if worked, paused := work(time.Millisecond, 4*time.Millisecond); paused != 0 {
 		t.Errorf("with %v of work in 10 s it paused for %v", worked, paused)
 	}
-	var s share
-	if p := s.end(time.Now()); p != 0 {
+	var th throttle
+	if p := th.end(time.Now()); p != 0 {
 		t.Errorf("without work it paused for %v", p)
 	}
 }
