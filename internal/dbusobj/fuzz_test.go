@@ -39,6 +39,8 @@ func FuzzReader(f *testing.F) {
 	f.Add(append(append(append([]byte{}, one...), one...), one...), []byte{3, 20, 200, 1})
 	f.Add(append([]byte("l\x04\x00\x01\x00\x00\x80\x00\x01\x00\x00\x00\x08\x00\x00\x00"), one...), []byte{5})
 	f.Add(append([]byte("l\x04\x00\x01\x00\x00\x00\x08\x01\x00\x00\x00\xff\xff\xff\xff"), one...), []byte{5})
+	o.path = longPath(2 * maxFields)
+	f.Add(append(append(o.appendHeader(nil, 4, 1), 0, 0, 0, 0), one...), []byte{1, 100, 255})
 	f.Fuzz(func(t *testing.T, stream, cuts []byte) {
 		if len(stream) > 128<<10 || len(cuts) > 16 {
 			return

@@ -19,7 +19,8 @@ import (
 
 // configuration lets every user who can reach the socket talk to everybody; reaching it is
 // what the permissions of its folder decide. The limits are the system bus's where they matter: one client
-// may not take all descriptors or connections.
+// may not take all descriptors or connections. No message of BlueZ's has more than one descriptor; and as soon as more of them
+// than max_outgoing_unix_fds (64 by default) wait for us, the bus refuses everybody's calls, so that this is out of reach.
 const configuration = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
 <busconfig>
@@ -36,6 +37,8 @@ const configuration = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus
   <limit name="max_match_rules_per_connection">4096</limit>
   <limit name="max_replies_per_connection">65536</limit>
   <limit name="max_connections_per_user">1024</limit>
+  <limit name="max_message_unix_fds">1</limit>
+  <limit name="max_outgoing_unix_fds">16384</limit>
 </busconfig>
 `
 

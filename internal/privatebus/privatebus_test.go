@@ -1,6 +1,7 @@
 package privatebus
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -131,5 +132,30 @@ func TestStartInForbiddenFolder(t *testing.T) {
 	_, err := Start(t.Context(), filepath.Join(file, "bus"))
 	if err == nil || !strings.Contains(err.Error(), "cannot make the folder of the private bus") {
 		t.Errorf("%v", err)
+	}
+}
+
+// One descriptor passes, as AcquireWrite's answer needs; who sends more loses the bus.
+func TestDescriptorsInMessages(t *testing.T) {
+	needDaemon(t)
+	b, err := Start(t.Context(), filepath.Join(shortDir(t), "bus"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Stop()
+	owner := mustConnect(t, b.Address)
+	defer owner.Close()
+	for n := 1; n <= 2; n++ {
+		c := mustConnect(t, b.Address)
+		defer c.Close()
+		args := make([]any, n)
+		for i := range args {
+			args[i] = dbus.UnixFD(os.Stderr.Fd())
+		}
+		err := c.Object(owner.Names()[0], "/").Call("org.freedesktop.DBus.Peer.Odd", 0, args...).Err
+		answered := errors.As(err, new(dbus.Error)) // the method does not exist
+		if err == nil || answered != (n == 1) {
+			t.Errorf("%d descriptors: %v", n, err)
+		}
 	}
 }

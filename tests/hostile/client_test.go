@@ -81,10 +81,18 @@ func assaults(t testing.TB) []assault {
 	}
 	options := map[string]dbus.Variant{}
 	filter := map[string]dbus.Variant{"UUIDs": dbus.MakeVariant(uuids), "DuplicateData": dbus.MakeVariant(true)}
-	holdFDs := message(adapterPath, adapterIface, "StartDiscovery", dbus.UnixFD(0))
-	holdFDs.Headers[dbus.FieldUnixFDs] = dbus.MakeVariant(uint32(16))
-	holdFDs.Headers[dbus.FieldSignature] = dbus.MakeVariant(dbus.ParseSignatureMust("u"))
-	holdFDs.Body = []any{uint32(0)}
+	hold := func(fds []int) func(r *raw, i int) error {
+		m := message(adapterPath, adapterIface, "StartDiscovery", uint32(0))
+		m.Headers[dbus.FieldUnixFDs] = dbus.MakeVariant(uint32(len(fds)))
+		return func(r *raw, _ int) error {
+			for range 20 {
+				if err := r.send(r.pack(m), fds...); err != nil {
+					return err
+				}
+			}
+			return errEnough
+		}
+	}
 	return []assault{
 		{"calls, pipelined", 4, reading(many(500, properties3("GetAll", adapterIface))...)},
 		{"calls, answers never read", 4, blind(many(200, properties3("GetAll", adapterIface))...)},
@@ -113,14 +121,8 @@ func assaults(t testing.TB) []assault {
 				message(otherPath+"/service0001/char0002", charIface, "ReadValue", options)))
 			return errEnough
 		}},
-		{"descriptors in flight", 4, func(r *raw, _ int) error {
-			for range 20 {
-				if err := r.send(r.pack(holdFDs), fds...); err != nil {
-					return err
-				}
-			}
-			return errEnough
-		}},
+		{"descriptors in flight, 16 at a time", 4, hold(fds)},
+		{"descriptors in flight", 4, hold(fds[:1])},
 		{"16 MiB values", 2, reading(message(otherPath+"/service0001/char0002", charIface, "WriteValue", make([]byte, 16<<20), options))},
 		{"7 MiB values", 2, reading(message(otherPath+"/service0001/char0002", charIface, "WriteValue", make([]byte, 7<<20), options))},
 		{"readings, pipelined", 2, reading(many(500, message(otherPath+"/service0001/char0002", charIface, "ReadValue", options))...)},
