@@ -94,8 +94,8 @@ func (h handler) ScannerState(_ *apiconn.Proxy, state ble.ScannerState, mode, co
 		} else {
 			t.PauseProxy(name) // it connects, or changes its mode
 		}
-		if running && mode == ble.ScanActive {
-			time.AfterFunc(batchDelay, func() { t.HoldProxy(name, false) })
+		if hold := t.Held(name); hold != 0 && running && mode == ble.ScanActive {
+			time.AfterFunc(batchDelay, func() { t.ReleaseProxy(name, hold) })
 		}
 	})
 	if changed {

@@ -30,23 +30,23 @@ const maxHold = 2 * time.Second
 
 // hold makes the proxies that are about to change to active scanning report no new device on the adapter before they did.
 func (s *proxySet) hold(a *air) {
-	var held []string
+	held := map[string]uint32{}
 	for _, p := range s.all() {
 		wished, _ := p.wish()
 		p.mu.Lock()
 		passive := wished == ble.ScanPassive || p.scan.mode == ble.ScanPassive
 		if p.cfg.ScanMode == config.ScanAuto && p.known && passive && (a.own == nil || p.own == a.own) {
-			held = append(held, p.name)
+			held[p.name] = 0
 		}
 		p.mu.Unlock()
 	}
-	for _, name := range held {
-		a.HoldProxy(name, true)
+	for name := range held {
+		held[name] = a.HoldProxy(name)
 	}
 	if len(held) > 0 {
 		time.AfterFunc(maxHold, func() {
-			for _, name := range held {
-				a.HoldProxy(name, false)
+			for name, hold := range held {
+				a.ReleaseProxy(name, hold)
 			}
 		})
 	}

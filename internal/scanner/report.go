@@ -39,7 +39,7 @@ func (t *Table) consider(d *device, p *proxy, news news, data []byte, now int64)
 	byOwner := d.speaksFor(p, now)
 	// Several proxies hear each advertisement; its repetitions count once.
 	counts := news == novel || byOwner || first || due
-	if first && (news == replay || p.held) {
+	if first && (news == replay || p.held != 0) {
 		return
 	}
 	monitored := false

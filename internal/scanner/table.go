@@ -61,12 +61,13 @@ type proxy struct {
 	index   uint16
 	up      bool
 	paused  bool
-	held    bool // its adverts make no first report, see Table.HoldProxy
+	held    uint32 // its adverts make no first report, see Table.HoldProxy; 0: they do
 	gen     uint16
 	heard   int64 // newest advert, 0 none
 	resumed int64 // when it last scanned again after a pause
 	adverts uint64
 	owns    ownList
+	holds   uint32 // how often it was held
 	fresh   budget // of addresses that it may still add
 }
 
@@ -148,17 +149,6 @@ func (t *Table) PauseProxy(name string) {
 	defer t.mu.Unlock()
 	if p := t.proxies[name]; p != nil {
 		p.paused = true
-	}
-}
-
-// HoldProxy makes a proxy's adverts no reason to report a device for the first time. It is for the moment
-// in which a proxy changes to active scanning: what it hears until then lacks the scan response, and
-// clients look at the first report for the name.
-func (t *Table) HoldProxy(name string, hold bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if p := t.proxies[name]; p != nil {
-		p.held = hold
 	}
 }
 
