@@ -34,13 +34,13 @@ type client struct {
 
 	values, reads atomic.Int32
 	wrong         atomic.Pointer[string] // the first thing that it noticed
-	done          chan struct{}
+	leaving, done chan struct{}
 }
 
 // newClient connects to a device and follows its counter until the test ends.
 func newClient(t *testing.T, bus *harness.Bus, device dbus.ObjectPath) *client {
 	t.Helper()
-	c := &client{Client: bus.Client(t), device: device, signals: make(chan *dbus.Signal, 10_000), done: make(chan struct{})}
+	c := &client{Client: bus.Client(t), device: device, signals: make(chan *dbus.Signal, 10_000), leaving: make(chan struct{}), done: make(chan struct{})}
 	for _, match := range [][]dbus.MatchOption{
 		{dbus.WithMatchSender("org.bluez"), dbus.WithMatchPathNamespace(device)},
 		{dbus.WithMatchSender("org.bluez"), dbus.WithMatchInterface(objectManager)},
@@ -83,11 +83,20 @@ func (c *client) notice(format string, args ...any) {
 	c.wrong.CompareAndSwap(nil, &text)
 }
 
-// follow reads signals until the connection is closed.
+// follow reads signals until the client is to leave, or the connection is closed.
 func (c *client) follow() {
 	defer close(c.done)
 	var last byte
-	for s := range c.signals {
+	for {
+		var s *dbus.Signal
+		select {
+		case <-c.leaving:
+			return
+		case s = <-c.signals:
+		}
+		if s == nil {
+			return
+		}
 		switch s.Name {
 		case properties + ".PropertiesChanged":
 			values, _ := s.Body[1].(map[string]dbus.Variant)
@@ -145,13 +154,14 @@ func (c *client) await(n int32) {
 	}
 }
 
-// end closes the connection and tells what the client noticed.
+// end has the client finish what it does, closes the connection and tells what it noticed.
 func (c *client) end() {
 	c.T.Helper()
+	close(c.leaving)
+	<-c.done
 	if err := c.Conn.Close(); err != nil {
 		c.T.Error(err)
 	}
-	<-c.done
 	if w := c.wrong.Load(); w != nil {
 		c.T.Errorf("the client of %s noticed: %s", c.device, *w)
 	}
