@@ -62,16 +62,28 @@ func (a *adapter) update(ac AdapterConfig) {
 	a.cfg.Via = ac.Via
 }
 
+// gather is how far apart reports are taken at least. What comes after a pause is taken at once; in a flood many signals
+// share a wake-up, which costs more than they do.
+const gather = 2 * time.Millisecond
+
 // watch passes what the air has to say into the loop, one posted function at a time, so that
 // a slow bus makes reports coalesce and never queue.
 func (a *adapter) watch(ctx context.Context) {
+	pause := time.NewTimer(0)
+	defer pause.Stop()
 	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-pause.C:
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-a.cfg.Air.Changed():
 		}
-		if a.shim.conn.Do(ctx, a.take) != nil {
+		pause.Reset(gather)
+		if a.shim.conn.DoHelp(ctx, a.take) != nil {
 			return
 		}
 	}

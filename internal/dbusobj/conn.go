@@ -277,13 +277,21 @@ func (c *Conn) PostHelp(f func()) {
 
 // Do posts f and waits until it ran. On an error, that of ctx or [ErrClosed], f may have
 // run or still run. Do must not be called in the loop.
-func (c *Conn) Do(ctx context.Context, f func()) error {
+func (c *Conn) Do(ctx context.Context, f func()) error { return c.await(ctx, f, false) }
+
+// DoHelp is Do for a caller that holds no lock, as PostHelp is Post.
+func (c *Conn) DoHelp(ctx context.Context, f func()) error { return c.await(ctx, f, true) }
+
+func (c *Conn) await(ctx context.Context, f func(), help bool) error {
 	done := make(chan struct{})
 	if !c.in.post(func() {
 		defer close(done)
 		f()
-	}, false) {
+	}, help) {
 		return ErrClosed
+	}
+	if help {
+		c.help()
 	}
 	select {
 	case <-done:
