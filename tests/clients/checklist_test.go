@@ -38,7 +38,7 @@ var checklist = []struct {
 	{"The adapter of an offline proxy stays, Powered=false; numbers are single digits and stable", "internal/bluezshim.TestAdapterOfAnOfflineProxy tests/air.TestAdaptersOfProxies"},
 	{"ATT errors and their texts", "internal/bluezshim.TestAttErrors tests/replay.TestMatrix"},
 	{"A second client's Connect succeeds at once, its Disconnect ends the link for all", "internal/bluezshim.TestClientsDoNotOwnLinks tests/connections.TestTwoClients"},
-	{"GetManagedObjects with a thousand devices is fast", "internal/dbusobj.TestManagedObjectsIsFast"},
+	{"GetManagedObjects with a thousand devices is fast", "internal/dbusobj.TestManagedObjectsOfMany"},
 	{"Pair answers once services are resolved", "internal/bluezshim.TestPairOrder"},
 	{"--version prints a BlueZ version, as Qt wants of the owner of org.bluez", "tests.TestVersion"},
 }
