@@ -25,8 +25,13 @@ const (
 	smallMessage   = 4 << 10
 )
 
+// allowance is how much of the loop's time a client may have before others go first. Within it, as long as nobody asks for much, calls
+// of different clients are handled in the order of their arrival, as bluetoothd does.
+const allowance = time.Millisecond
+
 // item is work for the loop: a message or a function.
 type item struct {
+	seq  uint64 // of msg, in the order of arrival
 	msg  *message
 	from *wire // of msg
 	f    func()
@@ -54,6 +59,7 @@ type inbox struct {
 	waiting queueHeap         // those with messages, but for served
 	served  *queue            // whose message the loop handles
 	clock   int64             // the start of the message handled last
+	last    uint64            // number of the message that came last
 	kept    int               // how many clients the last clean-up left
 	posted  bool              // the last turn was a function's
 	closed  bool
@@ -70,34 +76,27 @@ type queue struct {
 	head       int
 	bytes, fds int
 	start      int64 // how much of the loop's time the client has had, in ns, where the others are at clock
-	order      uint64
-	refused    bool // a message was, since the queue was last empty
+	used       int64 // what it has had since, not yet counted
+	refused    bool  // a message was, since the queue was last empty
 }
 
 func (q *queue) len() int { return len(q.items) - q.head }
 
-// queueHeap is ordered by start; among equals who came first is first.
-type queueHeap struct {
-	list []*queue
-	last uint64
-}
+// queueHeap is ordered by start; among equals by which message came first.
+type queueHeap []*queue
 
-func (h *queueHeap) Len() int { return len(h.list) }
-func (h *queueHeap) Less(i, j int) bool {
-	a, b := h.list[i], h.list[j]
-	return a.start < b.start || a.start == b.start && a.order < b.order
+func (h queueHeap) Len() int { return len(h) }
+func (h queueHeap) Less(i, j int) bool {
+	a, b := h[i], h[j]
+	return a.start < b.start || a.start == b.start && a.items[a.head].seq < b.items[b.head].seq
 }
-func (h *queueHeap) Swap(i, j int) { h.list[i], h.list[j] = h.list[j], h.list[i] }
-func (h *queueHeap) Push(q any) {
-	h.last++
-	q.(*queue).order = h.last
-	h.list = append(h.list, q.(*queue))
-}
+func (h queueHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *queueHeap) Push(q any)   { *h = append(*h, q.(*queue)) }
 func (h *queueHeap) Pop() any {
-	n := len(h.list) - 1
-	q := h.list[n]
-	h.list[n] = nil
-	h.list = h.list[:n]
+	n := len(*h) - 1
+	q := (*h)[n]
+	(*h)[n] = nil
+	*h = (*h)[:n]
 	return q
 }
 
@@ -140,11 +139,12 @@ func (b *inbox) put(m *message, from *wire) (ok, first bool) {
 		q.refused = true
 		return false, first
 	}
-	if q.len() == 0 && q != b.served {
+	b.last++
+	q.items = append(q.items, item{seq: b.last, msg: m, from: from})
+	if q.len() == 1 && q != b.served {
 		q.start = max(q.start, b.clock)
 		heap.Push(&b.waiting, q)
 	}
-	q.items = append(q.items, item{msg: m, from: from})
 	q.bytes += m.size()
 	q.fds += len(m.fds)
 	b.messages++
@@ -235,11 +235,13 @@ func (b *inbox) next(spent time.Duration) (it item, ok bool) {
 	defer b.mu.Unlock()
 	if q := b.served; q != nil {
 		b.served = nil
-		q.start += max(1, int64(spent))
+		if q.used += int64(spent); q.used >= int64(allowance) {
+			q.start, q.used = q.start+q.used, 0
+		}
 		if q.len() > 0 {
 			heap.Push(&b.waiting, q)
 		} else if q.refused = false; b.waiting.Len() == 0 {
-			b.clock = max(b.clock, q.start) // nobody has to catch up
+			b.clock, q.used = max(b.clock, q.start), 0 // nobody has to catch up
 		}
 	}
 	if len(b.posts) > 0 && (!b.posted || b.waiting.Len() == 0) {
@@ -287,7 +289,7 @@ func (b *inbox) close() {
 			it.close()
 		}
 	}
-	b.posts, b.clients, b.waiting.list = nil, nil, nil
+	b.posts, b.clients, b.waiting = nil, nil, nil
 }
 
 // client is in whose queue the message belongs: that of its sender, but that a client left the bus is told after all that

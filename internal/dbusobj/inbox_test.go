@@ -88,6 +88,33 @@ func TestFairTurns(t *testing.T) {
 	}
 }
 
+// While nobody asks for much, calls are handled in the order of their arrival, whoever sent them.
+func TestOrderOfArrival(t *testing.T) {
+	t.Parallel()
+	b := newInbox()
+	for round, want := range []string{"a0 a1 b0 a2 c0 b1", "c3 b3 a3 a4"} {
+		for _, m := range strings.Fields(want) {
+			if ok, _ := b.put(note(m[:1], m[1:], 0), nil); !ok {
+				t.Fatal("refused")
+			}
+		}
+		if got := strings.Join(drain(b, func(*message) time.Duration { return 100 * time.Microsecond }), " "); got != want {
+			t.Errorf("round %d: the order is %s, want %s", round, got, want)
+		}
+	}
+	// A call that is being handled does not set back what its sender asks next.
+	b.put(note("a", "5", 0), nil)
+	if it, ok := b.next(0); !ok || it.msg.member != "5" {
+		t.Fatal("a5 is not next")
+	}
+	for _, m := range []string{"a6", "b6"} {
+		b.put(note(m[:1], m[1:], 0), nil)
+	}
+	if it, ok := b.next(300 * time.Microsecond); !ok || it.msg.sender != "a" {
+		t.Errorf("%s before a", it.msg.sender)
+	}
+}
+
 // That a client left comes after what it sent.
 func TestLeavingComesLast(t *testing.T) {
 	t.Parallel()
