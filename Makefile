@@ -26,7 +26,7 @@ test:
 test-unit:
 	@GO="$(GO)" sh scripts/test.sh unit
 
-# Real clients against the program; writes docs/clients.md.
+# Real clients against the program; writes docs/evidence/clients.md.
 test-clients:
 	@GO="$(GO)" sh scripts/test.sh need clients-table
 
@@ -34,7 +34,7 @@ test-clients:
 test-clients-extra:
 	@GO="$(GO)" sh scripts/test-clients-extra.sh
 
-# Play the recorded scenarios of bluetoothd against the daemon and write docs/conformance.md
+# Play the recorded scenarios of bluetoothd against the daemon and write docs/evidence/conformance.md
 # (test-golden-full: against every set of recordings).
 test-golden:
 	@GO="$(GO)" sh scripts/test.sh need golden-table
@@ -51,11 +51,11 @@ lint:
 generate:
 	@GO="$(GO)" sh scripts/generate.sh
 
-# What the program costs, beside the reference and the floor; writes docs/benchmarks.md. ROWS=flood,home for some rows only.
+# What the program costs, beside the reference and the floor; writes docs/evidence/benchmarks.md. ROWS=flood,home for some rows only.
 bench: build
 	@GO="$(GO)" ROWS="$(ROWS)" BENCHFLAGS="$(BENCHFLAGS)" sh scripts/bench.sh $(PREFIX)/bluez-esphome
 
-# An hour under load and outages; RACE=1 with the race detector. Writes docs/soak.md.
+# An hour under load and outages; RACE=1 with the race detector. Writes docs/evidence/soak.md.
 soak:
 	@GO="$(GO)" sh scripts/soak.sh $(DURATION) $(RACE)
 
@@ -67,7 +67,7 @@ audit:
 deb:
 	@GO="$(GO)" sh scripts/deb.sh $(DEB_ARCHES)
 
-# The package in Debian 12 roots, in containers and, booted in qemu, under its systemd; wants root. Writes docs/test-install.md.
+# The package in Debian 12 roots, in containers and, booted in qemu, under its systemd; wants root. Writes docs/evidence/test-install.md.
 test-install:
 	@GO="$(GO)" sh scripts/test-install.sh
 

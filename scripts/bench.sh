@@ -1,5 +1,5 @@
 #!/bin/sh
-# bench.sh PROGRAM: measures what the program costs beside the reference and writes docs/benchmarks.md. ROWS=flood,home for
+# bench.sh PROGRAM: measures what the program costs beside the reference and writes docs/evidence/benchmarks.md. ROWS=flood,home for
 # some rows only, printed and not written; BENCHFLAGS for further flags, such as -json or -quick.
 set -eu
 cd "$(dirname "$0")/.."
@@ -11,7 +11,7 @@ program=$1
 if [ -n "${ROWS:-}" ]; then
 	set -- -rows "$ROWS"
 else
-	set -- -o docs/benchmarks.md
+	set -- -o docs/evidence/benchmarks.md
 fi
 # shellcheck disable=SC2086
 exec bin/bench -bin "$program" "$@" ${BENCHFLAGS:-}

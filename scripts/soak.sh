@@ -1,5 +1,5 @@
 #!/bin/sh
-# soak.sh DURATION RACE: runs the soak for DURATION (60m), with the race detector if RACE is 1; writes docs/soak.md.
+# soak.sh DURATION RACE: runs the soak for DURATION (60m), with the race detector if RACE is 1; writes docs/evidence/soak.md.
 # SOAK_FLAGS may hold further flags of tests/soak.
 set -eu
 cd "$(dirname "$0")/.."

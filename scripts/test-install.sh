@@ -2,7 +2,7 @@
 # test-install.sh [STAGE…]: the Debian package in a fresh Debian 12: chroot (installed, removed and purged with
 # and without BlueZ), container (the daemon and a program apart, and docs/container) and boot (in qemu without any
 # acceleration, under its own systemd), arm (the other packages, in qemu-user). Wants root, debootstrap, for containers
-# podman and python3-venv, for boot qemu-system-x86, mkfs.ext4 and cpio. When each has passed, docs/test-install.md is written.
+# podman and python3-venv, for boot qemu-system-x86, mkfs.ext4 and cpio. When each has passed, docs/evidence/test-install.md is written.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -111,7 +111,7 @@ for stage in "$@"; do
 	cp "$report" "$cache/$stage.passed"
 done
 for stage in chroot container arm boot; do
-	[ -e "$cache/$stage.passed" ] || { echo "docs/test-install.md is not written: $stage has not passed yet"; exit 0; }
+	[ -e "$cache/$stage.passed" ] || { echo "docs/evidence/test-install.md is not written: $stage has not passed yet"; exit 0; }
 done
 {
 	echo "# The package, installed"
@@ -122,5 +122,5 @@ done
 		sed -e '/^$/d' -e '/^## /{1!s/^/```\n\n/; s/$/\n\n```/; 1s/^/\n/}' "$cache/$stage.passed"
 		echo '```'
 	done
-} >docs/test-install.md
-echo "wrote docs/test-install.md"
+} >docs/evidence/test-install.md
+echo "wrote docs/evidence/test-install.md"

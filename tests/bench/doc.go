@@ -1,5 +1,5 @@
 // Command bench measures what the program costs, beside the reference (the Bluetooth stack of Home Assistant in
-// Python) and the floor (a bare reader in Go), all in one run on the same load, and writes docs/benchmarks.md.
+// Python) and the floor (a bare reader in Go), all in one run on the same load, and writes docs/evidence/benchmarks.md.
 //
 //	bench ──starts──> load (simulated proxies, a process of its own: nobody's CPU)
 //	  │                 │ the same bytes to each

@@ -16,7 +16,7 @@ import (
 	"bluez-esphome/tests/harness"
 )
 
-var write = flag.Bool("write", false, "write docs/clients.md")
+var write = flag.Bool("write", false, "write docs/evidence/clients.md")
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
@@ -68,7 +68,7 @@ func matrix() []client {
 	}
 }
 
-// TestMatrix runs every client through every step, prints the table and holds docs/clients.md against it.
+// TestMatrix runs every client through every step, prints the table and holds docs/evidence/clients.md against it.
 func TestMatrix(t *testing.T) {
 	var (
 		mu    sync.Mutex
@@ -102,10 +102,10 @@ func TestMatrix(t *testing.T) {
 	text, skipped := render(rows)
 	fmt.Print(text)
 	if skipped > 0 {
-		fmt.Printf("clients: %d of %d skipped, docs/clients.md not looked at\n", skipped, len(rows))
+		fmt.Printf("clients: %d of %d skipped, docs/evidence/clients.md not looked at\n", skipped, len(rows))
 		return
 	}
-	path := harness.Path(t, "docs", "clients.md")
+	path := harness.Path(t, "docs", "evidence", "clients.md")
 	if *write && !t.Failed() {
 		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
@@ -116,7 +116,7 @@ func TestMatrix(t *testing.T) {
 		t.Fatal(err)
 	}
 	if withoutVersions(string(kept)) != withoutVersions(text) {
-		t.Error("docs/clients.md is another table: make test-clients writes it")
+		t.Error("docs/evidence/clients.md is another table: make test-clients writes it")
 	}
 }
 

@@ -17,9 +17,9 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-var update = flag.Bool("update", false, "write docs/connections.md")
+var update = flag.Bool("update", false, "write docs/evidence/connections.md")
 
-const table = "../../docs/connections.md"
+const table = "../../docs/evidence/connections.md"
 
 const heading = `# Connections, measured
 

@@ -62,7 +62,7 @@ var here = []string{
 func TestCommands(t *testing.T) {
 	t.Parallel()
 	total := 0
-	for _, name := range []string{"README.md", "docs/troubleshooting.md", "docs/operations.md", "docs/proxies.md", "docs/home-assistant.md", "docs/link.md", "docs/clients.md"} {
+	for _, name := range []string{"README.md", "docs/troubleshooting.md", "docs/operations.md", "docs/proxies.md", "docs/home-assistant.md", "docs/evidence/link.md", "docs/evidence/clients.md"} {
 		d := read(t, name)
 		total += len(d.commands)
 		for _, c := range d.commands {

@@ -2,6 +2,7 @@ package docs
 
 import (
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -75,16 +76,18 @@ func read(t *testing.T, name string) document {
 	return d
 }
 
-// documents lists the README and everything in docs.
+// documents lists the documents at the top of the repository and all those in docs.
 func documents(t *testing.T) []string {
 	t.Helper()
-	paths, err := filepath.Glob(harness.Path(t, "docs", "*.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	out := []string{"README.md"}
-	for _, p := range paths {
-		out = append(out, "docs/"+filepath.Base(p))
+	var out []string
+	for _, folder := range []string{"", "docs", "docs/evidence", "docs/adr"} {
+		paths, err := filepath.Glob(harness.Path(t, filepath.FromSlash(folder), "*.md"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range paths {
+			out = append(out, path.Join(folder, filepath.Base(p)))
+		}
 	}
 	return out
 }

@@ -4,7 +4,7 @@
 //
 // Each scenario gets a simulated proxy, a bus and a daemon of its own; since scenarios mostly
 // wait, several run at a time. Every differing line needs a reason by the rules of reasons.json; one without
-// is a failure. The result is written to docs/conformance.md.
+// is a failure. The result is written to docs/evidence/conformance.md.
 package main
 
 import (
@@ -82,7 +82,7 @@ func run(ctx context.Context) error {
 			return err
 		}
 	}
-	doc := filepath.Join(root, "docs", "conformance.md")
+	doc := filepath.Join(root, "docs", "evidence", "conformance.md")
 	write := !o.check && o.only == ""
 	if o.full {
 		return p.runFull(ctx, o, out, doc, write)

@@ -129,7 +129,7 @@ by which a reason is recognised are in ` + "`tests/golden/reasons.json`" + `.
 	for _, r := range reasons {
 		fmt.Fprintf(&b, "\n### %s\n\n%s: %s.", r.ID, strings.ToUpper(classes[r.Class][:1])+classes[r.Class][1:], r.Text)
 		if r.Quirk != "" {
-			fmt.Fprintf(&b, " See [quirks.md](quirks.md), “%s”.", r.Quirk)
+			fmt.Fprintf(&b, " See [quirks.md](../quirks.md), “%s”.", r.Quirk)
 		}
 		b.WriteString("\n")
 	}

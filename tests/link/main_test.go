@@ -1,7 +1,7 @@
 // Package link tests the link with the proxies as a whole: every fault that a proxy or its network can have, another
 // implementation of the device's side, two hundred proxies at once, names, and that no key is ever shown.
 //
-// With -update the run writes docs/link.md.
+// With -update the run writes docs/evidence/link.md.
 package link
 
 import (
@@ -22,7 +22,7 @@ import (
 // binary is the program under test, built with the race detector.
 var binary string
 
-var update = flag.Bool("update", false, "write docs/link.md")
+var update = flag.Bool("update", false, "write docs/evidence/link.md")
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
@@ -45,7 +45,7 @@ func run(m *testing.M) int {
 	code := m.Run()
 	if code == 0 {
 		if err = goleak.Find(); err == nil && *update {
-			err = os.WriteFile("../../docs/link.md", []byte(results.document()), 0o644)
+			err = os.WriteFile("../../docs/evidence/link.md", []byte(results.document()), 0o644)
 		}
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -66,7 +66,7 @@ type row struct {
 	note      string
 }
 
-// report collects what docs/link.md shows.
+// report collects what docs/evidence/link.md shows.
 type report struct {
 	mu    sync.Mutex
 	rows  []row

@@ -30,7 +30,7 @@ func main() {
 	var o options
 	flag.DurationVar(&o.duration, "duration", time.Hour, "how long the load lasts, at least a minute")
 	flag.BoolVar(&o.race, "race", false, "build the daemon with the race detector; memory is then not judged")
-	flag.BoolVar(&o.check, "check", false, "do not write docs/soak.md")
+	flag.BoolVar(&o.check, "check", false, "do not write docs/evidence/soak.md")
 	flag.StringVar(&o.bin, "bin", "", "soak this binary instead of one built from the tree")
 	flag.StringVar(&o.keep, "keep", "", "folder to leave the daemon's log and the samples in")
 	flag.Uint64Var(&o.seed, "seed", 1, "of everything that is random")

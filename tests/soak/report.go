@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// report is one run's section of docs/soak.md.
+// report is one run's section of docs/evidence/soak.md.
 func (s *soak) report(v verdict) string {
 	var b strings.Builder
 	p := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
@@ -155,9 +155,9 @@ func machine() string {
 	return fmt.Sprintf("%d cores of %s, shared with other work", runtime.NumCPU(), name)
 }
 
-// publish puts the section into docs/soak.md, in place of an earlier one of its kind.
+// publish puts the section into docs/evidence/soak.md, in place of an earlier one of its kind.
 func (s *soak) publish(section string) error {
-	path := filepath.Join(s.root, "docs", "soak.md")
+	path := filepath.Join(s.root, "docs", "evidence", "soak.md")
 	name := "long"
 	if s.race {
 		name = "race"
