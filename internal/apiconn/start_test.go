@@ -196,9 +196,9 @@ func TestSendNowInOrder(t *testing.T) {
 	if err := <-sent; err != nil {
 		t.Error(err)
 	}
+	close(s.done)
+	s.wg.Wait() // the writer counts what it wrote after the other end may have read it
 	if got := s.p.Traffic().Written; got < n*512 {
 		t.Errorf("%d bytes were counted", got)
 	}
-	close(s.done)
-	s.wg.Wait()
 }

@@ -124,9 +124,12 @@ func TestSignalsComeBeforeTheReply(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
 	main := ifaceMain()
-	s.do(func() { s.Add("/o", &thing{}, main) })
 	r := newRaw(t, s.addr)
 	r.bus("AddMatch", "type='signal',sender='"+testName+"'")
+	s.do(func() { s.Add("/o", &thing{}, main) })
+	if m := r.next(); m.member != "InterfacesAdded" {
+		t.Fatalf("%s comes instead of InterfacesAdded", m.member)
+	}
 	var order []string
 	serial := r.send(call("Signal", ""), nil, nil)
 	for {

@@ -230,6 +230,15 @@ func (b *bench) dial(requests ...proto.Message) *client {
 	}
 }
 
+// enter dials and waits until the client is counted among the hosts. The hello is answered before it is, so that the answer to a
+// later request has to be waited for.
+func (b *bench) enter() *client {
+	b.t.Helper()
+	c := b.dial(&apipb.PingRequest{})
+	want[*apipb.PingResponse](c)
+	return c
+}
+
 // greeted waits for the answer to the hello.
 func (c *client) greeted() error {
 	id, _, err := c.f.Read()

@@ -17,7 +17,7 @@ import (
 // Strangers who say nothing keep no host away, and hosts are counted.
 func TestStrangers(t *testing.T) {
 	b := newBench(t)
-	b.dial() // it listens
+	b.enter() // it listens
 	address := net.JoinHostPort("127.0.0.1", portOf(b))
 	var silent []net.Conn
 	for range 3 * maxStrangers {
@@ -28,7 +28,7 @@ func TestStrangers(t *testing.T) {
 		defer conn.Close()
 		silent = append(silent, conn)
 	}
-	b.dial(&apipb.PingRequest{})
+	b.enter()
 	closed := 0
 	for _, conn := range silent[:2*maxStrangers] {
 		_ = conn.SetReadDeadline(time.Now().Add(limit))
@@ -45,8 +45,10 @@ func TestStrangers(t *testing.T) {
 	if err := c.greeted(); err != nil {
 		t.Error(err)
 	}
+	c.send(&apipb.PingRequest{})
+	want[*apipb.PingResponse](c)
 	for n := len(b.p.Status().Hosts); n < maxHosts; n++ {
-		b.dial()
+		b.enter()
 	}
 	over, err := net.Dial("tcp", address)
 	if err != nil {
