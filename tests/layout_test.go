@@ -52,10 +52,10 @@ func TestLayers(t *testing.T) {
 	const module = "bluez-esphome/internal/"
 	allowed := map[string][]string{
 		"ble": {}, "rawsock": {}, "dbusobj": {"rawsock"}, "apiwire": {"apiwire/apipb"}, "apiwire/apipb": {}, "mdns": {},
-		"apiconn": {"ble", "apiwire", "apiwire/apipb", "rawsock"}, "scanner": {"ble"}, "gatt": {"ble"}, "web": {"ble"},
-		"bluezshim": {"ble", "dbusobj", "rawsock"}, "status": {"ble", "privatebus"}, "apiserver": {"ble", "apiwire", "apiwire/apipb"},
+		"apiconn": {"ble", "apiwire", "apiwire/apipb", "rawsock"}, "scanner": {"ble"}, "links": {"ble"}, "gatt": {"ble", "links"}, "web": {"ble"},
+		"bluezshim": {"ble", "links", "dbusobj", "rawsock"}, "status": {"ble", "privatebus"}, "apiserver": {"ble", "apiwire", "apiwire/apipb"},
 		"proxysim": {"ble", "apiserver", "apiwire", "apiwire/apipb", "mdns"}, "config": {"ble"}, "store": {"ble"}, "privatebus": {},
-		"share": {"ble", "apiserver", "apiwire", "apiwire/apipb"},
+		"share": {"ble", "links", "apiserver", "apiwire", "apiwire/apipb"},
 	}
 	seen := 0
 	for _, p := range packages(t) {

@@ -152,7 +152,7 @@ func (o *ops) addServices(a ble.Address, services []*apipb.BluetoothGATTService)
 	}
 	for _, m := range services {
 		s, n, err := serviceFrom(m)
-		if r.attributes += n; err == nil && (r.attributes > maxAttributes || len(r.services) >= maxServices) {
+		if r.attributes += n; err == nil && (r.attributes > ble.MaxAttributes || len(r.services) >= ble.MaxServices) {
 			err = errors.New("the GATT database is too large")
 		}
 		if err != nil {

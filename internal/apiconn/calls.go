@@ -2,7 +2,6 @@ package apiconn
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -143,6 +142,22 @@ func (p *Proxy) Services(ctx context.Context, a ble.Address) ([]ble.Service, err
 	return r.services, nil
 }
 
+// Do runs one GATT operation on the link to a and waits for the peripheral's answer. The value is nil unless the operation reads;
+// ble.OpWriteCommand returns once the request is queued.
+func (p *Proxy) Do(ctx context.Context, a ble.Address, op ble.Operation) ([]byte, error) {
+	switch op.Kind {
+	case ble.OpRead:
+		return p.Read(ctx, a, op.Handle)
+	case ble.OpReadDescriptor:
+		return p.ReadDescriptor(ctx, a, op.Handle)
+	case ble.OpWriteDescriptor:
+		return nil, p.WriteDescriptor(ctx, a, op.Handle, op.Value)
+	case ble.OpWrite, ble.OpWriteCommand:
+		return nil, p.Write(ctx, a, op.Handle, op.Value, op.Kind == ble.OpWrite)
+	}
+	return nil, p.opError(op.Kind.String(), a, ble.ErrNotSupported)
+}
+
 // Read reads a characteristic's value; handle is that of the value.
 func (p *Proxy) Read(ctx context.Context, a ble.Address, handle uint16) ([]byte, error) {
 	r := newOp(a, opGATT, handle, apiwire.BluetoothGATTReadResponse)
@@ -253,19 +268,17 @@ func (p *Proxy) ClearCache(ctx context.Context, a ble.Address) error {
 		deviceRequest(a, apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_CLEAR_CACHE))
 }
 
-// SetConnectionParams asks for other parameters of a link: intervals in 1.25 ms (6 to 3200), latency in
-// connection events (to 499), timeout in 10 ms (10 to 3200). The timeout must exceed
-// 2·(1+latency)·maxInterval (Bluetooth Core, Vol 6 Part B, 4.5.2). Success only means that the proxy asked.
-func (p *Proxy) SetConnectionParams(ctx context.Context, a ble.Address, minInterval, maxInterval, latency, timeout uint16) error {
-	if minInterval < 6 || minInterval > maxInterval || maxInterval > 3200 || latency > 499 || timeout < 10 || timeout > 3200 ||
-		uint32(timeout)*4 <= (1+uint32(latency))*uint32(maxInterval) {
-		return p.opError("set the connection parameters", a, errors.New("the parameters are out of range"))
+// SetConnectionParams asks for other parameters of a link; an error may wrap ble.ErrInvalid. Success only means that the proxy asked.
+func (p *Proxy) SetConnectionParams(ctx context.Context, a ble.Address, params ble.ConnectionParams) error {
+	if err := params.Check(); err != nil {
+		return p.opError("set the connection parameters", a, err)
 	}
 	if err := p.require(ble.FeatureConnectionParams, "setting connection parameters"); err != nil {
 		return err
 	}
 	return p.call(ctx, "set the connection parameters", newOp(a, opParams, 0, apiwire.BluetoothSetConnectionParamsResponse), requestTimeout,
 		&apipb.BluetoothSetConnectionParamsRequest{
-			Address: uint64(a), MinInterval: uint32(minInterval), MaxInterval: uint32(maxInterval), Latency: uint32(latency), Timeout: uint32(timeout),
+			Address: uint64(a), MinInterval: uint32(params.MinInterval), MaxInterval: uint32(params.MaxInterval),
+			Latency: uint32(params.Latency), Timeout: uint32(params.Timeout),
 		})
 }

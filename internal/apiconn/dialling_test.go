@@ -29,7 +29,7 @@ func TestConnectAnswers(t *testing.T) {
 		wait = connect(t.Context())
 		far.read()
 		far.send(&apipb.BluetoothDeviceConnectionResponse{Address: wireAddr, Connected: true, Mtu: 100000})
-		if mtu, err := wait(); mtu != maxMTU || err != nil {
+		if mtu, err := wait(); mtu != ble.MaxMTU || err != nil {
 			t.Errorf("got %d, %v", mtu, err)
 		}
 		b.expectEvents("down AA:BB:CC:DD:EE:FF 0x3e", "up AA:BB:CC:DD:EE:FF 517")

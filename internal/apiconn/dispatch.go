@@ -2,8 +2,6 @@ package apiconn
 
 import (
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -154,12 +152,6 @@ func (s *session) pairing(m *apipb.BluetoothDevicePairingResponse) {
 	s.p.cfg.Handler.PairingChanged(s.p, a, m.GetPaired(), code)
 }
 
-// Bounds of an MTU (Bluetooth Core, Vol 3 Part F, 3.2.8; the proxy's own is 517).
-const (
-	minMTU = 23
-	maxMTU = 517
-)
-
 func (s *session) connection(m *apipb.BluetoothDeviceConnectionResponse) {
 	p := s.p
 	a := ble.AddressFromWire(m.GetAddress())
@@ -167,7 +159,7 @@ func (s *session) connection(m *apipb.BluetoothDeviceConnectionResponse) {
 		return // up to 2025.7 a second report without an address follows each disconnect
 	}
 	if m.GetConnected() {
-		mtu := int(min(max(m.GetMtu(), minMTU), maxMTU))
+		mtu := ble.ClampMTU(m.GetMtu())
 		p.cfg.Handler.LinkUp(p, a, mtu)
 		s.ops.connected(a, mtu)
 		return
@@ -216,12 +208,6 @@ func (s *session) slots(m *apipb.BluetoothConnectionsFreeResponse) {
 // versionAtLeast compares an ESPHome version like 2026.10.0; one that cannot be
 // read counts as new.
 func versionAtLeast(version string, year, month int) bool {
-	y, rest, _ := strings.Cut(version, ".")
-	m, _, _ := strings.Cut(rest, ".")
-	yn, err1 := strconv.Atoi(y)
-	mn, err2 := strconv.Atoi(m)
-	if err1 != nil || err2 != nil {
-		return true
-	}
-	return yn > year || yn == year && mn >= month
+	v, known := ble.ParseVersion(version)
+	return !known || v.AtLeast(year, month)
 }

@@ -134,12 +134,14 @@ func goldenCalls(p *Proxy) map[string]func(context.Context) error {
 			}
 			return p.WriteDescriptor(ctx, testAddr, cccd, []byte{1, 0})
 		},
-		"stop_notify":           func(ctx context.Context) error { return p.Notify(ctx, testAddr, handle, false) },
-		"pair":                  func(ctx context.Context) error { return p.Pair(ctx, testAddr) },
-		"unpair":                func(ctx context.Context) error { return p.Unpair(ctx, testAddr) },
-		"set_connection_params": func(ctx context.Context) error { return p.SetConnectionParams(ctx, testAddr, 800, 800, 0, 600) },
-		"clear_cache":           func(ctx context.Context) error { return p.ClearCache(ctx, testAddr) },
-		"disconnect":            func(ctx context.Context) error { return p.Disconnect(ctx, testAddr) },
+		"stop_notify": func(ctx context.Context) error { return p.Notify(ctx, testAddr, handle, false) },
+		"pair":        func(ctx context.Context) error { return p.Pair(ctx, testAddr) },
+		"unpair":      func(ctx context.Context) error { return p.Unpair(ctx, testAddr) },
+		"set_connection_params": func(ctx context.Context) error {
+			return p.SetConnectionParams(ctx, testAddr, ble.ConnectionParams{MinInterval: 800, MaxInterval: 800, Timeout: 600})
+		},
+		"clear_cache": func(ctx context.Context) error { return p.ClearCache(ctx, testAddr) },
+		"disconnect":  func(ctx context.Context) error { return p.Disconnect(ctx, testAddr) },
 		"async_request_active_window(0.1)": func(ctx context.Context) error {
 			if err := p.SetScannerMode(ctx, ble.ScanActive); err != nil {
 				return err

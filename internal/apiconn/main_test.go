@@ -29,7 +29,7 @@ var _ interface {
 	Pair(ctx context.Context, a ble.Address) error
 	Unpair(ctx context.Context, a ble.Address) error
 	ClearCache(ctx context.Context, a ble.Address) error
-	SetConnectionParams(ctx context.Context, a ble.Address, minInterval, maxInterval, latency, timeout uint16) error
+	SetConnectionParams(ctx context.Context, a ble.Address, p ble.ConnectionParams) error
 } = (*Proxy)(nil)
 
 var _ interface {

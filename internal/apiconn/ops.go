@@ -50,9 +50,6 @@ const (
 	// maxAcks is how many writes without response to one attribute may be on their way: what ESPHome's stack cannot
 	// queue it loses, and its answers are all that tells how far it is.
 	maxAcks = 32
-	// maxServices and maxAttributes bound a GATT database.
-	maxServices   = 512
-	maxAttributes = 8192
 )
 
 // op is one request that waits for its answer.

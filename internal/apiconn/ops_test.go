@@ -316,7 +316,7 @@ func TestServicesStream(t *testing.T) {
 			t.Error("took a handle over 65535")
 		}
 		wait = services()
-		for range maxServices + 1 {
+		for range ble.MaxServices + 1 {
 			far.send(part(1, 0x1800))
 		}
 		if _, err := wait(); err == nil {
@@ -385,12 +385,12 @@ func TestMissingFeatures(t *testing.T) {
 		_, connectErr := b.p.Connect(ctx, testAddr, ble.Public, false)
 		errs := []error{
 			connectErr, b.p.Pair(ctx, testAddr), b.p.Unpair(ctx, testAddr), b.p.ClearCache(ctx, testAddr),
-			b.p.SetConnectionParams(ctx, testAddr, 6, 6, 0, 100), b.p.SetScannerMode(ctx, ble.ScanActive),
+			b.p.SetConnectionParams(ctx, testAddr, ble.ConnectionParams{MinInterval: 6, MaxInterval: 6, Timeout: 100}), b.p.SetScannerMode(ctx, ble.ScanActive),
 		}
 		if i := slices.IndexFunc(errs, func(err error) bool { return !errors.Is(err, ble.ErrNotSupported) }); i >= 0 {
 			t.Errorf("call %d: %v", i, errs[i])
 		}
-		if err := b.p.SetConnectionParams(ctx, testAddr, 5, 6, 0, 100); err == nil || errors.Is(err, ble.ErrNotSupported) {
+		if err := b.p.SetConnectionParams(ctx, testAddr, ble.ConnectionParams{MinInterval: 5, MaxInterval: 6, Timeout: 100}); err == nil || errors.Is(err, ble.ErrNotSupported) {
 			t.Errorf("took an interval of 5: %v", err)
 		}
 		b.stop(far)

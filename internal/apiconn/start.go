@@ -12,6 +12,17 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
+// Begin is Do for a caller that does not wait, see StartRead. It reports false for what cannot be begun so.
+func (p *Proxy) Begin(a ble.Address, op ble.Operation, done func([]byte, error)) (cancel func(), ok bool) {
+	switch op.Kind {
+	case ble.OpRead:
+		return p.StartRead(a, op.Handle, done)
+	case ble.OpWrite:
+		return p.StartWrite(a, op.Handle, op.Value, func(err error) { done(nil, err) })
+	}
+	return nil, false
+}
+
 // StartRead is Read for a caller that does not wait: done is called once, without locks, by the goroutine that brings the
 // answer, perhaps before StartRead returns. It reports false, and done is not called, where the request cannot be sent at once: then
 // Read is to be used. cancel gives the request up, like the end of Read's context; done is not called then, unless it was already.

@@ -43,7 +43,7 @@ type Backend interface {
 	// Notify is message 78, answered by Session.NotifySet or GATTError.
 	Notify(s *Session, a ble.Address, handle uint16, enable bool)
 	// SetConnectionParams is message 145, answered by Session.ConnectionParamsSet.
-	SetConnectionParams(s *Session, a ble.Address, p ConnectionParams)
+	SetConnectionParams(s *Session, a ble.Address, p ble.ConnectionParams)
 }
 
 // ConnectRequest is a request to connect.
@@ -56,12 +56,6 @@ type ConnectRequest struct {
 	Cached bool
 	// Legacy is request type 0, which firmware since 2025.8 refuses.
 	Legacy bool
-}
-
-// ConnectionParams are connection parameters: intervals in 1.25 ms, latency
-// in events, timeout in 10 ms. The wire's numbers are clamped to 16 bits.
-type ConnectionParams struct {
-	MinInterval, MaxInterval, Latency, Timeout uint16
 }
 
 // Device is what the device says of itself (ESPHome native API, message 10).

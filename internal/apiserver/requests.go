@@ -208,7 +208,7 @@ func (s *Session) request(m any) {
 	case *apipb.BluetoothGATTNotifyRequest:
 		s.backend.Notify(s, ble.AddressFromWire(m.GetAddress()), uint16(m.GetHandle()), m.GetEnable())
 	case *apipb.BluetoothSetConnectionParamsRequest:
-		s.backend.SetConnectionParams(s, ble.AddressFromWire(m.GetAddress()), ConnectionParams{
+		s.backend.SetConnectionParams(s, ble.AddressFromWire(m.GetAddress()), ble.ConnectionParams{
 			MinInterval: clamp16(m.GetMinInterval()), MaxInterval: clamp16(m.GetMaxInterval()),
 			Latency: clamp16(m.GetLatency()), Timeout: clamp16(m.GetTimeout()),
 		})

@@ -64,7 +64,7 @@ func (r *recorder) Notify(_ *Session, a ble.Address, h uint16, on bool) {
 func (r *recorder) Write(_ *Session, a ble.Address, h uint16, v []byte, response bool) {
 	r.note("write %s %d %x %v", a, h, v, response)
 }
-func (r *recorder) SetConnectionParams(_ *Session, a ble.Address, p ConnectionParams) {
+func (r *recorder) SetConnectionParams(_ *Session, a ble.Address, p ble.ConnectionParams) {
 	r.note("params %s %v", a, p)
 }
 

@@ -11,7 +11,7 @@ import (
 
 	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/bluezshim"
-	"bluez-esphome/internal/bluezshim/shimtest"
+	"bluez-esphome/internal/links/linkstest"
 
 	"github.com/godbus/dbus/v5"
 	"golang.org/x/sys/unix"
@@ -233,13 +233,46 @@ func TestAcquireWrite(t *testing.T) {
 		charCmd + " GattCharacteristic1 WriteAcquired=false"})
 }
 
+// A packet is sent whole or not at all: at the largest MTU it may be longer than an attribute's value.
+func TestAcquireWriteLongPackets(t *testing.T) {
+	t.Parallel()
+	h := start(t, 1)
+	c := h.client()
+	h.connected(c, database(customService()))
+	h.shim.Resolved(dev1, database(customService()), ble.MaxMTU)
+	got := make(chan int, 10)
+	h.links.Auto("WriteCommand", func(op *linkstest.Op) {
+		got <- len(op.Value)
+		op.End(nil)
+	})
+	f, _ := c.acquire(charCmd, "AcquireWrite", func() {})
+	for _, n := range []int{ble.MaxAttribute, 514, 515, 600, 1} {
+		if _, err := f.Write(make([]byte, n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, want := range []int{ble.MaxAttribute, 514, 1} {
+		select {
+		case n := <-got:
+			if n != want {
+				t.Errorf("a packet of %d bytes, want %d", n, want)
+			}
+		case <-time.After(patience):
+			t.Fatalf("no packet of %d bytes", want)
+		}
+	}
+	if n := strings.Count(h.log.String(), "more than fits"); n != 1 {
+		t.Errorf("logged %d times", n)
+	}
+}
+
 func TestAcquireWriteOrder(t *testing.T) {
 	t.Parallel()
 	h := start(t, 1)
 	c := h.client()
 	h.connected(c, database(customService()))
 	got := make(chan []byte, 10000)
-	h.links.Auto("WriteCommand", func(op *shimtest.Op) {
+	h.links.Auto("WriteCommand", func(op *linkstest.Op) {
 		got <- op.Value
 		op.End(nil)
 	})

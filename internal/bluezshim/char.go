@@ -5,6 +5,7 @@ import (
 
 	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/dbusobj"
+	"bluez-esphome/internal/links"
 )
 
 // A char is one GATT characteristic of a peer, with one D-Bus object under each adapter's device.
@@ -70,8 +71,8 @@ func flags(def *ble.Characteristic) []string {
 	return out
 }
 
-func (c *char) peer() *peer  { return c.svc.peer }
-func (c *char) links() Links { return c.svc.peer.shim.links }
+func (c *char) peer() *peer        { return c.svc.peer }
+func (c *char) links() links.Links { return c.svc.peer.shim.links }
 
 func (c *char) changed(props ...string) {
 	for _, o := range c.objs {

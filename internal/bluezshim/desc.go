@@ -19,7 +19,9 @@ type desc struct {
 // readValue is GattDescriptor1.ReadValue.
 func (d *desc) readValue(call *dbusobj.Call) {
 	p := d.char.peer()
-	d.read.join(p, call, func(done func([]byte, error)) { p.shim.links.ReadDescriptor(p.addr, d.def.Handle, done) }, d.setValue)
+	d.read.join(p, call, func(done func([]byte, error)) {
+		p.shim.links.Do(p.addr, ble.Operation{Kind: ble.OpReadDescriptor, Handle: d.def.Handle}, done)
+	}, d.setValue)
 }
 
 // setValue caches and signals a value, as char.setValue does.
@@ -57,7 +59,7 @@ func (d *desc) writeValue(call *dbusobj.Call) {
 		return
 	}
 	d.writing = true
-	p.shim.links.WriteDescriptor(p.addr, d.def.Handle, value, func(err error) {
+	p.shim.links.Do(p.addr, ble.Operation{Kind: ble.OpWriteDescriptor, Handle: d.def.Handle, Value: value}, func(_ []byte, err error) {
 		p.shim.inbox.put(func() {
 			d.writing = false
 			replyWrite(call, err)

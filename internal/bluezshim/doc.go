@@ -1,7 +1,7 @@
 // Package bluezshim is BlueZ's behaviour on a generic D-Bus object tree:
 // adapters, devices, GATT objects, agents and monitors, each client's
 // sessions, property signals in BlueZ's order, and BlueZ's error names. It
-// hears of the air and of links through the small interfaces in consumes.go.
+// hears of the air through the small interface in consumes.go, and of links through package links.
 //
 // All state belongs to the loop of the dbusobj.Conn that it is built on: every
 // method handler, and everything that arrives from elsewhere by Conn.Post,

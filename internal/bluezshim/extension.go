@@ -35,20 +35,19 @@ func (d *device) clearCache(c *dbusobj.Call) {
 	})
 }
 
-// setConnectionParams takes intervals in 1.25 ms (6…3200), latency in events (0…499) and the supervision timeout in
-// 10 ms (10…3200), which must outlast the latency (Bluetooth Core, Vol 6 Part B, 4.5.2).
+// setConnectionParams takes what ble.ConnectionParams has, in its order and units.
 func (d *device) setConnectionParams(c *dbusobj.Call) {
-	lo, hi := c.Body[0].(uint16), c.Body[1].(uint16)
-	latency, timeout := c.Body[2].(uint16), c.Body[3].(uint16)
+	params := ble.ConnectionParams{
+		MinInterval: c.Body[0].(uint16), MaxInterval: c.Body[1].(uint16), Latency: c.Body[2].(uint16), Timeout: c.Body[3].(uint16),
+	}
 	switch {
-	case lo < 6 || hi < lo || hi > 3200 || latency > 499 || timeout < 10 || timeout > 3200,
-		int(timeout)*4 <= (1+int(latency))*int(hi):
+	case params.Check() != nil:
 		errInvalidArguments.to(c)
 	case !d.peer.connected:
 		errNotConnected.to(c)
 	default:
 		d.extension(c, func(ctx context.Context) (func(*dbusobj.Encoder), error) {
-			return nil, d.peer.shim.links.SetConnectionParams(ctx, d.peer.addr, lo, hi, latency, timeout)
+			return nil, d.peer.shim.links.SetConnectionParams(ctx, d.peer.addr, params)
 		})
 	}
 }

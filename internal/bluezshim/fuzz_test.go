@@ -15,6 +15,7 @@ import (
 	"bluez-esphome/internal/bluezshim"
 	"bluez-esphome/internal/bluezshim/shimtest"
 	"bluez-esphome/internal/dbusobj"
+	"bluez-esphome/internal/links/linkstest"
 
 	"github.com/godbus/dbus/v5"
 	"github.com/godbus/dbus/v5/introspect"
@@ -25,7 +26,7 @@ type fuzzWorld struct {
 	*fakeBus
 	shim  *bluezshim.Shim
 	air   *shimtest.Air
-	links *shimtest.Links
+	links *linkstest.Links
 	clock *shimtest.Clock
 	log   *logBuffer
 	stop  func()
@@ -93,7 +94,7 @@ func (h *fuzzHome) explore(f testing.TB, w *fuzzWorld, path dbus.ObjectPath) {
 
 // start makes a world.
 func (h *fuzzHome) start(t testing.TB) *fuzzWorld {
-	w := &fuzzWorld{links: shimtest.NewLinks(t), air: shimtest.NewAir(), clock: shimtest.NewClock(), log: &logBuffer{}}
+	w := &fuzzWorld{links: linkstest.NewLinks(t), air: shimtest.NewAir(), clock: shimtest.NewClock(), log: &logBuffer{}}
 	logger := slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelError}))
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
@@ -142,7 +143,7 @@ func (h *fuzzHome) start(t testing.TB) *fuzzWorld {
 }
 
 // operate ends an operation of a link as a simple peripheral does.
-func (w *fuzzWorld) operate(op *shimtest.Op) {
+func (w *fuzzWorld) operate(op *linkstest.Op) {
 	switch op.Kind {
 	case "Disconnect":
 		w.shim.LinkDown(dev1, ble.DisconnectLocal)

@@ -17,6 +17,7 @@ import (
 	"bluez-esphome/internal/bluezshim/shimtest"
 	"bluez-esphome/internal/dbusobj"
 	"bluez-esphome/internal/dbusobj/dbustest"
+	"bluez-esphome/internal/links/linkstest"
 
 	"go.uber.org/goleak"
 )
@@ -62,7 +63,7 @@ type harness struct {
 	addr  string
 	conn  *dbusobj.Conn
 	shim  *bluezshim.Shim
-	links *shimtest.Links
+	links *linkstest.Links
 	air   []*shimtest.Air
 	store *shimtest.Store
 	clock *shimtest.Clock
@@ -76,7 +77,7 @@ func start(t testing.TB, adapters int, prepare ...func(*bluezshim.Config)) *harn
 		t.Skip(noBus)
 	}
 	h := &harness{
-		t: t, addr: dbustest.Start(t), links: shimtest.NewLinks(t), store: shimtest.NewStore(),
+		t: t, addr: dbustest.Start(t), links: linkstest.NewLinks(t), store: shimtest.NewStore(),
 		clock: shimtest.NewClock(), log: &logBuffer{},
 	}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"bluez-esphome/internal/ble"
-	"bluez-esphome/internal/bluezshim/shimtest"
+	"bluez-esphome/internal/links/linkstest"
 
 	"github.com/godbus/dbus/v5"
 	"github.com/godbus/dbus/v5/introspect"
@@ -64,7 +64,7 @@ func TestHostileCalls(t *testing.T) {
 	h.connected(c, database(customService()))
 	n := 0
 	for _, kind := range []string{"Read", "ReadDescriptor", "Write", "WriteCommand", "WriteDescriptor", "Subscribe", "Pair", "Connect", "ClearCache", "SetConnectionParams"} {
-		h.links.Auto(kind, func(op *shimtest.Op) {
+		h.links.Auto(kind, func(op *linkstest.Op) {
 			switch n++; n % 3 {
 			case 0:
 				op.End(ble.ATTError(byte(n)))
@@ -205,13 +205,13 @@ func TestExtension(t *testing.T) {
 	op.End(nil)
 	c.await("SetConnectionParams: ok")
 	for _, tt := range []struct {
-		end  func(*shimtest.Op)
+		end  func(*linkstest.Op)
 		want string
 	}{
-		{func(op *shimtest.Op) { op.Answer(1) }, "ok true"},
-		{func(op *shimtest.Op) { op.Answer() }, "ok false"},
-		{func(op *shimtest.Op) { op.End(ble.ErrNotConnected) }, "NotConnected: Not Connected"},
-		{func(op *shimtest.Op) { op.End(ble.ErrNotSupported) }, "Failed: not supported by the proxy"},
+		{func(op *linkstest.Op) { op.Answer(1) }, "ok true"},
+		{func(op *linkstest.Op) { op.Answer() }, "ok false"},
+		{func(op *linkstest.Op) { op.End(ble.ErrNotConnected) }, "NotConnected: Not Connected"},
+		{func(op *linkstest.Op) { op.End(ble.ErrNotSupported) }, "Failed: not supported by the proxy"},
 	} {
 		c.send("hci0/dev1", "Extension.ClearCache")
 		tt.end(h.links.Next(t, "ClearCache"))

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/links"
 )
 
 const (
@@ -139,20 +140,20 @@ func (b *linkInbox) run(f func()) {
 	f()
 }
 
-// LinkUp implements LinkEvents.
+// LinkUp implements links.Events.
 func (s *Shim) LinkUp(a ble.Address, mtu int) { s.inbox.put(func() { s.linkUp(a, mtu) }) }
 
-// Resolved implements LinkEvents.
+// Resolved implements links.Events.
 func (s *Shim) Resolved(a ble.Address, db *ble.Database, mtu int) {
 	s.inbox.put(func() { s.linkResolved(a, db, mtu) })
 }
 
-// LinkDown implements LinkEvents.
+// LinkDown implements links.Events.
 func (s *Shim) LinkDown(a ble.Address, reason ble.DisconnectReason) {
 	s.inbox.put(func() { s.linkDown(a, reason) })
 }
 
-// Notified implements LinkEvents.
+// Notified implements links.Events.
 func (s *Shim) Notified(a ble.Address, valueHandle uint16, value []byte) {
 	s.inbox.putNote(a, func() {
 		if p := s.peers[a]; p != nil {
@@ -163,7 +164,7 @@ func (s *Shim) Notified(a ble.Address, valueHandle uint16, value []byte) {
 	})
 }
 
-// DatabaseChanged implements LinkEvents.
+// DatabaseChanged implements links.Events.
 func (s *Shim) DatabaseChanged(a ble.Address, db *ble.Database) {
 	s.inbox.put(func() {
 		if p := s.peers[a]; p != nil && p.connected {
@@ -172,7 +173,7 @@ func (s *Shim) DatabaseChanged(a ble.Address, db *ble.Database) {
 	})
 }
 
-// Paired implements LinkEvents: the link was paired, or lost its bond, without Pair having been called.
+// Paired implements links.Events: the link was paired, or lost its bond, without Pair having been called.
 func (s *Shim) Paired(a ble.Address, bonded bool) {
 	s.inbox.put(func() {
 		if p := s.peers[a]; p != nil {
@@ -181,4 +182,4 @@ func (s *Shim) Paired(a ble.Address, bonded bool) {
 	})
 }
 
-var _ LinkEvents = (*Shim)(nil)
+var _ links.Events = (*Shim)(nil)

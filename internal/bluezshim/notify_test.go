@@ -8,7 +8,7 @@ import (
 
 	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/bluezshim"
-	"bluez-esphome/internal/bluezshim/shimtest"
+	"bluez-esphome/internal/links/linkstest"
 
 	"github.com/godbus/dbus/v5"
 )
@@ -139,7 +139,7 @@ func TestNotifySessionsAreBounded(t *testing.T) {
 	h := start(t, 1)
 	c := h.client()
 	h.connected(c, database(customService()))
-	h.links.Auto("Subscribe", func(op *shimtest.Op) { op.End(nil) })
+	h.links.Auto("Subscribe", func(op *linkstest.Op) { op.End(nil) })
 	for range bluezshim.MaxNotifySessions {
 		conn, err := dbus.Connect(h.addr)
 		if err != nil {
@@ -164,8 +164,8 @@ func TestFloodIsBounded(t *testing.T) {
 	h.air[0].Report(t, heard(dev1, plain("One")), heard(dev2, plain("Two")))
 	c.lines()
 	c.send("hci0", "Adapter1.StopDiscovery")
-	h.links.Auto("Subscribe", func(op *shimtest.Op) { op.End(nil) })
-	h.links.Auto("Connect", func(op *shimtest.Op) {
+	h.links.Auto("Subscribe", func(op *linkstest.Op) { op.End(nil) })
+	h.links.Auto("Connect", func(op *linkstest.Op) {
 		h.shim.LinkUp(op.Addr, 23)
 		op.End(nil)
 		h.shim.Resolved(op.Addr, database(customService()), 23)

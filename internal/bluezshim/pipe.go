@@ -5,6 +5,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"bluez-esphome/internal/ble"
 )
 
 // maxPipeQueue and maxPipeBytes are how many notifications wait for a client that does not read: over a minute of the fastest
@@ -75,7 +77,7 @@ func (p *pipe) readCommands() {
 	peer, handle := p.char.peer(), p.char.def.ValueHandle
 	go func() {
 		defer p.hangup()
-		buf := make([]byte, maxAttribute)
+		buf := make([]byte, p.limit+1) // one more than fits: the socket cuts what is longer than the buffer
 		handed := make(chan error, 1)
 		for {
 			n, err := p.file.Read(buf)
@@ -83,15 +85,29 @@ func (p *pipe) readCommands() {
 				return
 			}
 			if n > p.limit {
-				continue // bluetoothd drops what does not fit the MTU
+				p.tooLong() // bluetoothd drops what does not fit the MTU
+				continue
 			}
 			value := append([]byte(nil), buf[:n]...)
-			peer.shim.links.WriteCommand(peer.addr, handle, value, func(err error) { handed <- err })
+			peer.shim.links.Do(peer.addr, ble.Operation{Kind: ble.OpWriteCommand, Handle: handle, Value: value}, func(_ []byte, err error) { handed <- err })
 			if <-handed != nil {
 				return
 			}
 		}
 	}()
+}
+
+// tooLong logs, once for each pipe, that a client wrote a packet that does not fit the MTU.
+func (p *pipe) tooLong() {
+	p.mu.Lock()
+	first := !p.warned
+	p.warned = true
+	p.mu.Unlock()
+	if first {
+		peer := p.char.peer()
+		peer.shim.log.Warn("A client wrote more than fits one packet of the link; such packets are dropped",
+			"device", peer.addr.String(), "characteristic", p.char.uuid, "limit", p.limit)
+	}
 }
 
 // watchHangup starts the two goroutines of a notification pipe: one writes what is queued, one

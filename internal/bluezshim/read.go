@@ -5,9 +5,6 @@ import (
 	"bluez-esphome/internal/dbusobj"
 )
 
-// maxAttribute is the longest attribute value (Bluetooth Core, Vol 3 Part F, 3.2.9).
-const maxAttribute = 512
-
 // maxShared bounds how many calls wait for one and the same thing.
 const maxShared = 1024
 
@@ -50,7 +47,9 @@ func (r *sharedRead) join(p *peer, call *dbusobj.Call, start func(done func([]by
 // readValue is GattCharacteristic1.ReadValue.
 func (c *char) readValue(call *dbusobj.Call) {
 	p := c.peer()
-	c.read.join(p, call, func(done func([]byte, error)) { c.links().Read(p.addr, c.def.ValueHandle, done) }, c.setValue)
+	c.read.join(p, call, func(done func([]byte, error)) {
+		c.links().Do(p.addr, ble.Operation{Kind: ble.OpRead, Handle: c.def.ValueHandle}, done)
+	}, c.setValue)
 }
 
 // replyReads answers all calls that shared a read; cache keeps and signals the value first.

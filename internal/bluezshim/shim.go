@@ -10,6 +10,7 @@ import (
 
 	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/dbusobj"
+	"bluez-esphome/internal/links"
 
 	"github.com/godbus/dbus/v5"
 )
@@ -29,7 +30,7 @@ type AdapterConfig struct {
 // Config is what a Shim is made of. Only ProxyPath and Clock may be nil.
 type Config struct {
 	Conn     *dbusobj.Conn
-	Links    Links
+	Links    links.Links
 	Store    Store
 	Adapters []AdapterConfig
 	Logger   *slog.Logger
@@ -45,7 +46,7 @@ type Config struct {
 // Conn runs, then Run it.
 type Shim struct {
 	conn     *dbusobj.Conn
-	links    Links
+	links    links.Links
 	store    Store
 	log      *slog.Logger
 	proxy    func(string) dbus.ObjectPath

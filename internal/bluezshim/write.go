@@ -69,7 +69,7 @@ func (c *char) writeRequest(call *dbusobj.Call, value []byte, offset int) {
 	}
 	p := c.peer()
 	c.writing = true
-	c.links().Write(p.addr, c.def.ValueHandle, value, func(err error) {
+	c.links().Do(p.addr, ble.Operation{Kind: ble.OpWrite, Handle: c.def.ValueHandle, Value: value}, func(_ []byte, err error) {
 		p.shim.inbox.put(func() {
 			c.writing = false
 			replyWrite(call, err)
@@ -86,7 +86,7 @@ func (c *char) writeCommand(call *dbusobj.Call, value []byte, offset int) {
 	case len(value) > p.mtu-attHeader:
 		errInitiate.to(call)
 	default:
-		c.links().WriteCommand(p.addr, c.def.ValueHandle, value, func(err error) {
+		c.links().Do(p.addr, ble.Operation{Kind: ble.OpWriteCommand, Handle: c.def.ValueHandle, Value: value}, func(_ []byte, err error) {
 			p.shim.inbox.put(func() {
 				if err != nil {
 					errInitiate.to(call)
@@ -102,7 +102,7 @@ func (c *char) writeCommand(call *dbusobj.Call, value []byte, offset int) {
 // longer than 512 octets.
 func unwritable(value []byte, offset int) *dbusError {
 	switch {
-	case len(value)+offset > maxAttribute:
+	case len(value)+offset > ble.MaxAttribute:
 		return &errInvalidLength
 	case offset != 0:
 		return &errInvalidOffset

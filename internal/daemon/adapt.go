@@ -5,9 +5,9 @@ import (
 	"slices"
 
 	"bluez-esphome/internal/ble"
-	"bluez-esphome/internal/bluezshim"
 	"bluez-esphome/internal/config"
 	"bluez-esphome/internal/gatt"
+	"bluez-esphome/internal/links"
 	"bluez-esphome/internal/scanner"
 	"bluez-esphome/internal/store"
 
@@ -63,8 +63,8 @@ func (p pathsOf) Paths(a ble.Address) []gatt.Path {
 	return out
 }
 
-// linkEvents passes events of links that are D-Bus's on to the shim, which is made later than they.
-type linkEvents struct{ bluezshim.LinkEvents }
+// linkEvents passes events of the links that D-Bus holds on to the shim, which is made later than they are.
+type linkEvents struct{ links.Events }
 
 // linkKeeper tells the air what links prove, whoever holds them.
 type linkKeeper struct {
@@ -72,7 +72,7 @@ type linkKeeper struct {
 	store    *store.Store
 }
 
-var _ gatt.Events = linkKeeper{}
+var _ links.Events = linkKeeper{}
 
 func (k linkKeeper) LinkUp(a ble.Address, _ int) {
 	k.adapters.each(func(t *scanner.Table) {

@@ -169,7 +169,7 @@ func (d *Daemon) build() error {
 	for _, own := range d.adapters.byMAC {
 		d.extendAdapter(own.index, own)
 	}
-	events.LinkEvents = d.shim
+	events.Events = d.shim
 	return nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/config"
 	"bluez-esphome/internal/gatt"
+	"bluez-esphome/internal/links"
 	"bluez-esphome/internal/mdns"
 	"bluez-esphome/internal/share"
 )
@@ -73,8 +74,8 @@ func (s *sharer) config(cfg config.Share) share.Config {
 	d := s.d
 	sc := share.Config{
 		Listen: cfg.Listen, BasePort: cfg.BasePort, Names: cfg.Names, Identity: d.store.Address(),
-		Links: func(ev share.LinkEvents) share.Links {
-			return d.owners.Owner(gatt.OwnerConfig{Name: ev.HostName(), Events: ev})
+		Links: func(host string, events links.Events) links.Links {
+			return d.owners.Owner(gatt.OwnerConfig{Name: host, Events: events})
 		},
 		Index: func(mac ble.Address) (int, bool) {
 			return d.store.ShareIndex(mac, d.proxies.position(mac))

@@ -8,12 +8,6 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
-// Bounds of ATT_MTU (Bluetooth Core, Vol 3 Part F, 3.2.8; local limit of the ESP).
-const (
-	minMTU = 23
-	maxMTU = 517
-)
-
 // parkedPatience is how long an attempt waits for another through the same proxy, while another proxy has none.
 const parkedPatience = 2 * time.Second
 
@@ -35,7 +29,7 @@ func (s *session) attempt(ctx, dctx context.Context, dl *dialler, c *candidate, 
 	lctx, cancel := context.WithCancelCause(ctx)
 	known := dl.rec.MTU[ps.name]
 	l := &link{session: s, ps: ps, hold: h, cancel: cancel, armed: make(map[uint16]bool)}
-	l.cached = !dl.fresh && dl.rec.Complete && dl.rec.Database != nil && known >= minMTU
+	l.cached = !dl.fresh && dl.rec.Complete && dl.rec.Database != nil && known >= ble.MinMTU
 
 	// The attempt ends with the link's life or with the search, whichever ends first.
 	actx, acancel := context.WithCancelCause(lctx)
@@ -169,9 +163,9 @@ func (s *session) settle(actx context.Context, l *link, ans *answer, known int) 
 	switch {
 	case answered && ans.err == nil && !l.lost:
 		l.up = true
-		l.mtu = min(max(ans.mtu, minMTU), maxMTU)
+		l.mtu = min(max(ans.mtu, ble.MinMTU), ble.MaxMTU)
 		if l.cached { // which reports 23, whatever was negotiated
-			l.mtu = min(max(known, l.mtu), maxMTU)
+			l.mtu = min(max(known, l.mtu), ble.MaxMTU)
 		}
 		delete(ps.failures, s.addr)
 		return nil

@@ -70,14 +70,11 @@ func (m *Manager) warnOnce(ps *proxyState, key, msg string) {
 	}
 }
 
-// SetConnectionParams asks for new parameters of the link that is up: intervals in units of 1.25 ms (6…3200),
-// latency 0…499, supervision timeout in units of 10 ms (10…3200) and longer than two
-// intervals with latency; else ErrInvalid. A proxy without the feature is warned of, which is no failure.
-func (m *Manager) SetConnectionParams(ctx context.Context, a ble.Address, minInterval, maxInterval, latency, timeout uint16) error {
-	if minInterval < 6 || minInterval > maxInterval || maxInterval > 3200 || latency > 499 ||
-		timeout < 10 || timeout > 3200 || uint32(timeout)*4 <= (1+uint32(latency))*uint32(maxInterval) {
-		return fmt.Errorf("cannot set connection parameters %d…%d, latency %d, timeout %d: %w",
-			minInterval, maxInterval, latency, timeout, ErrInvalid)
+// SetConnectionParams asks for new parameters of the link that is up; an error may wrap ble.ErrInvalid. A proxy without the
+// feature is warned of, which is no failure.
+func (m *Manager) SetConnectionParams(ctx context.Context, a ble.Address, params ble.ConnectionParams) error {
+	if err := params.Check(); err != nil {
+		return fmt.Errorf("cannot set the connection parameters of %s: %w", a, err)
 	}
 	res := make(chan error, 1)
 	m.enqueue(a, &op{
@@ -87,7 +84,7 @@ func (m *Manager) SetConnectionParams(ctx context.Context, a ble.Address, minInt
 				m.warnOnce(l.ps, "params", "setting connection parameters is not available with the proxy's ESPHome version; upgrade it")
 				return nil
 			}
-			return l.ps.proxy.SetConnectionParams(ctx, a, minInterval, maxInterval, latency, timeout)
+			return l.ps.proxy.SetConnectionParams(ctx, a, params)
 		},
 		done: func(err error) { res <- err },
 	})

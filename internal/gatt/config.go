@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/links"
 )
 
 // Air tells who hears a device. Its method is goroutine-safe and does not block.
@@ -17,24 +18,6 @@ type Path struct {
 	Proxy     string
 	RSSI      int // dBm; 0 or -127 unknown
 	LastHeard time.Time
-}
-
-// Events is told what happens to links. The calls for one device come in order.
-// They must not block.
-type Events interface {
-	// LinkUp: the link came up. MTU is the ATT_MTU, 23…517.
-	LinkUp(a ble.Address, mtu int)
-	// Resolved: the GATT database is known and subscriptions are armed again.
-	Resolved(a ble.Address, db *ble.Database, mtu int)
-	// LinkDown: the link ended. It comes once for each LinkUp.
-	LinkDown(a ble.Address, reason ble.DisconnectReason)
-	// Notified: a notification or indication. value may be kept.
-	Notified(a ble.Address, valueHandle uint16, value []byte)
-	// DatabaseChanged: the peripheral's database changed while connected.
-	DatabaseChanged(a ble.Address, db *ble.Database)
-	// Paired: the peripheral was paired without a call of Pair: because an operation
-	// needed it, or because the peripheral asked for it.
-	Paired(a ble.Address, bonded bool)
 }
 
 // Rule restricts the proxies that may be used for one device.
@@ -55,9 +38,9 @@ const (
 
 // Config configures a Manager. Zero durations mean the defaults.
 type Config struct {
-	Air    Air    // must not be nil
-	Events Events // must not be nil
-	Store  Store  // nil: kept in memory only
+	Air    Air          // must not be nil
+	Events links.Events // must not be nil
+	Store  Store        // nil: kept in memory only
 
 	Timeout  time.Duration // whole Connect, 20 s
 	PerPath  time.Duration // one proxy while another one remains, 8 s

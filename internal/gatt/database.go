@@ -8,13 +8,6 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
-// Bounds of one database. Handles are 16 bits, but a database that takes megabytes on the bus
-// is no peripheral's.
-const (
-	maxServices   = 512
-	maxAttributes = 4096
-)
-
 const lastHandle = 0xffff
 
 // buildDatabase makes a database of what a proxy streamed (ESPHome native API, message 71). It is sorted,
@@ -39,14 +32,14 @@ func buildDatabase(in []ble.Service) (db *ble.Database, dropped []string) {
 			if kept[len(kept)-1].UUID != s.UUID {
 				drop("a second service at handle 0x%04x", s.Handle)
 			}
-		case len(kept) >= maxServices:
+		case len(kept) >= ble.MaxServices:
 			drop("service at handle 0x%04x: too many", s.Handle)
 		default:
 			kept = append(kept, s)
 		}
 	}
 	db = &ble.Database{Services: make([]ble.Service, 0, len(kept))}
-	budget := maxAttributes
+	budget := ble.MaxAttributes
 	for i, s := range kept {
 		end := uint16(lastHandle)
 		if i+1 < len(kept) {

@@ -11,9 +11,6 @@ import (
 // ErrQueueFull: a device has more operations waiting than are kept.
 var ErrQueueFull = errors.New("too many operations are waiting for this device")
 
-// ErrInvalid: an argument is out of range.
-var ErrInvalid = errors.New("invalid argument")
-
 // Why a session or an attempt ends, as causes of its context.
 var (
 	errLocal    = errors.New("disconnected on request")

@@ -12,9 +12,9 @@ import (
 	"go.uber.org/goleak"
 
 	"bluez-esphome/internal/ble"
-	"bluez-esphome/internal/bluezshim"
 	"bluez-esphome/internal/gatt"
 	"bluez-esphome/internal/gatt/gatttest"
+	"bluez-esphome/internal/links"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -90,10 +90,31 @@ func (w *world) DatabaseChanged(_ ble.Address, db *ble.Database) {
 }
 func (w *world) Paired(_ ble.Address, bonded bool) { w.log("paired %v", bonded) }
 
-var _ interface {
-	gatt.Events
-	bluezshim.LinkEvents
-} = (*world)(nil)
+var _ links.Events = (*world)(nil)
+
+func (w *world) Read(a ble.Address, h uint16, done func([]byte, error)) {
+	w.m.Do(a, ble.Operation{Kind: ble.OpRead, Handle: h}, done)
+}
+
+func (w *world) ReadDescriptor(a ble.Address, h uint16, done func([]byte, error)) {
+	w.m.Do(a, ble.Operation{Kind: ble.OpReadDescriptor, Handle: h}, done)
+}
+
+func (w *world) put(a ble.Address, kind ble.OperationKind, h uint16, v []byte, done func(error)) {
+	w.m.Do(a, ble.Operation{Kind: kind, Handle: h, Value: v}, func(_ []byte, err error) { done(err) })
+}
+
+func (w *world) Write(a ble.Address, h uint16, v []byte, done func(error)) {
+	w.put(a, ble.OpWrite, h, v, done)
+}
+
+func (w *world) WriteCommand(a ble.Address, h uint16, v []byte, done func(error)) {
+	w.put(a, ble.OpWriteCommand, h, v, done)
+}
+
+func (w *world) WriteDescriptor(a ble.Address, h uint16, v []byte, done func(error)) {
+	w.put(a, ble.OpWriteDescriptor, h, v, done)
+}
 
 // run builds a world in a bubble; f gets it with the proxies added.
 func run(t *testing.T, cfg gatt.Config, proxies []*gatttest.Proxy, f func(t *testing.T, w *world)) {
@@ -161,7 +182,7 @@ func (w *world) read(a ble.Address, h uint16) (string, error) {
 		err error
 	}
 	res := make(chan result, 1)
-	w.m.Read(a, h, func(v []byte, err error) { res <- result{v, err} })
+	w.Read(a, h, func(v []byte, err error) { res <- result{v, err} })
 	r := <-res
 	return string(r.v), r.err
 }

@@ -151,7 +151,7 @@ func checkDatabase(t *testing.T, db *ble.Database) {
 		}
 		last = int(s.EndHandle)
 	}
-	if n > maxServices+maxAttributes {
+	if n > ble.MaxServices+ble.MaxAttributes {
 		t.Fatalf("%d attributes", n)
 	}
 }

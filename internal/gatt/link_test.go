@@ -98,15 +98,15 @@ func TestOperationsKeepOrder(t *testing.T) {
 		note := func(s string) func(error) {
 			return func(err error) { ends = append(ends, fmt.Sprint(s, " ", err)) } // one goroutine at a time
 		}
-		w.m.Read(addrA, 6, func(_ []byte, err error) { note("read")(err) })
+		w.Read(addrA, 6, func(_ []byte, err error) { note("read")(err) })
 		for i := range 500 {
 			v := []byte(fmt.Sprint(i))
 			response := i%7 == 0
 			want = append(want, gatttest.Write{Handle: 14, Value: string(v), Response: response})
 			if response {
-				w.m.Write(addrA, 14, v, note(string(v)))
+				w.Write(addrA, 14, v, note(string(v)))
 			} else {
-				w.m.WriteCommand(addrA, 14, v, note(string(v)))
+				w.WriteCommand(addrA, 14, v, note(string(v)))
 			}
 		}
 		settle(500 * time.Millisecond)
@@ -135,7 +135,7 @@ func TestOperationErrors(t *testing.T) {
 			t.Errorf("Read of no device: %v", err)
 		}
 		var full error
-		w.m.WriteCommand(addrA, 14, make([]byte, 9<<20), func(err error) { full = err })
+		w.WriteCommand(addrA, 14, make([]byte, 9<<20), func(err error) { full = err })
 		synctest.Wait()
 		if !errors.Is(full, gatt.ErrQueueFull) {
 			t.Errorf("9 MiB: %v", full)
@@ -151,7 +151,7 @@ func TestSlowRead(t *testing.T) {
 		}
 		dev.ReadDelay = 20 * time.Second
 		for range 2 {
-			w.m.Read(addrA, 6, func(_ []byte, err error) { w.log("read %v", err) })
+			w.Read(addrA, 6, func(_ []byte, err error) { w.log("read %v", err) })
 		}
 		settle(time.Second)
 		start := time.Now()
@@ -251,7 +251,7 @@ func TestConnectAfterCancel(t *testing.T) {
 func TestClose(t *testing.T) {
 	linked(t, gatt.Config{}, func(t *testing.T, w *world, p *gatttest.Proxy, dev *gatttest.Peripheral) {
 		dev.ReadDelay = time.Minute
-		w.m.Read(addrA, 6, func(_ []byte, err error) { w.log("read %v", err) })
+		w.Read(addrA, 6, func(_ []byte, err error) { w.log("read %v", err) })
 		synctest.Wait()
 		p.DisconnectDelay = time.Hour // never answers
 		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
@@ -348,8 +348,8 @@ func TestManyDevices(t *testing.T) {
 func TestDescriptors(t *testing.T) {
 	linked(t, gatt.Config{}, func(t *testing.T, w *world, p *gatttest.Proxy, dev *gatttest.Peripheral) {
 		dev.Values[9] = []byte("d")
-		w.m.ReadDescriptor(addrA, 9, func(v []byte, err error) { w.log("%s %v", v, err) })
-		w.m.WriteDescriptor(addrA, 9, []byte("e"), func(err error) { w.log("%v", err) })
+		w.ReadDescriptor(addrA, 9, func(v []byte, err error) { w.log("%s %v", v, err) })
+		w.WriteDescriptor(addrA, 9, []byte("e"), func(err error) { w.log("%v", err) })
 		settle(time.Second)
 		wantEvents(t, w, "d <nil>", "<nil>")
 		if d := cmp.Diff([]gatttest.Write{{Handle: 9, Value: "e", Response: true}}, dev.Writes()); d != "" {
@@ -424,7 +424,7 @@ func TestDevicesAreIndependent(t *testing.T) {
 			}
 			settle(time.Second)
 			a.ReadDelay = time.Hour
-			w.m.Read(addrA, 6, func([]byte, error) {})
+			w.Read(addrA, 6, func([]byte, error) {})
 			start := time.Now()
 			if _, err := w.read(addrB, 6); err != nil || time.Since(start) > 0 {
 				t.Errorf("read took %v: %v", time.Since(start), err)

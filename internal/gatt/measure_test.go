@@ -30,7 +30,7 @@ func TestMeasuredAndHolds(t *testing.T) {
 			t.Error("there is no such characteristic")
 		}
 		done := make(chan error, 1)
-		w.m.Write(holds[0].Address, 9999, []byte{1} /* the fake takes it */, func(err error) { done <- err })
+		w.Write(holds[0].Address, 9999, []byte{1} /* the fake takes it */, func(err error) { done <- err })
 		<-done
 		w.disconnect(holds[0].Address)
 		settle(10 * time.Second)

@@ -7,50 +7,13 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
-// refused answers an operation on a link that the owner does not hold.
-func (o *Owner) refused(a ble.Address, done func(error)) bool {
-	if o.holds(a) {
-		return false
+// Do is [Manager.Do] on a link that the owner holds.
+func (o *Owner) Do(a ble.Address, op ble.Operation, done func([]byte, error)) {
+	if !o.holds(a) {
+		o.s.m.events.post(func() { done(nil, ble.ErrNotConnected) })
+		return
 	}
-	if done != nil {
-		o.s.m.events.post(func() { done(ble.ErrNotConnected) })
-	}
-	return true
-}
-
-// Read is [Manager.Read].
-func (o *Owner) Read(a ble.Address, handle uint16, done func([]byte, error)) {
-	if !o.refused(a, func(err error) { done(nil, err) }) {
-		o.s.m.Read(a, handle, done)
-	}
-}
-
-// ReadDescriptor is [Manager.ReadDescriptor].
-func (o *Owner) ReadDescriptor(a ble.Address, handle uint16, done func([]byte, error)) {
-	if !o.refused(a, func(err error) { done(nil, err) }) {
-		o.s.m.ReadDescriptor(a, handle, done)
-	}
-}
-
-// Write is [Manager.Write].
-func (o *Owner) Write(a ble.Address, handle uint16, value []byte, done func(error)) {
-	if !o.refused(a, done) {
-		o.s.m.Write(a, handle, value, done)
-	}
-}
-
-// WriteCommand is [Manager.WriteCommand].
-func (o *Owner) WriteCommand(a ble.Address, handle uint16, value []byte, done func(error)) {
-	if !o.refused(a, done) {
-		o.s.m.WriteCommand(a, handle, value, done)
-	}
-}
-
-// WriteDescriptor is [Manager.WriteDescriptor].
-func (o *Owner) WriteDescriptor(a ble.Address, handle uint16, value []byte, done func(error)) {
-	if !o.refused(a, done) {
-		o.s.m.WriteDescriptor(a, handle, value, done)
-	}
+	o.s.m.Do(a, op, done)
 }
 
 // Subscribe is [Manager.Subscribe]; what several owners subscribe is enabled once.
@@ -200,9 +163,9 @@ func (o *Owner) ClearCache(ctx context.Context, a ble.Address) (bool, error) {
 }
 
 // SetConnectionParams is [Manager.SetConnectionParams].
-func (o *Owner) SetConnectionParams(ctx context.Context, a ble.Address, minInterval, maxInterval, latency, timeout uint16) error {
+func (o *Owner) SetConnectionParams(ctx context.Context, a ble.Address, p ble.ConnectionParams) error {
 	if !o.holds(a) {
 		return ble.ErrNotConnected
 	}
-	return o.s.m.SetConnectionParams(ctx, a, minInterval, maxInterval, latency, timeout)
+	return o.s.m.SetConnectionParams(ctx, a, p)
 }

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/links"
 )
 
 // Owners lets several parties, such as the programs on D-Bus and each host that shares a proxy, hold the links of one
@@ -19,7 +20,7 @@ import (
 // Its methods are goroutine-safe and return at once.
 type Owners struct {
 	m   *Manager
-	all Events
+	all links.Events
 
 	mu        sync.Mutex // taken before Manager.mu, never while an owner is told
 	exclusive bool
@@ -53,13 +54,13 @@ type pendingConnect struct {
 // OwnerConfig is one owner. Events must not be nil.
 type OwnerConfig struct {
 	Name   string // for Holders
-	Events Events
+	Events links.Events
 	// KeepSubscriptions: subscriptions outlive the owner's hold on the link and are armed again with the next one, as
 	// for programs on D-Bus. Otherwise they end with it, as on a proxy.
 	KeepSubscriptions bool
 }
 
-// Owner is one party's view of the Manager. The calls mean what those of [Manager] do.
+// Owner is one party's hold on the links of the Manager.
 type Owner struct {
 	s   *Owners
 	cfg OwnerConfig
@@ -86,6 +87,8 @@ func (s *Owners) SetExclusive(exclusive bool) {
 // Manager is what the owners hold links of; proxies and their reports are its affair. Links are to be asked for through
 // owners only.
 func (s *Owners) Manager() *Manager { return s.m }
+
+var _ links.Links = (*Owner)(nil)
 
 // Owner makes another owner.
 func (s *Owners) Owner(cfg OwnerConfig) *Owner {
@@ -297,7 +300,7 @@ func (o *Owner) Shared(a ble.Address) bool {
 // ownerEvents is told by the Manager and tells the owners.
 type ownerEvents struct{ s *Owners }
 
-var _ Events = ownerEvents{}
+var _ links.Events = ownerEvents{}
 
 // told lists the owners that hold the link to a, in the order in which they came.
 func (s *Owners) toldLocked(d *ownedDevice) []*Owner {
@@ -323,15 +326,15 @@ func (e ownerEvents) LinkUp(a ble.Address, mtu int) {
 
 // Resolved implements Events.
 func (e ownerEvents) Resolved(a ble.Address, db *ble.Database, mtu int) {
-	e.database(a, db, mtu, func(ev Events) { ev.Resolved(a, db, mtu) })
+	e.database(a, db, mtu, func(ev links.Events) { ev.Resolved(a, db, mtu) })
 }
 
 // DatabaseChanged implements Events.
 func (e ownerEvents) DatabaseChanged(a ble.Address, db *ble.Database) {
-	e.database(a, db, 0, func(ev Events) { ev.DatabaseChanged(a, db) })
+	e.database(a, db, 0, func(ev links.Events) { ev.DatabaseChanged(a, db) })
 }
 
-func (e ownerEvents) database(a ble.Address, db *ble.Database, mtu int, tell func(Events)) {
+func (e ownerEvents) database(a ble.Address, db *ble.Database, mtu int, tell func(links.Events)) {
 	e.s.mu.Lock()
 	d := e.s.deviceLocked(a)
 	d.db = db
@@ -343,7 +346,7 @@ func (e ownerEvents) database(a ble.Address, db *ble.Database, mtu int, tell fun
 	e.each(told, tell)
 }
 
-func (e ownerEvents) each(told []*Owner, tell func(Events)) {
+func (e ownerEvents) each(told []*Owner, tell func(links.Events)) {
 	if e.s.all != nil {
 		tell(e.s.all)
 	}
@@ -371,7 +374,7 @@ func (e ownerEvents) LinkDown(a ble.Address, reason ble.DisconnectReason) {
 	}
 	s.tidyLocked(a, d)
 	s.mu.Unlock()
-	e.each(told, func(ev Events) { ev.LinkDown(a, reason) })
+	e.each(told, func(ev links.Events) { ev.LinkDown(a, reason) })
 }
 
 // Notified tells those who subscribed.
@@ -384,7 +387,7 @@ func (e ownerEvents) Notified(a ble.Address, valueHandle uint16, value []byte) {
 		told = slices.DeleteFunc(told, func(o *Owner) bool { return !subs[o] })
 	}
 	s.mu.Unlock()
-	e.each(told, func(ev Events) { ev.Notified(a, valueHandle, value) })
+	e.each(told, func(ev links.Events) { ev.Notified(a, valueHandle, value) })
 }
 
 // Paired tells everybody: a bond is the peripheral's, whoever holds the link.
@@ -392,7 +395,7 @@ func (e ownerEvents) Paired(a ble.Address, bonded bool) {
 	e.s.mu.Lock()
 	owners := slices.Clone(e.s.owners)
 	e.s.mu.Unlock()
-	e.each(owners, func(ev Events) { ev.Paired(a, bonded) })
+	e.each(owners, func(ev links.Events) { ev.Paired(a, bonded) })
 }
 
 // dropSubsLocked ends the owner's subscriptions.

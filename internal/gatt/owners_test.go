@@ -55,7 +55,7 @@ func (p *party) disconnect(a ble.Address) {
 func (p *party) readValue(a ble.Address, h uint16) (string, error) {
 	var value []byte
 	res := make(chan error, 1)
-	p.Read(a, h, func(v []byte, err error) { value = v; res <- err })
+	p.Do(a, ble.Operation{Kind: ble.OpRead, Handle: h}, func(v []byte, err error) { value = v; res <- err })
 	err := <-res
 	return string(value), err
 }

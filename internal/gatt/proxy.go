@@ -10,8 +10,8 @@ import (
 // it. Every call returns an error that wraps ble.ErrNotConnected when the
 // session or the link is gone, ble.ErrTimeout when no answer came in time, a
 // ble.ATTError for an ATT error of the peripheral, or an error of the proxy's
-// own stack. Calls of one link are made one after another in order, except that Write
-// with response=false returns once the request is queued.
+// own stack. Calls of one link are made one after another in order, except that Do
+// returns once the request is queued where the peripheral does not answer (ble.OpWriteCommand).
 type Proxy interface {
 	// Name is the proxy's unique name, stable over reconnects.
 	Name() string
@@ -33,17 +33,14 @@ type Proxy interface {
 	// Services streams the GATT database (messages 70 to 72). Service.EndHandle and
 	// Characteristic.Handle are left zero: the wire does not carry them.
 	Services(ctx context.Context, a ble.Address) ([]ble.Service, error)
-	Read(ctx context.Context, a ble.Address, handle uint16) ([]byte, error)
-	Write(ctx context.Context, a ble.Address, handle uint16, value []byte, response bool) error
-	ReadDescriptor(ctx context.Context, a ble.Address, handle uint16) ([]byte, error)
-	WriteDescriptor(ctx context.Context, a ble.Address, handle uint16, value []byte) error
+	// Do runs one GATT operation and waits for the peripheral's answer; the value is nil unless it reads.
+	Do(ctx context.Context, a ble.Address, op ble.Operation) ([]byte, error)
 	// Notify registers for notifications at the proxy; the CCCD is the caller's affair.
 	Notify(ctx context.Context, a ble.Address, handle uint16, enable bool) error
 	Pair(ctx context.Context, a ble.Address) error
 	Unpair(ctx context.Context, a ble.Address) error
 	ClearCache(ctx context.Context, a ble.Address) error
-	// SetConnectionParams: intervals in 1.25 ms, timeout in 10 ms.
-	SetConnectionParams(ctx context.Context, a ble.Address, minInterval, maxInterval, latency, timeout uint16) error
+	SetConnectionParams(ctx context.Context, a ble.Address, p ble.ConnectionParams) error
 }
 
 // Starter is a Proxy that can begin a request without anybody waiting for the answer, which saves waking a goroutine for the
@@ -51,8 +48,7 @@ type Proxy interface {
 // before the call returns. ok is false, and done is not called, where the request cannot be sent at once.
 // After cancel done is not called, unless it was already.
 type Starter interface {
-	StartRead(a ble.Address, handle uint16, done func([]byte, error)) (cancel func(), ok bool)
-	StartWrite(a ble.Address, handle uint16, value []byte, done func(error)) (cancel func(), ok bool)
+	Begin(a ble.Address, op ble.Operation, done func([]byte, error)) (cancel func(), ok bool)
 }
 
 // ConnectResultError is how a Proxy reports an attempt that the proxy answered with

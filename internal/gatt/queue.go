@@ -191,80 +191,35 @@ func (s *session) awaitLoss(lctx context.Context, l *link, why error) {
 	l.loseLocked(ble.DisconnectUnknown, !online, fmt.Errorf("%s: %w", l.ps.name, why))
 }
 
-// Read reads a characteristic's value.
-func (m *Manager) Read(a ble.Address, handle uint16, done func([]byte, error)) {
-	m.read(a, handle, Proxy.Read, Starter.StartRead, done)
-}
-
-// ReadDescriptor reads a descriptor's value.
-func (m *Manager) ReadDescriptor(a ble.Address, handle uint16, done func([]byte, error)) {
-	m.read(a, handle, Proxy.ReadDescriptor, nil, done)
-}
-
-func (m *Manager) read(a ble.Address, handle uint16,
-	get func(Proxy, context.Context, ble.Address, uint16) ([]byte, error),
-	start func(Starter, ble.Address, uint16, func([]byte, error)) (func(), bool), done func([]byte, error)) {
+// Do runs one GATT operation on the link that is up.
+func (m *Manager) Do(a ble.Address, operation ble.Operation, done func([]byte, error)) {
 	var value []byte
 	o := &op{
-		secure: true,
+		size:   len(operation.Value),
+		secure: operation.Kind.Answered(),
 		run: func(ctx context.Context, l *link) (err error) {
-			value, err = get(l.ps.proxy, ctx, a, handle)
+			value, err = l.ps.proxy.Do(ctx, a, operation)
 			return err
 		},
-		done: m.measured(OperationRead, func(err error) {
+		done: func(err error) {
 			if err != nil {
 				value = nil
 			}
 			done(value, err)
-		}),
+		},
 	}
-	if start != nil {
+	if operation.Kind.Answered() {
+		kind := OperationWrite
+		if operation.Kind.Reads() {
+			kind = OperationRead
+		}
+		o.done = m.measured(kind, o.done)
 		o.start = func(p Starter, landed func(error)) (func(), bool) {
-			return start(p, a, handle, func(v []byte, err error) {
+			return p.Begin(a, operation, func(v []byte, err error) {
 				value = v
 				landed(err)
 			})
 		}
 	}
 	m.enqueue(a, o)
-}
-
-// Write writes a characteristic's value and waits for the peripheral's response; the
-// proxy splits long values. value must not be modified afterwards.
-func (m *Manager) Write(a ble.Address, handle uint16, value []byte, done func(error)) {
-	m.write(a, handle, value, true, done)
-}
-
-// WriteCommand writes without response. done(nil) means that it was handed over in order. value must not be
-// modified afterwards.
-func (m *Manager) WriteCommand(a ble.Address, handle uint16, value []byte, done func(error)) {
-	m.write(a, handle, value, false, done)
-}
-
-func (m *Manager) write(a ble.Address, handle uint16, value []byte, response bool, done func(error)) {
-	o := &op{
-		size:   len(value),
-		secure: response,
-		run: func(ctx context.Context, l *link) error {
-			return l.ps.proxy.Write(ctx, a, handle, value, response)
-		},
-		done: done,
-	}
-	if response {
-		o.done = m.measured(OperationWrite, done)
-		o.start = func(p Starter, landed func(error)) (func(), bool) { return p.StartWrite(a, handle, value, landed) }
-	}
-	m.enqueue(a, o)
-}
-
-// WriteDescriptor writes a descriptor's value.
-func (m *Manager) WriteDescriptor(a ble.Address, handle uint16, value []byte, done func(error)) {
-	m.enqueue(a, &op{
-		size:   len(value),
-		secure: true,
-		run: func(ctx context.Context, l *link) error {
-			return l.ps.proxy.WriteDescriptor(ctx, a, handle, value)
-		},
-		done: m.measured(OperationWrite, done),
-	})
 }

@@ -188,7 +188,7 @@ func (s *session) readHash(ctx context.Context, l *link, db *ble.Database) ([]by
 	if c == nil {
 		return nil, nil
 	}
-	hash, err := l.ps.proxy.Read(ctx, s.addr, c.ValueHandle)
+	hash, err := l.ps.proxy.Do(ctx, s.addr, ble.Operation{Kind: ble.OpRead, Handle: c.ValueHandle})
 	var att ble.ATTError
 	if errors.As(err, &att) {
 		s.m.log.Debug("cannot read the database hash", "device", s.addr, "error", err)
@@ -210,7 +210,7 @@ func (s *session) readExtended(ctx context.Context, l *link, db *ble.Database) e
 			if d == 0 || !c.Properties.Has(ble.PropExtended) {
 				continue
 			}
-			value, err := l.ps.proxy.ReadDescriptor(ctx, s.addr, d)
+			value, err := l.ps.proxy.Do(ctx, s.addr, ble.Operation{Kind: ble.OpReadDescriptor, Handle: d})
 			var att ble.ATTError
 			switch {
 			case errors.As(err, &att):

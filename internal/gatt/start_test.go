@@ -34,10 +34,10 @@ func TestStartKeepsOrder(t *testing.T) {
 	both(t, func(t *testing.T, w *world, p *gatttest.Proxy, dev *gatttest.Peripheral) {
 		for range 3 {
 			dev.ReadDelay = time.Second
-			w.m.Read(addrA, 6, func(_ []byte, err error) { w.log("read %v", err) })
-			w.m.Write(addrA, 14, []byte("a"), func(err error) { w.log("write %v", err) })
-			w.m.WriteCommand(addrA, 14, []byte("b"), func(err error) { w.log("command %v", err) })
-			w.m.Read(addrA, 6, func(_ []byte, err error) { w.log("read %v", err) })
+			w.Read(addrA, 6, func(_ []byte, err error) { w.log("read %v", err) })
+			w.Write(addrA, 14, []byte("a"), func(err error) { w.log("write %v", err) })
+			w.WriteCommand(addrA, 14, []byte("b"), func(err error) { w.log("command %v", err) })
+			w.Read(addrA, 6, func(_ []byte, err error) { w.log("read %v", err) })
 			settle(500 * time.Millisecond)
 			if n := len(dev.Writes()); n%2 != 0 || len(w.take()) != 0 {
 				t.Error("a write overtook a read")
@@ -76,9 +76,9 @@ func TestStartTimesOut(t *testing.T) {
 			return lost == 1
 		}
 		for range 3 {
-			w.m.Write(addrA, 14, []byte("a"), func(err error) { w.log("write %v", errors.Is(err, ble.ErrTimeout)) })
+			w.Write(addrA, 14, []byte("a"), func(err error) { w.log("write %v", errors.Is(err, ble.ErrTimeout)) })
 		}
-		w.m.WriteCommand(addrA, 14, []byte("b"), func(err error) { w.log("command %v", err) })
+		w.WriteCommand(addrA, 14, []byte("b"), func(err error) { w.log("command %v", err) })
 		settle(time.Minute)
 		wantEvents(t, w, "write true", "write true", "write true", "command <nil>")
 	})
@@ -89,7 +89,7 @@ func TestStartAndLinkLoss(t *testing.T) {
 	both(t, func(t *testing.T, w *world, p *gatttest.Proxy, dev *gatttest.Peripheral) {
 		dev.ReadDelay = 20 * time.Second
 		for range 2 {
-			w.m.Read(addrA, 6, func(_ []byte, err error) { w.log("read %v", err) })
+			w.Read(addrA, 6, func(_ []byte, err error) { w.log("read %v", err) })
 		}
 		settle(time.Second)
 		p.DropLink(addrA, 0x13)
@@ -102,7 +102,7 @@ func TestStartAndLinkLoss(t *testing.T) {
 func TestStartAndDisconnect(t *testing.T) {
 	both(t, func(t *testing.T, w *world, p *gatttest.Proxy, dev *gatttest.Peripheral) {
 		dev.ReadDelay = 20 * time.Second
-		w.m.Read(addrA, 6, func(_ []byte, err error) { w.log("read %v", err) })
+		w.Read(addrA, 6, func(_ []byte, err error) { w.log("read %v", err) })
 		settle(time.Second)
 		start := time.Now()
 		w.disconnect(addrA)
@@ -128,7 +128,7 @@ func TestStartAndServiceChanged(t *testing.T) {
 			w.take()
 			dev.Services = append(dev.Services, ble.Service{Handle: 30, UUID: ble.UUID16(0xfff8)})
 			dev.ReadDelay = time.Second
-			w.m.Read(addrA, 6, func(v []byte, err error) { w.log("read %s %v", v, err) })
+			w.Read(addrA, 6, func(v []byte, err error) { w.log("read %s %v", v, err) })
 			p.SendNotification(addrA, 17, []byte{1, 0, 0xff, 0xff})
 			settle(10 * time.Second)
 			wantEvents(t, w, "read 21.5 <nil>", "changed 4 services")

@@ -197,7 +197,7 @@ func (s *session) enable(ctx context.Context, l *link, db *ble.Database, valueHa
 			value[0] = 1
 		}
 		if err := twice(ctx, cccdWait, func(ctx context.Context) error {
-			return l.ps.proxy.WriteDescriptor(ctx, s.addr, h, value)
+			return s.writeCCCD(ctx, l, h, value)
 		}); err != nil {
 			if nerr := s.unregister(ctx, l, valueHandle); nerr != nil {
 				s.m.log.Debug("cannot end the proxy's notifications", "device", s.addr, "handle", valueHandle, "error", nerr)
@@ -217,7 +217,7 @@ func (s *session) disable(ctx context.Context, l *link, db *ble.Database, valueH
 	delete(l.armed, valueHandle)
 	if c := characteristic(db, valueHandle); c != nil && c.CCCD() != 0 {
 		if err := once(ctx, cccdWait, func(ctx context.Context) error {
-			return l.ps.proxy.WriteDescriptor(ctx, s.addr, c.CCCD(), []byte{0, 0})
+			return s.writeCCCD(ctx, l, c.CCCD(), []byte{0, 0})
 		}); err != nil {
 			s.m.log.Debug("cannot clear the CCCD", "device", s.addr, "handle", valueHandle, "error", err)
 		}
@@ -225,6 +225,12 @@ func (s *session) disable(ctx context.Context, l *link, db *ble.Database, valueH
 	if err := s.unregister(ctx, l, valueHandle); err != nil {
 		s.m.log.Debug("cannot end the proxy's notifications", "device", s.addr, "handle", valueHandle, "error", err)
 	}
+}
+
+// writeCCCD writes a Client Characteristic Configuration and waits for the peripheral's answer.
+func (s *session) writeCCCD(ctx context.Context, l *link, handle uint16, value []byte) error {
+	_, err := l.ps.proxy.Do(ctx, s.addr, ble.Operation{Kind: ble.OpWriteDescriptor, Handle: handle, Value: value})
+	return err
 }
 
 // unregister ends the proxy's notifications of a handle.

@@ -96,7 +96,7 @@ func TestPairOnDemand(t *testing.T) {
 		{"subscribe", gatttest.AllFlags, false, func(w *world) error { return w.subscribe(addrA, 8) }, nil, 1, []string{"paired true"}},
 		{"write", gatttest.AllFlags, false, func(w *world) error {
 			res := make(chan error, 1)
-			w.m.Write(addrA, 14, []byte("v"), func(err error) { res <- err })
+			w.Write(addrA, 14, []byte("v"), func(err error) { res <- err })
 			return <-res
 		}, nil, 1, []string{"paired true"}},
 		{"twice refused, asked once", gatttest.AllFlags, true, func(w *world) error {
@@ -220,18 +220,18 @@ func TestConnectionParams(t *testing.T) {
 	linked(t, gatt.Config{}, func(t *testing.T, w *world, p *gatttest.Proxy, _ *gatttest.Peripheral) {
 		call := "params " + addrA.String() + " 6 12 0 400"
 		for _, bad := range [][4]uint16{{5, 12, 0, 400}, {12, 6, 0, 400}, {6, 3201, 0, 3200}, {6, 12, 500, 3200}, {6, 12, 0, 9}, {6, 12, 0, 3201}, {6, 400, 9, 1000}} {
-			if err := w.m.SetConnectionParams(t.Context(), addrA, bad[0], bad[1], bad[2], bad[3]); !errors.Is(err, gatt.ErrInvalid) {
+			if err := w.m.SetConnectionParams(t.Context(), addrA, ble.ConnectionParams{MinInterval: bad[0], MaxInterval: bad[1], Latency: bad[2], Timeout: bad[3]}); !errors.Is(err, ble.ErrInvalid) {
 				t.Errorf("%v: %v", bad, err)
 			}
 		}
-		if err := w.m.SetConnectionParams(t.Context(), addrA, 6, 12, 0, 400); err != nil || p.Count(call) != 1 {
+		if err := w.m.SetConnectionParams(t.Context(), addrA, ble.ConnectionParams{MinInterval: 6, MaxInterval: 12, Timeout: 400}); err != nil || p.Count(call) != 1 {
 			t.Errorf("%v, %v", err, p.Calls())
 		}
 		p.Flags &^= ble.FeatureConnectionParams
-		if err := w.m.SetConnectionParams(t.Context(), addrA, 6, 12, 0, 400); err != nil || p.Count(call) != 1 {
+		if err := w.m.SetConnectionParams(t.Context(), addrA, ble.ConnectionParams{MinInterval: 6, MaxInterval: 12, Timeout: 400}); err != nil || p.Count(call) != 1 {
 			t.Errorf("without the feature: %v, %v", err, p.Calls())
 		}
-		if err := w.m.SetConnectionParams(t.Context(), addrB, 6, 12, 0, 400); !errors.Is(err, ble.ErrNotConnected) {
+		if err := w.m.SetConnectionParams(t.Context(), addrB, ble.ConnectionParams{MinInterval: 6, MaxInterval: 12, Timeout: 400}); !errors.Is(err, ble.ErrNotConnected) {
 			t.Errorf("without a link: %v", err)
 		}
 	})
@@ -272,10 +272,10 @@ func TestStalledQueue(t *testing.T) {
 		var ended []time.Duration
 		done := make(chan error, 3) // one for each
 		for range 2 {
-			w.m.Write(addrA, 6, []byte("lost"), func(err error) { done <- err })
+			w.Write(addrA, 6, []byte("lost"), func(err error) { done <- err })
 		}
-		w.m.Read(addrA, 6, func(_ []byte, err error) { done <- err })
-		w.m.WriteCommand(addrA, 3, []byte("command"), func(error) {})
+		w.Read(addrA, 6, func(_ []byte, err error) { done <- err })
+		w.WriteCommand(addrA, 3, []byte("command"), func(error) {})
 		for range 3 {
 			if err := <-done; !errors.Is(err, ble.ErrTimeout) {
 				t.Errorf("got %v", err)

@@ -4,32 +4,22 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
-	"strconv"
-	"strings"
 
 	"bluez-esphome/internal/ble"
 )
 
 // Firmware from 2025.8 to 2026.7 loses a part of the service list when its
 // TCP buffer is full and reports it as done all the same.
-const (
-	truncatesFrom  = 2025*100 + 8
-	truncatesUntil = 2026*100 + 8
+var (
+	truncatesFrom  = ble.Version{Year: 2025, Month: 8}
+	truncatesUntil = ble.Version{Year: 2026, Month: 8}
 )
 
-// truncates reports whether firmware of that version may cut the service list short.
+// truncates reports whether firmware of that version may cut the service list short. Of a version that cannot be read nothing is
+// known to be wrong.
 func truncates(version string) bool {
-	parts := strings.SplitN(version, ".", 3)
-	if len(parts) < 2 {
-		return false
-	}
-	year, err1 := strconv.Atoi(parts[0])
-	month, err2 := strconv.Atoi(parts[1])
-	if err1 != nil || err2 != nil || month < 1 || month > 12 {
-		return false
-	}
-	v := year*100 + month
-	return v >= truncatesFrom && v < truncatesUntil
+	v, known := ble.ParseVersion(version)
+	return known && v.Compare(truncatesFrom) >= 0 && v.Compare(truncatesUntil) < 0
 }
 
 var uuidGAP = ble.UUID16(0x1800)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"bluez-esphome/internal/ble"
 )
 
 // Air is the radio medium that proxies and peripherals share. All methods are
@@ -185,8 +187,8 @@ func (a *Air) Notify(id string, handle uint16, value []byte, indicate bool) erro
 func (a *Air) SetValue(id string, handle uint16, value []byte) error {
 	return a.with(id, func(p *peripheral) error {
 		attr := p.table.byHandle[handle]
-		if attr == nil || len(value) > maxAttribute {
-			return fmt.Errorf("cannot set handle %d to %d bytes: no such attribute, or longer than %d", handle, len(value), maxAttribute)
+		if attr == nil || len(value) > ble.MaxAttribute {
+			return fmt.Errorf("cannot set handle %d to %d bytes: no such attribute, or longer than %d", handle, len(value), ble.MaxAttribute)
 		}
 		attr.value = value
 		return nil

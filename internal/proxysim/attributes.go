@@ -10,10 +10,6 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
-// maxAttribute is the longest attribute value (Bluetooth Core, Vol 3 Part F,
-// 3.2.9).
-const maxAttribute = 512
-
 // security is what an attribute asks of the link.
 type security uint8
 
@@ -146,8 +142,8 @@ func (b *tableBuilder) characteristic(c CharSpec) (ble.Characteristic, error) {
 	default:
 		return out, fmt.Errorf("security %q is not known", c.Security)
 	}
-	if len(a.value) > maxAttribute {
-		return out, fmt.Errorf("value of %d bytes is longer than %d", len(a.value), maxAttribute)
+	if len(a.value) > ble.MaxAttribute {
+		return out, fmt.Errorf("value of %d bytes is longer than %d", len(a.value), ble.MaxAttribute)
 	}
 	b.t.byHandle[a.handle] = a
 	for _, d := range c.Descriptors {
@@ -175,8 +171,8 @@ func (b *tableBuilder) descriptor(d DescSpec) (*attribute, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(d.Value) > maxAttribute {
-		return nil, fmt.Errorf("value of %d bytes is longer than %d", len(d.Value), maxAttribute)
+	if len(d.Value) > ble.MaxAttribute {
+		return nil, fmt.Errorf("value of %d bytes is longer than %d", len(d.Value), ble.MaxAttribute)
 	}
 	a := &attribute{
 		handle: h, properties: ble.PropRead, value: d.Value, original: d.Value,
@@ -245,7 +241,7 @@ func (t *attributeTable) write(l *link, handle uint16, value []byte, command boo
 		return a.writeCCCD(l, value)
 	case !a.properties.Has(need):
 		return ble.ATTWriteNotPermitted
-	case len(value) > maxAttribute:
+	case len(value) > ble.MaxAttribute:
 		return ble.ATTInvalidLength
 	}
 	if e := a.check(l.encrypted); e != 0 {

@@ -254,14 +254,14 @@ func (c *connection) release(code int32) {
 }
 
 // SetConnectionParams implements apiserver.Backend. Success only means that the request was issued.
-func (p *Proxy) SetConnectionParams(_ *apiserver.Session, a ble.Address, params apiserver.ConnectionParams) {
+func (p *Proxy) SetConnectionParams(_ *apiserver.Session, a ble.Address, params ble.ConnectionParams) {
 	p.air.sched.mu.Lock()
 	defer p.air.sched.mu.Unlock()
 	code := apiserver.ErrorNotConnected
 	if p.established(a) != nil {
 		code = 0
 		if p.params == nil {
-			p.params = map[ble.Address]apiserver.ConnectionParams{}
+			p.params = map[ble.Address]ble.ConnectionParams{}
 		}
 		p.params[a] = params
 	}
@@ -269,7 +269,7 @@ func (p *Proxy) SetConnectionParams(_ *apiserver.Session, a ble.Address, params 
 }
 
 // ConnectionParams are the parameters that were asked for last on a link to a, and whether any were.
-func (p *Proxy) ConnectionParams(a ble.Address) (apiserver.ConnectionParams, bool) {
+func (p *Proxy) ConnectionParams(a ble.Address) (ble.ConnectionParams, bool) {
 	p.air.sched.mu.Lock()
 	defer p.air.sched.mu.Unlock()
 	params, ok := p.params[a]

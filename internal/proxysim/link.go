@@ -2,6 +2,8 @@ package proxysim
 
 import (
 	"time"
+
+	"bluez-esphome/internal/ble"
 )
 
 const (
@@ -16,7 +18,7 @@ const (
 	// attHeader is what an MTU holds besides a notified or written value.
 	attHeader = 3
 	// localMTU is what an ESP32 offers.
-	localMTU = 517
+	localMTU = ble.MaxMTU
 )
 
 // Bits of a CCCD (Bluetooth Core, Vol 3 Part G, 3.3.3.3).

@@ -81,7 +81,7 @@ type Proxy struct {
 	off        bool // without power
 	truncate   int  // how many streams of services are still to be cut short
 	cleared    map[ble.Address]int
-	params     map[ble.Address]apiserver.ConnectionParams
+	params     map[ble.Address]ble.ConnectionParams
 }
 
 // NewProxy adds a proxy to the air. It scans from then on, and has no

@@ -10,43 +10,8 @@ import (
 
 	"bluez-esphome/internal/apiserver"
 	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/links"
 )
-
-// Links is one host's hold on links to peripherals. The calls with done return at once; done is called once, from any
-// goroutine, never before the call returned. Errors are those of package ble, or have a code of the proxy's stack.
-type Links interface {
-	// Connect brings up the link, or joins it; via names the proxy. done(nil) precedes LinkEvents.Resolved.
-	Connect(a ble.Address, t ble.AddressType, via string, done func(error))
-	// Disconnect lets go of the link or of the attempt at one, whose done gets ble.ErrCanceled; done follows LinkDown.
-	Disconnect(a ble.Address, done func())
-	Read(a ble.Address, handle uint16, done func([]byte, error))
-	ReadDescriptor(a ble.Address, handle uint16, done func([]byte, error))
-	Write(a ble.Address, handle uint16, value []byte, done func(error))
-	WriteCommand(a ble.Address, handle uint16, value []byte, done func(error))
-	WriteDescriptor(a ble.Address, handle uint16, value []byte, done func(error))
-	// Subscribe enables notifications at the proxy and at the peripheral; Unsubscribe ends them unless somebody else wants them.
-	Subscribe(a ble.Address, valueHandle uint16, done func(error))
-	Unsubscribe(a ble.Address, valueHandle uint16)
-	SubscribedElsewhere(a ble.Address, valueHandle uint16) bool
-	Pair(a ble.Address, done func(error))
-	Unpair(ctx context.Context, a ble.Address, proxy string) error
-	ClearCache(ctx context.Context, a ble.Address) (bool, error)
-	// SetConnectionParams: intervals in 1.25 ms, timeout in 10 ms.
-	SetConnectionParams(ctx context.Context, a ble.Address, minInterval, maxInterval, latency, timeout uint16) error
-	// Close lets go of everything.
-	Close()
-}
-
-// LinkEvents is what a host is told of the links that it holds. The calls come one after another and do not block.
-type LinkEvents interface {
-	HostName() string // as the host calls itself
-	LinkUp(a ble.Address, mtu int)
-	Resolved(a ble.Address, db *ble.Database, mtu int)
-	LinkDown(a ble.Address, reason ble.DisconnectReason)
-	Notified(a ble.Address, valueHandle uint16, value []byte)
-	DatabaseChanged(a ble.Address, db *ble.Database)
-	Paired(a ble.Address, bonded bool)
-}
 
 // Config configures a Server.
 type Config struct {
@@ -56,8 +21,8 @@ type Config struct {
 	Names    string    // {name} stands for the proxy's
 	// Identity is an address of this installation, so that two that share one proxy do not share it as the same device.
 	Identity ble.Address
-	// Links makes a host's hold on links. It must not be nil.
-	Links func(LinkEvents) Links
+	// Links makes the hold on links of a host, which is called host. It must not be nil.
+	Links func(host string, events links.Events) links.Links
 	// Index gives how far above BasePort the proxy with that MAC is served, always the same; false if there is none. It must not be nil.
 	Index func(mac ble.Address) (int, bool)
 	// Announce tells the network of a shared proxy until ctx ends; nil: nobody is told. Without effect on loopback.

@@ -1,12 +1,12 @@
 package share
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,6 +16,8 @@ import (
 	"bluez-esphome/internal/apiwire"
 	"bluez-esphome/internal/apiwire/apipb"
 	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/links"
+	"bluez-esphome/internal/links/linkstest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -25,38 +27,13 @@ const limit = 30 * time.Second
 
 const device1 = ble.Address(0xC82B96100001)
 
-// fakeLinks connects to everything at once and keeps what it was asked.
+// fakeLinks are links that a host has: they connect to everything at once and keep what they were asked.
 type fakeLinks struct {
-	ev LinkEvents
-
-	mu     sync.Mutex
-	calls  []string
-	held   map[ble.Address]bool
-	others map[uint16]bool // handles that somebody else subscribed
-	fail   error           // of Connect
-	closed bool
-	block  chan struct{} // reads end when it is closed; nil: at once
-}
-
-// count is how many calls were made since take.
-func (l *fakeLinks) count() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.calls)
-}
-
-func (l *fakeLinks) note(format string, args ...any) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.calls = append(l.calls, fmt.Sprintf(format, args...))
-}
-
-func (l *fakeLinks) take() []string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	c := l.calls
-	l.calls = nil
-	return c
+	*linkstest.Links
+	ev     links.Events
+	fail   atomic.Pointer[ble.ConnectError] // of Connect
+	closed atomic.Bool
+	block  atomic.Pointer[chan struct{}] // reads end when it is closed; nil: at once
 }
 
 var fakeDB = &ble.Database{Services: []ble.Service{{Handle: 1, EndHandle: 9, UUID: ble.UUID16(0x180f), Characteristics: []ble.Characteristic{
@@ -64,90 +41,37 @@ var fakeDB = &ble.Database{Services: []ble.Service{{Handle: 1, EndHandle: 9, UUI
 		Descriptors: []ble.Descriptor{{Handle: 4, UUID: ble.UUIDCCCD}, {Handle: 5, UUID: ble.UUID16(0x2904)}}},
 }}}}
 
-func (l *fakeLinks) Connect(a ble.Address, _ ble.AddressType, via string, done func(error)) {
-	l.note("connect %s via %s", a, via)
-	l.mu.Lock()
-	fail := l.fail
-	l.held[a] = fail == nil
-	l.mu.Unlock()
-	go func() {
-		if fail == nil {
-			l.ev.LinkUp(a, 100)
+func newFakeLinks(t testing.TB, ev links.Events) *fakeLinks {
+	l := &fakeLinks{Links: linkstest.NewLinks(t), ev: ev}
+	l.Keep()
+	l.Auto("Connect", func(op *linkstest.Op) {
+		if fail := l.fail.Load(); fail != nil {
+			op.End(fail)
+			return
 		}
-		done(fail)
-		if fail == nil {
-			l.ev.Resolved(a, fakeDB, 100)
+		l.ev.LinkUp(op.Addr, 100)
+		op.End(nil)
+		l.ev.Resolved(op.Addr, fakeDB, 100)
+	})
+	l.Auto("Disconnect", func(op *linkstest.Op) {
+		l.ev.LinkDown(op.Addr, ble.DisconnectLocal)
+		op.End(nil)
+	})
+	l.Auto("Read", func(op *linkstest.Op) {
+		if block := l.block.Load(); block != nil {
+			<-*block
 		}
-	}()
-}
-
-func (l *fakeLinks) Disconnect(a ble.Address, done func()) {
-	l.note("disconnect %s", a)
-	go func() {
-		l.ev.LinkDown(a, ble.DisconnectLocal)
-		done()
-	}()
-}
-
-func (l *fakeLinks) Read(_ ble.Address, h uint16, done func([]byte, error)) {
-	l.note("read %d", h)
-	l.mu.Lock()
-	block := l.block
-	l.mu.Unlock()
-	go func() {
-		if block != nil {
-			<-block
-		}
-		done([]byte("value"), nil)
-	}()
-}
-
-func (l *fakeLinks) ReadDescriptor(_ ble.Address, h uint16, done func([]byte, error)) {
-	l.note("read descriptor %d", h)
-	go done(nil, ble.ATTReadNotPermitted)
-}
-
-func (l *fakeLinks) Write(_ ble.Address, h uint16, v []byte, done func(error)) {
-	l.note("write %d %x", h, v)
-	go done(nil)
-}
-
-func (l *fakeLinks) WriteCommand(_ ble.Address, h uint16, v []byte, done func(error)) {
-	l.note("command %d %x", h, v)
-	go done(nil)
-}
-
-func (l *fakeLinks) WriteDescriptor(_ ble.Address, h uint16, v []byte, done func(error)) {
-	l.note("write descriptor %d %x", h, v)
-	go done(nil)
-}
-
-func (l *fakeLinks) Subscribe(_ ble.Address, h uint16, done func(error)) {
-	l.note("subscribe %d", h)
-	go done(nil)
-}
-
-func (l *fakeLinks) Unsubscribe(_ ble.Address, h uint16) { l.note("unsubscribe %d", h) }
-
-func (l *fakeLinks) SubscribedElsewhere(_ ble.Address, h uint16) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.others[h]
-}
-
-func (l *fakeLinks) Pair(_ ble.Address, done func(error)) { go done(&ble.PairError{Reason: 5}) }
-func (l *fakeLinks) Unpair(_ context.Context, _ ble.Address, proxy string) error {
-	l.note("unpair at %s", proxy)
-	return nil
-}
-func (l *fakeLinks) ClearCache(context.Context, ble.Address) (bool, error) { return true, nil }
-func (l *fakeLinks) SetConnectionParams(context.Context, ble.Address, uint16, uint16, uint16, uint16) error {
-	return ble.ErrNotConnected
-}
-func (l *fakeLinks) Close() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.closed = true
+		op.Answer([]byte("value")...)
+	})
+	l.Auto("ReadDescriptor", func(op *linkstest.Op) { op.End(ble.ATTReadNotPermitted) })
+	l.Auto("Pair", func(op *linkstest.Op) { op.End(&ble.PairError{Reason: 5}) })
+	l.Auto("SetConnectionParams", func(op *linkstest.Op) { op.End(ble.ErrNotConnected) })
+	l.Auto("Close", func(*linkstest.Op) { l.closed.Store(true) })
+	l.Auto("Unsubscribe", func(*linkstest.Op) {})
+	for _, kind := range []string{"Write", "WriteCommand", "WriteDescriptor", "Subscribe", "Unpair", "ClearCache"} {
+		l.Auto(kind, func(op *linkstest.Op) { op.End(nil) })
+	}
+	return l
 }
 
 // bench is a Server with one shared proxy.
@@ -179,8 +103,8 @@ func newBench(t testing.TB) *bench {
 	}
 	b.s = New(Config{
 		Listen: "127.0.0.1", BasePort: uint16(b.port), Names: "{name}-shared", Identity: 0x020000000001,
-		Links: func(ev LinkEvents) Links {
-			l := &fakeLinks{ev: ev, held: map[ble.Address]bool{}, others: map[uint16]bool{}}
+		Links: func(_ string, ev links.Events) links.Links {
+			l := newFakeLinks(t, ev)
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			b.links = append(b.links, l)

@@ -9,6 +9,7 @@ import (
 
 	"bluez-esphome/internal/apiserver"
 	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/links"
 )
 
 const (
@@ -35,7 +36,7 @@ const (
 type host struct {
 	p      *Proxy
 	s      *apiserver.Session
-	links  Links
+	links  links.Links
 	since  time.Time
 	spawn  func(func(context.Context)) // runs it with a context that ends with the session
 	cancel context.CancelFunc
@@ -57,7 +58,7 @@ type device struct {
 	notified map[uint16]bool // value handles
 }
 
-var _ LinkEvents = (*host)(nil)
+var _ links.Events = (*host)(nil)
 
 func newHost(p *Proxy, s *apiserver.Session) *host {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -197,13 +198,10 @@ func (h *host) ended(a ble.Address, d *device, code int32) {
 	h.tellSlotsLocked(slots)
 }
 
-// HostName implements LinkEvents.
-func (h *host) HostName() string { return h.s.ClientName() }
-
-// LinkUp implements LinkEvents. The host is told when the database is known, as by the firmware.
+// LinkUp implements links.Events. The host is told when the database is known, as by the firmware.
 func (h *host) LinkUp(ble.Address, int) {}
 
-// Resolved implements LinkEvents.
+// Resolved implements links.Events.
 func (h *host) Resolved(a ble.Address, db *ble.Database, mtu int) {
 	slots := h.p.slotsNow()
 	h.mu.Lock()
@@ -217,17 +215,17 @@ func (h *host) Resolved(a ble.Address, db *ble.Database, mtu int) {
 	h.tellSlotsLocked(slots)
 }
 
-// LinkDown implements LinkEvents.
+// LinkDown implements links.Events.
 func (h *host) LinkDown(a ble.Address, reason ble.DisconnectReason) {
 	h.ended(a, nil, reasonCode(reason))
 }
 
-// DatabaseChanged implements LinkEvents. A proxy cannot tell a host that what it knows is wrong but by ending the link.
+// DatabaseChanged implements links.Events. A proxy cannot tell a host that what it knows is wrong but by ending the link.
 func (h *host) DatabaseChanged(a ble.Address, _ *ble.Database) {
 	h.links.Disconnect(a, func() {})
 }
 
-// Notified implements LinkEvents.
+// Notified implements links.Events.
 func (h *host) Notified(a ble.Address, valueHandle uint16, value []byte) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -236,7 +234,7 @@ func (h *host) Notified(a ble.Address, valueHandle uint16, value []byte) {
 	}
 }
 
-// Paired implements LinkEvents: message 85 without a request, for links of the host.
+// Paired implements links.Events: message 85 without a request, for links of the host.
 func (h *host) Paired(a ble.Address, bonded bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -79,16 +79,15 @@ func TestOperationsAreBounded(t *testing.T) {
 		t.Errorf("a subscription to nothing: %v", m)
 	}
 	links := b.links[0]
-	links.mu.Lock()
-	links.block = make(chan struct{})
-	links.mu.Unlock()
-	links.take()
+	block := make(chan struct{})
+	links.block.Store(&block)
+	links.Kept()
 	const asked = 3 * maxOps
 	for range asked {
 		c.send(&apipb.BluetoothGATTReadRequest{Address: a, Handle: 3})
 	}
 	deadline := time.Now().Add(limit)
-	for links.count() < maxOps && time.Now().Before(deadline) {
+	for links.Count() < maxOps && time.Now().Before(deadline) {
 		runtime.Gosched()
 	}
 	_ = c.conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond)) // time for more of them, which there must not be
@@ -96,10 +95,10 @@ func TestOperationsAreBounded(t *testing.T) {
 	if _ = c.conn.SetReadDeadline(deadline); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatalf("an answer to a read that did not end: %v", err)
 	}
-	if n := links.count(); n != maxOps {
+	if n := links.Count(); n != maxOps {
 		t.Errorf("%d operations are under way, want %d", n, maxOps)
 	}
-	close(links.block)
+	close(block)
 	for range asked {
 		want[*apipb.BluetoothGATTReadResponse](c)
 	}

@@ -1,10 +1,7 @@
 package share
 
 import (
-	"cmp"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 
 	"bluez-esphome/internal/apiserver"
@@ -192,15 +189,12 @@ func (p *Proxy) learn(d apiserver.Device, minor uint32) {
 	}
 }
 
-// newer compares firmware: by the API first, then by the version's numbers.
+// newer compares firmware: by the API first, then by the version, of which one that cannot be read counts as the oldest.
 func newer(a, b Info) bool {
 	if a.APIMinor != b.APIMinor {
 		return a.APIMinor > b.APIMinor
 	}
-	x, y := strings.Split(a.Version, "."), strings.Split(b.Version, ".")
-	return slices.CompareFunc(x, y, func(s, t string) int {
-		m, _ := strconv.Atoi(s)
-		n, _ := strconv.Atoi(t)
-		return cmp.Compare(m, n)
-	}) > 0
+	v, _ := ble.ParseVersion(a.Version)
+	w, _ := ble.ParseVersion(b.Version)
+	return v.Compare(w) > 0
 }

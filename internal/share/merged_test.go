@@ -136,7 +136,7 @@ func TestMergedMembers(t *testing.T) {
 	b.mu.Lock()
 	links := b.links[len(b.links)-1]
 	b.mu.Unlock()
-	if got := links.take(); !slices.Contains(got, "connect "+device1.String()+" via ") || !slices.Contains(got, "unpair at ") {
+	if got := links.Kept(); !slices.Contains(got, "Connect") || !slices.Contains(got, "Unpair") {
 		t.Errorf("asked of the links: %q", got)
 	}
 	two.Down()

@@ -86,11 +86,11 @@ func (p *Proxy) Read(s *apiserver.Session, a ble.Address, handle uint16) {
 		}
 		s.ReadData(a, handle, value)
 	}
+	op := ble.Operation{Kind: ble.OpRead, Handle: handle}
 	if _, desc := descriptor(d.db, handle); desc != nil {
-		h.links.ReadDescriptor(a, handle, done)
-		return
+		op.Kind = ble.OpReadDescriptor
 	}
-	h.links.Read(a, handle, done)
+	h.links.Do(a, op, done)
 }
 
 // Write implements apiserver.Backend. A client writes the configuration of notifications itself, which Links has done
@@ -104,7 +104,7 @@ func (p *Proxy) Write(s *apiserver.Session, a ble.Address, handle uint16, value 
 	if !h.begin() {
 		return
 	}
-	done := func(err error) {
+	done := func(_ []byte, err error) {
 		h.end()
 		if err != nil {
 			s.GATTError(a, handle, gattCode(err))
@@ -112,17 +112,18 @@ func (p *Proxy) Write(s *apiserver.Session, a ble.Address, handle uint16, value 
 		}
 		s.Written(a, handle)
 	}
+	op := ble.Operation{Kind: ble.OpWriteCommand, Handle: handle, Value: value} // answered, too
 	c, desc := descriptor(d.db, handle)
 	switch {
 	case desc != nil && desc.UUID == ble.UUIDCCCD && h.configured(a, d, c, value):
-		done(nil)
+		done(nil, nil)
+		return
 	case desc != nil:
-		h.links.WriteDescriptor(a, handle, value, done)
+		op.Kind = ble.OpWriteDescriptor
 	case response:
-		h.links.Write(a, handle, value, done)
-	default: // answered, too
-		h.links.WriteCommand(a, handle, value, done)
+		op.Kind = ble.OpWrite
 	}
+	h.links.Do(a, op, done)
 }
 
 // configured reports whether writing value to the configuration of c changes nothing, or would take from others.
@@ -219,10 +220,10 @@ func (p *Proxy) ClearCache(s *apiserver.Session, a ble.Address) {
 }
 
 // SetConnectionParams implements apiserver.Backend.
-func (p *Proxy) SetConnectionParams(s *apiserver.Session, a ble.Address, c apiserver.ConnectionParams) {
+func (p *Proxy) SetConnectionParams(s *apiserver.Session, a ble.Address, params ble.ConnectionParams) {
 	h := p.host(s)
 	h.job(func(ctx context.Context) error {
-		return h.links.SetConnectionParams(ctx, a, c.MinInterval, c.MaxInterval, c.Latency, c.Timeout)
+		return h.links.SetConnectionParams(ctx, a, params)
 	}, func(err error) { s.ConnectionParamsSet(a, gattCode(err)) })
 }
 

@@ -143,7 +143,7 @@ var (
 // Opened implements apiserver.Backend.
 func (p *Proxy) Opened(s *apiserver.Session) {
 	h := newHost(p, s)
-	h.links = p.srv.cfg.Links(h)
+	h.links = p.srv.cfg.Links(s.ClientName(), h)
 	p.mu.Lock()
 	full := len(p.hosts) >= maxHosts
 	p.hosts[s] = h

@@ -210,7 +210,7 @@ func TestConnection(t *testing.T) {
 	want[*apipb.BluetoothGATTGetServicesDoneResponse](c)
 
 	links := b.links[0]
-	links.take()
+	links.Kept()
 	c.send(&apipb.BluetoothGATTReadRequest{Address: a, Handle: 3})
 	if m := want[*apipb.BluetoothGATTReadResponse](c); string(m.GetData()) != "value" {
 		t.Errorf("got %v", m)
@@ -227,13 +227,9 @@ func TestConnection(t *testing.T) {
 		want[*apipb.BluetoothGATTWriteResponse](c)
 	}
 	cccd(1, 0) // done already
-	links.mu.Lock()
-	links.others[3] = true
-	links.mu.Unlock()
+	links.SetElsewhere(3, true)
 	cccd(0, 0) // would end another's
-	links.mu.Lock()
-	links.others[3] = false
-	links.mu.Unlock()
+	links.SetElsewhere(3, false)
 	cccd(0, 0)
 	links.ev.Notified(device1, 3, []byte{7})
 	links.ev.Notified(device1, 9, []byte{8}) // not asked for
@@ -254,7 +250,9 @@ func TestConnection(t *testing.T) {
 	if m := want[*apipb.BluetoothGATTErrorResponse](c); m.GetError() != -1 {
 		t.Errorf("got %v", m)
 	}
-	if diff := cmp.Diff([]string{"read 3", "read descriptor 5", "subscribe 3", "write descriptor 4 0000", "command 3 01"}, links.take()); diff != "" {
+	if diff := cmp.Diff([]string{
+		"Read 0003", "ReadDescriptor 0005", "Subscribe 0003", "WriteDescriptor 0004 [0 0]", "WriteCommand 0003 [1]", "Pair", "SetConnectionParams",
+	}, links.Kept()); diff != "" {
 		t.Errorf("asked of the links (-want +got):\n%s", diff)
 	}
 	c.send(&apipb.BluetoothDeviceRequest{Address: a, RequestType: apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_DISCONNECT})
@@ -264,9 +262,7 @@ func TestConnection(t *testing.T) {
 	_ = c.conn.Close()
 	deadline := time.Now().Add(limit)
 	for closed := false; !closed; {
-		links.mu.Lock()
-		closed = links.closed
-		links.mu.Unlock()
+		closed = links.closed.Load()
 		if time.Now().After(deadline) {
 			t.Fatal("what the host held was not let go")
 		}

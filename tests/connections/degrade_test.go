@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"bluez-esphome/internal/apiserver"
 	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/proxysim"
 
@@ -149,7 +148,7 @@ func TestExtensions(t *testing.T) {
 		w.fails(path, set, "org.bluez.Error.InvalidArguments", nil, bad[0], bad[1], bad[2], bad[3])
 	}
 	w.Call(path, set, uint16(6), uint16(12), uint16(3), uint16(400))
-	if got, _ := north.ConnectionParams(d.Address); got != (apiserver.ConnectionParams{MinInterval: 6, MaxInterval: 12, Latency: 3, Timeout: 400}) {
+	if got, _ := north.ConnectionParams(d.Address); got != (ble.ConnectionParams{MinInterval: 6, MaxInterval: 12, Latency: 3, Timeout: 400}) {
 		t.Errorf("asked for %+v", got)
 	}
 	var cleared bool

@@ -10,6 +10,9 @@ import (
 	"bluez-esphome/internal/bluezshim"
 )
 
+// patience is how long a test waits for what must come.
+const patience = 20 * time.Second
+
 // Air is a scripted bluezshim.Air.
 type Air struct {
 	mu       sync.Mutex

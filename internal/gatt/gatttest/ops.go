@@ -186,16 +186,20 @@ func (p *Proxy) secure(a ble.Address) bool {
 	return p.links[a] != nil && p.links[a].secure
 }
 
-// Read reads a value.
-func (p *Proxy) Read(ctx context.Context, a ble.Address, handle uint16) ([]byte, error) {
-	p.called("read %s %d", a, handle)
-	return p.read(ctx, a, handle)
-}
-
-// ReadDescriptor reads a descriptor.
-func (p *Proxy) ReadDescriptor(ctx context.Context, a ble.Address, handle uint16) ([]byte, error) {
-	p.called("read-descriptor %s %d", a, handle)
-	return p.read(ctx, a, handle)
+// Do reads or writes.
+func (p *Proxy) Do(ctx context.Context, a ble.Address, op ble.Operation) ([]byte, error) {
+	switch op.Kind {
+	case ble.OpRead:
+		p.called("read %s %d", a, op.Handle)
+	case ble.OpReadDescriptor:
+		p.called("read-descriptor %s %d", a, op.Handle)
+	case ble.OpWriteDescriptor:
+		p.called("write-descriptor %s %d %x", a, op.Handle, op.Value)
+	}
+	if op.Kind.Reads() {
+		return p.read(ctx, a, op.Handle)
+	}
+	return nil, p.write(ctx, a, op.Handle, op.Value, op.Kind.Answered())
 }
 
 func (p *Proxy) write(ctx context.Context, a ble.Address, handle uint16, value []byte, response bool) error {
@@ -216,17 +220,6 @@ func (p *Proxy) write(ctx context.Context, a ble.Address, handle uint16, value [
 	dev.writes = append(dev.writes, Write{handle, string(value), response})
 	dev.mu.Unlock()
 	return p.lost(ctx, "write %s %d", a, handle)
-}
-
-// Write writes a value.
-func (p *Proxy) Write(ctx context.Context, a ble.Address, handle uint16, value []byte, response bool) error {
-	return p.write(ctx, a, handle, value, response)
-}
-
-// WriteDescriptor writes a descriptor.
-func (p *Proxy) WriteDescriptor(ctx context.Context, a ble.Address, handle uint16, value []byte) error {
-	p.called("write-descriptor %s %d %x", a, handle, value)
-	return p.write(ctx, a, handle, value, true)
 }
 
 // Notify registers for notifications.
@@ -282,7 +275,7 @@ func (p *Proxy) ClearCache(_ context.Context, a ble.Address) error {
 }
 
 // SetConnectionParams is counted only.
-func (p *Proxy) SetConnectionParams(_ context.Context, a ble.Address, minInterval, maxInterval, latency, timeout uint16) error {
-	p.called("params %s %d %d %d %d", a, minInterval, maxInterval, latency, timeout)
+func (p *Proxy) SetConnectionParams(_ context.Context, a ble.Address, c ble.ConnectionParams) error {
+	p.called("params %s %d %d %d %d", a, c.MinInterval, c.MaxInterval, c.Latency, c.Timeout)
 	return nil
 }

@@ -7,21 +7,8 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
-// StartRead is Read without waiting, unless NoStart.
-func (p *Proxy) StartRead(a ble.Address, handle uint16, done func([]byte, error)) (func(), bool) {
-	var value []byte
-	return p.start(func(ctx context.Context) (err error) {
-		value, err = p.Read(ctx, a, handle)
-		return err
-	}, func(err error) { done(value, err) })
-}
-
-// StartWrite is Write with response without waiting, unless NoStart.
-func (p *Proxy) StartWrite(a ble.Address, handle uint16, value []byte, done func(error)) (func(), bool) {
-	return p.start(func(ctx context.Context) error { return p.Write(ctx, a, handle, value, true) }, done)
-}
-
-func (p *Proxy) start(f func(context.Context) error, done func(error)) (func(), bool) {
+// Begin is Do without waiting, unless NoStart.
+func (p *Proxy) Begin(a ble.Address, op ble.Operation, done func([]byte, error)) (func(), bool) {
 	p.mu.Lock()
 	no := p.NoStart
 	if !no {
@@ -36,12 +23,12 @@ func (p *Proxy) start(f func(context.Context) error, done func(error)) (func(), 
 	canceled := false
 	go func() {
 		defer cancel()
-		err := f(ctx)
+		value, err := p.Do(ctx, a, op)
 		mu.Lock()
 		tell := !canceled
 		mu.Unlock()
 		if tell {
-			done(err)
+			done(value, err)
 		}
 	}()
 	return func() {

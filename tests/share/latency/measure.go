@@ -12,6 +12,7 @@ import (
 
 	"bluez-esphome/internal/apiconn"
 	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/links"
 	"bluez-esphome/internal/scanner"
 	"bluez-esphome/internal/share"
 )
@@ -112,7 +113,7 @@ func measure(ctx context.Context, s setting) (result, error) {
 	defer w.table.Close()
 	w.server = share.New(share.Config{
 		Listen: "127.0.0.1", BasePort: port, PSK: s.key(), Names: "{name}-shared", Identity: 1, Log: log,
-		Links: func(share.LinkEvents) share.Links { return noLinks{} },
+		Links: func(string, links.Events) links.Links { return noLinks{} },
 		Index: func(ble.Address) (int, bool) { return 0, true }, ModeChanged: func(string) {}, Wrap: writers.wrap,
 	})
 	defer w.server.Close()
@@ -194,6 +195,6 @@ func freePort() (uint16, error) {
 }
 
 // noLinks is for hosts that make none.
-type noLinks struct{ share.Links }
+type noLinks struct{ links.Links }
 
 func (noLinks) Close() {}

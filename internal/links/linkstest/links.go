@@ -1,4 +1,5 @@
-package shimtest
+// Package linkstest has the fake of links.Links, scripted by a test: operations end when the test says so. It is goroutine-safe.
+package linkstest
 
 import (
 	"context"
@@ -8,7 +9,7 @@ import (
 	"time"
 
 	"bluez-esphome/internal/ble"
-	"bluez-esphome/internal/bluezshim"
+	"bluez-esphome/internal/links"
 )
 
 // patience is how long a test waits for what must come.
@@ -22,7 +23,7 @@ type Op struct {
 	Via    string
 	Handle uint16
 	Value  []byte
-	Params [4]uint16 // SetConnectionParams
+	Params ble.ConnectionParams // of SetConnectionParams
 	Ctx    context.Context
 
 	done func([]byte, error)
@@ -40,8 +41,8 @@ func (o *Op) String() string {
 	if o.Value != nil {
 		s += fmt.Sprint(" ", o.Value)
 	}
-	if o.Params != [4]uint16{} {
-		s += fmt.Sprint(" ", o.Params)
+	if p := o.Params; p != (ble.ConnectionParams{}) {
+		s += fmt.Sprint(" ", []uint16{p.MinInterval, p.MaxInterval, p.Latency, p.Timeout})
 	}
 	return s
 }
@@ -52,17 +53,21 @@ func (o *Op) End(err error) { o.done(nil, err) }
 // Answer ends a Read or ReadDescriptor with a value.
 func (o *Op) Answer(value ...byte) { o.done(value, nil) }
 
-// Links is a scripted bluezshim.Links. Calls that expect no answer are recorded as the others.
+// Links is a scripted links.Links. Calls that expect no answer are recorded as the others.
 type Links struct {
-	mu   sync.Mutex
 	ops  chan *Op
-	auto map[string]func(*Op)
 	work chan func()
+
+	mu        sync.Mutex
+	auto      map[string]func(*Op)
+	keep      bool
+	kept      []*Op
+	elsewhere map[uint16]bool // value handles
 }
 
 // NewLinks returns links on which nothing ends by itself.
 func NewLinks(t testing.TB) *Links {
-	l := &Links{ops: make(chan *Op, 1<<16), auto: map[string]func(*Op){}, work: make(chan func(), 1<<16)}
+	l := &Links{ops: make(chan *Op, 1<<16), auto: map[string]func(*Op){}, work: make(chan func(), 1<<16), elsewhere: map[uint16]bool{}}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -113,6 +118,40 @@ func (l *Links) None(t testing.TB) {
 	}
 }
 
+// Keep has every call kept for Kept from now on.
+func (l *Links) Keep() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.keep = true
+}
+
+// Kept lists the calls since it was last asked, in order.
+func (l *Links) Kept() []string {
+	l.mu.Lock()
+	kept := l.kept
+	l.kept = nil
+	l.mu.Unlock()
+	out := make([]string, len(kept))
+	for i, o := range kept {
+		out[i] = o.String()
+	}
+	return out
+}
+
+// Count is how many calls Kept would list.
+func (l *Links) Count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.kept)
+}
+
+// SetElsewhere is what SubscribedElsewhere says of a value handle.
+func (l *Links) SetElsewhere(h uint16, subscribed bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.elsewhere[h] = subscribed
+}
+
 // Sync waits until what [Links.Auto] runs has run.
 func (l *Links) Sync() {
 	done := make(chan struct{})
@@ -123,6 +162,9 @@ func (l *Links) Sync() {
 func (l *Links) put(o *Op) {
 	l.mu.Lock()
 	f := l.auto[o.Kind]
+	if l.keep {
+		l.kept = append(l.kept, o)
+	}
 	l.mu.Unlock()
 	if f != nil {
 		l.work <- func() { f(o) }
@@ -135,7 +177,7 @@ func noValue(done func(error)) func([]byte, error) {
 	return func(_ []byte, err error) { done(err) }
 }
 
-// Connect implements bluezshim.Links, as do the methods after it.
+// Connect implements links.Links, as do the methods after it.
 func (l *Links) Connect(a ble.Address, t ble.AddressType, via string, done func(error)) {
 	l.put(&Op{Kind: "Connect", Addr: a, Type: t, Via: via, done: noValue(done)})
 }
@@ -146,24 +188,8 @@ func (l *Links) Disconnect(a ble.Address, done func()) {
 	l.put(&Op{Kind: "Disconnect", Addr: a, done: func([]byte, error) { done() }})
 }
 
-func (l *Links) Read(a ble.Address, h uint16, done func([]byte, error)) {
-	l.put(&Op{Kind: "Read", Addr: a, Handle: h, done: done})
-}
-
-func (l *Links) ReadDescriptor(a ble.Address, h uint16, done func([]byte, error)) {
-	l.put(&Op{Kind: "ReadDescriptor", Addr: a, Handle: h, done: done})
-}
-
-func (l *Links) Write(a ble.Address, h uint16, v []byte, done func(error)) {
-	l.put(&Op{Kind: "Write", Addr: a, Handle: h, Value: v, done: noValue(done)})
-}
-
-func (l *Links) WriteCommand(a ble.Address, h uint16, v []byte, done func(error)) {
-	l.put(&Op{Kind: "WriteCommand", Addr: a, Handle: h, Value: v, done: noValue(done)})
-}
-
-func (l *Links) WriteDescriptor(a ble.Address, h uint16, v []byte, done func(error)) {
-	l.put(&Op{Kind: "WriteDescriptor", Addr: a, Handle: h, Value: v, done: noValue(done)})
+func (l *Links) Do(a ble.Address, op ble.Operation, done func([]byte, error)) {
+	l.put(&Op{Kind: op.Kind.String(), Addr: a, Handle: op.Handle, Value: op.Value, done: done})
 }
 
 func (l *Links) Subscribe(a ble.Address, h uint16, done func(error)) {
@@ -174,9 +200,22 @@ func (l *Links) Unsubscribe(a ble.Address, h uint16) {
 	l.put(&Op{Kind: "Unsubscribe", Addr: a, Handle: h})
 }
 
+func (l *Links) SubscribedElsewhere(_ ble.Address, h uint16) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.elsewhere[h]
+}
+
 func (l *Links) Pair(a ble.Address, done func(error)) {
 	l.put(&Op{Kind: "Pair", Addr: a, done: noValue(done)})
 }
+
+func (l *Links) Unpair(ctx context.Context, a ble.Address, proxy string) error {
+	_, err := l.wait(ctx, &Op{Kind: "Unpair", Addr: a, Via: proxy})
+	return err
+}
+
+func (l *Links) Close() { l.put(&Op{Kind: "Close"}) }
 
 func (l *Links) Forget(a ble.Address) { l.put(&Op{Kind: "Forget", Addr: a}) }
 
@@ -185,8 +224,8 @@ func (l *Links) ClearCache(ctx context.Context, a ble.Address) (bool, error) {
 	return len(v) > 0, err
 }
 
-func (l *Links) SetConnectionParams(ctx context.Context, a ble.Address, lo, hi, latency, timeout uint16) error {
-	_, err := l.wait(ctx, &Op{Kind: "SetConnectionParams", Addr: a, Params: [4]uint16{lo, hi, latency, timeout}})
+func (l *Links) SetConnectionParams(ctx context.Context, a ble.Address, p ble.ConnectionParams) error {
+	_, err := l.wait(ctx, &Op{Kind: "SetConnectionParams", Addr: a, Params: p})
 	return err
 }
 
@@ -207,4 +246,4 @@ func (l *Links) wait(ctx context.Context, o *Op) ([]byte, error) {
 	}
 }
 
-var _ bluezshim.Links = (*Links)(nil)
+var _ links.Links = (*Links)(nil)
