@@ -59,6 +59,7 @@ type reporter struct {
 	lines  map[string]int    // key → line; "" is the whole file
 	env    map[string]string // key → environment variable that replaced it
 	broken map[string]bool   // list entries that were reported as a whole
+	meant  map[string]bool   // keys for which an unknown one was probably meant, and reported
 	issues []Issue
 }
 

@@ -9,8 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"regexp"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/viper"
@@ -89,7 +87,7 @@ func unreadable(path string) error {
 }
 
 func (l *loader) parse(data []byte) (*Config, error) {
-	l.report = &reporter{file: l.path, lines: map[string]int{}, env: map[string]string{}, broken: map[string]bool{}}
+	l.report = &reporter{file: l.path, lines: map[string]int{}, env: map[string]string{}, broken: map[string]bool{}, meant: map[string]bool{}}
 	l.out = &Config{Path: l.path}
 	tree, err := l.tree(data)
 	if err != nil {
@@ -123,11 +121,8 @@ func (l *loader) tree(data []byte) (map[string]any, error) {
 		err = errors.New("more than one document")
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
-		line, what := yamlError(err)
-		if n := brokenFrom(data); n > 0 {
-			line = n
-		}
-		l.report.atLine(line, "", "indent with spaces, all keys of an entry alike, and quote values that hold \": \" or \"#\"", "not valid YAML: %s", what)
+		line, what, remedy := explain(data, err)
+		l.report.atLine(line, "", remedy, "not valid YAML: %s", what)
 		return nil, l.report.err()
 	}
 	if len(doc.Content) == 0 { // nothing but comments
@@ -141,48 +136,6 @@ func (l *loader) tree(data []byte) (map[string]any, error) {
 		m = map[string]any{}
 	}
 	return m, nil
-}
-
-// How long a file may be, in lines and bytes, of which every beginning is tried for the place of a mistake.
-const (
-	maxSoughtLines = 500
-	maxSoughtBytes = 64 << 10
-)
-
-// brokenFrom finds the line with which a file begins to be no YAML: the one after the longest beginning that is. The
-// library names the line in which the broken structure begins, which may be far above. It is 0 if the file is long.
-func brokenFrom(data []byte) int {
-	if len(data) > maxSoughtBytes || yaml.Unmarshal(data, new(yaml.Node)) == nil { // or it is something else
-		return 0
-	}
-	ends := []int{0} // of the lines
-	for i, c := range data {
-		if c == '\n' {
-			ends = append(ends, i+1)
-		}
-	}
-	if len(ends) > maxSoughtLines {
-		return 0
-	}
-	for n := len(ends) - 1; n >= 0; n-- {
-		if err := yaml.Unmarshal(data[:ends[n]], new(yaml.Node)); err == nil {
-			return n + 1
-		}
-	}
-	return 0
-}
-
-var yamlLine = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?(.*)$`)
-
-// yamlError takes line and text out of an error of the YAML library.
-func yamlError(err error) (int, string) {
-	first, _, _ := strings.Cut(err.Error(), "\n")
-	m := yamlLine.FindStringSubmatch(first)
-	if m == nil {
-		return 0, first
-	}
-	line, _ := strconv.Atoi(m[1])
-	return line, m[2]
 }
 
 // decode lets viper put defaults, file and environment together. Keys are joined by a byte that

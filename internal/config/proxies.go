@@ -32,7 +32,9 @@ func (l *loader) proxies(list []rawProxy) {
 		p := Proxy{Line: rep.lines[key], Name: r.Name, Password: NewPassword(r.Password)}
 		var err error
 		if r.Address == "" {
-			rep.at(key+".address", "give host name or IP address", "is missing")
+			if !rep.meant[key+".address"] { // else that is reported already
+				rep.at(key+".address", "give host name or IP address", "is missing")
+			}
 		} else if p.Host, p.Port, err = SplitAddress(r.Address); err != nil {
 			rep.at(key+".address", "write HOST, HOST:PORT, an IP address or [IPV6]:PORT", "%v", err)
 		} else {
@@ -143,7 +145,11 @@ func (l *loader) devices(list []rawDevice, autoAdd bool) {
 			rep.at(key, "give a proxy's name", "is empty")
 		} else if known != nil {
 			if best, d := nearest(n, known); d > 0 {
-				rep.at(key, fmt.Sprintf("the nearest name is %q", best), "no proxy is named %q", clip(n))
+				remedy := "the proxies are named " + strings.Join(known, ", ")
+				if d <= len(n)/2 {
+					remedy = fmt.Sprintf("the nearest name is %q", best)
+				}
+				rep.at(key, remedy, "no proxy is named %q", clip(n))
 			}
 		}
 	}

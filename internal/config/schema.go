@@ -78,17 +78,17 @@ func (w *walker) value(node *yaml.Node, t reflect.Type, key string) any {
 	switch t.Kind() {
 	case reflect.Struct:
 		if node.Kind != yaml.MappingNode {
-			remedy := "its keys are " + strings.Join(keysOf(t), ", ")
-			if key == "auto_add" && node.Kind == yaml.ScalarNode { // as with a switch
-				remedy = "write {} to use every proxy without encryption, {noise_psk_file: PATH} for those with that key, or null"
-			}
-			w.at(key, remedy, "want a group of keys, not %s", describe(node))
+			w.at(key, w.groupRemedy(node, t, key), "want a group of keys, not %s", describe(node))
 			return nil
 		}
 		return w.mapping(node, t, key)
 	case reflect.Slice:
 		if node.Kind != yaml.SequenceNode {
-			w.at(key, `begin each entry on a line of its own with "- "`, "want a list, not %s", describe(node))
+			remedy := `begin each entry on a line of its own with "- "`
+			if write := plainEntry(key, node.Value); write != "" && node.Kind == yaml.ScalarNode {
+				remedy = write + " on a line of its own below it"
+			}
+			w.at(key, remedy, "want a list, not %s", describe(node))
 			return nil
 		}
 		out := make([]any, 0, len(node.Content))
@@ -115,6 +115,20 @@ func (w *walker) value(node *yaml.Node, t reflect.Type, key string) any {
 	return node.Value
 }
 
+// groupRemedy says what to write where a group of keys is wanted and something else was found.
+func (w *walker) groupRemedy(node *yaml.Node, t reflect.Type, key string) string {
+	if node.Kind == yaml.ScalarNode {
+		list, _, _ := strings.Cut(key, "[")
+		switch write := plainEntry(list, node.Value); {
+		case key == "auto_add": // as with a switch
+			return "write {} to use every proxy without encryption, {noise_psk_file: PATH} for those with that key, or null"
+		case key != list && write != "":
+			return write
+		}
+	}
+	return "its keys are " + strings.Join(keysOf(t), ", ")
+}
+
 func empty(t reflect.Type) any {
 	if t.Kind() == reflect.Struct {
 		return map[string]any{}
@@ -129,7 +143,7 @@ func (w *walker) mapping(node *yaml.Node, t reflect.Type, prefix string) map[str
 		key := join(prefix, k.Value)
 		ft := fieldOf(t, k.Value)
 		if k.Kind != yaml.ScalarNode || ft == nil {
-			w.atLine(k.Line, prefix, w.suggest(prefix, k.Value, keysOf(t)), "unknown key %s", quoteKey(k))
+			w.unknown(prefix, k, v, keysOf(t))
 			continue
 		}
 		if _, dup := out[k.Value]; dup {
@@ -143,26 +157,54 @@ func (w *walker) mapping(node *yaml.Node, t reflect.Type, prefix string) map[str
 	return out
 }
 
-// suggest names the key that was probably meant: one of this group, one that stands elsewhere, or the
-// nearest of this group together with all the others.
-func (w *walker) suggest(prefix, got string, here []string) string {
+// unknown reports a key that the group at prefix, with the keys here, does not have.
+func (w *walker) unknown(prefix string, key, value *yaml.Node, here []string) {
+	if key.Kind != yaml.ScalarNode {
+		w.atLine(key.Line, prefix, "known here are "+strings.Join(here, ", "), "unknown key %s", quoteKey(key))
+		return
+	}
+	if name, _, glued := strings.Cut(key.Value, ":"); glued { // the rest may be a secret
+		w.atLine(key.Line, prefix, "write KEY: VALUE, with a space after the colon", "no space stands behind %q", clip(name)+":")
+		return
+	}
+	remedy := w.elsewhere(prefix, key.Value)
+	meant := meantKey(prefix, key.Value)
+	switch {
+	case meant != "":
+		remedy = howToWrite(prefix, meant, value)
+	case remedy == "":
+		remedy, meant = w.suggest(prefix, key.Value, here)
+	}
+	if meant != "" {
+		w.meant[join(prefix, meant)] = true
+	}
+	w.atLine(key.Line, prefix, remedy, "unknown key %s", quoteKey(key))
+}
+
+// suggest names the key that was probably meant: one of this group, one that stands elsewhere, or else all
+// keys of this group. meant is the key if it is one of this group.
+func (w *walker) suggest(prefix, got string, here []string) (remedy, meant string) {
 	got = strings.ToLower(got)
 	best, dist := nearest(got, here)
-	for _, k := range here {
-		if len(got) >= 3 && strings.Contains(k, got) {
+	for _, k := range here { // "alias" for "adapter_alias"
+		if len(got) >= 3 && slices.Contains(strings.Split(k, "_"), got) {
 			best, dist = k, 0
 			break
 		}
 	}
 	if dist <= max(1, len(got)/3) {
-		return fmt.Sprintf("did you mean %q?", best)
+		return fmt.Sprintf("did you mean %q?", best), best
 	}
 	for _, k := range w.keys {
 		if k[strings.LastIndexByte(k, '.')+1:] == got && k != prefix {
-			return fmt.Sprintf("it stands elsewhere, as %q", k)
+			return fmt.Sprintf("it stands elsewhere, as %q", k), ""
 		}
 	}
-	return fmt.Sprintf("the nearest known key is %q; known here are %s", best, strings.Join(here, ", "))
+	known := "known here are " + strings.Join(here, ", ")
+	if dist <= len(got)/2 {
+		return fmt.Sprintf("the nearest known key is %q; %s", best, known), best
+	}
+	return known, ""
 }
 
 // nearest gives the candidate with the smallest edit distance.

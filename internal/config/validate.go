@@ -56,7 +56,7 @@ func (l *loader) validate(r *raw) {
 	l.share(&r.Share)
 	if r.HTTP.Listen != "" {
 		if c.HTTP.Listen, err = loopbackListen(r.HTTP.Listen); err != nil {
-			rep.at("http.listen", `":9551" listens on this host only, "0.0.0.0:9551" for everybody`, "%v", err)
+			rep.at("http.listen", `"127.0.0.1:9551" is for this host only, "0.0.0.0:9551" for everybody who can reach it`, "%v", err)
 		}
 	}
 	l.log(&r.Log)
@@ -139,7 +139,7 @@ func oneOf[T ~string](rep *reporter, key, got string, words ...T) T {
 		list[i] = string(w)
 	}
 	remedy := ""
-	if best, d := nearest(strings.ToLower(got), list); d <= 2 || strings.HasPrefix(strings.ToLower(got), best) {
+	if best, d := nearest(strings.ToLower(got), list); d <= min(2, len(got)/2) || got != "" && strings.HasPrefix(strings.ToLower(got), best) {
 		remedy = fmt.Sprintf("did you mean %q?", best)
 	}
 	rep.at(key, remedy, "%q is not one of %s", clip(got), strings.Join(list, ", "))

@@ -1,0 +1,139 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// errDocuments: the file goes on after a line "---" or "...".
+var errDocuments = errors.New("more than one document")
+
+// faults translates what the YAML library says into what the author of the file did.
+var faults = []struct{ says, what, remedy string }{
+	{"mapping values are not allowed", `a ": " stands where no key can be`, `quote the value if it holds ": "`},
+	{"block sequence entries are not allowed", `a "- " stands where no entry can be`,
+		`put each entry on a line of its own below its key, all "- " in one column`},
+	{"could not find expected ':'", `the key has no ": " behind it`, `write KEY: VALUE, with a space after the colon`},
+	{"found unexpected end of stream", "a quote is not closed", `end the value with the quote that it began with`},
+	{"did not find expected ',' or", "a [ or { is not closed, or a comma is missing",
+		"close it, put commas between the entries, and quote a value that holds one of , [ ] { }"},
+	{"found character that cannot start any token", "a value begins with a character that YAML keeps for itself", "quote the value"},
+	{"did not find expected alphabetic or numeric character", "a value begins with & or *", "quote the value"},
+	{"unknown anchor", "a value begins with *", "quote the value"},
+	{"found unknown escape character", `\ and the letter behind it mean nothing in double quotes`, `use single quotes, or write \\ for \`},
+	{"found unknown directive name", "the line begins with %", "quote the value"},
+	{"did not find expected whitespace", "a value begins with a character that YAML keeps for itself", "quote the value"},
+	{"invalid leading UTF-8 octet", "the file is not UTF-8", "save it as UTF-8"},
+	{"invalid trailing UTF-8 octet", "the file is not UTF-8", "save it as UTF-8"},
+	{"incomplete UTF-8 octet sequence", "the file is not UTF-8", "save it as UTF-8"},
+	{"control characters are not allowed", "the file holds characters that do not print", "remove them"},
+	{errDocuments.Error(), "the file holds more than one document", `remove the line "---" or "..." and what belongs to the other one`},
+}
+
+// indentFaults are what the library says of a line that does not fit the lines above it.
+var indentFaults = []string{"did not find expected '-' indicator", "did not find expected key", "mapping values are not allowed"}
+
+// explain says in which line data stops being YAML, 0 if that is not known, what is wrong there, and what to do.
+func explain(data []byte, err error) (line int, what, remedy string) {
+	line, says := yamlError(err)
+	if n := brokenFrom(data); n > 0 {
+		line = n
+	}
+	lines := strings.Split(string(data), "\n")
+	here := textOf(lines, line)
+	before := line - 1 // of the line above that says something
+	for before > 0 && (strings.TrimSpace(lines[before-1]) == "" || strings.HasPrefix(strings.TrimSpace(lines[before-1]), "#")) {
+		before--
+	}
+	above := textOf(lines, before)
+	if strings.Contains(here[:indentation(here)], "\t") {
+		return line, "the line is indented with a tab", "use spaces: YAML does not take tabs for indentation"
+	}
+	const noColon = "mapping values are not allowed"
+	if strings.Contains(says, noColon) && above != "" && !strings.Contains(above, ":") && indentation(here) <= indentation(above) {
+		return before, `the key has no ": " behind it`, "write KEY: VALUE, with a space after the colon"
+	}
+	for _, f := range indentFaults {
+		if !strings.Contains(says, f) || above == "" || indentation(here) == indentation(above) {
+			continue
+		}
+		if opens := strings.HasSuffix(strings.TrimSpace(above), ":"); opens && indentation(here) > indentation(above) {
+			continue // as it should be: something else is wrong
+		}
+		return line, fmt.Sprintf("the line begins %s in, the one above it %s", spaces(indentation(here)), spaces(indentation(above))),
+			`give all keys of one entry the same indentation, and quote values that hold ": " or "#"`
+	}
+	for _, f := range faults {
+		if strings.Contains(says, f.says) {
+			return line, f.what, f.remedy
+		}
+	}
+	return line, says, `indent with spaces, all keys of an entry alike, and quote values that hold ": " or "#"`
+}
+
+// textOf is the line with that number, from 1; empty if there is none.
+func textOf(lines []string, n int) string {
+	if n < 1 || n > len(lines) {
+		return ""
+	}
+	return lines[n-1]
+}
+
+// indentation counts the bytes before the key of a line; the "- " of an entry is a part of it.
+func indentation(line string) int {
+	return len(line) - len(strings.TrimLeft(line, " \t-"))
+}
+
+func spaces(n int) string {
+	if n == 1 {
+		return "1 space"
+	}
+	return strconv.Itoa(n) + " spaces"
+}
+
+// How long a file may be, in lines and bytes, of which every beginning is tried for the place of a mistake.
+const (
+	maxSoughtLines = 500
+	maxSoughtBytes = 64 << 10
+)
+
+// brokenFrom finds the line with which a file begins to be no YAML: the one after the longest beginning that is. The
+// library names the line in which the broken structure begins, which may be far above. It is 0 if the file is long.
+func brokenFrom(data []byte) int {
+	if len(data) > maxSoughtBytes || yaml.Unmarshal(data, new(yaml.Node)) == nil { // or it is something else
+		return 0
+	}
+	ends := []int{0} // of the lines
+	for i, c := range data {
+		if c == '\n' {
+			ends = append(ends, i+1)
+		}
+	}
+	if len(ends) > maxSoughtLines {
+		return 0
+	}
+	for n := len(ends) - 1; n >= 0; n-- {
+		if err := yaml.Unmarshal(data[:ends[n]], new(yaml.Node)); err == nil {
+			return n + 1
+		}
+	}
+	return 0
+}
+
+var yamlLine = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?(.*)$`)
+
+// yamlError takes line and text out of an error of the YAML library.
+func yamlError(err error) (int, string) {
+	first, _, _ := strings.Cut(err.Error(), "\n")
+	m := yamlLine.FindStringSubmatch(first)
+	if m == nil {
+		return 0, first
+	}
+	line, _ := strconv.Atoi(m[1])
+	return line, m[2]
+}
