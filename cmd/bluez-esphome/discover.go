@@ -76,12 +76,9 @@ whoever uses a proxy keeps it.`,
 			if err := d.keys(path, pskFile); err != nil {
 				return err
 			}
-			interfaces := mdns.RealInterfaces
-			if len(interfaceNames) > 0 {
-				interfaces = mdns.NamedInterfaces(interfaceNames...)
-				if _, err := interfaces(); err != nil {
-					return &usageError{err}
-				}
+			interfaces, err := multicastInterfaces(interfaceNames)
+			if err != nil {
+				return err
 			}
 			list := d.run(c.Context(), timeout, interfaces)
 			if asJSON {
@@ -164,10 +161,8 @@ func (d *discovery) add(ctx context.Context, s mdns.Service) {
 		Name: apiwire.Printable(s.Instance, 32), Address: net.JoinHostPort(apiwire.Printable(s.Host, 253), port),
 		Version: apiwire.Printable(s.Text["version"], 32),
 	}
-	if m := s.Text["mac"]; len(m) == 12 {
-		if a, err := ble.ParseAddress(m[:2] + ":" + m[2:4] + ":" + m[4:6] + ":" + m[6:8] + ":" + m[8:10] + ":" + m[10:]); err == nil {
-			f.MAC = a.String()
-		}
+	if a, err := ble.ParseAddress(apiwire.MAC(s.Text["mac"])); err == nil {
+		f.MAC = a.String()
 	}
 	var targets []string
 	for _, a := range s.Addrs {
@@ -223,32 +218,22 @@ func (d *discovery) keyOf(s mdns.Service, f *found) (config.Secret, bool) {
 
 // ask connects to the first address that answers and asks the device about itself.
 func ask(ctx context.Context, targets []string, key config.Secret, encrypted bool) (apiconn.Info, error) {
+	cfg := apiconn.Config{ClientInfo: "bluez-esphome discover", Dial: (&net.Dialer{Timeout: 2 * time.Second}).DialContext}
+	if encrypted {
+		k := key.Key()
+		cfg.PSK = &k
+	}
 	var errs []error
 	for _, target := range targets {
-		conn, err := (&net.Dialer{Timeout: 2 * time.Second}).DialContext(ctx, "tcp", target)
-		if err != nil {
-			errs = append(errs, err)
-			continue
+		cfg.Address = target
+		found, err := apiconn.Probe(ctx, cfg)
+		if err == nil {
+			return found.Info, nil
 		}
-		// Nothing is subscribed to: a conflict is none.
-		cfg := apiconn.Config{Handler: nobody{}, ClientInfo: "bluez-esphome discover", OnConflict: apiconn.Retake}
-		if encrypted {
-			k := key.Key()
-			cfg.PSK = &k
-		}
-		s, err := apiconn.Open(ctx, conn, cfg)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		defer s.Close()
-		return s.Info(), nil
+		errs = append(errs, err)
 	}
 	return apiconn.Info{}, errors.Join(errs...)
 }
-
-// nobody is a Handler of a session that is never run.
-type nobody struct{ apiconn.Handler }
 
 // configure makes the line for the configuration. All text is the device's own.
 func (f *found) configure() {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"strings"
 	"sync"
 	"syscall"
 
@@ -189,39 +188,5 @@ one air.`,
 	f.BoolVar(&announce, "mdns", false, "announce the proxies by multicast DNS, as devices do")
 	f.StringArrayVar(&announceOn, "mdns-interface", nil, "network interface to announce on; repeatable (default: all but loopback)")
 	f.StringVar(&name, "name", "proxy", "name of the proxy of --listen")
-	return c
-}
-
-func newCheck() *cobra.Command {
-	var path string
-	c := &cobra.Command{
-		Use: "check", Short: "read a configuration and report all mistakes in it",
-		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := loadConfig(path)
-			if err != nil {
-				return err
-			}
-			for _, w := range cfg.Warnings {
-				fmt.Fprintln(c.OutOrStdout(), "warning:", w)
-			}
-			names := make([]string, len(cfg.Proxies))
-			for i, p := range cfg.Proxies {
-				if names[i] = p.Name; names[i] == "" {
-					names[i] = p.Host
-				}
-			}
-			list := "no proxies"
-			switch len(names) {
-			case 0:
-			case 1:
-				list = "1 proxy (" + names[0] + ")"
-			default:
-				list = fmt.Sprintf("%d proxies (%s)", len(names), strings.Join(names, ", "))
-			}
-			fmt.Fprintf(c.OutOrStdout(), "%s is valid: %s\n", path, list)
-			return nil
-		},
-	}
-	c.Flags().StringVar(&path, "config", config.DefaultPath, "configuration file")
 	return c
 }

@@ -89,7 +89,7 @@ type MACError struct{ Want, Got string }
 
 func (e *MACError) Error() string {
 	return fmt.Sprintf("the address belongs to the device with MAC %s, not %s: correct the address, or mac: in the configuration",
-		apiwire.Printable(e.Got, 17), e.Want)
+		apiwire.MAC(e.Got), apiwire.MAC(e.Want))
 }
 
 // VersionError: the device speaks a native API that we don't know.

@@ -10,7 +10,7 @@ import (
 // Caps for text that a device sends before it has proved to know the key (in runes).
 const (
 	maxShownName   = 32
-	maxShownMAC    = 16
+	maxShownMAC    = 17
 	maxShownReason = 64
 )
 
@@ -75,7 +75,7 @@ func identity(name, mac string) string {
 	case mac == "":
 		return fmt.Sprintf(" (which says it is %s)", Printable(name, maxShownName))
 	}
-	return fmt.Sprintf(" (which says it is %s, MAC %s)", Printable(name, maxShownName), Printable(mac, maxShownMAC))
+	return fmt.Sprintf(" (which says it is %s, MAC %s)", Printable(name, maxShownName), MAC(mac))
 }
 
 // DecryptError: a frame after the handshake was damaged or forged.

@@ -142,7 +142,7 @@ func (f *finder) found(svc mdns.Service) {
 		Host: svc.Host, Port: svc.Port, PSK: f.auto.PSK,
 		ScanMode: config.ScanAuto, OnConflict: config.ConflictYield, OnNoSlot: config.NoSlotWait,
 	}
-	if m, err := ble.ParseAddress(colons(svc.Text["mac"])); err == nil {
+	if m, err := ble.ParseAddress(apiwire.MAC(svc.Text["mac"])); err == nil {
 		pc.MAC, pc.HasMAC = m, true
 	}
 	p, err := f.s.make(pc)
@@ -155,21 +155,9 @@ func (f *finder) found(svc mdns.Service) {
 	f.s.join(p)
 }
 
-// colons makes AA:BB:CC:DD:EE:FF of aabbccddeeff.
-func colons(s string) string {
-	if len(s) != 12 {
-		return s
-	}
-	parts := make([]string, 6)
-	for i := range parts {
-		parts[i] = s[2*i : 2*i+2]
-	}
-	return strings.ToUpper(strings.Join(parts, ":"))
-}
-
 // known reports whether an instance is a proxy that is configured, by whatever name.
 func (f *finder) known(svc mdns.Service) bool {
-	mac := colons(svc.Text["mac"])
+	mac := apiwire.MAC(svc.Text["mac"])
 	for _, p := range f.s.all() {
 		label, _, _ := strings.Cut(p.cfg.Host, ".")
 		info := p.Proxy.Info()

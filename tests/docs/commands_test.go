@@ -43,6 +43,8 @@ var elsewhere = map[string]struct{ file, contains string }{
 	"bluez-esphome status attic":                   {"tests/docs/status_test.go", "bluez-esphome ([^"},
 	"bluez-esphome devices":                        {"cmd/bluez-esphome/testdata/script/demo.txtar", "bluez-esphome devices'"},
 	"bluez-esphome check --config FILE":            {"cmd/bluez-esphome/testdata/script/config.txtar", "bluez-esphome check --config good.yaml"},
+	"bluez-esphome check --try FILE":               {"cmd/bluez-esphome/check_test.go", `"check", "--try", file`},
+	"bin/bluez-esphome check --try my.yaml":        {"cmd/bluez-esphome/check_test.go", `"check", "--try", file`},
 	"bluetoothctl scan le":                         {"tests/clients/run_test.go", `say("scan le"`},
 	"go test ./tests/link -update":                 {"tests/link/main_test.go", "update"},
 	// Other people's programs, in passing.

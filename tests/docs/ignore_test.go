@@ -1,0 +1,30 @@
+package docs
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+
+	"bluez-esphome/tests/harness"
+)
+
+// TestKeysStayPrivate: what the README has people make in their checkout holds keys, and git add . does not take it.
+func TestKeysStayPrivate(t *testing.T) {
+	t.Parallel()
+	if err := exec.Command("git", "-C", harness.Path(t), "rev-parse").Run(); err != nil {
+		t.Skip("skipped: this is no git repository, or git is not installed")
+	}
+	for name, want := range map[string]bool{
+		"my.yaml": true, "my-home.yaml": true, "kitchen.key": true, "proxy.key": true, "keys/kitchen": true,
+		"configs/kitchen.key": true, "docs/container/config/bluez-esphome.yaml": true,
+		"configs/bluez-esphome.yaml": false, "docs/container/compose.yaml": false, "internal/config/config.go": false,
+	} {
+		err := exec.Command("git", "-C", harness.Path(t), "check-ignore", "-q", "--no-index", name).Run()
+		if ignored := err == nil; ignored != want {
+			t.Errorf("%s is ignored by git: %v, want %v", name, ignored, want)
+		}
+	}
+	if readme := read(t, "README.md").text; !strings.Contains(readme, "my.yaml") {
+		t.Error("the README names the configuration otherwise now")
+	}
+}
