@@ -191,3 +191,49 @@ func TestAdvertisedButNotThere(t *testing.T) {
 		}
 	}
 }
+
+// Parties are served in turns: whoever has one operation waits for one of each other party, however many those have.
+func TestLanes(t *testing.T) {
+	t.Parallel()
+	a, b, c := new(Owner), new(Owner), new(Owner)
+	names := map[*Owner]string{a: "a", b: "b", c: "c", nil: "m"}
+	var q lanes
+	push := func(party *Owner, n int) {
+		for range n {
+			if !q.push(&op{party: party, size: 1}) {
+				t.Fatal("refused")
+			}
+		}
+	}
+	serve := func(n int) string {
+		out := ""
+		for range n {
+			out += names[q.pop().party]
+		}
+		return out
+	}
+	push(a, 5)
+	got := serve(1)
+	push(b, 2)
+	push(nil, 1)
+	got += serve(4)
+	push(c, 1)
+	push(b, 1) // it was served later than c, which never was
+	got += serve(5)
+	if want := "abmab" + "cab" + "aa"; got != want {
+		t.Errorf("served %s, want %s", got, want)
+	}
+	if o := q.pop(); o != nil || !q.empty() {
+		t.Error("not empty")
+	}
+	push(a, maxQueued)
+	if q.push(&op{party: a}) || !q.push(&op{party: b}) {
+		t.Error("one party's bound is not its own")
+	}
+	if q.push(&op{party: c, size: maxQueuedBytes + 1}) {
+		t.Error("too long, and let in")
+	}
+	if n := len(q.take(func(o *op) bool { return o.party == a })); n != maxQueued || q.pop().party != b || !q.empty() {
+		t.Errorf("%d taken out", n)
+	}
+}

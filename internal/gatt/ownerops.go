@@ -13,7 +13,7 @@ func (o *Owner) Do(a ble.Address, op ble.Operation, done func([]byte, error)) {
 		o.s.m.events.post(func() { done(nil, ble.ErrNotConnected) })
 		return
 	}
-	o.s.m.Do(a, op, done)
+	o.s.m.do(o, a, op, done)
 }
 
 // Subscribe is [Manager.Subscribe]; what several owners subscribe is enabled once.

@@ -277,3 +277,43 @@ func TestOwnersPair(t *testing.T) {
 		w.told("unpaired", "bus paired false")
 	})
 }
+
+// However much one owner asks for, another waits for one operation of it (issue 17, R8).
+func TestOwnersTakeTurns(t *testing.T) {
+	owned(t, false, func(t *testing.T, w *world, p *gatttest.Proxy, bus, host *party) {
+		for _, o := range []*party{bus, host} {
+			if err := o.connect(addrA); err != nil {
+				t.Fatal(err)
+			}
+		}
+		settle(time.Second)
+		p.SetReadDelay(addrA, 50*time.Millisecond)
+		alone := time.Now()
+		if _, err := bus.readValue(addrA, 6); err != nil {
+			t.Fatal(err)
+		}
+		undisturbed := time.Since(alone)
+		ends := false
+		var again func([]byte, error)
+		again = func([]byte, error) {
+			if !ends {
+				host.Do(addrA, ble.Operation{Kind: ble.OpRead, Handle: 3}, again)
+			}
+		}
+		for range 64 {
+			again(nil, nil)
+		}
+		settle(time.Second)
+		for range 100 {
+			begun := time.Now()
+			if _, err := bus.readValue(addrA, 6); err != nil {
+				t.Fatal(err)
+			}
+			if took := time.Since(begun); took > 2*undisturbed {
+				t.Fatalf("a read takes %v beside 64 of another party, alone %v", took, undisturbed)
+			}
+		}
+		ends = true
+		settle(time.Minute)
+	})
+}

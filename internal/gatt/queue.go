@@ -4,27 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"bluez-esphome/internal/ble"
 )
 
-// Bounds of one device's queue: 1 MiB in commands of 20 bytes fits.
-const (
-	maxQueued      = 65536
-	maxQueuedBytes = 8 << 20
-)
-
 // lossWait is how long the report of a link's end may come after an operation failed for it.
 const lossWait = 200 * time.Millisecond
 
-// op is one operation on a link. The session's goroutine runs them one at a time in
-// the order of the calls, as ATT does.
+// op is one operation on a link. The session's goroutine runs them one at a time, as ATT does: those of one party in the order of
+// the calls, those of several in turns, see lanes.
 type op struct {
-	size   int  // of the value it holds, in bytes
-	secure bool // pair and repeat once if the peripheral wants security
-	pair   bool // CancelConnect calls it off
+	party  *Owner // nil: the Manager itself
+	size   int    // of the value it holds, in bytes
+	secure bool   // pair and repeat once if the peripheral wants security
+	pair   bool   // CancelConnect calls it off
 	ctx    context.Context
 	run    func(ctx context.Context, l *link) error
 	// start is run without a goroutine that waits; nil: not possible. answer is what came of it if the session's goroutine
@@ -57,12 +51,10 @@ func (m *Manager) enqueued(a ble.Address, o *op) (launch func()) {
 }
 
 func (s *session) enqueueLocked(o *op) {
-	if len(s.queue) >= maxQueued || s.queued+o.size > maxQueuedBytes {
+	if !s.queue.push(o) {
 		s.m.finish(o, fmt.Errorf("cannot queue the operation on %s: %w", s.addr, ErrQueueFull))
 		return
 	}
-	s.queue = append(s.queue, o)
-	s.queued += o.size
 	s.wakeLocked()
 }
 
@@ -88,16 +80,9 @@ func (s *session) next(l *link) *op {
 	if s.flight != nil {
 		return nil
 	}
-	if len(s.queue) == 0 {
+	o := s.queue.pop()
+	if o == nil {
 		s.idle = l
-		return nil
-	}
-	o := s.queue[0]
-	s.queue[0] = nil
-	s.queue = s.queue[1:]
-	s.queued -= o.size
-	if len(s.queue) == 0 {
-		s.queue = nil
 	}
 	return o
 }
@@ -146,14 +131,9 @@ func (s *session) stalled() {
 
 // failQueuedLocked ends those of the operations that wait.
 func (s *session) failQueuedLocked(err error, which func(*op) bool) {
-	s.queue = slices.DeleteFunc(s.queue, func(o *op) bool {
-		if !which(o) {
-			return false
-		}
-		s.queued -= o.size
+	for _, o := range s.queue.take(which) {
 		s.m.finish(o, err)
-		return true
-	})
+	}
 }
 
 // opError is what the caller is told. A link that the proxy does not know is over.
@@ -193,8 +173,14 @@ func (s *session) awaitLoss(lctx context.Context, l *link, why error) {
 
 // Do runs one GATT operation on the link that is up.
 func (m *Manager) Do(a ble.Address, operation ble.Operation, done func([]byte, error)) {
+	m.do(nil, a, operation, done)
+}
+
+// do is Do for a party.
+func (m *Manager) do(party *Owner, a ble.Address, operation ble.Operation, done func([]byte, error)) {
 	var value []byte
 	o := &op{
+		party:  party,
 		size:   len(operation.Value),
 		secure: operation.Kind.Answered(),
 		run: func(ctx context.Context, l *link) (err error) {

@@ -33,8 +33,7 @@ type session struct {
 	link        *link // the present link or attempt
 	connectDone []func(error)
 	downDone    []func()
-	queue       []*op
-	queued      int     // bytes
+	queue       lanes
 	idle        *link   // what the goroutine waits on for an operation, nil if it does not
 	flight      *flight // an operation that runs without the goroutine
 	pairCancel  context.CancelCauseFunc
@@ -157,10 +156,7 @@ func (s *session) live(ctx, lctx context.Context, l *link) ble.DisconnectReason 
 	if s.staleTimer != nil {
 		s.staleTimer.Stop()
 	}
-	for _, o := range s.queue {
-		s.m.finish(o, ble.ErrNotConnected)
-	}
-	s.queue = nil
+	s.failQueuedLocked(ble.ErrNotConnected, func(*op) bool { return true })
 	l = s.link
 	reason := ble.DisconnectUnknown
 	switch {

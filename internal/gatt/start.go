@@ -17,7 +17,7 @@ type flight struct {
 // be called, without locks.
 func (s *session) takeOffLocked(o *op) (launch func()) {
 	l := s.idle
-	if l == nil || l.lost || o.start == nil || len(s.queue) > 0 || s.stale {
+	if l == nil || l.lost || o.start == nil || !s.queue.empty() || s.stale {
 		return nil
 	}
 	proxy, ok := l.ps.proxy.(Starter)
@@ -25,6 +25,7 @@ func (s *session) takeOffLocked(o *op) (launch func()) {
 		return nil
 	}
 	f := &flight{o: o, l: l}
+	s.queue.serve(o.party)
 	s.idle, s.flight = nil, f
 	return func() {
 		cancel, ok := o.start(proxy, func(err error) { s.land(f, err) })
@@ -46,8 +47,7 @@ func (s *session) takeOffLocked(o *op) (launch func()) {
 
 // againLocked leaves o to the session's goroutine, before what came later.
 func (s *session) againLocked(o *op) {
-	s.queue = append([]*op{o}, s.queue...)
-	s.queued += o.size
+	s.queue.head = o // nothing else is under way
 	s.wakeLocked()
 }
 
@@ -67,7 +67,7 @@ func (s *session) land(f *flight, err error) {
 		m.mu.Unlock()
 		return
 	}
-	if len(s.queue) > 0 || s.stale {
+	if !s.queue.empty() || s.stale {
 		s.wakeLocked()
 	} else {
 		s.idle = f.l // its goroutine still waits

@@ -279,3 +279,13 @@ func (p *Proxy) SetConnectionParams(_ context.Context, a ble.Address, c ble.Conn
 	p.called("params %s %d %d %d %d", a, c.MinInterval, c.MaxInterval, c.Latency, c.Timeout)
 	return nil
 }
+
+// SetReadDelay changes a peripheral's ReadDelay.
+func (p *Proxy) SetReadDelay(a ble.Address, d time.Duration) {
+	p.mu.Lock()
+	dev := p.peripherals[a]
+	p.mu.Unlock()
+	dev.mu.Lock()
+	defer dev.mu.Unlock()
+	dev.ReadDelay = d
+}
