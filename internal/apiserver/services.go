@@ -15,9 +15,16 @@ const (
 	shortUUIDMinor = 12
 )
 
-// ServiceBatches splits services into the messages 71 that Services sends:
-// whole services, each message up to limit bytes unless a single service is
-// larger; a limit of 0 means one service to a message, as before 2025.8. Short
+// What the firmware takes a service for before it has encoded it, in bytes (esphome-contract §11.10).
+const (
+	estimatedService        = 25
+	estimatedShortService   = 10 // with short UUIDs
+	estimatedCharacteristic = 60
+)
+
+// ServiceBatches splits services into the messages 71 that Services sends: whole services, each message up to limit
+// bytes unless a single service is larger; a limit of 0 means one service to a message, as before 2025.8. As in the
+// firmware, a service has to fit by its estimate, which is large for many characteristics, and by its real size. Short
 // says that UUIDs may be sent in their short form.
 func ServiceBatches(services []ble.Service, limit int, short bool) [][]ble.Service {
 	var out [][]ble.Service
@@ -26,7 +33,7 @@ func ServiceBatches(services []ble.Service, limit int, short bool) [][]ble.Servi
 		n := proto.Size(&apipb.BluetoothGATTGetServicesResponse{
 			Services: []*apipb.BluetoothGATTService{wireService(&services[i], short)},
 		})
-		if i > start && size+n > limit {
+		if i > start && size+max(n, estimate(&services[i], short)) > limit {
 			out = append(out, services[start:i])
 			start, size = i, 0
 		}
@@ -36,6 +43,14 @@ func ServiceBatches(services []ble.Service, limit int, short bool) [][]ble.Servi
 		out = append(out, services[start:])
 	}
 	return out
+}
+
+func estimate(s *ble.Service, short bool) int {
+	n := estimatedService
+	if short {
+		n = estimatedShortService
+	}
+	return n + estimatedCharacteristic*len(s.Characteristics)
 }
 
 // ShortUUIDs reports whether the client takes short UUIDs.

@@ -8,9 +8,11 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
-// Codes that message 69 carries besides the peripheral's HCI reasons.
+// Codes that messages 69 and 146 carry besides the peripheral's HCI reasons.
 const (
-	codeCancelled = 0x100 // the attempt was cancelled, or lasted too long
+	codeCancelled  = 0x100 // the attempt was cancelled, or the controller gave it up
+	codeInvalidArg = 0x102 // ESP_ERR_INVALID_ARG: connection parameters out of range
+	codeGATTError  = 133   // ESP_GATT_ERROR: the attempt failed
 )
 
 const (
@@ -27,28 +29,34 @@ const (
 
 // connState is how far a connection is:
 //
-//	parked ──> connecting ──> settingUp ──> established ──> closing ──> (gone)
+//	reserved ──> parked ──> connecting ──> settingUp ──> established ──> closing ──> (gone)
 //
-// A slot is taken from parked to the end. A cached connection skips settingUp.
+// A slot is taken from reserved to the end. A cached connection skips settingUp. A connection stays
+// reserved only if its request was refused for lack of an address type.
 type connState uint8
 
 const (
-	connParked     connState = iota // another attempt is under way
+	connReserved   connState = iota // a slot, and nothing more
+	connParked                      // another attempt is under way
 	connConnecting                  // the radio waits for the peripheral
 	connSettingUp                   // link up; MTU and discovery
 	connEstablished
 	connClosing
-	connStuck // refused for lack of an address type; the slot stays taken
 )
 
 // connection is one slot of a proxy in use.
 type connection struct {
-	proxy      *Proxy
-	addr       ble.Address
-	addrType   ble.AddressType
-	cached     bool
-	state      connState
+	proxy    *Proxy
+	slot     int // its number
+	addr     ble.Address
+	addrType ble.AddressType
+	cached   bool
+	state    connState
+	// unwanted: a DISCONNECT waits for the end of an attempt, this one's or, while parked, another's.
+	unwanted   bool
 	link       *link
+	linked     bool   // counted in Proxy.links
+	wasLinked  bool   // had a link at all
 	timer      *event // of the present state
 	stream     *event // of GetServices
 	streamed   bool   // the table of services is freed
@@ -65,30 +73,29 @@ func (p *Proxy) Connect(_ *apiserver.Session, r apiserver.ConnectRequest) {
 		return
 	}
 	c := p.conn(r.Address)
-	switch {
-	case c != nil && c.state == connStuck: // it has its slot already
-	case c != nil:
-		if c.state == connEstablished {
-			p.log.Warn("connection request ignored: already established", "device", r.Address)
-			c.sendConnected()
+	if c == nil {
+		if c = p.reserve(r.Address); c == nil {
+			p.log.Warn("no free connections available", "device", r.Address)
+			p.sendConnection(r.Address, false, 0, 0)
+			return
 		}
-		return // the answer of the first request will come
-	case len(p.conns) >= p.cfg.Slots:
-		p.log.Warn("no free connections available", "device", r.Address)
-		p.sendConnection(r.Address, false, 0, 0)
-		return
-	default:
-		c = &connection{proxy: p, addr: r.Address, registered: map[uint16]bool{}}
-		p.conns = append(p.conns, c)
-		p.sendSlots()
 	}
-	c.state, c.addrType, c.cached = connParked, r.Type, r.Cached
+	// The slot is reserved before this is looked at, and nobody is told of it by message 81.
 	if !r.HasType && p.fw.needsAddressType() {
-		c.state = connStuck
+		p.log.Error("missing address type in the request to connect", "device", r.Address)
 		p.sendConnection(r.Address, false, 0, 0)
 		return
 	}
-	p.promote()
+	switch c.state {
+	case connReserved:
+		c.state, c.addrType, c.cached = connParked, r.Type, r.Cached
+		p.sendSlots()
+		p.promote()
+	case connSettingUp, connEstablished:
+		p.log.Warn("connection request ignored: there is a link", "device", r.Address)
+		c.sendAgain()
+	case connParked, connConnecting, connClosing: // the first request's answer will come
+	}
 }
 
 // conn is the connection to a, or nil.
@@ -101,45 +108,22 @@ func (p *Proxy) conn(a ble.Address) *connection {
 	return nil
 }
 
+// reserve takes the first free slot for a; nil if there is none.
+func (p *Proxy) reserve(a ble.Address) *connection {
+	if len(p.conns) >= p.cfg.Slots {
+		return nil
+	}
+	slot := 0
+	for slot < len(p.conns) && p.conns[slot].slot == slot {
+		slot++
+	}
+	c := &connection{proxy: p, slot: slot, addr: a, registered: map[uint16]bool{}}
+	p.conns = slices.Insert(p.conns, slot, c)
+	return c
+}
+
 func (p *Proxy) sendConnection(a ble.Address, connected bool, mtu uint16, code int32) {
 	p.tell(func(s *apiserver.Session) { s.Connection(a, connected, mtu, code) })
-}
-
-// promote starts the next attempt, one at a time, or else the scanner.
-func (p *Proxy) promote() {
-	if p.attempt != nil {
-		return
-	}
-	for _, c := range p.conns {
-		if c.state == connParked {
-			c.state = connConnecting
-			p.attempt = c
-			c.timer = p.air.sched.after(p.cfg.EstablishTimeout, func() { c.fail(p.cfg.EstablishError) })
-			p.stopScan()
-			return
-		}
-	}
-	p.startScan()
-}
-
-// matches reports whether per is what c wants to connect to.
-func (c *connection) matches(per *peripheral) bool {
-	return per.spec.Connectable && per.link == nil && per.addrT&1 == c.addrType&1
-}
-
-// fail ends an attempt.
-func (c *connection) fail(code int32) {
-	c.endAttempt()
-	c.release(code)
-	c.proxy.promote()
-}
-
-// endAttempt makes room for the next attempt.
-func (c *connection) endAttempt() {
-	c.stopTimer()
-	if c.proxy.attempt == c {
-		c.proxy.attempt = nil
-	}
 }
 
 func (c *connection) stopTimer() {
@@ -147,38 +131,28 @@ func (c *connection) stopTimer() {
 	c.timer = nil
 }
 
-// reach makes the link: the peripheral was just heard.
-func (c *connection) reach(per *peripheral) {
-	p := c.proxy
-	if code := per.spec.ConnectError[p.cfg.Name]; code != 0 {
-		c.fail(code)
-		return
-	}
-	c.endAttempt()
-	c.link = p.air.connect(per, c, p.cfg.BluetoothMAC.String(), p.bonds[c.addr])
-	if c.cached {
-		c.establish()
-	} else {
-		c.state = connSettingUp
-		n := 0
-		for _, s := range per.table.services {
-			n += 1 + len(s.Characteristics)
-		}
-		c.timer = p.air.sched.after(discoverySetup+time.Duration(n)*discoveryEach, c.establish)
-	}
-	p.promote()
-}
-
+// establish reports the link. A cached one does not wait for the exchange of MTUs: it reports the
+// smallest or, up to 2026.7, what its slot remembers of the link before.
 func (c *connection) establish() {
 	c.stopTimer()
 	c.state = connEstablished
-	c.sendConnected()
+	p := c.proxy
+	mtu := c.link.mtu
+	if c.cached {
+		mtu = defaultMTU
+		if p.fw.staleMTU() {
+			mtu = p.slotMTU[c.slot]
+		}
+	}
+	p.slotMTU[c.slot] = c.link.mtu
+	p.sendConnection(c.addr, true, mtu, 0)
+	p.sendSlots()
 }
 
-// sendConnected reports the link, and the slots again.
-func (c *connection) sendConnected() {
-	mtu := uint16(defaultMTU) // of a cached connection, whose exchange is not waited for
-	if !c.cached {
+// sendAgain answers a request to connect a link that is up, discovery finished or not.
+func (c *connection) sendAgain() {
+	var mtu uint16
+	if c.proxy.fw.repeatsMTU() {
 		mtu = c.link.mtu
 	}
 	c.proxy.sendConnection(c.addr, true, mtu, 0)
@@ -199,25 +173,43 @@ func (p *Proxy) Disconnect(_ *apiserver.Session, a ble.Address) {
 
 // disconnect ends c from this side, in whatever state it is.
 func (c *connection) disconnect() {
+	p := c.proxy
 	switch c.state {
-	case connParked, connStuck:
+	case connReserved:
+		if !p.fw.leaksSlots() {
+			c.release(0)
+		}
+	case connParked:
+		if p.attempt != nil && !p.fw.cancels() {
+			c.unwanted = true // answered when the attempt is over
+			return
+		}
 		c.release(0)
 	case connConnecting:
-		c.fail(codeCancelled)
+		c.cancel()
 	case connSettingUp, connEstablished:
-		c.state = connClosing
-		c.stopTimer()
-		c.timer = c.proxy.air.sched.after(teardown, func() { c.ended(ReasonLocal) })
+		c.tearDown()
 	case connClosing:
 	}
 }
 
+// tearDown ends the link from this side.
+func (c *connection) tearDown() {
+	c.state = connClosing
+	c.stopTimer()
+	code := ReasonLocal
+	if c.proxy.cfg.SilentEnd {
+		code = 0
+	}
+	c.timer = c.proxy.air.sched.after(teardown, func() { c.ended(code, true) })
+}
+
 // lost implements linkHost.
-func (c *connection) lost(reason int32) { c.ended(reason) }
+func (c *connection) lost(reason int32) { c.ended(reason, false) }
 
 // ended does what follows the end of a link; by version the slot is free at
-// once or after a while, and the client hears of it once or twice.
-func (c *connection) ended(reason int32) {
+// once or after a while, and the client hears once or twice of an end that it did not ask for.
+func (c *connection) ended(reason int32, asked bool) {
 	p := c.proxy
 	c.state = connClosing
 	c.stopTimer()
@@ -225,8 +217,10 @@ func (c *connection) ended(reason int32) {
 	switch {
 	case p.fw.earlySlot():
 		c.release(reason)
-		p.air.sched.after(closeDelay, func() { p.sendConnection(0, false, 0, 0) })
-	case p.fw.doubleDisconnect():
+		if !asked {
+			p.air.sched.after(closeDelay, func() { p.sendConnection(0, false, 0, 0) })
+		}
+	case p.fw.reportsTwice() && !asked:
 		p.sendConnection(c.addr, false, 0, reason)
 		c.timer = p.air.sched.after(closeDelay, func() { c.release(reason) })
 	default:
@@ -241,6 +235,10 @@ func (c *connection) dropLink() {
 	if c.link != nil {
 		c.link.close()
 	}
+	if c.linked {
+		c.linked = false
+		c.proxy.links--
+	}
 }
 
 // release frees the slot and reports the end.
@@ -251,6 +249,9 @@ func (c *connection) release(code int32) {
 	p.conns = slices.DeleteFunc(p.conns, func(o *connection) bool { return o == c })
 	p.sendConnection(c.addr, false, 0, code)
 	p.sendSlots()
+	if c.wasLinked && p.links == 0 && p.fw.narrowsScan() {
+		p.stopScan() // it starts again with its full window
+	}
 }
 
 // SetConnectionParams implements apiserver.Backend. Success only means that the request was issued.
@@ -258,7 +259,11 @@ func (p *Proxy) SetConnectionParams(_ *apiserver.Session, a ble.Address, params 
 	p.air.sched.mu.Lock()
 	defer p.air.sched.mu.Unlock()
 	code := apiserver.ErrorNotConnected
-	if p.established(a) != nil {
+	switch {
+	case p.established(a) == nil:
+	case params.Check() != nil:
+		code = codeInvalidArg
+	default:
 		code = 0
 		if p.params == nil {
 			p.params = map[ble.Address]ble.ConnectionParams{}

@@ -54,16 +54,16 @@ func TestConnectSequence(t *testing.T) {
 	}{
 		{"2026.10.0",
 			[]string{"81 free 2 of 3 1", "126 4", "126 0", "126 1", "126 2", mainUp, "81 free 2 of 3 1"},
-			[]string{mainDown + "0x16", "81 free 3 of 3 0"}},
+			[]string{mainDown + "0x16", "81 free 3 of 3 0", "126 4", "126 0", "126 1", "126 2"}},
 		{"2026.7.0",
 			[]string{"81 free 2 of 3 1", "126 4", "126 0", "126 1", "126 2", mainUp, "81 free 2 of 3 1"},
-			[]string{mainDown + "0x16", mainDown + "0x16", "81 free 3 of 3 0"}},
+			[]string{mainDown + "0x16", "81 free 3 of 3 0"}},
 		{"2025.7.0",
 			[]string{"81 free 2 of 3 1", "126 4", "126 0", "126 1", "126 2", mainUp, "81 free 2 of 3 1"},
-			[]string{mainDown + "0x16", "81 free 3 of 3 0", "69 00:00:00:00:00:00 false mtu 0 error 0x0"}},
+			[]string{mainDown + "0x16", "81 free 3 of 3 0"}},
 		{"2024.10.0", // no list of addresses, no reports of the scanner
 			[]string{"81 free 2 of 3 0", mainUp, "81 free 2 of 3 0"},
-			[]string{mainDown + "0x16", "81 free 3 of 3 0", "69 00:00:00:00:00:00 false mtu 0 error 0x0"}},
+			[]string{mainDown + "0x16", "81 free 3 of 3 0"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.version, func(t *testing.T) {
@@ -130,7 +130,7 @@ func TestConnectOutcomes(t *testing.T) {
 		{"out of range", ProxyConfig{}, func(_ *world, c *peer) { c.send(request(absent, rtConnect)) }, 19 * time.Second,
 			[]string{slot(1)}},
 		{"out of range for long", ProxyConfig{}, func(_ *world, c *peer) { c.send(request(absent, rtConnect)) }, 21 * time.Second,
-			[]string{slot(1), down(absent, 0x100), slot(0)}},
+			[]string{slot(1), down(absent, 133), slot(0)}},
 		{"old stack out of range", ProxyConfig{EstablishError: 0x3e, EstablishTimeout: 30 * time.Second},
 			func(_ *world, c *peer) { c.send(request(absent, rtConnect)) }, 31 * time.Second,
 			[]string{slot(1), down(absent, 0x3e), slot(0)}},
@@ -143,12 +143,12 @@ func TestConnectOutcomes(t *testing.T) {
 			r := request(goldenBeacon, rtConnect)
 			r.AddressType = 1
 			c.send(r)
-		}, 21 * time.Second, []string{slot(1), down(goldenBeacon, 0x100), slot(0)}},
+		}, 21 * time.Second, []string{slot(1), down(goldenBeacon, 133), slot(0)}},
 		{"wrong address type", ProxyConfig{}, func(_ *world, c *peer) {
 			r := request(goldenMain, rtConnect)
 			r.AddressType = 1
 			c.send(r)
-		}, 21 * time.Second, []string{slot(1), down(goldenMain, 0x100), slot(0)}},
+		}, 21 * time.Second, []string{slot(1), down(goldenMain, 133), slot(0)}},
 		{"resolved address type", ProxyConfig{}, func(_ *world, c *peer) {
 			r := request(goldenMain, rtConnect)
 			r.AddressType = 2
@@ -158,17 +158,17 @@ func TestConnectOutcomes(t *testing.T) {
 			r := request(goldenMain, rtConnect)
 			r.HasAddressType = false
 			c.send(r)
-		}, time.Second, []string{slot(1), down(goldenMain, 0)}},
+		}, time.Second, []string{down(goldenMain, 0)}},
 		{"address type at the second try", ProxyConfig{}, func(_ *world, c *peer) {
 			r := request(goldenMain, rtConnect)
 			r.HasAddressType = false
 			c.send(r, request(goldenMain, rtConnect))
-		}, time.Second, []string{slot(1), down(goldenMain, 0), mainUp, slot(1)}},
+		}, time.Second, []string{down(goldenMain, 0), slot(1), mainUp, slot(1)}},
 		{"no address type and disconnect", ProxyConfig{}, func(_ *world, c *peer) {
 			r := request(goldenMain, rtConnect)
 			r.HasAddressType = false
 			c.send(r, request(goldenMain, rtDisconnect))
-		}, time.Second, []string{slot(1), down(goldenMain, 0), down(goldenMain, 0), slot(0)}},
+		}, time.Second, []string{down(goldenMain, 0), down(goldenMain, 0), slot(0)}},
 		{"no address type on 2025.8", ProxyConfig{Version: "2025.8.0"}, func(_ *world, c *peer) {
 			r := request(goldenMain, rtConnect)
 			r.HasAddressType = false
@@ -194,7 +194,7 @@ func TestConnectOutcomes(t *testing.T) {
 				<-time.After(21 * time.Second)
 				other.close()
 			})
-		}, 21 * time.Second, []string{slot(1), down(goldenMain, 0x100), slot(0)}},
+		}, 21 * time.Second, []string{slot(1), down(goldenMain, 133), slot(0)}},
 		{"peer leaves", ProxyConfig{}, func(w *world, c *peer) {
 			c.link(goldenMain)
 			_ = w.air.Disconnect("main", ReasonRemote)
@@ -256,7 +256,7 @@ func TestOneAttemptAtATime(t *testing.T) {
 			t.Errorf("%d batches during an attempt", len(n))
 		}
 		check(t, "promoted", quietScan(c.lines(10*time.Second)),
-			[]string{"69 AA:BB:CC:DD:EE:FF false mtu 0 error 0x100", "81 free 2 of 3 1", mainUp, "81 free 2 of 3 1"})
+			[]string{"69 AA:BB:CC:DD:EE:FF false mtu 0 error 0x85", "81 free 2 of 3 1", mainUp, "81 free 2 of 3 1"})
 		if n, _ := c.adverts(time.Second); len(n) == 0 {
 			t.Error("no adverts with a link")
 		}

@@ -98,7 +98,7 @@ func TestChangedAdvertisementLeavesNothingStale(t *testing.T) {
 			w.air.Drain(w.ctx)
 			w.settle() // what was sent before has arrived
 			drain(c)
-			batches, _ := c.adverts(110 * time.Millisecond)
+			batches, _ := c.adverts(210 * time.Millisecond)
 			if got := payloads(batches, goldenMain); len(got) != 1 || got[fmt.Sprintf("0201%02x", i)] == 0 {
 				t.Fatalf("change %d: %v", i, got)
 			}
@@ -106,14 +106,14 @@ func TestChangedAdvertisementLeavesNothingStale(t *testing.T) {
 		// Only a part that is given changes.
 		_ = w.air.SetAdvertisement("main", nil, []byte{1, 9})
 		drain(c)
-		batches, _ := c.adverts(200 * time.Millisecond)
+		batches, _ := c.adverts(300 * time.Millisecond)
 		if got := payloads(batches, goldenMain); got["0201310109"] == 0 {
 			t.Errorf("partial change: %v", got)
 		}
 		_ = w.air.Reset("main")
 		w.settle()
 		drain(c)
-		batches, _ = c.adverts(200 * time.Millisecond)
+		batches, _ = c.adverts(300 * time.Millisecond)
 		if got := payloads(batches, goldenMain); len(got) != 1 || got[goldenAdv+goldenRsp] == 0 {
 			t.Errorf("after reset: %v", got)
 		}

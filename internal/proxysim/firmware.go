@@ -83,8 +83,9 @@ func (f firmware) legacyVersion(active bool) uint32 {
 // before, it was ignored.
 func (f firmware) newestSubscriberWins() bool { return f >= 202607 }
 
-// doubleDisconnect: the end of a link is reported at DISCONNECT and again at CLOSE.
-func (f firmware) doubleDisconnect() bool { return f >= 202508 && f <= 202607 }
+// reportsTwice: a failed attempt, and the end of a link that the client did not ask for, are reported at DISCONNECT and
+// again at CLOSE, which frees the slot (measured on 2026.6.5).
+func (f firmware) reportsTwice() bool { return f >= 202508 && f <= 202607 }
 
 // earlySlot: the slot is freed at DISCONNECT already, and CLOSE is reported for address 0.
 func (f firmware) earlySlot() bool { return f < 202508 }
@@ -92,7 +93,7 @@ func (f firmware) earlySlot() bool { return f < 202508 }
 // unpairBy85: UNPAIR is answered with the message of PAIR.
 func (f firmware) unpairBy85() bool { return f <= 202607 }
 
-// pairNeedsLink: PAIR without a link is answered; before, it was not.
+// answersPairWithoutLink: PAIR without a link is answered; before, it was not.
 func (f firmware) answersPairWithoutLink() bool { return f >= 202608 }
 
 // allocatedList: message 81 lists the allocated addresses.
@@ -100,6 +101,37 @@ func (f firmware) allocatedList() bool { return f >= 202502 }
 
 // needsAddressType: a connect request without has_address_type is refused.
 func (f firmware) needsAddressType() bool { return f >= 202509 }
+
+// leaksSlots: the slot of such a request is lost until the device restarts (measured on 2026.6.5); since, a DISCONNECT
+// or the sweep after the subscriber is gone frees it.
+func (f firmware) leaksSlots() bool { return f < 202608 }
+
+// establishError is the code with which an attempt ends that found nobody.
+func (f firmware) establishError() int32 {
+	if f >= 202608 {
+		return codeGATTError
+	}
+	return codeCancelled
+}
+
+// cancels: a DISCONNECT ends an attempt before the stack's own time is over (2026.8 and 2026.9 only read).
+func (f firmware) cancels() bool { return f >= 202608 }
+
+// cancelsAtOnce: and it does so without delay.
+func (f firmware) cancelsAtOnce() bool { return f >= 202610 }
+
+// staleMTU: a cached connection reports the MTU of the link that had the slot before (measured on 2026.6.5, read in
+// 2026.7.4).
+func (f firmware) staleMTU() bool { return f < 202608 }
+
+// repeatsMTU: a request to connect a link that is up is answered with its MTU, before with 0.
+func (f firmware) repeatsMTU() bool { return f >= 202608 }
+
+// narrowsScan: while there is a link the scanner listens for 30 of 320 ms, and it restarts when the last link ends.
+func (f firmware) narrowsScan() bool { return f >= 202608 }
+
+// flushesEveryOtherTick: partial batches wait for every other tick, on Wi-Fi.
+func (f firmware) flushesEveryOtherTick() bool { return f >= 202608 }
 
 // legacyConnect: request type 0 connects.
 func (f firmware) legacyConnect() bool { return f < 202508 }

@@ -9,7 +9,7 @@ import (
 
 const (
 	// servicePace is the time between two messages of the service stream: one turn of the firmware's loop.
-	servicePace = 10 * time.Millisecond
+	servicePace = 16 * time.Millisecond
 	// Codes of the stack in message 82 (esp_gatt_status_t).
 	gattNoResources = 0x80
 	gattCongested   = 0x8f

@@ -241,7 +241,7 @@ func TestServices(t *testing.T) {
 		version  string
 		messages int
 		short    bool
-	}{{"2026.10.0", 1, true}, {"2025.7.0", 9, false}}
+	}{{"2026.10.0", 2, true}, {"2025.7.0", 9, false}}
 	for _, tt := range tests {
 		t.Run(tt.version, func(t *testing.T) {
 			linked(t, ProxyConfig{Version: tt.version}, func(_ *world, c *peer) {

@@ -46,8 +46,14 @@ type ProxyConfig struct {
 	MaxClients int
 	// EstablishTimeout is how long an attempt to connect lasts; 20 s.
 	EstablishTimeout time.Duration
-	// EstablishError is the code with which it ends then: 0x100, or 0x3e on older stacks.
+	// EstablishError is the code with which it ends then: 133 since 2026.8; before, 0x100, or 0x3e on older stacks.
 	EstablishError int32
+	// SilentEnd: a link that the client ends is reported without a reason, as some stacks do, not with 0x16.
+	SilentEnd bool
+	// Ethernet: partial batches of advertisements leave at every tick, as on Wi-Fi they did up to 2026.7.
+	Ethernet bool
+	// PassiveRadio: the radio cannot scan actively, and says "passive" whatever it is asked.
+	PassiveRadio bool
 	// MaxNotifications is the number of handles that may be registered on one link; 12.
 	MaxNotifications int
 	// AskTime: the proxy asks its clients for the time.
@@ -74,8 +80,11 @@ type Proxy struct {
 	subscriber *apiserver.Session
 	raw        bool
 	batch      []ble.RawAdvert
+	flushed    bool // at the last tick
 	scan       scan
-	conns      []*connection // a slot each
+	conns      []*connection // in the order of their slots
+	slotMTU    []uint16      // of the last link that each slot had
+	links      int           // that are up
 	attempt    *connection   // the one that is being connected
 	bonds      map[ble.Address]bool
 	off        bool // without power
@@ -103,7 +112,7 @@ func NewProxy(a *Air, cfg ProxyConfig) (*Proxy, error) {
 	}
 	p := &Proxy{
 		air: a, cfg: cfg, fw: fw, log: cfg.Log.With("proxy", cfg.Name),
-		bonds: map[ble.Address]bool{},
+		bonds: map[ble.Address]bool{}, slotMTU: freshMTUs(cfg.Slots),
 	}
 	a.sched.mu.Lock()
 	defer a.sched.mu.Unlock()
@@ -159,7 +168,7 @@ func (c *ProxyConfig) setDefaults(fw firmware) {
 		c.EstablishTimeout = defaultEstablishTimeout
 	}
 	if c.EstablishError == 0 {
-		c.EstablishError = codeCancelled
+		c.EstablishError = fw.establishError()
 	}
 	if c.MaxNotifications == 0 {
 		c.MaxNotifications = defaultMaxNotifications
@@ -167,6 +176,15 @@ func (c *ProxyConfig) setDefaults(fw firmware) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+}
+
+// freshMTUs is what the slots remember after a restart.
+func freshMTUs(n int) []uint16 {
+	out := make([]uint16, n)
+	for i := range out {
+		out[i] = defaultMTU
+	}
+	return out
 }
 
 // Name is the proxy's node name.
@@ -215,7 +233,10 @@ func (p *Proxy) serverInfo() string {
 // that a subscriber left behind.
 func (p *Proxy) onTick() {
 	p.air.sched.after(flushEvery, p.onTick)
-	p.flush()
+	p.flushed = len(p.batch) > 0 && !(p.flushed && p.fw.flushesEveryOtherTick() && !p.cfg.Ethernet)
+	if p.flushed {
+		p.flush()
+	}
 	if p.subscriber == nil {
 		for _, c := range append([]*connection(nil), p.conns...) {
 			c.disconnect()

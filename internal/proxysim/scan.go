@@ -12,6 +12,9 @@ const (
 	scanSwitch = 10 * time.Millisecond
 	// scanDuration is how long one scan lasts before it is started anew.
 	scanDuration = 5 * time.Minute
+	// scanInterval and scanWindow are when a scanner with a narrow window listens.
+	scanInterval = 320 * time.Millisecond
+	scanWindow   = 30 * time.Millisecond
 )
 
 // scan is the scanner of a proxy:
@@ -24,11 +27,12 @@ const (
 type scan struct {
 	state ble.ScannerState
 	mode  ble.ScannerMode
-	event *event // the next change of state
+	began time.Time // since when it is RUNNING
+	event *event    // the next change of state
 }
 
 func (p *Proxy) configuredMode() ble.ScannerMode {
-	if p.cfg.ScanPassive {
+	if p.cfg.ScanPassive || p.cfg.PassiveRadio {
 		return ble.ScanPassive
 	}
 	return ble.ScanActive
@@ -60,6 +64,7 @@ func (p *Proxy) startScan() {
 	}
 	p.setScan(ble.ScannerStarting)
 	p.scan.event = p.air.sched.after(scanSwitch, func() {
+		p.scan.began = time.Now()
 		p.setScan(ble.ScannerRunning)
 		p.scan.event = p.air.sched.after(scanDuration, func() {
 			p.setScan(ble.ScannerIdle)
@@ -92,7 +97,7 @@ func (p *Proxy) hear(per *peripheral) {
 		}
 		return
 	}
-	if p.scan.state != ble.ScannerRunning || p.subscriber == nil {
+	if p.scan.state != ble.ScannerRunning || p.subscriber == nil || !p.listens() {
 		return
 	}
 	switch {
@@ -104,6 +109,11 @@ func (p *Proxy) hear(per *peripheral) {
 	default:
 		p.report(per, rssi, per.both)
 	}
+}
+
+// listens reports whether the running scanner has its window open now.
+func (p *Proxy) listens() bool {
+	return p.links == 0 || !p.fw.narrowsScan() || time.Since(p.scan.began)%scanInterval < scanWindow
 }
 
 // report takes one report of the radio into the batch.
@@ -183,6 +193,10 @@ func (p *Proxy) SubscribeSlots(s *apiserver.Session) {
 func (p *Proxy) SetScanMode(_ *apiserver.Session, mode ble.ScannerMode) {
 	p.air.sched.mu.Lock()
 	defer p.air.sched.mu.Unlock()
+	if p.cfg.PassiveRadio && mode == ble.ScanActive {
+		p.tell(p.sendScan)
+		return
+	}
 	if mode == p.scan.mode || !p.cfg.Features.Has(ble.FeatureStateAndMode) {
 		return
 	}

@@ -115,6 +115,7 @@ func (p *Proxy) Restart(down time.Duration) {
 		c.dropLink()
 	}
 	p.conns, p.attempt, p.off = nil, nil, false
+	p.slotMTU = freshMTUs(p.cfg.Slots)
 	p.air.sched.stop(p.scan.event)
 	p.scan = scan{mode: p.configuredMode()}
 	if down > 0 {
