@@ -118,3 +118,8 @@ func (s *Session) CacheCleared(a ble.Address, success bool, code int32) {
 func (s *Session) ConnectionParamsSet(a ble.Address, code int32) {
 	s.send(&apipb.BluetoothSetConnectionParamsResponse{Address: uint64(a), Error: code})
 }
+
+// KeySet sends message 125: whether the key that the client set is taken.
+func (s *Session) KeySet(ok bool) {
+	s.send(&apipb.NoiseEncryptionSetKeyResponse{Success: ok})
+}

@@ -19,13 +19,6 @@ const (
 	capabilitiesMinor = 15
 )
 
-// Messages of other features that a client of any device may send. A proxy has no entities,
-// and says so, since clients such as Home Assistant wait for the end of the list.
-const (
-	listEntitiesRequest ID = 11
-	listEntitiesDone    ID = 19
-)
-
 // ID is a message number.
 type ID = apiwire.ID
 
@@ -48,8 +41,10 @@ func (s *Session) read() error {
 }
 
 func (s *Session) handle(id ID, payload []byte) error {
-	if id == listEntitiesRequest && s.authed {
-		s.sendEmpty(listEntitiesDone)
+	if s.authed && s.otherFeature(id, payload) {
+		return nil
+	}
+	if s.turnedAway && id != apiwire.DisconnectRequest && id != apiwire.DisconnectResponse {
 		return nil
 	}
 	m := apiwire.New(id)
@@ -115,6 +110,11 @@ func (s *Session) hello(m *apipb.HelloRequest) {
 	s.send(&apipb.HelloResponse{
 		ApiVersionMajor: 1, ApiVersionMinor: s.cfg.APIMinor, ServerInfo: info, Name: d.Name,
 	})
+	if s.cfg.ProvisioningClosed != nil && s.cfg.ProvisioningClosed() {
+		s.turnedAway = true
+		s.Disconnect(ReasonProvisioningClosed)
+		return
+	}
 	if s.cfg.AuthOnHello {
 		s.authenticated()
 	}
@@ -180,7 +180,11 @@ func (s *Session) request(m any) {
 			}})
 		}
 	case *apipb.NoiseEncryptionSetKeyRequest:
-		s.send(&apipb.NoiseEncryptionSetKeyResponse{}) // keys are not set over the wire
+		if s.cfg.SetKey == nil {
+			s.KeySet(false)
+			return
+		}
+		s.cfg.SetKey(s, slices.Clone(m.GetKey()))
 	case *apipb.SubscribeBluetoothLEAdvertisementsRequest:
 		s.backend.SubscribeAdverts(s, m.GetFlags()&subscribeRaw != 0)
 	case *apipb.UnsubscribeBluetoothLEAdvertisementsRequest:

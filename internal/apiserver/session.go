@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"bluez-esphome/internal/apiwire"
+	"bluez-esphome/internal/apiwire/apipb"
 	"bluez-esphome/internal/ble"
 )
 
@@ -62,6 +63,12 @@ type Config struct {
 	AuthOnHello bool
 	// AnswerAuth: message 3 is answered by 4 (before 2026.1).
 	AnswerAuth bool
+	// SetKey takes the key that a client sets (message 124), as the client sent it, and answers by Session.KeySet. Nil
+	// refuses every key.
+	SetKey func(s *Session, key []byte)
+	// ProvisioningClosed, unless nil, reports whether the device waited too long for its key: then a client is told so after
+	// its hello and turned away.
+	ProvisioningClosed func() bool
 	// AskTime: the client is asked for the time once it is authenticated, as by devices that have
 	// Home Assistant's clock.
 	AskTime bool
@@ -78,6 +85,7 @@ type Session struct {
 	conn    net.Conn
 	framer  *apiwire.Framer
 	backend Backend
+	other   OtherBackend // nil: no other features
 	log     *slog.Logger
 	cancel  context.CancelCauseFunc
 	done    <-chan struct{}
@@ -91,6 +99,7 @@ type Session struct {
 
 	// Owned by the reading goroutine.
 	greeted, authed, leaving bool
+	turnedAway               bool // by ProvisioningClosed: only goodbyes count
 
 	mu    sync.Mutex
 	name  string // as the client calls itself
@@ -103,6 +112,7 @@ func Serve(ctx context.Context, conn net.Conn, cfg Config, b Backend) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	s := &Session{cfg: cfg, conn: conn, backend: b, cancel: cancel, done: ctx.Done(), log: cfg.Log, queue: newQueue(cfg.Queue), begun: time.Now()}
+	s.other, _ = b.(OtherBackend)
 	s.endWithin(setupTimeout)
 
 	var wg sync.WaitGroup
@@ -126,11 +136,20 @@ func Serve(ctx context.Context, conn net.Conn, cfg Config, b Backend) error {
 // Close ends the session at once, without a word to the client.
 func (s *Session) Close(err error) { s.cancel(err) }
 
+// DisconnectReason is why a device asks a client to leave.
+type DisconnectReason uint8
+
+// Reasons of message 5.
+const (
+	ReasonUnspecified        DisconnectReason = 0
+	ReasonProvisioningClosed DisconnectReason = 1 // the device waited too long for an encryption key
+)
+
 // Disconnect asks the client to leave (message 5) and ends the session when it does, or after 5 s.
-func (s *Session) Disconnect() {
+func (s *Session) Disconnect(why DisconnectReason) {
 	s.endWithin(goodbyeTimeout)
 	s.pinged.Store(false)
-	s.sendEmpty(apiwire.DisconnectRequest)
+	s.send(&apipb.DisconnectRequest{Reason: apipb.DisconnectReason(why)})
 	s.queue.kick()
 }
 

@@ -166,11 +166,11 @@ func TestHelloAndInfo(t *testing.T) {
 		}
 		// Entities: none. An unknown message is skipped.
 		frame, _ := r.framer.Append(nil, 9999, []byte{1, 2, 3})
-		frame, _ = r.framer.Append(frame, listEntitiesRequest, nil)
+		frame, _ = r.framer.Append(frame, apiwire.ListEntitiesRequest, nil)
 		if _, err := r.conn.Write(frame); err != nil {
 			t.Fatal(err)
 		}
-		if id, _, err := r.framer.Read(); id != listEntitiesDone || err != nil {
+		if id, _, err := r.framer.Read(); id != apiwire.ListEntitiesDoneResponse || err != nil {
 			t.Errorf("got %v, %v", id, err)
 		}
 		r.send(&apipb.PingRequest{})
@@ -343,7 +343,7 @@ func TestDisconnectFromThisSide(t *testing.T) {
 			withSession(t, modern(), func(r *rig) {
 				r.hello()
 				start := time.Now()
-				r.back.session.Disconnect()
+				r.back.session.Disconnect(ReasonUnspecified)
 				r.want(apiwire.DisconnectRequest)
 				if polite {
 					r.send(&apipb.DisconnectResponse{})
