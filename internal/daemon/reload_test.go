@@ -22,7 +22,7 @@ import (
 )
 
 // limit bounds each wait of these tests; it is never reached when things work.
-const limit = 20 * time.Second
+const limit = 3 * time.Minute
 
 // simulate runs proxies on loopback until the test ends and returns their addresses.
 func simulate(t *testing.T, names ...string) map[string]string {

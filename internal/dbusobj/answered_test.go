@@ -4,7 +4,6 @@ import (
 	"context"
 	"sync"
 	"testing"
-	"time"
 
 	"bluez-esphome/internal/dbusobj/dbustest"
 
@@ -17,7 +16,7 @@ func TestAnswered(t *testing.T) {
 	addr := dbustest.Start(t)
 	var mu sync.Mutex
 	got := map[string]int{}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	c, err := Dial(ctx, Config{Address: addr, Answered: func(iface, member, errName string) {
 		mu.Lock()

@@ -109,7 +109,7 @@ func TestBacklogIsBounded(t *testing.T) {
 			}
 		}
 	}()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(patience)
 	for last := -1; last != n-1; {
 		select {
 		case last = <-ran:

@@ -18,7 +18,7 @@ func wait[T any](t testing.TB, ch <-chan T) (v T) {
 	t.Helper()
 	select {
 	case v = <-ch:
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("nothing happened")
 	}
 	return v

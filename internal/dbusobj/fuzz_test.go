@@ -101,7 +101,7 @@ func FuzzReader(f *testing.F) {
 // waitFDs waits until so many descriptors are open: others are about to close theirs.
 func waitFDs(t testing.TB, want int) {
 	t.Helper()
-	timeout := time.NewTimer(10 * time.Second)
+	timeout := time.NewTimer(patience)
 	defer timeout.Stop()
 	for {
 		got := countFDs(t)

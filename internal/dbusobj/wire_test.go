@@ -95,7 +95,7 @@ func (r *raw) send(o *outgoing, body []byte, fds []int) uint32 {
 
 func (r *raw) next() *message {
 	r.t.Helper()
-	_ = r.sock.SetReadDeadline(time.Now().Add(20 * time.Second))
+	_ = r.sock.SetReadDeadline(time.Now().Add(patience))
 	for {
 		m, err := r.in.next()
 		if err != nil {
@@ -286,7 +286,7 @@ func TestFileDescriptorsDoNotLeak(t *testing.T) {
 			// The last signals were handled when a later call was answered.
 			r.ping()
 			after := countFDs(t)
-			for deadline := time.Now().Add(3 * time.Second); after > before && time.Now().Before(deadline); after = countFDs(t) {
+			for deadline := time.Now().Add(patience); after > before && time.Now().Before(deadline); after = countFDs(t) {
 				s.do(func() {}) // the writer closes what it sent soon after
 			}
 			if after > before {

@@ -60,7 +60,7 @@ func TestShow(t *testing.T) {
 	if _, err := exec.LookPath("dbus-daemon"); err != nil {
 		t.Skip("skipped: dbus-daemon is not installed")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	out := &untilTable{stop: cancel}
 	if err := Run(ctx, Options{Version: "test", Out: out, Log: slog.New(slog.DiscardHandler)}); err != nil {
 		t.Error(err)

@@ -24,7 +24,7 @@ func TestMain(m *testing.M) { harness.Main(m) }
 var steps = []string{"power", "discover", "connect", "list", "read", "write", "notify", "disconnect"}
 
 // limit is how long one client may take.
-const limit = 2 * time.Minute
+const limit = 4 * time.Minute
 
 // row is a client's line of the table.
 type row struct {

@@ -10,20 +10,41 @@ import (
 	"testing"
 )
 
-const binEnv = "BLUEZ_ESPHOME_TEST_BINARY"
+const (
+	binEnv = "BLUEZ_ESPHOME_TEST_BINARY"
+	// ProgramEnv names a folder in which BuildAll has built the program for all packages of a run.
+	ProgramEnv = "BLUEZ_ESPHOME_TEST_PROGRAM"
+	// LogsEnv names a folder for what processes of failed tests printed.
+	LogsEnv = "BLUEZ_ESPHOME_TEST_LOGS"
+	// NightlyEnv is not empty where tests are to run their long variants too.
+	NightlyEnv = "BLUEZ_ESPHOME_TEST_NIGHTLY"
+)
+
+// Nightly reports whether the long variants of tests are wanted (make test-nightly).
+func Nightly() bool { return os.Getenv(NightlyEnv) != "" }
+
+// OnlyNightly skips a test that make test leaves out. The reason is printed by the summary of make test.
+func OnlyNightly(t testing.TB) {
+	t.Helper()
+	if !Nightly() {
+		t.Skip("left to make test-nightly")
+	}
+}
 
 // Main is the TestMain of a package of end-to-end tests. Unless -bin names a binary, it builds one
 // with the race detector.
-func Main(m *testing.M) { os.Exit(run(m, "-race")) }
+func Main(m *testing.M) { os.Exit(run(m, "race", "-race")) }
 
 // MainPlain is Main for tests that look at memory and times: it builds as the program is shipped.
-func MainPlain(m *testing.M) { os.Exit(run(m)) }
+func MainPlain(m *testing.M) { os.Exit(run(m, "plain")) }
 
-func run(m *testing.M, flags ...string) int {
+func run(m *testing.M, kind string, flags ...string) int {
 	bin := flag.String("bin", "", "test this binary instead of one built from the tree")
 	flag.Parse()
 	path, err := filepath.Abs(*bin)
-	if *bin == "" {
+	if all := os.Getenv(ProgramEnv); *bin == "" && all != "" {
+		path = filepath.Join(all, kind, program)
+	} else if *bin == "" {
 		dir, derr := os.MkdirTemp("", "be-bin")
 		if derr != nil {
 			fmt.Fprintln(os.Stderr, derr)
@@ -42,9 +63,21 @@ func run(m *testing.M, flags ...string) int {
 	return m.Run()
 }
 
+// BuildAll builds the program into dir for all packages of a run, which are told by ProgramEnv.
+func BuildAll(dir string) error {
+	for kind, flags := range map[string][]string{"race": {"-race"}, "plain": nil} {
+		if _, err := Build(filepath.Join(dir, kind), flags...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const program = "bluez-esphome"
+
 // Build builds the program into dir with further flags of go build, and gives its path.
 func Build(dir string, flags ...string) (string, error) {
-	path := filepath.Join(dir, "bluez-esphome")
+	path := filepath.Join(dir, program)
 	root, err := Root()
 	if err != nil {
 		return "", err

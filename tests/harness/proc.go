@@ -6,11 +6,16 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 )
+
+// drain is how long output is waited for once a process has ended: a grandchild may keep it open, but on a busy machine what the
+// process printed may also just not have been read yet.
+const drain = 20 * time.Second
 
 // Proc is a running process whose output is read as it comes.
 type Proc struct {
@@ -42,7 +47,7 @@ func newProc(env []string, name string, args ...string) *Proc {
 	p := &Proc{Out: NewStream(), Err: NewStream(), cmd: exec.Command(name, args...), done: make(chan struct{})}
 	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	p.cmd.WaitDelay = time.Second // for grandchildren that keep the output open
+	p.cmd.WaitDelay = drain
 	return p
 }
 
@@ -71,9 +76,26 @@ func (p *Proc) start(t testing.TB, name string) {
 			t.Errorf("%s: crashed", name)
 		}
 		if t.Failed() {
-			t.Logf("%s %s\n--- output\n%s\n--- errors\n%s", name, strings.Join(p.cmd.Args[1:], " "), tail(p.Out.String()), tail(p.Err.String()))
+			p.log(t)
 		}
 	})
+}
+
+// log writes what the process printed to a file, and the last lines of it to the test's log.
+func (p *Proc) log(t testing.TB) {
+	t.Helper()
+	command := strings.Join(append([]string{filepath.Base(p.cmd.Path)}, p.cmd.Args[1:]...), " ")
+	text := fmt.Sprintf("%s\n--- output\n%s\n--- errors\n%s\n", command, p.Out, p.Err)
+	f, err := os.CreateTemp(os.Getenv(LogsEnv), "process-*.log")
+	if err == nil {
+		_, err = f.WriteString(text)
+		_ = f.Close()
+	}
+	if err != nil {
+		t.Logf("%s: its output cannot be kept: %v", command, err)
+		return
+	}
+	t.Logf("%.80s ended with:\n%s\nall that it printed: %s", command, tail(strings.TrimSpace(p.Out.String()+p.Err.String())), f.Name())
 }
 
 // Send writes a line to the process.
@@ -125,12 +147,12 @@ func (p *Proc) Wait(t testing.TB, limit time.Duration) int {
 func (p *Proc) Stop(t testing.TB) {
 	t.Helper()
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
-	timer := time.NewTimer(10 * time.Second)
+	timer := time.NewTimer(Limit)
 	defer timer.Stop()
 	select {
 	case <-p.done:
 	case <-timer.C:
-		t.Errorf("%s did not stop within 10 s of SIGTERM", p.cmd.Path)
+		t.Errorf("%s did not stop within %v of SIGTERM", p.cmd.Path, Limit)
 		_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
 		<-p.done
 	}

@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"fmt"
 	"regexp"
 	"strings"
 	"sync"
@@ -8,8 +9,8 @@ import (
 	"time"
 )
 
-// Limit is how long a test waits for anything: far longer than it takes, since machines may be slow.
-const Limit = 30 * time.Second
+// Limit is how long a test waits for anything: so long that only what hangs is caught, however busy the machine is.
+const Limit = 4 * time.Minute
 
 // Stream is the output of a process as it grows. It is goroutine-safe.
 type Stream struct {
@@ -106,10 +107,17 @@ func (s *Stream) Count(pattern string) int {
 	return len(regexp.MustCompile(pattern).FindAllString(s.String(), -1))
 }
 
+// tail is the last lines, for a message that is read on a screen; everything is in the process's log.
 func tail(s string) string {
-	const most = 6000
-	if len(s) > most {
-		return "…" + s[len(s)-most:]
+	const lines, columns = 8, 200
+	list := strings.Split(s, "\n")
+	if n := len(list) - lines; n > 0 {
+		list = append([]string{fmt.Sprintf("… %d lines", n)}, list[n:]...)
 	}
-	return s
+	for i, l := range list {
+		if r := []rune(l); len(r) > columns {
+			list[i] = string(r[:columns]) + "…"
+		}
+	}
+	return strings.Join(list, "\n")
 }

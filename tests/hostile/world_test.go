@@ -35,7 +35,7 @@ const (
 	objectManager = "org.freedesktop.DBus.ObjectManager"
 
 	// patience is for what must come; far longer than it takes, as machines may be slow.
-	patience = 2 * time.Minute
+	patience = 5 * time.Minute
 )
 
 // device is a peripheral that the good proxy hears.

@@ -22,7 +22,7 @@ import (
 )
 
 // patience is how long anything may take that has to come.
-const patience = 20 * time.Second
+const patience = 3 * time.Minute
 
 const (
 	hci0       = dbus.ObjectPath("/org/bluez/hci0")

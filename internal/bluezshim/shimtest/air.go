@@ -11,7 +11,7 @@ import (
 )
 
 // patience is how long a test waits for what must come.
-const patience = 20 * time.Second
+const patience = 3 * time.Minute
 
 // Air is a scripted bluezshim.Air.
 type Air struct {

@@ -13,7 +13,7 @@ import (
 )
 
 // patience is how long a test waits for what must come.
-const patience = 20 * time.Second
+const patience = 3 * time.Minute
 
 // Op is one call of [Links]. A test ends it with one of its methods.
 type Op struct {

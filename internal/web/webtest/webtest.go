@@ -16,7 +16,7 @@ import (
 )
 
 // limit bounds each wait; a loaded machine takes seconds to start a browser.
-const limit = 60 * time.Second
+const limit = 3 * time.Minute
 
 // Find gives the path of Chromium, and skips the test with a line that says so where there is none.
 func Find(t testing.TB) string {

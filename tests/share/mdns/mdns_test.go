@@ -22,7 +22,7 @@ import (
 func TestMain(m *testing.M) { harness.Main(m) }
 
 // limit is how long a test waits for anything: far longer than it takes.
-const limit = 60 * time.Second
+const limit = 4 * time.Minute
 
 const ourAddr, otherAddr = "10.99.8.1", "10.99.8.2"
 
