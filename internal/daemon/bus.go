@@ -2,7 +2,9 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 
 	"bluez-esphome/internal/config"
 	"bluez-esphome/internal/dbusobj"
@@ -11,32 +13,57 @@ import (
 
 // bus is where org.bluez is published.
 type bus struct {
-	address string
-	// ensure, unless nil, sees to it that there is one again.
-	ensure func(context.Context) error
-	stop   func()
+	address string // for clients
+	// private is the one that we run ourselves, nil for others.
+	private *privatebus.Bus
 }
 
-// openBus finds the bus, or starts the private one.
-func openBus(ctx context.Context, which config.Bus) (bus, error) {
+// openBus finds the bus, or starts the private one, which nobody else can find before org.bluez is owned on it.
+func openBus(ctx context.Context, which config.Bus, log *slog.Logger) (bus, error) {
 	switch which {
 	case config.BusPrivate:
-		b, err := privatebus.Start(ctx, privatebus.DefaultPath())
+		b, err := privatebus.Reserve(ctx, privatebus.DefaultPath(), log)
+		if used := new(privatebus.InUseError); errors.As(err, &used) {
+			return bus{}, dbusobj.TakenBy(BusName, used.Owner, used.PID)
+		}
 		if err != nil {
 			return bus{}, err
 		}
-		return bus{b.Address, b.Ensure, b.Stop}, nil
+		return bus{b.Address, b}, nil
 	case config.BusSystem:
-		return bus{address: systemBusAddress(), stop: func() {}}, nil
+		return bus{address: systemBusAddress()}, nil
 	}
-	return bus{address: string(which), stop: func() {}}, nil
+	return bus{address: string(which)}, nil
+}
+
+// dialAddress is where we connect ourselves.
+func (b bus) dialAddress() string {
+	if b.private != nil {
+		return b.private.Hidden()
+	}
+	return b.address
+}
+
+// owned is called once org.bluez is ours: now clients may come.
+func (b bus) owned() error {
+	if b.private != nil {
+		return b.private.Publish()
+	}
+	return nil
+}
+
+func (b bus) stop() {
+	if b.private != nil {
+		b.private.Stop()
+	}
 }
 
 // reconnect lets the daemon outlive its bus: sessions with proxies and links stay, what clients had ends as if each of
-// them had left, and the tree is there again with the bus. A private bus is started again.
+// them had left, and the tree is there again with the bus. A private bus is started anew, whatever became of the old one: on
+// that nobody can own a name any more, and somebody might wait for ours.
 func (d *Daemon) reconnect(b bus) *dbusobj.Reconnect {
-	return &dbusobj.Reconnect{
-		Name: BusName, Prepare: b.ensure,
+	r := &dbusobj.Reconnect{
+		Name: BusName, Owned: b.owned,
 		Lost: func(cause error) {
 			d.ready.Store(false)
 			d.log.Error("Lost the bus; connecting to it again, the proxies stay connected", "bus", b.address, "error", cause)
@@ -46,6 +73,13 @@ func (d *Daemon) reconnect(b bus) *dbusobj.Reconnect {
 			d.log.Info("org.bluez is ours again", "bus", b.address)
 		},
 	}
+	if b.private != nil {
+		r.Prepare = func(ctx context.Context) (string, error) {
+			err := b.private.Renew(ctx)
+			return b.private.Hidden(), err
+		}
+	}
+	return r
 }
 
 // busError says what to do about a bus that cannot be used; err names its address.

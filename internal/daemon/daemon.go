@@ -112,13 +112,13 @@ func (d *Daemon) run(ctx context.Context) error {
 	if d.web != nil {
 		defer d.web.Close()
 	}
-	bus, err := openBus(ctx, cfg.Bus)
+	bus, err := openBus(ctx, cfg.Bus, d.log)
 	if err != nil {
 		return err
 	}
 	defer bus.stop()
 	d.conn, err = dbusobj.Dial(ctx, dbusobj.Config{
-		Address: bus.address, Logger: d.log, Answered: d.answered(), Reconnect: d.reconnect(bus),
+		Address: bus.dialAddress(), Logger: d.log, Answered: d.answered(), Reconnect: d.reconnect(bus),
 	})
 	if err != nil {
 		return busError(cfg.Bus, err)
@@ -134,6 +134,9 @@ func (d *Daemon) run(ctx context.Context) error {
 			return err
 		}
 		return busError(cfg.Bus, err)
+	}
+	if err := bus.owned(); err != nil {
+		return err
 	}
 	return d.serve(ctx, bus.address)
 }

@@ -148,10 +148,17 @@ func (c *Conn) requestName(ctx context.Context, w *wire, name string) error {
 	if body, err = w.ask(ctx, c.nextSerial(), "GetConnectionUnixProcessID", "s", str(taken.Owner)); err != nil {
 		return taken
 	}
-	if taken.PID, _ = one[uint32](body); taken.PID != 0 {
-		taken.Command = commandLine(taken.PID)
+	pid, _ := one[uint32](body)
+	return TakenBy(name, taken.Owner, pid)
+}
+
+// TakenBy makes the error for a name that the connection called owner has, of the process with that id, 0 if unknown.
+func TakenBy(name, owner string, pid uint32) *NameTakenError {
+	e := &NameTakenError{Name: name, Owner: owner, PID: pid}
+	if pid != 0 {
+		e.Command = commandLine(pid)
 	}
-	return taken
+	return e
 }
 
 func commandLine(pid uint32) string {

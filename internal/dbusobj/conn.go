@@ -76,7 +76,7 @@ func Dial(ctx context.Context, cfg Config) (*Conn, error) {
 		log: log, address: cfg.Address, in: newInbox(), told: cfg.Answered, again: cfg.Reconnect, owned: true,
 		gone: make(chan struct{}), redialed: make(chan redialed), calls: make(map[uint32]*outCall),
 	}
-	w, err := c.dialWire(ctx)
+	w, err := c.dialWire(ctx, cfg.Address)
 	if err != nil {
 		return nil, err
 	}

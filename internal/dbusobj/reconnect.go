@@ -20,8 +20,12 @@ const (
 type Reconnect struct {
 	// Name is owned on the new bus again.
 	Name string
-	// Prepare, unless nil, is called before each attempt, in a goroutine of its own.
-	Prepare func(ctx context.Context) error
+	// Prepare, unless nil, is called before each attempt, in a goroutine of its own. It gives the address at which to
+	// connect, empty for the first one.
+	Prepare func(ctx context.Context) (address string, err error)
+	// Owned, unless nil, is called in the same goroutine once Name is owned on the new bus. After an error the bus is given up
+	// and the attempts go on.
+	Owned func() error
 	// Lost and Back are called in the loop; neither may be nil. Back follows once Name is owned.
 	Lost func(cause error)
 	Back func()
@@ -109,6 +113,9 @@ func (c *Conn) redial(ctx context.Context) {
 			name, cancel := context.WithTimeout(ctx, dialTimeout)
 			err = c.requestName(name, w, c.again.Name)
 			cancel()
+			if err == nil && c.again.Owned != nil {
+				err = c.again.Owned()
+			}
 			if err == nil {
 				c.Post(func() { c.back(ctx, w) })
 				return
@@ -136,12 +143,17 @@ func (c *Conn) redial(ctx context.Context) {
 func (c *Conn) attempt(ctx context.Context) (*wire, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
+	address := c.address
 	if c.again.Prepare != nil {
-		if err := c.again.Prepare(ctx); err != nil {
+		other, err := c.again.Prepare(ctx)
+		if err != nil {
 			return nil, err
 		}
+		if other != "" {
+			address = other
+		}
 	}
-	return c.dialWire(ctx)
+	return c.dialWire(ctx, address)
 }
 
 // found takes a new connection over.

@@ -135,16 +135,14 @@ func TestReconnectTaken(t *testing.T) {
 	addr, stop := dbustest.StartIn(t, dir)
 	other := dbustest.Start(t) // the bus that is found again
 	prepared := make(chan struct{}, 1)
-	var c *Conn
 	c, err := Dial(t.Context(), Config{Address: addr, Reconnect: &Reconnect{
 		Name: testName, Lost: func(error) {}, Back: func() { t.Error("back") },
-		Prepare: func(context.Context) error {
-			c.address = other
+		Prepare: func(context.Context) (string, error) {
 			select {
 			case prepared <- struct{}{}:
 			default:
 			}
-			return nil
+			return other, nil
 		},
 	}})
 	if err != nil {

@@ -26,8 +26,8 @@ type wire struct {
 }
 
 // dialWire connects to a bus and says Hello.
-func (c *Conn) dialWire(ctx context.Context) (*wire, error) {
-	sock, err := dialAny(ctx, c.address)
+func (c *Conn) dialWire(ctx context.Context, address string) (*wire, error) {
+	sock, err := dialAny(ctx, address)
 	if err != nil {
 		return nil, err
 	}

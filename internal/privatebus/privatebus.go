@@ -1,124 +1,164 @@
-// Package privatebus runs a D-Bus daemon of our own, on which org.bluez can
-// be owned without root and without disturbing a bluetoothd.
+// Package privatebus runs a D-Bus daemon of our own, on which org.bluez can be owned without root and without disturbing a
+// bluetoothd. Nobody but the user of this process can own a name on it, and that name is org.bluez.
+//
+// Processes of the same user, for example in another container that has the socket's folder mounted, are kept from being
+// org.bluez by order: [Reserve] starts a bus that listens at a path that is made up for this start; its owner connects there
+// and takes the name; [Bus.Publish] then moves the socket to where clients look for it and takes the permission to own
+// names away from everybody.
 package privatebus
 
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
-	"net"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
 )
 
-// configuration lets every user who can reach the socket talk to everybody; reaching it is
-// what the permissions of its folder decide. The limits are the system bus's where they matter: one client
-// may not take all descriptors or connections. No message of BlueZ's has more than one descriptor; and as soon as more of them
-// than max_outgoing_unix_fds (64 by default) wait for us, the bus refuses everybody's calls, so that this is out of reach.
-const configuration = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
- "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig>
-  <type>system</type>
-  <listen>unix:path=%s</listen>
-  <auth>EXTERNAL</auth>
-  <policy context="default">
-    <allow user="*"/>
-    <allow own="*"/>
-    <allow send_destination="*" eavesdrop="false"/>
-    <allow send_type="method_call"/>
-    <allow receive_sender="*"/>
-  </policy>
-  <limit name="max_match_rules_per_connection">4096</limit>
-  <limit name="max_replies_per_connection">65536</limit>
-  <limit name="max_connections_per_user">1024</limit>
-  <limit name="max_message_unix_fds">1</limit>
-  <limit name="max_outgoing_unix_fds">16384</limit>
-</busconfig>
-`
-
 // startTimeout is how long dbus-daemon may take to say that it listens.
 const startTimeout = 10 * time.Second
 
-// A Bus is a running D-Bus daemon, or one of an earlier program that is still there.
+// A Bus is a running D-Bus daemon. Its methods are goroutine-safe.
 type Bus struct {
-	// Address is what DBUS_SYSTEM_BUS_ADDRESS is to be set to.
+	// Address is what DBUS_SYSTEM_BUS_ADDRESS is to be set to, once the bus is published.
 	Address string
 
 	path string
 	dir  string // removed by Stop, unless empty
+	log  *slog.Logger
+	lock *os.File // held while path is ours; nil in a temporary folder
 
 	mu      sync.Mutex
-	cmd     *exec.Cmd     // nil: the bus is not ours
+	cmd     *exec.Cmd     // nil: none runs
 	exited  chan struct{} // closed once cmd ended
+	conf    string        // file with the configuration of cmd
+	hidden  string        // where cmd listens until Publish, and empty afterwards
 	stopped bool
 }
 
-// Start runs dbus-daemon with its socket at path, or in a new temporary folder if path is empty. If a bus answers
-// at path already, that one is used and left alone by Stop.
+// Start runs a bus that its user's processes may own org.bluez on at any time: [Reserve] and then the move to path, or to a
+// new temporary folder if path is empty. It is for tests and for the demo, whose folder nobody else can enter.
 func Start(ctx context.Context, path string) (*Bus, error) {
-	b := &Bus{}
+	b, err := Reserve(ctx, path, nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.publish(false); err != nil {
+		b.Stop()
+		return nil, err
+	}
+	return b, nil
+}
+
+// Reserve runs dbus-daemon for the socket at path, or in a new temporary folder if path is empty, where nobody finds it yet:
+// [Bus.Hidden] tells the address at which org.bluez is to be owned before Publish. What dbus-daemon complains of is logged;
+// a nil logger discards it. A process that uses path already is an *[InUseError].
+func Reserve(ctx context.Context, path string, log *slog.Logger) (*Bus, error) {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	b := &Bus{log: log}
 	if path == "" {
 		dir, err := os.MkdirTemp("", tempPrefix)
 		if err != nil {
 			return nil, fmt.Errorf("cannot make a folder for the private bus: %w", err)
 		}
 		b.dir, path = dir, filepath.Join(dir, socket)
-	} else if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, fmt.Errorf("cannot make the folder of the private bus: %w", err)
+	} else {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return nil, fmt.Errorf("cannot make the folder of the private bus: %w", err)
+		}
+		lock, err := lockPath(path)
+		if err != nil {
+			return nil, err
+		}
+		b.lock = lock
 	}
 	b.Address, b.path = scheme+path, path
-	if err := b.Ensure(ctx); err != nil {
-		b.removeDir()
+	if err := b.Renew(ctx); err != nil {
+		b.removeFiles()
 		return nil, err
 	}
 	return b, nil
 }
 
-// Ensure starts dbus-daemon again if no bus answers any more at the address. After Stop it fails.
-func (b *Bus) Ensure(ctx context.Context) error {
+// Hidden is the address of the bus before it is published, empty afterwards.
+func (b *Bus) Hidden() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.hidden == "" {
+		return ""
+	}
+	return scheme + b.hidden
+}
+
+// Renew ends the dbus-daemon that runs, if any, and starts another one, which is hidden until Publish. Whoever was on the old
+// one is gone, also who would wait there for the name. After Stop it fails.
+func (b *Bus) Renew(ctx context.Context) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.stopped {
 		return errors.New("cannot start the private bus: it was stopped")
 	}
-	if c, err := net.Dial("unix", b.path); err == nil {
-		c.Close()
-		return nil
+	b.kill()
+	return b.start(ctx)
+}
+
+// Publish moves the socket to where clients look for it. From then on nobody can own a name that is not owned yet.
+func (b *Bus) Publish() error { return b.publish(true) }
+
+func (b *Bus) publish(seal bool) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.cmd == nil || b.hidden == "" {
+		return errors.New("cannot publish the private bus: it does not run")
 	}
-	b.kill() // one that lost its socket is of no use
-	return b.start(ctx, b.path)
+	if seal {
+		if err := writeConfiguration(b.conf, b.hidden, true); err != nil {
+			return err
+		}
+		// dbus-daemon reads its configuration again (dbus-daemon(1)); names that are owned stay.
+		if err := b.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			return fmt.Errorf("cannot publish the private bus: %w", err)
+		}
+	}
+	if err := os.Rename(b.hidden, b.path); err != nil {
+		return fmt.Errorf("cannot publish the private bus: %w", err)
+	}
+	b.hidden = ""
+	return nil
 }
 
 // start is called with the lock.
-func (b *Bus) start(ctx context.Context, path string) error {
-	os.Remove(path) // of a bus that was killed: nobody answers there
-	conf, err := os.CreateTemp("", "bluez-esphome-bus-*.conf")
+func (b *Bus) start(ctx context.Context) error {
+	conf, err := os.MkdirTemp("", "bluez-esphome-conf-") // 0700
 	if err != nil {
 		return fmt.Errorf("cannot write the private bus's configuration: %w", err)
 	}
-	defer os.Remove(conf.Name())
-	if _, err = fmt.Fprintf(conf, configuration, path); err == nil {
-		err = conf.Close()
-	}
-	if err != nil {
-		return fmt.Errorf("cannot write the private bus's configuration: %w", err)
+	b.conf = filepath.Join(conf, "bus.conf")
+	b.hidden = filepath.Join(filepath.Dir(b.path), "."+rand.Text()[:8])
+	if err := writeConfiguration(b.conf, b.hidden, false); err != nil {
+		b.forget()
+		return err
 	}
 	// The bus outlives ctx: it is stopped last, after everything that talks on it.
-	cmd := exec.Command("dbus-daemon", "--nofork", "--nopidfile", "--nosyslog", "--print-address=1", "--config-file="+conf.Name())
+	cmd := exec.Command("dbus-daemon", "--nofork", "--nopidfile", "--nosyslog", "--print-address=1", "--config-file="+b.conf)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+	said := &complaints{log: b.log}
+	cmd.Stderr = said
 	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return fmt.Errorf("cannot start the private bus: %w", err)
+	if err == nil {
+		err = cmd.Start()
 	}
-	var complaint strings.Builder
-	cmd.Stderr = &complaint
-	if err := cmd.Start(); err != nil {
+	if err != nil {
+		b.forget()
 		if errors.Is(err, exec.ErrNotFound) {
 			return fmt.Errorf("cannot start the private bus: dbus-daemon is not installed (Debian: apt install dbus-daemon)")
 		}
@@ -127,29 +167,31 @@ func (b *Bus) start(ctx context.Context, path string) error {
 	exited := make(chan struct{})
 	b.cmd, b.exited = cmd, exited
 	listens := make(chan bool, 1)
-	go func() {
+	go func() { // until it is killed: see kill
 		line, _ := bufio.NewReader(out).ReadString('\n')
 		listens <- line != ""
-		cmd.Wait()
+		_ = cmd.Wait()
 		close(exited)
 	}()
+	timer := time.NewTimer(startTimeout)
+	defer timer.Stop()
 	select {
 	case ok := <-listens:
 		if ok {
 			return nil
 		}
 		<-exited
-		return fmt.Errorf("cannot start the private bus: dbus-daemon says: %s", strings.TrimSpace(complaint.String()))
-	case <-time.After(startTimeout):
-		b.kill()
-		return fmt.Errorf("cannot start the private bus: dbus-daemon did not start within %s", startTimeout)
+		err = fmt.Errorf("cannot start the private bus: dbus-daemon says: %s", said.text())
+	case <-timer.C:
+		err = fmt.Errorf("cannot start the private bus: dbus-daemon did not start within %s", startTimeout)
 	case <-ctx.Done():
-		b.kill()
-		return ctx.Err()
+		err = ctx.Err()
 	}
+	b.kill()
+	return err
 }
 
-// Stop ends the daemon that Start started and removes what it made.
+// Stop ends the dbus-daemon and removes what was made for it.
 func (b *Bus) Stop() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -158,7 +200,7 @@ func (b *Bus) Stop() {
 	}
 	b.stopped = true
 	b.kill()
-	b.removeDir()
+	b.removeFiles()
 }
 
 // stopTimeout is how long dbus-daemon may take to end by itself.
@@ -169,19 +211,36 @@ func (b *Bus) kill() {
 	if b.cmd == nil {
 		return
 	}
-	b.cmd.Process.Signal(syscall.SIGTERM)
+	_ = b.cmd.Process.Signal(syscall.SIGTERM)
+	timer := time.NewTimer(stopTimeout)
+	defer timer.Stop()
 	select {
 	case <-b.exited:
-	case <-time.After(stopTimeout): // it hangs
-		b.cmd.Process.Kill()
+	case <-timer.C: // it hangs
+		_ = b.cmd.Process.Kill()
 		<-b.exited
 	}
-	os.Remove(b.path)
-	b.cmd = nil
+	if b.hidden == "" {
+		_ = os.Remove(b.path)
+	}
+	b.forget()
 }
 
-func (b *Bus) removeDir() {
+// forget removes the files of a dbus-daemon that does not run; the lock is held.
+func (b *Bus) forget() {
+	_ = os.RemoveAll(filepath.Dir(b.conf))
+	if b.hidden != "" {
+		_ = os.Remove(b.hidden)
+	}
+	b.cmd, b.conf, b.hidden = nil, "", ""
+}
+
+// removeFiles gives the path back.
+func (b *Bus) removeFiles() {
 	if b.dir != "" {
-		os.RemoveAll(b.dir)
+		_ = os.RemoveAll(b.dir)
+	}
+	if b.lock != nil {
+		_ = b.lock.Close()
 	}
 }

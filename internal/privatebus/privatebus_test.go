@@ -5,8 +5,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/godbus/dbus/v5"
 	"go.uber.org/goleak"
@@ -81,8 +83,8 @@ func TestStartAndStop(t *testing.T) {
 	}
 }
 
-// A bus that is there already is used, and not stopped.
-func TestStartJoins(t *testing.T) {
+// A second process is told who has the bus, and does it no harm; what a killed one left is no obstacle.
+func TestStartInUse(t *testing.T) {
 	needDaemon(t)
 	path := filepath.Join(shortDir(t), "bus")
 	first, err := Start(t.Context(), path)
@@ -90,15 +92,78 @@ func TestStartJoins(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer first.Stop()
-	second, err := Start(t.Context(), path)
+	c := mustConnect(t, first.Address)
+	defer c.Close()
+	if _, err := c.RequestName(ownedName, dbus.NameFlagDoNotQueue); err != nil {
+		t.Fatal(err)
+	}
+	var used *InUseError
+	if _, err := Start(t.Context(), path); !errors.As(err, &used) || used.PID != uint32(os.Getpid()) || used.Owner != c.Names()[0] {
+		t.Errorf("%v", err)
+	}
+	mustConnect(t, first.Address).Close()
+	first.Stop()
+	again, err := Start(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if second.Address != first.Address {
-		t.Errorf("%s, want %s", second.Address, first.Address)
+	again.Stop()
+}
+
+// Before Publish nobody finds the bus; its owner keeps the name; after it nobody can own any name, this process's user included.
+func TestReserve(t *testing.T) {
+	needDaemon(t)
+	dir := shortDir(t)
+	b, err := Reserve(t.Context(), filepath.Join(dir, "bus"), nil)
+	if err != nil {
+		t.Fatal(err)
 	}
-	second.Stop()
-	mustConnect(t, first.Address).Close()
+	defer b.Stop()
+	for round := range 2 {
+		if _, err := dbus.Connect(b.Address); err == nil {
+			t.Fatal("the bus is found before it was published")
+		}
+		owner := mustConnect(t, b.Hidden())
+		defer owner.Close()
+		if reply, err := owner.RequestName("org.example.Other", dbus.NameFlagDoNotQueue); err == nil {
+			t.Errorf("another name was granted: %v", reply)
+		}
+		if reply, err := owner.RequestName(ownedName, dbus.NameFlagDoNotQueue); err != nil || reply != dbus.RequestNameReplyPrimaryOwner {
+			t.Fatalf("cannot own org.bluez: %v %v", reply, err)
+		}
+		if err := b.Publish(); err != nil {
+			t.Fatal(err)
+		}
+		if got := b.Hidden(); got != "" {
+			t.Errorf("still hidden at %s", got)
+		}
+		other := mustConnect(t, b.Address)
+		defer other.Close()
+		// The order to read the policy again is a signal: it has effect within the time that the bus takes to notice it.
+		for end := time.Now().Add(20 * time.Second); ; runtime.Gosched() {
+			reply, err := other.RequestName(ownedName, 0)
+			if err != nil {
+				break
+			}
+			if reply != dbus.RequestNameReplyInQueue || time.Now().After(end) {
+				t.Fatalf("org.bluez was granted: %v", reply)
+			}
+		}
+		var has string
+		if err := other.BusObject().Call("org.freedesktop.DBus.GetNameOwner", 0, ownedName).Store(&has); err != nil || has != owner.Names()[0] {
+			t.Errorf("owner %q, %v", has, err)
+		}
+		if round == 0 { // the same after a loss
+			if err := b.Renew(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	b.Stop()
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) != 1 { // the lock
+		t.Errorf("left: %v, %v", left, err)
+	}
 }
 
 // The socket of a bus that was killed is no obstacle.
