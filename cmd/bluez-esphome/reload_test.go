@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -30,7 +31,8 @@ func TestReloadWaitsUntilReady(t *testing.T) {
 			return &config.Config{}, nil
 		}
 		var got reloads
-		go reload(ctx, ready, hup, load, &got)
+		var verdicts []error
+		go reload(ctx, ready, hup, load, &got, func(err error) { verdicts = append(verdicts, err) })
 		hup <- syscall.SIGHUP
 		synctest.Wait()
 		if reads != 0 {
@@ -43,6 +45,46 @@ func TestReloadWaitsUntilReady(t *testing.T) {
 		if want := (reloads{1, 1}); got != want {
 			t.Errorf("%+v, want %+v", got, want)
 		}
+		if len(verdicts) != 2 || verdicts[0] != nil || verdicts[1] == nil {
+			t.Errorf("verdicts %v", verdicts)
+		}
 		cancel()
 	})
+}
+
+// Who waits for a reload is told what the daemon says of it: nothing, its mistakes, or that it says nothing.
+func TestReloadCommand(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		err  error
+		mute bool
+		want string
+	}{
+		{name: "applied"},
+		{name: "mistakes", err: errors.New("c.yaml:3: no"), want: "c.yaml:3: no"},
+		{name: "silence", mute: true, want: "does not say"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Setenv("STATE_DIRECTORY", t.TempDir())
+			reportVerdict(errors.New("of an earlier one"))
+			kill := func(int, syscall.Signal) error {
+				if !tc.mute {
+					reportVerdict(tc.err)
+				}
+				return nil
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			if tc.mute {
+				cancel()
+			}
+			defer cancel()
+			err := askReload(ctx, os.Getpid(), kill)
+			if tc.want == "" && err != nil || tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)) {
+				t.Errorf("%v, want %q", err, tc.want)
+			}
+			if conf := new(configError); errors.As(err, &conf) != (tc.err != nil) {
+				t.Errorf("%T is not what decides on the exit status", err)
+			}
+		})
+	}
 }

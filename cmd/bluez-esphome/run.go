@@ -69,41 +69,22 @@ func newRun() *cobra.Command {
 					}
 				},
 			})
-			go reload(c.Context(), ready, hup, load, d)
-			return d.Run(c.Context())
+			// The end of the work ends the reloads, also where it did not become ready.
+			ctx, cancel := context.WithCancel(c.Context())
+			reloads := make(chan struct{})
+			go func() {
+				defer close(reloads)
+				reload(ctx, ready, hup, load, d, reportVerdict)
+			}()
+			err = d.Run(c.Context())
+			cancel()
+			<-reloads
+			return err
 		},
 	}
 	c.Flags().StringVar(&path, "config", config.DefaultPath, "configuration file")
 	c.Flags().StringVar(&bus, "bus", "", "system, private or unix:path=PATH; overrides the configuration")
 	return c
-}
-
-// A reloader takes another configuration, or why there is none.
-type reloader interface {
-	Reload(cfg *config.Config)
-	ReloadFailed(err error)
-}
-
-// reload reads the configuration again at each SIGHUP once the daemon is ready; one with mistakes changes nothing.
-func reload(ctx context.Context, ready <-chan struct{}, hup <-chan os.Signal, load func() (*config.Config, error), d reloader) {
-	select {
-	case <-ctx.Done():
-		return
-	case <-ready:
-	}
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-hup:
-		}
-		cfg, err := load()
-		if err != nil {
-			d.ReloadFailed(err)
-			continue
-		}
-		d.Reload(cfg)
-	}
 }
 
 func newDemo() *cobra.Command {

@@ -124,8 +124,10 @@ private() {
 	ok "status finds it" bluez-esphome status
 	useradd guest
 	ok "another user may not use it" not su guest -c "bluez-esphome status --bus $PRIVATE"
-	usermod -a -G bluez-esphome guest
-	ok "a member of the group may" su guest -c "bluez-esphome status --bus $PRIVATE"
+	usermod -a -G bluez-esphome-bus guest
+	ok "a member of the bus's group may" su guest -c "bluez-esphome status --bus $PRIVATE"
+	ok "and cannot read the configuration" not su guest -c "cat $config"
+	ok "nor own org.bluez" not su guest -c "DBUS_SYSTEM_BUS_ADDRESS=$PRIVATE busctl --system call org.freedesktop.DBus / org.freedesktop.DBus RequestName su org.bluez 0"
 	ok "systemctl reload" systemctl reload bluez-esphome-private
 	echo "{" >>$config
 	ok "systemctl reload fails on a file with mistakes" not systemctl reload bluez-esphome-private

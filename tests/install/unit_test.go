@@ -59,34 +59,38 @@ func systemd252() bool {
 	return err == nil && strings.HasPrefix(string(out), "systemd 252 ")
 }
 
-// TestReload checks what systemctl reload does, in order: a file with mistakes has to fail before the daemon is told.
+// TestReload checks what systemctl reload does: the daemon reads its file itself and says what it thinks of it. What asks it to has no
+// privilege that the daemon lacks: no "+" or "!" before the command, and no other user.
 func TestReload(t *testing.T) {
 	t.Parallel()
 	for _, unit := range units {
-		b, err := os.ReadFile(harness.Path(t, "systemd", unit))
-		if err != nil {
-			t.Fatal(err)
-		}
-		text := strings.ReplaceAll(string(b), "\\\n", "")
-		steps := regexp.MustCompile(`(?m)^ExecReload=(.*)$`).FindAllStringSubmatch(text, -1)
-		start := regexp.MustCompile(`(?m)^ExecStart=.*( --config \S+)`).FindStringSubmatch(text)
-		if len(steps) != 2 || !strings.Contains(steps[0][1], " check"+start[1]) || !strings.Contains(steps[1][1], "kill -HUP") {
-			t.Errorf("%s reloads by %q; ExecStart has %q", unit, steps, start)
+		steps := regexp.MustCompile(`(?m)^ExecReload=(.*)$`).FindAllStringSubmatch(unitText(t, unit), -1)
+		if len(steps) != 1 || steps[0][1] != "/usr/bin/bluez-esphome reload --pid $MAINPID" {
+			t.Errorf("%s reloads by %q", unit, steps)
 		}
 	}
 }
 
+func unitText(t *testing.T, unit string) string {
+	t.Helper()
+	b, err := os.ReadFile(harness.Path(t, "systemd", unit))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "\n" + string(b)
+}
+
 // TestRestart: a Go program that crashes, or that the watchdog ends, exits with 2, and has to be started again; mistakes
-// in the configuration and another owner of the name stay.
+// in the configuration stay, and so does another owner of the name on the system bus. On the private bus nobody else can
+// have it for long (4), so that trying again is right, for ever.
 func TestRestart(t *testing.T) {
 	t.Parallel()
-	for _, unit := range units {
-		b, err := os.ReadFile(harness.Path(t, "systemd", unit))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, line := range []string{"Restart=on-failure", "RestartPreventExitStatus=3 4", "WatchdogSec=30"} {
-			if !strings.Contains(string(b), "\n"+line+"\n") {
+	for unit, lines := range map[string][]string{
+		"bluez-esphome.service":         {"RestartPreventExitStatus=3 4"},
+		"bluez-esphome-private.service": {"RestartPreventExitStatus=3", "StartLimitIntervalSec=0"},
+	} {
+		for _, line := range append(lines, "Restart=on-failure", "WatchdogSec=30") {
+			if !strings.Contains(unitText(t, unit), "\n"+line+"\n") {
 				t.Errorf("%s lacks %s", unit, line)
 			}
 		}
@@ -102,12 +106,37 @@ func TestPrivileges(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, line := range []string{
-			"User=bluez-esphome", "Group=bluez-esphome", "CapabilityBoundingSet=", "AmbientCapabilities=", "NoNewPrivileges=yes",
+			"User=bluez-esphome", "CapabilityBoundingSet=", "AmbientCapabilities=", "NoNewPrivileges=yes",
 			"RestrictSUIDSGID=yes", "LimitCORE=0", "UMask=0077", "StateDirectoryMode=0700",
 		} {
 			if !strings.Contains("\n"+string(b), "\n"+line+"\n") {
 				t.Errorf("%s has no line %s", unit, line)
 			}
+		}
+	}
+}
+
+// TestGroups: who may use the private bus is not who may read the configuration.
+func TestGroups(t *testing.T) {
+	t.Parallel()
+	private, system := unitText(t, "bluez-esphome-private.service"), unitText(t, "bluez-esphome.service")
+	for _, line := range []string{"Group=bluez-esphome-bus", "SupplementaryGroups=bluez-esphome", "RuntimeDirectoryMode=0750"} {
+		if !strings.Contains(private, "\n"+line+"\n") {
+			t.Errorf("the private unit has no line %s", line)
+		}
+	}
+	if !strings.Contains(system, "\nGroup=bluez-esphome\n") || strings.Contains(system, "RuntimeDirectory") {
+		t.Error("the unit of the system bus has another group, or a folder")
+	}
+	for file, want := range map[string]string{
+		"systemd/sysusers.conf": "\ng bluez-esphome-bus -\n", "scripts/deb/postinst": "chown root:bluez-esphome /etc",
+	} {
+		b, err := os.ReadFile(harness.Path(t, filepath.FromSlash(file)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(b), want) {
+			t.Errorf("%s has no %q", file, want)
 		}
 	}
 }
