@@ -94,5 +94,5 @@ func (d *device) lastHeard() time.Time {
 }
 
 func (a *adapter) monitoring() bool {
-	return slices.ContainsFunc(a.shim.monitors.apps, func(app *monitorApp) bool { return app.adapter == a })
+	return slices.ContainsFunc(a.shim.monitors.apps, func(app *monitorApp) bool { return app.adapter == a && len(app.monitors) > 0 })
 }

@@ -17,6 +17,7 @@ const (
 	MaxClientApps     = maxClientApps
 	MaxClientPatterns = maxClientPatterns
 	MaxClientPipes    = maxClientPipes
+	HoldTime          = holdTime
 )
 
 // ask runs f in the loop.

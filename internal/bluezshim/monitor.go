@@ -42,6 +42,7 @@ type monitorApp struct {
 	sender   string
 	root     dbus.ObjectPath
 	call     *dbusobj.Call // RegisterMonitor's, until it is answered
+	complete bool          // the application has listed its monitors
 	monitors map[dbus.ObjectPath]*monitor
 	cancel   []func()
 }
@@ -106,21 +107,35 @@ func (app *monitorApp) listed(body []any, err error) {
 	if app.call == nil {
 		return // unregistered meanwhile
 	}
+	app.complete = true
 	var added []*monitor
+	some := err != nil
 	if err == nil && len(body) == 1 {
 		objects, _ := body[0].(map[dbus.ObjectPath]map[string]map[string]dbus.Variant)
 		for _, path := range slices.Sorted(maps.Keys(objects)) {
 			if props, ok := objects[path][monitorInterface]; ok && under(path, app.root) {
+				some = true
 				if m := app.add(path, props); m != nil {
 					added = append(added, m)
 				}
 			}
 		}
 	}
-	app.call.Reply()
-	app.call = nil
+	if !some && app.mayHold() {
+		app.hold()
+		return
+	}
+	app.answer()
 	for _, m := range added {
 		m.send("Activate", nil)
+	}
+}
+
+// answer ends RegisterMonitor, if it is not answered yet.
+func (app *monitorApp) answer() {
+	if app.call != nil {
+		app.call.Reply()
+		app.call = nil
 	}
 }
 
@@ -151,7 +166,7 @@ func (app *monitorApp) add(path dbus.ObjectPath, props map[string]dbus.Variant) 
 }
 
 func (app *monitorApp) interfacesAdded(body []any) {
-	if len(body) != 2 || app.call != nil { // what is listed comes with the list
+	if len(body) != 2 || !app.complete { // what is there already comes with the list
 		return
 	}
 	path, _ := body[0].(dbus.ObjectPath)
@@ -160,6 +175,7 @@ func (app *monitorApp) interfacesAdded(body []any) {
 	if !ok || !under(path, app.root) {
 		return
 	}
+	app.answer()
 	if m := app.add(path, props); m != nil {
 		m.send("Activate", nil)
 	}
@@ -188,6 +204,9 @@ func (a *adapter) unregisterMonitor(c *dbusobj.Call) {
 		return
 	}
 	app := a.shim.monitors.apps[i]
+	if app.complete {
+		app.answer()
+	}
 	for _, path := range slices.Sorted(maps.Keys(app.monitors)) {
 		app.monitors[path].send("Release", nil)
 	}

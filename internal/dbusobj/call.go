@@ -29,7 +29,8 @@ type Call struct {
 	fds      []int
 	noReply  bool
 	answered bool
-	known    bool // Interface and Member are of a method that we have
+	number   uint64 // among its sender's calls
+	known    bool   // Interface and Member are of a method that we have
 }
 
 // TakeFD takes a file descriptor that an argument refers to out of the call, which would
@@ -41,6 +42,12 @@ func (c *Call) TakeFD(fd dbus.UnixFD) (int, bool) {
 	}
 	c.fds = slices.Delete(c.fds, n, n+1)
 	return int(fd), true
+}
+
+// Followed says whether the client has made another call after this one, while this one is not answered: such a client does
+// not wait for the answer before it goes on. The calls and answers of one client are handled in the order in which it sent them.
+func (c *Call) Followed() bool {
+	return !c.answered && c.conn.open.of[c.Sender].begun > c.number
 }
 
 // Reply answers the call; args append the values, together of the method's Out types.
@@ -122,7 +129,8 @@ func (c *Conn) handleCall(m *message) {
 		Sender: m.sender, Path: dbus.ObjectPath(m.path), Interface: m.iface, Member: m.member,
 		conn: c, via: c.out, serial: m.serial, noReply: m.flags&flagNoReply != 0,
 	}
-	if !c.open.begin(m.sender) {
+	var ok bool
+	if call.number, ok = c.open.begin(m.sender); !ok {
 		call.Error(errLimits, tooManyCalls)
 		return
 	}

@@ -18,26 +18,38 @@ const tooManyCalls = "Too many calls are waiting for an answer"
 
 // openCalls counts the calls that are not answered yet. It belongs to the loop.
 type openCalls struct {
-	of  map[string]int
+	of  map[string]openOf
 	all int
 }
 
-// begin counts a call, which [openCalls.end] has to be called for in any case; it reports false if that is above the quota.
-func (o *openCalls) begin(sender string) bool {
+// openOf is the calls of one client, since it last had none open.
+type openOf struct {
+	open  int
+	begun uint64
+}
+
+// begin counts a call, which [openCalls.end] has to be called for in any case. It gives the call's number, and false if that
+// is above the quota.
+func (o *openCalls) begin(sender string) (number uint64, ok bool) {
 	if o.of == nil {
-		o.of = make(map[string]int)
+		o.of = make(map[string]openOf)
 	}
-	o.of[sender]++
-	o.all++
 	n := o.of[sender]
-	return n <= maxOpenCalls && (o.all <= maxAllOpenCalls || n <= fewOpenCalls)
+	n.open++
+	n.begun++
+	o.of[sender] = n
+	o.all++
+	return n.begun, n.open <= maxOpenCalls && (o.all <= maxAllOpenCalls || n.open <= fewOpenCalls)
 }
 
 func (o *openCalls) end(sender string) {
 	o.all--
-	if o.of[sender]--; o.of[sender] <= 0 {
+	n := o.of[sender]
+	if n.open--; n.open <= 0 {
 		delete(o.of, sender)
+		return
 	}
+	o.of[sender] = n
 }
 
 // warnEvery keeps the log from being flooded by clients that are refused again and again.
