@@ -33,7 +33,7 @@ func TestDeviceAppearsComplete(t *testing.T) {
 	h.air[0].Report(t, r)
 	c.want("+ hci0/dev1")
 	want := map[string]string{
-		"Address": "AA:BB:CC:DD:EE:01", "AddressType": "random", "Name": "Ünit\uFFFD", "Alias": "Ünit\uFFFD", "Appearance": "961",
+		"Address": "AA:BB:CC:DD:EE:01", "AddressType": "random", "Name": "Ünit", "Alias": "Ünit", "Appearance": "961",
 		"Icon": "input-keyboard", "Paired": "false", "Bonded": "false", "Trusted": "false", "Blocked": "false",
 		"LegacyPairing": "false", "CablePairing": "false", "RSSI": "-60", "Connected": "false",
 		"UUIDs":   "[0000180f-0000-1000-8000-00805f9b34fb " + uuidCustom.String() + " 0000fcd2-0000-1000-8000-00805f9b34fb]",
@@ -290,4 +290,22 @@ func TestRemoveDeviceErrors(t *testing.T) {
 	}
 	_, got := c.call("hci0", "Adapter1.RemoveDevice", fullPath("hci0/dev1"))
 	check(t, "again", got, missing)
+}
+
+// TestNameWithInvalidBytes: bluetoothd 5.87 cuts a name at the first one; where nothing is left, there is no name.
+func TestNameWithInvalidBytes(t *testing.T) {
+	t.Parallel()
+	h := start(t, 1)
+	c := h.client()
+	c.send("hci0", "Adapter1.StartDiscovery")
+	h.air[0].Report(t, heard(dev1, plain("Kuche l\xc3")), heard(dev2, plain("\xff\xff\xff\xff")))
+	c.lines()
+	check(t, "Name", c.get("hci0/dev1", "Device1", "Name"), "Kuche l")
+	check(t, "Alias", c.get("hci0/dev1", "Device1", "Alias"), "Kuche l")
+	check(t, "Name", c.get("hci0/dev2", "Device1", "Name"), "DBus.Error.InvalidArgs: No such property 'Name'")
+	check(t, "Alias", c.get("hci0/dev2", "Device1", "Alias"), "AA-BB-CC-DD-EE-02")
+	h.air[0].Report(t, heard(dev1, plain("\xff"))) // no reason to forget a name
+	c.want()
+	h.air[0].Report(t, heard(dev2, plain("Lamp \xe2\x82")))
+	c.want("hci0/dev2 Device1 Alias=Lamp Name=Lamp")
 }

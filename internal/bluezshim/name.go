@@ -1,18 +1,6 @@
 package bluezshim
 
-import (
-	"strings"
-	"unicode/utf8"
-)
-
-// cleanName makes an advertised or read name fit for D-Bus: trailing NULs and
-// surrounding white space go, invalid UTF-8 is replaced (bluetoothd 5.87, Device1 Name).
-func cleanName(raw string) string {
-	if i := strings.IndexByte(raw, 0); i >= 0 {
-		raw = raw[:i]
-	}
-	return strings.TrimSpace(strings.ToValidUTF8(raw, "�"))
-}
+import "unicode/utf8"
 
 // maxAlias is the longest name of a controller (Bluetooth Core, Vol 4 Part E, 7.3.11); bluetoothd cuts what is longer.
 const maxAlias = 248

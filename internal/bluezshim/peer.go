@@ -133,7 +133,7 @@ func (p *peer) alias() string {
 
 // setName takes a name that was advertised or read.
 func (p *peer) setName(raw string) {
-	name := cleanName(raw)
+	name := ble.CleanName(raw)
 	if name == "" || name == p.st.Name {
 		return
 	}

@@ -183,7 +183,7 @@ func (t *Table) Device(a ble.Address) (Device, bool) {
 }
 
 func (t *Table) deviceOf(d *device) Device {
-	return Device{Address: d.addr, Type: d.typ, Name: d.name, RSSI: d.rssi(), LastHeard: t.timeOf(d.heard),
+	return Device{Address: d.addr, Type: d.typ, Name: ble.CleanName(d.name), RSSI: d.rssi(), LastHeard: t.timeOf(d.heard),
 		Connectable: d.traits.connectable(), Last: d.content.newest(), Sources: t.sourcesOf(d)}
 }
 

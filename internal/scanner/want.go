@@ -109,7 +109,7 @@ func (d *device) passes(f *ble.DiscoveryFilter, now int64) bool {
 		return false
 	}
 	if f.HasPattern && !addressHasPrefix(d.addr, f.Pattern) && !d.recently(now, func(a *ble.Advertisement) bool {
-		return strings.HasPrefix(a.Name, f.Pattern)
+		return strings.HasPrefix(ble.CleanName(a.Name), f.Pattern)
 	}) {
 		return false
 	}
