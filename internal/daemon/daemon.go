@@ -42,6 +42,8 @@ type Options struct {
 	Ready func(busAddress string)
 	// Interfaces lists those on which multicast DNS is spoken; nil is all but loopback.
 	Interfaces func() ([]net.Interface, error)
+	// Listener is used for HTTP instead of the address in Config if it is not nil; the daemon closes it.
+	Listener net.Listener
 	// Profiles adds pprof to the HTTP listener, if there is one.
 	Profiles bool
 }

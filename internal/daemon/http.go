@@ -15,13 +15,13 @@ import (
 // listenHTTP takes the address of http.listen, if one is set, and makes the metrics. Without it nothing is measured.
 func (d *Daemon) listenHTTP(ctx context.Context) error {
 	listen := d.opts.Config.HTTP.Listen
-	if listen == "" {
+	if listen == "" && d.opts.Listener == nil {
 		return nil
 	}
 	d.metrics = web.NewMetrics(d.opts.Version)
 	var err error
 	d.web, err = web.Listen(ctx, web.Config{
-		Listen: listen, Source: webSource{d}, Metrics: d.metrics, Logger: d.log, Version: d.opts.Version, Profiles: d.opts.Profiles,
+		Listen: listen, Listener: d.opts.Listener, Source: webSource{d}, Metrics: d.metrics, Logger: d.log, Version: d.opts.Version, Profiles: d.opts.Profiles,
 	})
 	return err
 }

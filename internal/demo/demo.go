@@ -17,7 +17,6 @@ import (
 
 	"bluez-esphome/internal/config"
 	"bluez-esphome/internal/daemon"
-	"bluez-esphome/internal/privatebus"
 	"bluez-esphome/internal/proxysim"
 
 	"golang.org/x/sync/errgroup"
@@ -54,26 +53,33 @@ func Run(ctx context.Context, opts Options) error {
 	if err != nil {
 		return err
 	}
-	bus, err := privatebus.Start(ctx, "") // a new one, whatever else runs on the machine
+	bus, usual, err := openBus(ctx)
 	if err != nil {
 		sim.Close()
 		return err
 	}
 	defer bus.Stop()
+	page, err := openPage(ctx)
+	if err != nil {
+		sim.Close()
+		return err
+	}
+	defer page.Close() // again, if the daemon had it
 	cfg, err := config.Parse(fmt.Appendf(nil, demoConfig, bus.Address, stateDir, proxies[0].addr, proxies[1].addr, proxies[1].key), "demo")
 	if err != nil {
 		sim.Close()
 		return err
 	}
 	cfg.Bus, cfg.StateDir = config.Bus(bus.Address), stateDir // whatever the environment says
-	cfg.HTTP.Listen = "127.0.0.1:0"
-	cfg.Warnings = nil // of the key in the file that there is not
+	cfg.Warnings = nil                                        // of the key in the file that there is not
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var result error
 	ready := make(chan string, 1)
-	d := daemon.New(daemon.Options{Config: cfg, Version: opts.Version, Logger: opts.Log, Profiles: opts.Profiles, Ready: func(bus string) { ready <- bus }})
+	d := daemon.New(daemon.Options{
+		Config: cfg, Version: opts.Version, Logger: opts.Log, Profiles: opts.Profiles, Listener: page, Ready: func(bus string) { ready <- bus },
+	})
 	g, gctx := errgroup.WithContext(ctx)
 	simCtx, stopSim := context.WithCancel(context.WithoutCancel(ctx))
 	simDone := make(chan error, 1)
@@ -89,7 +95,7 @@ func Run(ctx context.Context, opts Options) error {
 				awaitProxies(gctx, d)
 				result = execute(gctx, opts.Exec, bus, d.HTTP())
 			} else {
-				show(gctx, opts, d, bus)
+				show(gctx, opts, d, place{bus: bus, usualBus: usual, page: d.HTTP(), usualPage: isUsual(page)})
 			}
 			return nil
 		}

@@ -27,23 +27,8 @@ const maxName = 32
 func encodeKey(key [32]byte) string { return base64.StdEncoding.EncodeToString(key[:]) }
 
 // show prints how to use the demo from another shell and then who hears what, until ctx ends.
-func show(ctx context.Context, opts Options, d *daemon.Daemon, bus string) {
-	fmt.Fprintf(opts.Out, `
-The demo runs: two simulated ESPHome proxies, a private D-Bus and bluez-esphome.
-Nothing of this machine's own Bluetooth is touched. Ctrl-C stops it all.
-
-In another shell, any BlueZ program can use it:
-
-  export DBUS_SYSTEM_BUS_ADDRESS=%s
-  bluetoothctl
-
-and there: scan le, devices, connect C8:2B:96:10:00:01, menu gatt, list-attributes …
-
-Who hears what, and metrics, in a browser on this machine:
-
-  %s
-
-`, bus, d.HTTP())
+func show(ctx context.Context, opts Options, d *daemon.Daemon, at place) {
+	io.WriteString(opts.Out, introduce(at))
 	wait := firstTable
 	lines := 0
 	for {

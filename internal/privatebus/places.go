@@ -1,7 +1,9 @@
 package privatebus
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -47,19 +49,47 @@ func Addresses() []string {
 	return out
 }
 
-// TemporaryAddresses lists the buses, at most 8, in temporary folders that Start made. Those of other users are none of our business.
+// DemoPath is where the demo has its socket if it can, so that it is the same after a restart:
+// $XDG_RUNTIME_DIR/bluez-esphome-demo/bus, else bluez-esphome-demo-UID/bus in the folder for temporary files. The folder is made; it
+// is the caller's alone. Empty: there is no such folder.
+func DemoPath() string {
+	const name = tempPrefix + "demo"
+	var places []string
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
+		places = append(places, filepath.Join(dir, name))
+	}
+	places = append(places, filepath.Join(os.TempDir(), fmt.Sprintf("%s-%d", name, os.Getuid())))
+	for _, dir := range places {
+		if err := os.Mkdir(dir, 0o700); (err == nil || errors.Is(err, fs.ErrExist)) && ours(dir, 0o077) {
+			return filepath.Join(dir, socket)
+		}
+	}
+	return ""
+}
+
+// ours reports whether dir is a folder of this user, no link, on which others have none of the rights that are given.
+func ours(dir string, rights fs.FileMode) bool {
+	info, err := os.Lstat(dir)
+	if err != nil || !info.IsDir() || info.Mode()&rights != 0 {
+		return false
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && int(st.Uid) == os.Getuid()
+}
+
+// TemporaryAddresses lists the buses, at most 8, of demos and in temporary folders that Start made. Those of other users are none
+// of our business.
 func TemporaryAddresses() []string {
 	paths, err := filepath.Glob(filepath.Join(os.TempDir(), tempPrefix+"*", socket))
 	if err != nil {
 		return nil // of a pattern that the folder's name spoils
 	}
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
+		paths = slices.Concat([]string{filepath.Join(dir, tempPrefix+"demo", socket)}, paths)
+	}
 	var out []string
 	for _, p := range paths {
-		dir, err := os.Lstat(filepath.Dir(p))
-		if err != nil || !dir.IsDir() || len(out) >= maxTemporary {
-			continue
-		}
-		if st, ok := dir.Sys().(*syscall.Stat_t); ok && int(st.Uid) == os.Getuid() {
+		if len(out) < maxTemporary && ours(filepath.Dir(p), 0) {
 			out = append(out, scheme+p)
 		}
 	}

@@ -30,11 +30,13 @@ const (
 
 // Config is what a Server is made of. Source, Metrics and Logger must not be nil.
 type Config struct {
-	Listen  string // HOST:PORT, port 0 for any
-	Source  Source
-	Metrics *Metrics
-	Logger  *slog.Logger
-	Version string // ours, shown on the page
+	Listen string // HOST:PORT, port 0 for any
+	// Listener is used instead of Listen if it is not nil; the Server closes it.
+	Listener net.Listener
+	Source   Source
+	Metrics  *Metrics
+	Logger   *slog.Logger
+	Version  string // ours, shown on the page
 	// Profiles adds /debug/pprof/, which shows much of the program's inside.
 	Profiles bool
 }
@@ -49,7 +51,10 @@ type Server struct {
 
 // Listen takes the address; nothing is answered before Run. The Server is to be run or closed.
 func Listen(ctx context.Context, cfg Config) (*Server, error) {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", cfg.Listen)
+	l, err := cfg.Listener, error(nil)
+	if l == nil {
+		l, err = new(net.ListenConfig).Listen(ctx, "tcp", cfg.Listen)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen for HTTP on %s: %w; choose another address or port for http.listen", cfg.Listen, err)
 	}
