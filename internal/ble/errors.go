@@ -27,6 +27,7 @@ const (
 	ATTUnlikely             ATTError = 0x0e
 	ATTEncryption           ATTError = 0x0f
 	ATTInsufficientResource ATTError = 0x11
+	ATTDatabaseOutOfSync    ATTError = 0x12
 )
 
 // ErrNotConnected: the operation needs a link and there is none, or the link went while the

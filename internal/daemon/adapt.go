@@ -63,6 +63,12 @@ func (p pathsOf) Paths(a ble.Address) []gatt.Path {
 	return out
 }
 
+// nameOf is what a device says its name is, "" unknown.
+func (d *Daemon) nameOf(a ble.Address) string {
+	dev, _ := d.table.Device(a)
+	return dev.Name
+}
+
 // linkEvents passes events of the links that D-Bus holds on to the shim, which is made later than they are.
 type linkEvents struct{ links.Events }
 

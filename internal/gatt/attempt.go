@@ -29,7 +29,8 @@ func (s *session) attempt(ctx, dctx context.Context, dl *dialler, c *candidate, 
 	lctx, cancel := context.WithCancelCause(ctx)
 	known := dl.rec.MTU[ps.name]
 	l := &link{session: s, ps: ps, hold: h, cancel: cancel, armed: make(map[uint16]bool)}
-	l.cached = !dl.fresh && dl.rec.Complete && dl.rec.Database != nil && known >= ble.MinMTU
+	l.evidence = dl.evidence(ps)
+	l.cached = l.evidence != noEvidence
 
 	// The attempt ends with the link's life or with the search, whichever ends first.
 	actx, acancel := context.WithCancelCause(lctx)
@@ -45,15 +46,13 @@ func (s *session) attempt(ctx, dctx context.Context, dl *dialler, c *candidate, 
 	}
 	m.goLocked(func(context.Context) {
 		defer close(ans.done)
-		if dl.rec.Stale {
-			if err := m.clearAt(actx, ps, s.addr); err != nil {
-				m.log.Debug("cannot clear the proxy's cache", "device", s.addr, "proxy", ps.name, "error", err)
-			}
+		if !l.cached {
+			m.clearBefore(actx, ps, s.addr)
 		}
 		ans.mtu, ans.err = ps.proxy.Connect(actx, s.addr, s.typ, l.cached)
 	})
 	m.mu.Unlock()
-	m.log.Debug("dialling", "device", s.addr, "proxy", ps.name, "cached", l.cached, "score", c.score)
+	m.log.Debug("dialling", "device", s.addr, "proxy", ps.name, "cached", l.cached, "evidence", l.evidence, "score", c.score)
 
 	s.awaitAnswer(actx, acancel, dl, c, h, ans)
 	dl.current = nil

@@ -49,6 +49,7 @@ type Config struct {
 	Rules    func(a ble.Address) Rule       // nil: none
 	OnNoSlot func(proxy string) NoSlot      // nil: wait
 	Expected func(a ble.Address) []ble.UUID // services that the device advertises; nil: unknown
+	Name     func(a ble.Address) string     // what it says its name is, "" unknown; nil: unknown
 	// MayPair says whether an operation that needs security may pair by itself. A device that
 	// is bonded always may. nil: any may.
 	MayPair func(a ble.Address) bool
@@ -79,6 +80,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.Expected == nil {
 		c.Expected = func(ble.Address) []ble.UUID { return nil }
+	}
+	if c.Name == nil {
+		c.Name = func(ble.Address) string { return "" }
 	}
 	if c.MayPair == nil {
 		c.MayPair = func(ble.Address) bool { return true }

@@ -193,10 +193,13 @@ func (m *Manager) notified(name string, a ble.Address, handle uint16, value []by
 		return false
 	}
 	if handle == l.serviceChanged && handle != 0 {
-		l.session.rediscoverLocked()
+		l.session.rediscoverLocked(suspectOf(value))
 		if !slices.Contains(l.session.dev.subs, handle) {
 			return false
 		}
+	}
+	if l.db == nil || handle != l.serviceChanged && l.session.suspectsLocked(handle) || !sameAttribute(l.session.dev.posted, l.db, handle) {
+		return false // it may be another characteristic's by now
 	}
 	v := slices.Clone(value)
 	if l.holdLocked(handle, v) {

@@ -49,6 +49,10 @@ type Manager struct {
 type device struct {
 	cur  *session // nil: neither link nor attempt
 	subs []uint16 // value handles that are subscribed, in the order of the calls
+	// posted is the database that was told last, told the one that whoever is told knows by now.
+	posted, told *ble.Database
+	// lost is when the last link was lost because its proxy went, zero if it ended otherwise.
+	lost time.Time
 	// stopping: a session before cur that is not yet over.
 	stopping <-chan struct{}
 }
@@ -135,6 +139,9 @@ func (m *Manager) changedLocked() {
 	m.changed = make(chan struct{})
 }
 
+// maxTold is of how many devices without a link it is remembered which database was told.
+const maxTold = 4096
+
 // deviceLocked finds or makes the entry of a.
 func (m *Manager) deviceLocked(a ble.Address) *device {
 	d := m.devices[a]
@@ -147,7 +154,7 @@ func (m *Manager) deviceLocked(a ble.Address) *device {
 
 // tidyLocked forgets a device about which there is nothing to remember.
 func (m *Manager) tidyLocked(a ble.Address) {
-	if d := m.devices[a]; d != nil && d.cur == nil && len(d.subs) == 0 && d.stopping == nil {
+	if d := m.devices[a]; d != nil && d.cur == nil && len(d.subs) == 0 && d.stopping == nil && (d.told == nil || len(m.devices) > maxTold) {
 		delete(m.devices, a)
 	}
 }

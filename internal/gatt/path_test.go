@@ -250,6 +250,9 @@ func TestExtendedProperties(t *testing.T) {
 				if tc.value != nil {
 					dev.Values[15] = tc.value
 				}
+				dev.Services = append(dev.Services, ble.Service{Handle: 40, UUID: ble.UUID16(0x1801), Characteristics: []ble.Characteristic{
+					{ValueHandle: 42, UUID: ble.UUIDDatabaseHash, Properties: ble.PropRead}}})
+				dev.Values[42] = []byte("hash")
 				p := gatttest.New("near", dev)
 				st := store{}
 				run(t, gatt.Config{Store: st}, []*gatttest.Proxy{p}, func(t *testing.T, w *world) {

@@ -17,8 +17,13 @@ const lossWait = 200 * time.Millisecond
 type op struct {
 	party  *Owner // nil: the Manager itself
 	size   int    // of the value it holds, in bytes
-	secure bool   // pair and repeat once if the peripheral wants security
-	pair   bool   // CancelConnect calls it off
+	handle uint16 // of the attribute, 0 if it is about none
+	reads  bool   // its result is a value of the attribute
+	again  bool   // it was left to be repeated once the database is known
+	// told is the database that the caller knew.
+	told   *ble.Database
+	secure bool // pair and repeat once if the peripheral wants security
+	pair   bool // CancelConnect calls it off
 	ctx    context.Context
 	run    func(ctx context.Context, l *link) error
 	// start is run without a goroutine that waits; nil: not possible. answer is what came of it if the session's goroutine
@@ -44,6 +49,7 @@ func (m *Manager) enqueued(a ble.Address, o *op) (launch func()) {
 		m.finish(o, ble.ErrNotConnected)
 		return nil
 	}
+	o.told = d.told
 	if launch = d.cur.takeOffLocked(o); launch == nil {
 		d.cur.enqueueLocked(o)
 	}
@@ -77,7 +83,7 @@ func (s *session) next(l *link) *op {
 	s.m.mu.Lock()
 	defer s.m.mu.Unlock()
 	s.idle = nil
-	if s.flight != nil {
+	if s.flight != nil || s.stale {
 		return nil
 	}
 	o := s.queue.pop()
@@ -100,7 +106,11 @@ func (s *session) exec(ctx context.Context, l *link, o *op) {
 		s.m.mu.Unlock()
 	}
 	err := o.answer
-	if err == nil {
+	o.answer = nil
+	switch {
+	case !sameAttribute(o.told, s.db, o.handle):
+		err = errNoAttribute
+	case err == nil:
 		err = o.run(octx, l)
 	}
 	if o.secure && wantsSecurity(err) && s.raiseSecurity(octx, l) {
@@ -111,14 +121,39 @@ func (s *session) exec(ctx context.Context, l *link, o *op) {
 		s.pairCancel = nil
 		s.m.mu.Unlock()
 	}
+	if s.repeats(o, err) {
+		return
+	}
 	if errors.Is(err, ble.ErrTimeout) && octx.Err() == nil {
 		s.stalled()
 	}
 	if errors.Is(err, ble.ATTInvalidHandle) && !errors.Is(err, errNoAttribute) {
 		// The database is not the peripheral's: learn it anew with the next link.
 		s.m.updateRecord(s.addr, func(r *Record) { r.Database, r.Complete, r.Hash, r.Stale = nil, false, nil, true })
+		if l.cached {
+			s.m.mu.Lock()
+			s.rediscoverLocked(suspect{1, lastHandle})
+			s.m.mu.Unlock()
+		}
 	}
 	s.m.finish(o, s.opError(ctx, octx, l, err))
+}
+
+// repeats leaves o to be done again once the database is known, if what came of it may concern another attribute: the peripheral said
+// meanwhile that attributes changed, or says that its client does not know of a change (Bluetooth Core, Vol 3 Part G, 2.5.2.1).
+func (s *session) repeats(o *op, err error) bool {
+	s.m.mu.Lock()
+	defer s.m.mu.Unlock()
+	unaware := errors.Is(err, ble.ATTDatabaseOutOfSync) && !o.again
+	if unaware {
+		s.rediscoverLocked(suspect{1, lastHandle})
+	}
+	if !unaware && (err != nil || !o.reads || !s.suspectsLocked(o.handle)) {
+		return false
+	}
+	o.again = true
+	s.againLocked(o)
+	return true
 }
 
 // stalled: an operation got no answer. Those that waited behind it are not to wait as long again each; bluetoothd 5.87 even
@@ -183,6 +218,7 @@ func (m *Manager) do(party *Owner, a ble.Address, operation ble.Operation, done 
 		party:  party,
 		size:   len(operation.Value),
 		secure: operation.Kind.Answered(),
+		handle: operation.Handle, reads: operation.Kind.Reads(),
 		run: func(ctx context.Context, l *link) (err error) {
 			value, err = l.ps.proxy.Do(ctx, a, operation)
 			return err

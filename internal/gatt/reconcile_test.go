@@ -139,7 +139,7 @@ func TestProxyReplaced(t *testing.T) {
 		w.m.AddProxy(q)
 		settle(time.Second)
 		wantEvents(t, w, "down 0")
-		if err := w.connect(addrA, ""); err != nil || q.Count("connect-cached "+addrA.String()) != 1 {
+		if err := w.connect(addrA, ""); err != nil || q.Count("connect "+addrA.String()) != 1 {
 			t.Errorf("%v, %v", err, q.Calls())
 		}
 	})

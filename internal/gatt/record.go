@@ -18,6 +18,11 @@ type Record struct {
 	Complete bool `json:"complete,omitempty"`
 	// Hash is the value of the Database Hash characteristic for Database.
 	Hash []byte `json:"hash,omitempty"`
+	// Name and Advertised are what the device said in the air when Database was learned.
+	Name       string     `json:"name,omitempty"`
+	Advertised []ble.UUID `json:"advertised,omitempty"`
+	// Armed names the proxy of the bond for which Service Changed is enabled, "" if none.
+	Armed string `json:"armed,omitempty"`
 	// MTU is the ATT_MTU that was negotiated through each proxy.
 	MTU map[string]int `json:"mtu,omitempty"`
 	// Bonded names the proxy that holds the bond, "" if none.
@@ -36,6 +41,7 @@ func (r Record) zero() bool {
 func (r Record) clone() Record {
 	r.MTU = maps.Clone(r.MTU)
 	r.Hash = slices.Clone(r.Hash)
+	r.Advertised = slices.Clone(r.Advertised)
 	return r
 }
 

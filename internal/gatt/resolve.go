@@ -24,9 +24,9 @@ const rediscoverPause = 5 * time.Second
 // told. It returns the link that is in use at the end; on error that is s.link.
 func (s *session) resolve(ctx, lctx context.Context, l *link, fresh bool) (*link, context.Context, *ble.Database, error) {
 	for round := 1; ; round++ {
-		db, clearCache, err := s.databaseInTime(lctx, l, fresh, round == maxRounds)
+		db, err := s.databaseInTime(lctx, l, round == maxRounds)
 		if err == nil {
-			if err = s.arm(lctx, l, db); err == nil {
+			if err = s.settleOn(lctx, l, db); err == nil {
 				s.doubt = nil
 				return l, lctx, db, nil
 			}
@@ -39,7 +39,7 @@ func (s *session) resolve(ctx, lctx context.Context, l *link, fresh bool) (*link
 		}
 		s.m.log.Info("connecting again to learn the GATT database", "device", s.addr, "proxy", l.ps.name, "why", err)
 		fresh = fresh || errors.Is(err, errAgain) || errors.Is(err, ble.ErrTimeout)
-		nl, nctx, rerr := s.replace(ctx, l, fresh, clearCache, errors.Is(err, ble.ErrTimeout))
+		nl, nctx, rerr := s.replace(ctx, l, fresh, errors.Is(err, ble.ErrTimeout))
 		if rerr != nil {
 			return nil, lctx, nil, fmt.Errorf("cannot connect again: %w", rerr)
 		}
@@ -60,19 +60,35 @@ func (s *session) worthReplacing(l *link, err error) bool {
 
 // databaseInTime is database within as long as a proxy that works may take: one that does not answer is not
 // waited for until its session ends.
-func (s *session) databaseInTime(ctx context.Context, l *link, fresh, final bool) (*ble.Database, bool, error) {
+func (s *session) databaseInTime(ctx context.Context, l *link, final bool) (*ble.Database, error) {
 	dctx, cancel := context.WithTimeout(ctx, max(s.m.cfg.PerPath, minDiscovery))
 	defer cancel()
-	db, clearCache, err := s.database(dctx, l, fresh, final)
+	db, err := s.database(dctx, l, final)
 	if err != nil && dctx.Err() != nil && ctx.Err() == nil {
 		err = fmt.Errorf("%w: %w", err, ble.ErrTimeout)
 	}
-	return db, clearCache, err
+	return db, err
 }
 
-// replace ends l and dials anew. clearCache has the proxy forget the database first; silent says that it
-// does not answer: the others are tried first.
-func (s *session) replace(ctx context.Context, l *link, fresh, clearCache, silent bool) (*link, context.Context, error) {
+// settleOn makes db the database of l and arms what is subscribed.
+func (s *session) settleOn(ctx context.Context, l *link, db *ble.Database) error {
+	s.forgetMoved(db)
+	s.m.mu.Lock()
+	l.db = db
+	s.m.mu.Unlock()
+	if err := s.arm(ctx, l, db); err != nil {
+		return err
+	}
+	if l.evidence == byBond && (l.serviceChanged == 0 || !l.armed[l.serviceChanged]) {
+		s.m.forgetDatabase(s.addr)
+		return fmt.Errorf("Service Changed is not where it was: %w", errAgain)
+	}
+	s.noteArmed(l)
+	return nil
+}
+
+// replace ends l and dials anew. silent says that the proxy does not answer: the others are tried first.
+func (s *session) replace(ctx context.Context, l *link, fresh, silent bool) (*link, context.Context, error) {
 	last := ""
 	if silent {
 		last = l.ps.name
@@ -80,37 +96,20 @@ func (s *session) replace(ctx context.Context, l *link, fresh, clearCache, silen
 	} else {
 		s.drop(l)
 	}
-	if clearCache && ctx.Err() == nil {
-		if err := s.m.clearAt(ctx, l.ps, s.addr); err != nil {
-			s.m.log.Debug("cannot clear the proxy's cache", "device", s.addr, "proxy", l.ps.name, "error", err)
-		}
-	}
 	dctx, cancel := context.WithTimeout(ctx, s.m.cfg.Timeout)
 	defer cancel()
 	return s.dial(ctx, dctx, fresh, last)
 }
 
-// database gives the database of l from the cache, if it is valid, or from the proxy. clearCache says that
-// the proxy's own cache is not to be trusted either.
-func (s *session) database(ctx context.Context, l *link, fresh, final bool) (db *ble.Database, clearCache bool, err error) {
+// database gives the database of l: the cached one, if l was made with it and the evidence holds, or the list of the proxy.
+func (s *session) database(ctx context.Context, l *link, final bool) (*ble.Database, error) {
 	rec := s.m.record(s.addr)
-	if rec.Database != nil && rec.Complete && !fresh {
-		valid, err := s.validate(ctx, l, &rec)
-		if err != nil {
-			return nil, false, err
-		}
-		if valid {
-			return rec.Database, false, nil
-		}
-		s.m.forgetDatabase(s.addr)
-		return nil, true, fmt.Errorf("the database hash changed: %w", errAgain)
-	}
 	if l.cached {
-		return nil, false, fmt.Errorf("the cached database was dropped: %w", errAgain)
+		return s.cachedDatabase(ctx, l, &rec)
 	}
 	services, err := l.ps.proxy.Services(ctx, s.addr)
 	if err != nil {
-		return nil, false, fmt.Errorf("cannot discover services: %w", err)
+		return nil, fmt.Errorf("cannot discover services: %w", err)
 	}
 	db, dropped := buildDatabase(services)
 	if len(dropped) > 0 {
@@ -118,27 +117,41 @@ func (s *session) database(ctx context.Context, l *link, fresh, final bool) (db 
 	}
 	db, complete, err := s.complete(l, db, &rec, final)
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	hash, err := s.readHash(ctx, l, db)
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	if err := s.readExtended(ctx, l, db); err != nil {
-		return nil, false, err
+		return nil, err
 	}
-	s.m.updateRecord(s.addr, func(r *Record) { r.Database, r.Complete, r.Hash, r.Stale = db, complete, hash, false })
-	return db, false, nil
+	s.m.learned(s.addr, db, complete, hash)
+	return db, nil
+}
+
+// cachedDatabase is the database of a link that was made without listing the services.
+func (s *session) cachedDatabase(ctx context.Context, l *link, rec *Record) (*ble.Database, error) {
+	if rec.Database == nil || !rec.Complete {
+		return nil, fmt.Errorf("the cached database was dropped: %w", errAgain)
+	}
+	if l.evidence == byHash {
+		hash, err := s.readHash(ctx, l, rec.Database)
+		if err != nil {
+			return nil, err
+		}
+		if len(hash) == 0 || !bytes.Equal(hash, rec.Hash) {
+			s.m.forgetDatabase(s.addr)
+			return nil, fmt.Errorf("the database hash changed: %w", errAgain)
+		}
+	}
+	return rec.Database, nil
 }
 
 // complete judges a streamed database, and gives the one to use. An error means that it is to be streamed again;
 // done, that it may be cached for good: it agrees with another discovery, or comes from firmware that does not lose any.
 func (s *session) complete(l *link, db *ble.Database, rec *Record, final bool) (use *ble.Database, done bool, err error) {
-	version := l.ps.proxy.Version()
-	prior := rec.Database
-	if rec.Complete {
-		prior = nil // it is known to have changed
-	}
+	version, prior := l.ps.proxy.Version(), rec.Database
 	why := suspicion(db, prior, s.m.cfg.Expected(s.addr), version)
 	confirmed := sameDatabase(db, s.doubt) || sameDatabase(db, prior)
 	switch {
@@ -167,19 +180,6 @@ func (s *session) complete(l *link, db *ble.Database, rec *Record, final bool) (
 	s.m.log.Warn("the list of services looks cut short; using it all the same", "device", s.addr,
 		"proxy", l.ps.name, "why", why)
 	return db, false, nil
-}
-
-// validate compares the peripheral's Database Hash with that of the cached database. A peripheral without one
-// tells of changes by Service Changed, or has none.
-func (s *session) validate(ctx context.Context, l *link, rec *Record) (bool, error) {
-	if rec.Database.Find(ble.UUIDDatabaseHash) == nil {
-		return true, nil
-	}
-	hash, err := s.readHash(ctx, l, rec.Database)
-	if err != nil {
-		return false, err
-	}
-	return bytes.Equal(hash, rec.Hash), nil // neither: it cannot be read by us
 }
 
 // readHash reads the Database Hash, nil if there is none or it cannot be read.
@@ -224,8 +224,10 @@ func (s *session) readExtended(ctx context.Context, l *link, db *ble.Database) e
 	return nil
 }
 
-// rediscoverLocked: the peripheral indicated Service Changed.
-func (s *session) rediscoverLocked() {
+// rediscoverLocked: the peripheral says that attributes in the range are not what they were. Until the database is known again no
+// operation is begun and no value of the range is taken.
+func (s *session) rediscoverLocked(changed suspect) {
+	s.suspect = s.suspect.join(changed)
 	s.stale = true
 	s.wakeLocked()
 }
@@ -249,17 +251,25 @@ func (s *session) takeStale() bool {
 		}
 		return false
 	}
-	s.stale, s.idle = false, nil
+	s.idle = nil
 	return true
 }
 
-// rediscover honours Service Changed: the cached databases are dropped and the link is replaced, since a
-// proxy streams a database once per link.
-func (s *session) rediscover(ctx, _ context.Context, l *link, old *ble.Database) (*link, context.Context, *ble.Database, error) {
+// rediscover honours Service Changed: unless the Database Hash tells that nothing changed, the cached databases are
+// dropped and the link is replaced, since a proxy streams a database once per link.
+func (s *session) rediscover(ctx, lctx context.Context, l *link, old *ble.Database) (*link, context.Context, *ble.Database, error) {
 	m := s.m
+	same, err := s.sameHash(lctx, l, old)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if same {
+		s.rediscovered()
+		return l, lctx, old, nil
+	}
 	m.log.Info("the peripheral's GATT database changed; connecting again to learn it", "device", s.addr, "proxy", l.ps.name)
 	m.forgetDatabase(s.addr)
-	l, lctx, err := s.replace(ctx, l, true, true, false)
+	l, lctx, err = s.replace(ctx, l, true, false)
 	if err != nil {
 		return nil, nil, nil, fmt.Errorf("cannot connect again: %w", err)
 	}
@@ -267,11 +277,32 @@ func (s *session) rediscover(ctx, _ context.Context, l *link, old *ble.Database)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	s.rediscovery = time.Now()
+	s.rediscovered()
 	if !sameDatabase(old, db) {
 		m.mu.Lock()
-		m.events.post(func() { m.cfg.Events.DatabaseChanged(s.addr, db) })
+		s.tellLocked(db, func() { m.cfg.Events.DatabaseChanged(s.addr, db) })
 		m.mu.Unlock()
 	}
 	return l, lctx, db, nil
+}
+
+// rediscovered ends what rediscoverLocked began.
+func (s *session) rediscovered() {
+	s.rediscovery = time.Now()
+	s.m.mu.Lock()
+	defer s.m.mu.Unlock()
+	s.stale, s.suspect = false, suspect{}
+}
+
+// sameHash reports whether the Database Hash can be read and is that of the database.
+func (s *session) sameHash(ctx context.Context, l *link, db *ble.Database) (bool, error) {
+	rec := s.m.record(s.addr)
+	if rec.Database != db && !sameDatabase(rec.Database, db) || len(rec.Hash) == 0 {
+		return false, nil
+	}
+	hash, err := s.readHash(ctx, l, db)
+	if errors.Is(err, ble.ErrTimeout) {
+		return false, nil
+	}
+	return bytes.Equal(hash, rec.Hash), err
 }

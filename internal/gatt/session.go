@@ -38,6 +38,7 @@ type session struct {
 	flight      *flight // an operation that runs without the goroutine
 	pairCancel  context.CancelCauseFunc
 	stale       bool // Service Changed was indicated
+	suspect     suspect
 	staleTimer  *time.Timer
 
 	callOff     <-chan struct{} // * closed when the last called-off attempt is over
@@ -54,6 +55,8 @@ type link struct {
 	hold           *hold
 	cancel         context.CancelCauseFunc // of the context that ends with the link
 	cached         bool                    // the proxy was told not to discover
+	evidence       evidence                // why
+	db             *ble.Database           // that was learned on it, nil as long as it is not
 	up             bool                    // Proxy.Connect returned nil
 	seenUp         bool                    // message 69 said connected
 	lost           bool
@@ -147,7 +150,7 @@ func (s *session) live(ctx, lctx context.Context, l *link) ble.DisconnectReason 
 	if err == nil {
 		s.m.mu.Lock()
 		mtu := l.mtu
-		s.m.events.post(func() { s.m.cfg.Events.Resolved(s.addr, db, mtu) })
+		s.tellLocked(db, func() { s.m.cfg.Events.Resolved(s.addr, db, mtu) })
 		s.m.mu.Unlock()
 		err = s.serve(ctx, lctx, l, db)
 	}
@@ -166,6 +169,10 @@ func (s *session) live(ctx, lctx context.Context, l *link) ble.DisconnectReason 
 		reason = l.reason
 	case l != nil:
 		reason = ble.DisconnectLocal // we end it: it is of no use
+	}
+	s.dev.lost = time.Time{}
+	if l != nil && l.lost && l.proxyGone && ctx.Err() == nil {
+		s.dev.lost = time.Now()
 	}
 	s.m.mu.Unlock()
 	s.m.log.Info("disconnected", "device", s.addr, "why", err, "reason", reasonText(reason))

@@ -17,7 +17,7 @@ type flight struct {
 // be called, without locks.
 func (s *session) takeOffLocked(o *op) (launch func()) {
 	l := s.idle
-	if l == nil || l.lost || o.start == nil || !s.queue.empty() || s.stale {
+	if l == nil || l.lost || !sameAttribute(o.told, l.db, o.handle) || o.start == nil || !s.queue.empty() || s.stale {
 		return nil
 	}
 	proxy, ok := l.ps.proxy.(Starter)
@@ -61,7 +61,8 @@ func (s *session) land(f *flight, err error) {
 	}
 	s.flight = nil
 	var att ble.ATTError
-	if err != nil && (!errors.As(err, &att) || wantsSecurity(err) || errors.Is(err, ble.ATTInvalidHandle)) {
+	again := err == nil && f.o.reads && s.suspectsLocked(f.o.handle)
+	if again || err != nil && (!errors.As(err, &att) || wantsSecurity(err) || errors.Is(err, ble.ATTInvalidHandle) || errors.Is(err, ble.ATTDatabaseOutOfSync)) {
 		f.o.answer = err
 		s.againLocked(f.o)
 		m.mu.Unlock()

@@ -114,7 +114,7 @@ func TestStartAndDisconnect(t *testing.T) {
 	})
 }
 
-// A change of the database waits for the operation that is under way.
+// A read that is under way while the database changes is done again on the link that knows the new one.
 func TestStartAndServiceChanged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dev := withGATT(thermometer(addrA), "")
@@ -131,7 +131,7 @@ func TestStartAndServiceChanged(t *testing.T) {
 			w.Read(addrA, 6, func(v []byte, err error) { w.log("read %s %v", v, err) })
 			p.SendNotification(addrA, 17, []byte{1, 0, 0xff, 0xff})
 			settle(10 * time.Second)
-			wantEvents(t, w, "read 21.5 <nil>", "changed 4 services")
+			wantEvents(t, w, "changed 4 services", "read 21.5 <nil>")
 			before := p.Started()
 			if v, err := w.read(addrA, 6); v != "21.5" || err != nil {
 				t.Errorf("Read = %q, %v", v, err)

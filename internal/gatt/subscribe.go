@@ -33,7 +33,7 @@ func (m *Manager) Subscribe(a ble.Address, valueHandle uint16, done func(error))
 	}
 	var early *early
 	s.enqueueLocked(&op{
-		secure: true,
+		secure: true, handle: valueHandle, told: d.told,
 		run: func(ctx context.Context, l *link) error {
 			if early == nil {
 				early = m.holdBack(l, valueHandle)
@@ -112,6 +112,7 @@ func (m *Manager) Unsubscribe(a ble.Address, valueHandle uint16) {
 	}
 	s := d.cur
 	s.enqueueLocked(&op{
+		handle: valueHandle, told: d.told,
 		run: func(ctx context.Context, l *link) error {
 			s.disable(ctx, l, s.db, valueHandle)
 			return nil

@@ -51,7 +51,7 @@ func TestSubscribe(t *testing.T) {
 		p.SendNotification(addrA, 11, []byte("i"))
 		p.SendNotification(addrA, 8, []byte("lost"))
 		wantEvents(t, w, "up 247", "connected", "resolved 2 services, mtu 247", "notified 11 i")
-		want = []string{"connect-cached " + A,
+		want = []string{"clear-cache " + A, "connect " + A, "services " + A,
 			"notify " + A + " 11 true", "write-descriptor " + A + " 12 0200", "notify " + A + " 6 true"}
 		if d := cmp.Diff(want, p.Calls()[from:]); d != "" {
 			t.Errorf("calls (-want +got):\n%s", d)

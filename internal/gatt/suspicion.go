@@ -49,7 +49,7 @@ func suspicion(db, prior *ble.Database, expected []ble.UUID, version string) str
 			return fmt.Sprintf("it lacks the advertised service %s", u)
 		}
 	}
-	if prior != nil {
+	if prior != nil && truncates(version) { // what other firmware says is what there is
 		for _, s := range prior.Services {
 			if !has[s.UUID] {
 				return fmt.Sprintf("it lacks the service %s, which was there", s.UUID)

@@ -57,6 +57,11 @@ type GattState struct {
 	Complete bool `json:"complete,omitempty"`
 	// Hash is the value of the Database Hash characteristic for Database.
 	Hash []byte `json:"hash,omitempty"`
+	// Name and Advertised are what the device said in the air when Database was learned.
+	Name       string     `json:"name,omitempty"`
+	Advertised []ble.UUID `json:"advertised,omitempty"`
+	// Armed names the proxy of the bond for which Service Changed is enabled, "" if none.
+	Armed string `json:"armed,omitempty"`
 	// MTU is the ATT_MTU that was negotiated through each proxy, by name.
 	MTU map[string]int `json:"mtu,omitempty"`
 	// Bonded names the proxy that holds the bond, "" if none.
@@ -204,6 +209,7 @@ func (d DeviceState) clone() DeviceState {
 
 func (g GattState) clone() GattState {
 	g.Hash = slices.Clone(g.Hash)
+	g.Advertised = slices.Clone(g.Advertised)
 	if g.MTU != nil {
 		g.MTU = cloneMap(g.MTU)
 	}

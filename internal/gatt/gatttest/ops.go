@@ -168,6 +168,13 @@ func (p *Proxy) read(ctx context.Context, a ble.Address, handle uint16) ([]byte,
 	if err := l.wait(ctx, delay); err != nil {
 		return nil, err
 	}
+	p.mu.Lock()
+	unaware := l.unaware
+	l.unaware = false
+	p.mu.Unlock()
+	if unaware {
+		return nil, ble.ATTDatabaseOutOfSync
+	}
 	dev.mu.Lock()
 	defer dev.mu.Unlock()
 	if dev.Secure[handle] && !p.secure(a) {
@@ -216,6 +223,10 @@ func (p *Proxy) write(ctx context.Context, a ble.Address, handle uint16, value [
 	if dev.Secure[handle] && !p.secure(a) {
 		dev.mu.Unlock()
 		return ble.ATTAuthentication
+	}
+	if e := dev.Refused[handle]; e != 0 {
+		dev.mu.Unlock()
+		return e
 	}
 	dev.writes = append(dev.writes, Write{handle, string(value), response})
 	dev.mu.Unlock()

@@ -49,6 +49,8 @@ type Peripheral struct {
 	// Secure handles need a paired link; NoPair makes pairing fail.
 	Secure map[uint16]bool
 	NoPair bool
+	// Refused writes get that answer.
+	Refused map[uint16]ble.ATTError
 	// ReadDelay delays reads.
 	ReadDelay time.Duration
 
@@ -145,6 +147,8 @@ type plink struct {
 	cached bool
 	secure bool
 	notify map[uint16]bool
+	// unaware: the peripheral answers the next request with ATT error 0x12.
+	unaware bool
 }
 
 // answerTimeout is how long a session waits for an answer.
@@ -332,6 +336,15 @@ func (p *Proxy) SendNotification(a ble.Address, handle uint16, value []byte) {
 	p.mu.Unlock()
 	if on {
 		p.Sink.Notification(p.Label, a, handle, value)
+	}
+}
+
+// OutOfSync has the peripheral answer the next request on the link of a with Database Out Of Sync.
+func (p *Proxy) OutOfSync(a ble.Address) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if l := p.links[a]; l != nil {
+		l.unaware = true
 	}
 }
 

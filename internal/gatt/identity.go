@@ -1,0 +1,90 @@
+package gatt
+
+import (
+	"encoding/binary"
+	"slices"
+
+	"bluez-esphome/internal/ble"
+)
+
+// identity is what an attribute is, apart from where it is: the UUIDs of its service, of its characteristic and of itself.
+type identity struct{ service, characteristic, attribute ble.UUID }
+
+// identify finds the value of a characteristic, or a descriptor.
+func identify(db *ble.Database, handle uint16) (identity, bool) {
+	for i := range db.Services {
+		s := &db.Services[i]
+		for j := range s.Characteristics {
+			c := &s.Characteristics[j]
+			if c.ValueHandle == handle {
+				return identity{s.UUID, c.UUID, c.UUID}, true
+			}
+			for _, d := range c.Descriptors {
+				if d.Handle == handle {
+					return identity{s.UUID, c.UUID, d.UUID}, true
+				}
+			}
+		}
+	}
+	return identity{}, false
+}
+
+// sameAttribute reports whether whoever knows a handle from one database means the same attribute in another. A value is never
+// given under another characteristic's UUID, nor written to another characteristic.
+func sameAttribute(known, now *ble.Database, handle uint16) bool {
+	if known == nil || known == now || handle == 0 {
+		return true
+	}
+	was, had := identify(known, handle)
+	is, has := identify(now, handle)
+	return !had || has && was == is
+}
+
+// tellLocked posts that db is the database now, which from then on is the one whose handles callers use.
+func (s *session) tellLocked(db *ble.Database, tell func()) {
+	d := s.dev
+	d.posted = db
+	s.m.events.post(func() {
+		tell()
+		s.m.mu.Lock()
+		defer s.m.mu.Unlock()
+		d.told = db
+	})
+}
+
+// forgetMoved drops the subscriptions of characteristics that are not where they were.
+func (s *session) forgetMoved(db *ble.Database) {
+	m := s.m
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s.dev.subs = slices.DeleteFunc(s.dev.subs, func(h uint16) bool {
+		if sameAttribute(s.dev.posted, db, h) {
+			return false
+		}
+		m.log.Info("a subscription ended: the characteristic is no longer there", "device", s.addr, "handle", h)
+		return true
+	})
+}
+
+// suspect is the range of handles that may mean something else now.
+type suspect struct{ from, to uint16 }
+
+// suspectOf reads the value of Service Changed (Bluetooth Core, Vol 3 Part G, 7.1). A malformed one concerns all.
+func suspectOf(value []byte) suspect {
+	if len(value) != 4 {
+		return suspect{1, lastHandle}
+	}
+	return suspect{binary.LittleEndian.Uint16(value), binary.LittleEndian.Uint16(value[2:])}
+}
+
+func (x suspect) join(y suspect) suspect {
+	if x == (suspect{}) {
+		return y
+	}
+	return suspect{min(x.from, y.from), max(x.to, y.to)}
+}
+
+// suspectsLocked reports whether the handle may mean another attribute than in the database: Service Changed said so.
+func (s *session) suspectsLocked(handle uint16) bool {
+	return s.stale && handle >= s.suspect.from && handle <= s.suspect.to
+}
