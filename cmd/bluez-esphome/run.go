@@ -121,8 +121,10 @@ func newSimulate() *cobra.Command {
 	c := &cobra.Command{
 		Use: "simulate", Short: "run simulated ESPHome Bluetooth proxies",
 		Long: `simulate runs ESPHome Bluetooth proxies that exist only on TCP, with peripherals from a file, or those of the demo.
-Each --proxy is NAME=ADDR:PORT[,psk=BASE64][,slots=N][,features=HEX][,version=VERSION][,password=TEXT][,passive]; all share
-one air.`,
+They behave as the firmware of their version does. All share one air.
+
+Each --proxy is NAME=ADDR:PORT[,OPTION]…, where an option is one of:
+` + proxysim.SpecHelp(),
 		RunE: func(c *cobra.Command, _ []string) error {
 			opts := proxysim.Options{ControlDir: control, Log: daemon.NewLogger(os.Stderr, config.Log{})}
 			if listen != "" {
@@ -163,7 +165,7 @@ one air.`,
 	}
 	f := c.Flags()
 	f.StringVar(&peripherals, "peripherals", "", "peripheral file (default: the demo's peripherals)")
-	f.StringArrayVar(&proxies, "proxy", nil, "NAME=ADDR:PORT[,psk=BASE64][,slots=N][,features=HEX][,version=VERSION][,password=TEXT][,passive]; repeatable")
+	f.StringArrayVar(&proxies, "proxy", nil, "NAME=ADDR:PORT[,OPTION]…, with the options above; repeatable")
 	f.StringVar(&control, "control", "", "folder for one control socket per peripheral")
 	f.StringVar(&listen, "listen", "", "ADDR:PORT of one plain proxy")
 	f.BoolVar(&announce, "mdns", false, "announce the proxies by multicast DNS, as devices do")

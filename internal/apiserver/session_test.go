@@ -384,3 +384,69 @@ func TestUndecodableMessageEndsTheSession(t *testing.T) {
 		}
 	})
 }
+
+// wide is a device with other features.
+type wide struct{ *recorder }
+
+func (w wide) Other(_ *Session, id apiwire.ID, payload []byte) {
+	w.note("other %d %x", uint16(id), payload)
+}
+
+func TestOtherFeaturesGoToTheBackend(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client, server := net.Pipe()
+		back := &recorder{}
+		ended := make(chan error, 1)
+		go func() { ended <- Serve(context.Background(), server, modern(), wide{back}) }()
+		f := apiwire.NewPlain(client)
+		send := func(id apiwire.ID, payload []byte) {
+			t.Helper()
+			buf, err := f.Append(nil, id, payload)
+			if err == nil {
+				_, err = client.Write(buf)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		send(apiwire.HelloRequest, nil)
+		if id, _, err := f.Read(); err != nil || id != apiwire.HelloResponse {
+			t.Fatal(id, err)
+		}
+		for _, id := range []apiwire.ID{apiwire.ListEntitiesRequest, 20, apiwire.SubscribeLogsRequest, 32, apiwire.GetTimeRequest, 999, apiwire.PingResponse} {
+			send(id, []byte{8, 1})
+		}
+		send(apiwire.SubscribeBluetoothConnectionsFreeRequest, nil) // the proxy's own messages don't
+		synctest.Wait()
+		want := "opened; other 11 0801; other 20 0801; other 28 0801; other 32 0801; other 36 0801; other 999 0801; slots"
+		if got := back.take(); got != want {
+			t.Errorf("got %s\nwant %s", got, want)
+		}
+		back.session.Send(25, []byte{1, 2})
+		if id, payload, err := f.Read(); err != nil || id != 25 || string(payload) != "\x01\x02" {
+			t.Errorf("got %v %x, %v", id, payload, err)
+		}
+		_ = client.Close()
+		<-ended
+	})
+}
+
+func TestNothingGoesToTheBackendBeforeHello(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client, server := net.Pipe()
+		back := &recorder{}
+		ended := make(chan error, 1)
+		go func() { ended <- Serve(context.Background(), server, modern(), wide{back}) }()
+		buf, err := apiwire.NewPlain(nil).Append(nil, 32, []byte{8, 1})
+		if err == nil {
+			_, err = client.Write(buf)
+		}
+		if err := errors.Join(err, <-ended); !errors.Is(err, ErrNotAuthenticated) {
+			t.Errorf("ended by %v", err)
+		}
+		if got := back.take(); got != "" {
+			t.Errorf("got %s", got)
+		}
+		_ = client.Close()
+	})
+}

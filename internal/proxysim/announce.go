@@ -25,14 +25,17 @@ func (p *Proxy) announcement(addr net.Addr) mdns.Announced {
 	a := mdns.Announced{Service: "_esphomelib._tcp", Instance: p.cfg.Name, Text: []string{
 		"friendly_name=" + p.cfg.FriendlyName, "version=" + p.cfg.Version,
 		"mac=" + strings.ToLower(strings.ReplaceAll(p.cfg.MAC.String(), ":", "")),
-		"platform=ESP32", "board=esp32dev", "network=wifi",
+		"platform=" + p.cfg.Platform, "board=" + p.cfg.Model, "network=wifi",
 	}}
+	if p.cfg.ProjectName != "" {
+		a.Text = append(a.Text, "project_name="+p.cfg.ProjectName, "project_version="+p.cfg.ProjectVersion)
+	}
 	const noise = "Noise_NNpsk0_25519_ChaChaPoly_SHA256"
 	switch {
 	case p.cfg.PSK != nil:
 		a.Text = append(a.Text, "api_encryption="+noise)
 	case p.cfg.Unprovisioned:
-		a.Text = append(a.Text, "api_encryption_supported="+noise)
+		a.Text = append(a.Text, "api_encryption_supported="+noise, "api_provisioning=zero-psk")
 	}
 	if tcp, ok := addr.(*net.TCPAddr); ok {
 		a.Port = uint16(tcp.Port)

@@ -75,14 +75,14 @@ func (p *Proxy) Connect(_ *apiserver.Session, r apiserver.ConnectRequest) {
 	c := p.conn(r.Address)
 	if c == nil {
 		if c = p.reserve(r.Address); c == nil {
-			p.log.Warn("no free connections available", "device", r.Address)
+			p.say(logWarn, "no free connections available", "device", r.Address)
 			p.sendConnection(r.Address, false, 0, 0)
 			return
 		}
 	}
 	// The slot is reserved before this is looked at, and nobody is told of it by message 81.
 	if !r.HasType && p.fw.needsAddressType() {
-		p.log.Error("missing address type in the request to connect", "device", r.Address)
+		p.say(logWarn, "missing address type in the request to connect", "device", r.Address)
 		p.sendConnection(r.Address, false, 0, 0)
 		return
 	}
@@ -92,7 +92,7 @@ func (p *Proxy) Connect(_ *apiserver.Session, r apiserver.ConnectRequest) {
 		p.sendSlots()
 		p.promote()
 	case connSettingUp, connEstablished:
-		p.log.Warn("connection request ignored: there is a link", "device", r.Address)
+		p.say(logWarn, "connection request ignored: there is a link", "device", r.Address)
 		c.sendAgain()
 	case connParked, connConnecting, connClosing: // the first request's answer will come
 	}

@@ -163,6 +163,16 @@ func TestParseProxySpec(t *testing.T) {
 		{"k=:1,features=xyz", "hexadecimal"},
 		{"k=:1,version=new", "YEAR.MONTH"},
 		{"k=:1,colour=red", `option "colour"`},
+		{"k=:1,profile=toaster", "esp32, ln882h"},
+		{"k=:1,slots=2,profile=rp2040,version=2026.6.5", "k :1 slots 2 features 0xef version 2026.6.5 as RP2040"},
+		{"k=:1,profile=rp2040", "k :1 slots 1 features 0xef as RP2040"},
+		{"k=:1,profile=ln882h", "k :1 features 0x21 as LN882X"},
+		{"k=:1,sleep=45s", "two times"},
+		{"k=:1,sleep=45s/0s", "two times"},
+		{"k=:1,sleep=45s/1m30s", "k :1 sleep 1m30s"},
+		{"k=:1,keyless=soon", "not a time"},
+		{"k=:1,keyless=5m", "k :1 keyless 5m0s"},
+		{"k=:1,keyless", "k :1 keyless 0s"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.in, func(t *testing.T) {
@@ -191,6 +201,15 @@ func TestParseProxySpec(t *testing.T) {
 			}
 			if s.PSK != nil {
 				got += fmt.Sprint(" psk ", s.PSK[31])
+			}
+			if s.Platform != "" {
+				got += " as " + s.Platform
+			}
+			if s.Sleep.Asleep != 0 {
+				got += fmt.Sprint(" sleep ", s.Sleep.Asleep)
+			}
+			if s.Unprovisioned {
+				got += fmt.Sprint(" keyless ", s.ProvisioningWindow)
 			}
 			if got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)

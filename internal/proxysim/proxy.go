@@ -37,9 +37,12 @@ type ProxyConfig struct {
 	Slots    int // connection slots, 1 to 9; 3. A passive proxy has none.
 	// PSK is the key; nil means plaintext.
 	PSK *[apiwire.KeySize]byte
-	// Unprovisioned, with a nil PSK: encryption without a key yet.
+	// Unprovisioned, with a nil PSK: encryption is built in, but a client has to set the key (message 124).
 	Unprovisioned bool
-	Password      string // only firmware before 2026.1 looks at it
+	// ProvisioningWindow is how long such a device waits for a key after it has started, before it turns
+	// clients away; 0: for ever.
+	ProvisioningWindow time.Duration
+	Password           string // only firmware before 2026.1 looks at it
 	// ScanPassive is the scan mode of the configuration, normally active.
 	ScanPassive bool
 	// MaxClients is the number of API clients; 0 means what the version has.
@@ -58,6 +61,14 @@ type ProxyConfig struct {
 	MaxNotifications int
 	// AskTime: the proxy asks its clients for the time.
 	AskTime bool
+	// Model, Manufacturer and Platform are the board's: esp32dev, Espressif and ESP32.
+	Model, Manufacturer, Platform string
+	// ProjectName ("maker.product"), ProjectVersion and Area are empty on most devices.
+	ProjectName, ProjectVersion, Area string
+	// Entities are what the device has besides the proxy.
+	Entities []EntitySpec
+	// Sleep makes it sleep deeply.
+	Sleep Sleep
 	// SplitReports: advertisement and scan response are reported one after the other, as by chips that don't merge them.
 	SplitReports bool
 	// Queue bounds what waits for one client.
@@ -76,7 +87,15 @@ type Proxy struct {
 	faults faults
 
 	// The rest is guarded by the Air's mutex.
-	clients    map[*client]bool // API connections
+	clients    map[*client]bool                 // API connections
+	sessions   map[*apiserver.Session]*interest // those that are authenticated
+	key        *[apiwire.KeySize]byte           // at present
+	window     *event                           // the end of the time that it waits for a key
+	closed     bool                             // it does not wait for a key any more
+	entities   []*entity                        // in the order in which they are listed
+	clock      time.Time                        // as a client told it
+	clockAt    time.Time                        // when
+	sleep      *event                           // the next change between awake and asleep
 	subscriber *apiserver.Session
 	raw        bool
 	batch      []ble.RawAdvert
@@ -110,8 +129,13 @@ func NewProxy(a *Air, cfg ProxyConfig) (*Proxy, error) {
 	if cfg.Slots < 0 || cfg.Slots > maxSlots {
 		return nil, fmt.Errorf("cannot make proxy %q: it may have up to %d connection slots", cfg.Name, maxSlots)
 	}
+	entities, err := newEntities(cfg.Entities)
+	if err != nil {
+		return nil, fmt.Errorf("cannot make proxy %q: %w", cfg.Name, err)
+	}
 	p := &Proxy{
 		air: a, cfg: cfg, fw: fw, log: cfg.Log.With("proxy", cfg.Name),
+		key: cfg.PSK, entities: entities, sessions: map[*apiserver.Session]*interest{},
 		bonds: map[ble.Address]bool{}, slotMTU: freshMTUs(cfg.Slots),
 	}
 	a.sched.mu.Lock()
@@ -124,6 +148,9 @@ func NewProxy(a *Air, cfg ProxyConfig) (*Proxy, error) {
 	a.proxies = append(a.proxies, p)
 	p.scan.mode = p.configuredMode()
 	p.startScan()
+	p.openWindow()
+	p.startEntities()
+	p.scheduleSleep()
 	a.sched.after(flushEvery, p.onTick)
 	return p, nil
 }
@@ -173,6 +200,14 @@ func (c *ProxyConfig) setDefaults(fw firmware) {
 	if c.MaxNotifications == 0 {
 		c.MaxNotifications = defaultMaxNotifications
 	}
+	for _, d := range []struct {
+		value   *string
+		initial string
+	}{{&c.Model, "esp32dev"}, {&c.Manufacturer, "Espressif"}, {&c.Platform, "ESP32"}} {
+		if *d.value == "" {
+			*d.value = d.initial
+		}
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -195,7 +230,9 @@ func (p *Proxy) device() apiserver.Device {
 	d := apiserver.Device{
 		Name: p.cfg.Name, FriendlyName: p.cfg.FriendlyName, MAC: p.cfg.MAC.String(),
 		ESPHomeVersion: p.cfg.Version, CompiledAt: "2026-01-01 00:00:00 +0000",
-		Model: "esp32dev", Manufacturer: "Espressif", Features: p.cfg.Features,
+		Model: p.cfg.Model, Manufacturer: p.cfg.Manufacturer, Features: p.cfg.Features,
+		ProjectName: p.cfg.ProjectName, ProjectVersion: p.cfg.ProjectVersion, SuggestedArea: p.cfg.Area,
+		DeepSleep:          p.cfg.Sleep.Asleep > 0,
 		LegacyProxyVersion: p.fw.legacyVersion(!p.cfg.Passive),
 	}
 	if p.fw.hasBluetoothMAC() {
@@ -206,7 +243,8 @@ func (p *Proxy) device() apiserver.Device {
 
 func (p *Proxy) sessionConfig() apiserver.Config {
 	return apiserver.Config{
-		Device: p.device, PSK: p.cfg.PSK, Unprovisioned: p.cfg.Unprovisioned,
+		Device: p.device, PSK: p.Key(), Unprovisioned: p.cfg.Unprovisioned,
+		SetKey: p.setKey, ProvisioningClosed: p.provisioningClosed,
 		OldNoiseHello: p.fw < 202504, APIMinor: p.fw.apiMinor(), ServerInfo: p.serverInfo(),
 		Password:    p.password(),
 		AuthOnHello: !p.fw.passwords() || p.fw.authOnHello() && p.cfg.Password == "",

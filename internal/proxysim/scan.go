@@ -158,7 +158,7 @@ func (p *Proxy) SubscribeAdverts(s *apiserver.Session, raw bool) {
 	p.air.sched.mu.Lock()
 	defer p.air.sched.mu.Unlock()
 	if p.subscriber != nil && p.subscriber != s && !p.fw.newestSubscriberWins() {
-		p.log.Warn("only one API subscription is allowed at a time", "client", s.ClientName())
+		p.say(logWarn, "only one API subscription is allowed at a time", "client", s.ClientName())
 		return
 	}
 	p.subscriber = s

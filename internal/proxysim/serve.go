@@ -17,6 +17,7 @@ var (
 	errTooManyClients = errors.New("there are too many API clients")
 	errRestarted      = errors.New("the proxy restarted")
 	errRefused        = errors.New("the proxy refuses connections")
+	errAsleep         = errors.New("the proxy sleeps")
 	errLost           = errors.New("the connection was lost")
 )
 
@@ -90,6 +91,9 @@ func (p *Proxy) discharge(c *client) {
 
 // Opened implements apiserver.Backend.
 func (p *Proxy) Opened(s *apiserver.Session) {
+	p.air.sched.mu.Lock()
+	defer p.air.sched.mu.Unlock()
+	p.sessions[s] = &interest{}
 	p.log.Info("client connected", "client", s.ClientName())
 }
 
@@ -98,31 +102,28 @@ func (p *Proxy) Closed(s *apiserver.Session) {
 	p.air.sched.mu.Lock()
 	defer p.air.sched.mu.Unlock()
 	p.unsubscribe(s)
+	delete(p.sessions, s)
 	p.log.Info("client disconnected", "client", s.ClientName())
 }
 
 // Restart does what a reboot does: every client and link is lost, the scan mode
-// is the configured one again, bonds stay. For down, new connections are refused.
+// is the configured one again, bonds and a key that was set stay. For down, new connections are refused.
 func (p *Proxy) Restart(down time.Duration) {
 	p.air.sched.mu.Lock()
 	defer p.air.sched.mu.Unlock()
-	p.subscriber, p.batch = nil, nil
-	for c := range p.clients {
-		c.cancel(errRestarted)
-	}
-	for _, c := range p.conns {
-		c.stopTimer()
-		c.dropLink()
-	}
-	p.conns, p.attempt, p.off = nil, nil, false
-	p.slotMTU = freshMTUs(p.cfg.Slots)
-	p.air.sched.stop(p.scan.event)
-	p.scan = scan{mode: p.configuredMode()}
+	p.restart(down)
+}
+
+func (p *Proxy) restart(down time.Duration) {
+	p.halt(errRestarted)
+	p.off = false
 	if down > 0 {
 		p.SetFault(FaultRefuse)
 		p.air.sched.after(down, func() { p.SetFault(FaultNone) })
 	}
 	p.startScan()
+	p.openWindow()
+	p.scheduleSleep()
 }
 
 // PowerOff takes the power from the proxy: its radio falls silent and its connections stay open without
@@ -131,14 +132,27 @@ func (p *Proxy) PowerOff() {
 	p.air.sched.mu.Lock()
 	defer p.air.sched.mu.Unlock()
 	p.SetFault(FaultHalfOpen)
-	p.subscriber, p.batch, p.off = nil, nil, true
+	p.halt(nil)
+	p.off = true
+}
+
+// halt forgets what a device does not keep, and ends the API connections unless why is nil.
+func (p *Proxy) halt(why error) {
+	p.subscriber, p.batch, p.flushed = nil, nil, false
+	if why != nil {
+		for c := range p.clients {
+			c.cancel(why)
+		}
+	}
 	for _, c := range p.conns {
 		c.stopTimer()
 		c.dropLink()
 	}
-	p.conns, p.attempt = nil, nil
+	p.conns, p.attempt, p.slotMTU = nil, nil, freshMTUs(p.cfg.Slots)
 	p.air.sched.stop(p.scan.event)
 	p.scan = scan{mode: p.configuredMode()}
+	p.air.sched.stop(p.sleep)
+	p.sleep = nil
 }
 
 // DropClients ends every API connection at once, as when the network fails and returns.
@@ -168,7 +182,7 @@ func (a *Air) Drain(ctx context.Context) {
 	}
 }
 
-var _ apiserver.Backend = (*Proxy)(nil)
+var _ apiserver.OtherBackend = (*Proxy)(nil)
 
 var _ linkHost = (*connection)(nil)
 

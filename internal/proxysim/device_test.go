@@ -1,0 +1,396 @@
+package proxysim
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"bluez-esphome/internal/apiserver"
+	"bluez-esphome/internal/apiwire"
+	"bluez-esphome/internal/apiwire/apipb"
+)
+
+// rawPeer is a client that takes messages of every kind as they are.
+type rawPeer struct {
+	t    *testing.T
+	conn net.Conn
+	f    *apiwire.Framer
+	msgs chan rawMessage
+}
+
+type rawMessage struct {
+	id      apiwire.ID
+	payload []byte
+}
+
+// dialRaw connects a client, in Noise if there is a key, and says hello.
+func (w *world) dialRaw(p *Proxy, key *[32]byte) (*rawPeer, error) {
+	w.t.Helper()
+	client, server := net.Pipe()
+	c := &rawPeer{t: w.t, conn: client, msgs: make(chan rawMessage, 1000)}
+	w.wg.Go(func() { _ = p.ServeConn(w.ctx, server) })
+	c.f = apiwire.NewPlain(client)
+	if key != nil {
+		var err error
+		if c.f, _, err = apiwire.ClientHandshake(client, apiwire.ClientNoise{PSK: *key}); err != nil {
+			_ = client.Close()
+			return nil, err
+		}
+	}
+	w.wg.Go(func() {
+		defer close(c.msgs)
+		for {
+			id, payload, err := c.f.Read()
+			if err != nil {
+				return
+			}
+			c.msgs <- rawMessage{id, append([]byte(nil), payload...)}
+		}
+	})
+	c.sendMessage(&apipb.HelloRequest{ApiVersionMajor: 1, ApiVersionMinor: 19})
+	return c, nil
+}
+
+func (c *rawPeer) send(id apiwire.ID, payload []byte) {
+	c.t.Helper()
+	buf, err := c.f.Append(nil, id, payload)
+	if err == nil {
+		_, err = c.conn.Write(buf)
+	}
+	if err != nil {
+		c.t.Fatalf("cannot send %v: %v", id, err)
+	}
+}
+
+func (c *rawPeer) sendMessage(m proto.Message) {
+	c.t.Helper()
+	payload, err := proto.Marshal(m)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.send(apiwire.IDOf(m), payload)
+}
+
+// next takes the next message, which has to be id; the hello may come before it.
+func (c *rawPeer) next(id apiwire.ID) []byte {
+	c.t.Helper()
+	for {
+		select {
+		case m, ok := <-c.msgs:
+			if !ok {
+				c.t.Fatalf("the connection ended before %v", id)
+			}
+			if m.id == id {
+				return m.payload
+			}
+			if m.id != apiwire.HelloResponse {
+				c.t.Fatalf("got %v, want %v", m.id, id)
+			}
+		case <-time.After(2 * time.Minute):
+			c.t.Fatalf("no %v", id)
+		}
+	}
+}
+
+func (c *rawPeer) ended() bool {
+	select {
+	case _, ok := <-c.msgs:
+		return !ok
+	case <-time.After(10 * time.Second):
+		return false
+	}
+}
+
+func TestFact12AKeyIsSet(t *testing.T) {
+	key := [32]byte{9, 8, 7, 31: 1}
+	text := []byte(base64.StdEncoding.EncodeToString(key[:]))
+	for _, over := range []struct {
+		name string
+		key  *[32]byte
+	}{{"plaintext", nil}, {"the key of zeros", new([32]byte)}} {
+		t.Run(over.name, func(t *testing.T) {
+			inWorld(t, nil, func(w *world) {
+				p := w.proxy(ProxyConfig{Unprovisioned: true})
+				c, err := w.dialRaw(p, over.key)
+				if err != nil {
+					t.Fatal(err)
+				}
+				c.sendMessage(&apipb.DeviceInfoRequest{})
+				var info apipb.DeviceInfoResponse
+				if err := proto.Unmarshal(c.next(apiwire.DeviceInfoResponse), &info); err != nil || !info.ApiEncryptionProvisionable || !info.ApiEncryptionSupported {
+					t.Errorf("%v, %v", &info, err)
+				}
+				set := func(key []byte) bool {
+					c.sendMessage(&apipb.NoiseEncryptionSetKeyRequest{Key: key})
+					return parseFields(c.next(apiwire.NoiseEncryptionSetKeyResponse))[1] == 1
+				}
+				for _, bad := range [][]byte{key[:], []byte("AAAA"), []byte(strings.Repeat("A", 43) + "=")} {
+					if set(bad) {
+						t.Errorf("key %q was taken", bad)
+					}
+				}
+				if !set(text) {
+					t.Fatal("the key was refused")
+				}
+				if reason := parseFields(c.next(apiwire.DisconnectRequest))[1]; reason != 0 {
+					t.Errorf("reason %d", reason)
+				}
+				c.send(apiwire.DisconnectResponse, nil)
+				if !c.ended() {
+					t.Error("the session lives on")
+				}
+				// From now on only the key gets in, after a restart, too.
+				p.Restart(0)
+				if plain, err := w.dialRaw(p, nil); err == nil && !plain.ended() {
+					t.Error("plaintext was taken")
+				}
+				var rejected *apiwire.InvalidKeyError
+				if _, err := w.dialRaw(p, new([32]byte)); !errors.As(err, &rejected) {
+					t.Errorf("the key of zeros: %v", err)
+				}
+				c, err = w.dialRaw(p, &key)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !set(nil) { // none clears it
+					t.Error("the key cannot be cleared")
+				}
+				c.next(apiwire.DisconnectRequest)
+				_ = c.conn.Close()
+				if p.Key() != nil {
+					t.Error("the key is still there")
+				}
+			})
+		})
+	}
+	t.Run("a key of the configuration stays", func(t *testing.T) {
+		inWorld(t, nil, func(w *world) {
+			c, err := w.dialRaw(w.proxy(ProxyConfig{PSK: &key}), &key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.sendMessage(&apipb.NoiseEncryptionSetKeyRequest{Key: text})
+			if parseFields(c.next(apiwire.NoiseEncryptionSetKeyResponse))[1] != 0 {
+				t.Error("it was replaced")
+			}
+			_ = c.conn.Close()
+		})
+	})
+}
+
+func TestFact12ProvisioningClosed(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		p := w.proxy(ProxyConfig{Unprovisioned: true, ProvisioningWindow: 5 * time.Minute})
+		early, _ := w.dialRaw(p, nil)
+		early.next(apiwire.HelloResponse)
+		for range 6 { // minutes: who is there already stays
+			early.next(apiwire.PingRequest)
+			early.send(apiwire.PingResponse, nil)
+		}
+		late, _ := w.dialRaw(p, nil)
+		late.send(apiwire.DeviceInfoRequest, nil) // not answered
+		late.next(apiwire.HelloResponse)
+		if reason := parseFields(late.next(apiwire.DisconnectRequest))[1]; reason != uint64(apiserver.ReasonProvisioningClosed) {
+			t.Errorf("reason %d", reason)
+		}
+		late.send(apiwire.DisconnectResponse, nil)
+		if !late.ended() {
+			t.Error("the session lives on")
+		}
+		_ = early.conn.Close()
+		p.Restart(0) // opens the window anew
+		c, _ := w.dialRaw(p, nil)
+		c.send(apiwire.DeviceInfoRequest, nil)
+		c.next(apiwire.DeviceInfoResponse)
+		_ = c.conn.Close()
+	})
+}
+
+func TestFact13Profiles(t *testing.T) {
+	for profile, want := range map[string]string{
+		"esp32":         "esp32dev 0xff 3",
+		"rp2040":        "rpipicow 0xef 1",
+		"ln882h":        "generic-ln882hki 0x21 0",
+		"passive-radio": "esp32dev 0xff 3",
+		"sleeper":       "esp32dev 0xff 3 sleeps",
+		"device":        "esp32dev 0xff 3 in Living Room of bluez-esphome.climate-node 1.2.0",
+	} {
+		t.Run(profile, func(t *testing.T) {
+			spec, err := ParseProxySpec("kitchen=127.0.0.1:0,profile=" + profile)
+			if err != nil {
+				t.Fatal(err)
+			}
+			inWorld(t, nil, func(w *world) {
+				p := w.proxy(spec.ProxyConfig)
+				c, _ := w.dialRaw(p, nil)
+				c.send(apiwire.DeviceInfoRequest, nil)
+				for len(c.msgs) == 0 {
+					<-time.After(time.Millisecond)
+				}
+				if p.cfg.AskTime {
+					c.next(apiwire.GetTimeRequest)
+				}
+				var info apipb.DeviceInfoResponse
+				if err := proto.Unmarshal(c.next(apiwire.DeviceInfoResponse), &info); err != nil {
+					t.Fatal(err)
+				}
+				got := fmt.Sprintf("%s %#x %d", info.Model, info.BluetoothProxyFeatureFlags, p.Slots().Limit)
+				if info.HasDeepSleep {
+					got += " sleeps"
+				}
+				if info.SuggestedArea != "" {
+					got += " in " + info.SuggestedArea + " of " + info.ProjectName + " " + info.ProjectVersion
+				}
+				if got != want {
+					t.Errorf("got %s, want %s", got, want)
+				}
+				_ = c.conn.Close()
+			})
+		})
+	}
+}
+
+func TestFact13OneSlotAndNone(t *testing.T) {
+	specs := goldenSpecs(t)
+	second := specs[0]
+	second.ID, second.Address = "second", 0x00AA01010002
+	for profile, connects := range map[string]bool{"rp2040": true, "ln882h": false} {
+		spec, err := ParseProxySpec("kitchen=127.0.0.1:0,profile=" + profile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		inWorld(t, append(specs, second), func(w *world) {
+			c := w.dial(w.proxy(spec.ProxyConfig))
+			c.send(&apipb.SubscribeBluetoothLEAdvertisementsRequest{Flags: 1})
+			w.settle()
+			drain(c)
+			if connects {
+				c.link(goldenMain)
+			}
+			c.send(request(second.Address, rtConnect))
+			if m := expect[*apipb.BluetoothDeviceConnectionResponse](c); m.GetConnected() || m.GetError() != 0 {
+				t.Errorf("%s: %v", profile, m)
+			}
+			c.close()
+		})
+	}
+}
+
+func TestSleeper(t *testing.T) {
+	inWorld(t, goldenSpecs(t), func(w *world) {
+		p := w.proxy(ProxyConfig{Sleep: Sleep{Awake: 30 * time.Second, Asleep: time.Minute}})
+		for range 3 {
+			c := w.dial(p)
+			c.subscribe()
+			c.link(goldenMain)
+			_, at := expectAt[*apipb.DisconnectRequest](c) // it says goodbye
+			c.lines(5 * time.Second)                       // and the connection ends
+			w.settle()
+			if st, _ := w.air.Status("main"); st.Connections != 0 || p.Clients() != 0 {
+				t.Errorf("asleep: %+v, %d clients", st, p.Clients())
+			}
+			refused := w.connect(p)
+			if _, ok := <-refused.msgs; ok {
+				t.Error("it answers in its sleep")
+			}
+			<-time.After(time.Until(at.Add(sleepGrace + time.Minute)))
+		}
+	})
+}
+
+func TestEntities(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		p := w.proxy(ProxyConfig{Entities: DemoEntities()})
+		c, _ := w.dialRaw(p, nil)
+		c.send(apiwire.ListEntitiesRequest, nil)
+		keys := map[string]uint32{}
+		for _, id := range []apiwire.ID{
+			listBinarySensorResponse, listLightResponse, listSensorResponse, listSensorResponse, listSwitchResponse,
+			listButtonResponse, listButtonResponse,
+		} {
+			payload := c.next(id)
+			keys[strings.ToLower(string(payload[2:2+payload[1]]))] = uint32(parseFields(payload)[2])
+		}
+		c.next(apiwire.ListEntitiesDoneResponse)
+		state := func(id apiwire.ID, name string) map[int]uint64 {
+			t.Helper()
+			f := parseFields(c.next(id))
+			if uint32(f[1]) != keys[name] {
+				t.Errorf("the state of key %x, want that of %s", f[1], name)
+			}
+			return f
+		}
+		c.send(subscribeStatesRequest, nil)
+		state(binarySensorState, "motion")
+		state(lightState, "status_light")
+		if v := state(sensorState, "temperature")[2]; math.Float32frombits(uint32(v)) != 21.4 {
+			t.Errorf("temperature %x", v)
+		}
+		state(sensorState, "humidity")
+		state(switchState, "relay")
+		// It changes by itself, and by what is done to it.
+		if v := state(sensorState, "temperature")[2]; math.Float32frombits(uint32(v)) != 21.5 {
+			t.Errorf("temperature %x", v)
+		}
+		command := appendFixed32(nil, 1, keys["status_light"])
+		command = appendVarint(appendVarint(command, 2, 1), 4, 1) // has a state, which is off, and a brightness
+		c.send(lightCommandRequest, appendFloat(command, 5, 0.25))
+		if f := state(lightState, "status_light"); f[2] != 0 || math.Float32frombits(uint32(f[3])) != 0.25 {
+			t.Errorf("light %v", f)
+		}
+		c.send(switchCommandRequest, appendVarint(appendFixed32(nil, 1, keys["relay"]), 2, 1))
+		if f := state(switchState, "relay"); f[2] != 1 {
+			t.Errorf("switch %v", f)
+		}
+		c.send(apiwire.SubscribeLogsRequest, appendVarint(nil, 1, logDebug))
+		c.send(buttonCommandRequest, appendFixed32(nil, 1, keys["identify"]))
+		if line := string(c.next(apiwire.SubscribeLogsResponse)); !strings.Contains(line, `"Identify" pressed`) {
+			t.Errorf("log line %q", line)
+		}
+		if s, err := p.Entity("identify"); err != nil || s.Presses != 1 {
+			t.Errorf("button %+v, %v", s, err)
+		}
+		c.send(switchCommandRequest, appendFixed32(nil, 1, keys["identify"])) // of another kind: nothing happens
+		c.send(buttonCommandRequest, []byte{0x0a, 0xff})                      // damage
+		c.send(apiwire.GetTimeRequest, nil)
+		if got := parseFields(c.next(apiwire.GetTimeResponse))[1]; got != uint64(time.Now().Unix()) {
+			t.Errorf("the device's time is %d", got)
+		}
+		c.send(apiwire.GetTimeResponse, appendFixed32(nil, 1, 1_700_000_000))
+		if err := p.SetEntity("motion", EntityState{On: true}); err != nil {
+			t.Error(err)
+		}
+		if f := state(binarySensorState, "motion"); f[2] != 1 {
+			t.Errorf("binary sensor %v", f)
+		}
+		if told, _ := p.Clock(); told.Unix() != 1_700_000_000 {
+			t.Errorf("clock %v", told)
+		}
+		c.send(buttonCommandRequest, appendFixed32(nil, 1, keys["restart"]))
+		c.next(apiwire.SubscribeLogsResponse)
+		if !c.ended() {
+			t.Error("it did not restart")
+		}
+	})
+}
+
+func TestEntitiesAreChecked(t *testing.T) {
+	for _, bad := range [][]EntitySpec{
+		{{Kind: "toaster", ID: "x"}}, {{Kind: EntityLight}}, {{Kind: EntityLight, ID: "x"}, {Kind: EntitySensor, ID: "x"}},
+	} {
+		air, err := NewAir(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := NewProxy(air, ProxyConfig{Name: "k", Entities: bad}); err == nil {
+			t.Errorf("%v was taken", bad)
+		}
+	}
+}
