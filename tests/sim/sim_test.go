@@ -77,3 +77,50 @@ func TestAioesphomeapi(t *testing.T) {
 		})
 	}
 }
+
+func TestAioesphomeapiDevice(t *testing.T) {
+	python := os.Getenv(pythonVariable)
+	if python == "" {
+		fmt.Printf("skipped: the aioesphomeapi client of a device with sensors: %s names no Python\n", pythonVariable)
+		t.Skip(pythonVariable + " names no Python")
+	}
+	var proxies []proxysim.ProxySpec
+	for _, s := range []string{
+		"node=127.0.0.1:0,profile=device,friendly=Climate Node", "new=127.0.0.1:0,keyless", "late=127.0.0.1:0,keyless=1ms",
+	} {
+		spec, err := proxysim.ParseProxySpec(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		proxies = append(proxies, spec)
+	}
+	peripherals, err := proxysim.DemoPeripherals()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sim, err := proxysim.New(proxysim.Options{Peripherals: peripherals, Proxies: proxies, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	done := make(chan error, 1)
+	go func() { done <- sim.Run(ctx) }()
+	args := []string{"aio_device.py"}
+	for _, p := range proxies {
+		host, port, err := net.SplitHostPort(sim.Addr(p.Name).String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, host, port)
+	}
+	out, err := exec.CommandContext(ctx, python, args...).CombinedOutput()
+	cancel()
+	if simErr := <-done; simErr != nil {
+		t.Errorf("simulation: %v", simErr)
+	}
+	if err != nil {
+		t.Fatalf("aio_device.py: %v\n%s", err, out)
+	}
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	fmt.Printf("aioesphomeapi, a device with sensors: %s\n", lines[len(lines)-1])
+}
