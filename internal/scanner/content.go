@@ -11,8 +11,8 @@ import (
 
 const (
 	// replayWindow is for how long after newer content came a slower proxy's copy of older
-	// content is taken for a late one. Proxies batch for 100-200 ms; a congested Wi-Fi
-	// holds back seconds.
+	// content is taken for a late one, unless the device is seen to have returned to it. Proxies batch
+	// for 100-200 ms; a congested Wi-Fi holds back seconds.
 	replayWindow = 5 * time.Second
 	// keepPayloads is how many of the newest payloads are kept; maxLog how many are
 	// remembered by hash within the window. A full log loses dropFull at once, so that it is not moved for each.
@@ -30,14 +30,18 @@ const (
 	replay               // an older one's late copy
 )
 
-// contentLog is the order of a device's contents as the table believes they
-// were sent. Proxies have no common clock, but each passes on in order: a
-// cursor per proxy says how far it has got. What a proxy says next is either
-// found in the log behind its cursor, and then it only catches up, or it is new.
+// contentLog is the order of a device's contents as the table believes they were sent. Proxies have no common clock,
+// but each passes on in order: a cursor per proxy says how far it has got. What a proxy says next is found in the log
+// behind its cursor, and then it only catches up, or it is new, or it was sent before the newest content and comes too
+// late; lag.go decides between the last two.
 type contentLog struct {
 	hash    uint64    // of the newest content, here too: mostly it is all that is looked at
 	heard   int64     // the newest content
+	sent    int64     // when the newest content was sent, as the fastest proxy would have passed it on
+	began   int64     // when entries[0] came
 	base    uint32    // number of entries[0]; the first ever is 1
+	stray   bool      // the newest content is known to be older than the one before it
+	guessed bool      // some proxy of unknown lag was believed that what it says is newer than the newest content was
 	entries []content // oldest first; the last one is the newest content
 	kept    []payload // of the newest entries, in the same order
 }
@@ -45,8 +49,19 @@ type contentLog struct {
 // content has no pointers: the log of a device that changes all the time is moved around.
 type content struct {
 	hash       uint64
-	heard      int64 // last time while newest; set when the next one comes
-	superseded int64 // when the next one came, 0 while newest
+	superseded int64  // when the next one came, 0 while newest
+	idle       gap    // between when it was heard last as the newest, and superseded
+	by         uint16 // the proxy that said it first, by its index
+	lag        lag    // how long before it came it was sent, unknown if a proxy of unknown lag was believed
+}
+
+// sentAt is when entries[i] was sent, as far as the lag of its proxy was known.
+func (l *contentLog) sentAt(i int) int64 {
+	came := l.began
+	if i > 0 {
+		came = l.entries[i-1].superseded
+	}
+	return came - int64(l.entries[i].lag.duration())
 }
 
 // payload is parsed when somebody asks for it; most are superseded before.
@@ -84,7 +99,7 @@ func (l *contentLog) recent(now int64, within time.Duration) iter.Seq[*ble.Adver
 	return func(yield func(*ble.Advertisement) bool) {
 		for i := len(l.kept) - 1; i >= 0; i-- {
 			e := &l.entries[len(l.entries)-len(l.kept)+i]
-			if (e.superseded == 0 || now-e.heard <= int64(within)) && !yield(l.kept[i].parsed()) {
+			if (e.superseded == 0 || now-e.superseded+int64(e.idle.duration()) <= int64(within)) && !yield(l.kept[i].parsed()) {
 				return
 			}
 		}
@@ -107,27 +122,34 @@ func (l *contentLog) find(hash uint64, from uint32, now int64) uint32 {
 	return 0
 }
 
-// append makes data the newest content.
-func (l *contentLog) append(hash uint64, data []byte, now int64) {
-	next := payload{adv: l.known(hash)}
+// append makes data the newest content, which s heard.
+func (l *contentLog) append(hash uint64, data []byte, now int64, s *source) {
+	p := payload{adv: l.known(hash)}
 	if n := len(l.entries); n > 0 {
-		l.entries[n-1].heard, l.entries[n-1].superseded = l.heard, now
+		e := &l.entries[n-1]
+		e.superseded, e.idle = now, gapOf(now-l.heard)
 		l.trim(now)
 		if drop := len(l.kept) - min(keepPayloads-1, len(l.entries)); drop > 0 {
-			next.raw = l.kept[0].raw[:0]
+			p.raw = l.kept[0].raw[:0]
 			rest := copy(l.kept, l.kept[drop:])
 			clear(l.kept[rest:])
 			l.kept = l.kept[:rest]
 		}
 	} else {
-		l.base = 1
+		l.base, l.began = 1, now
 	}
-	if next.adv == nil {
-		next.raw = append(next.raw, data...)
+	if p.adv == nil {
+		p.raw = append(p.raw, data...)
 	}
-	l.kept = append(l.kept, next)
-	l.entries = append(l.entries, content{hash: hash})
-	l.hash, l.heard = hash, now
+	l.kept = append(l.kept, p)
+	behind, known := s.behind()
+	l.sent = max(l.sent, now-int64(behind))
+	next := content{hash: hash, by: s.proxy}
+	if known || s.skipped == 0 {
+		next.lag = lagOf(now - l.sent)
+	}
+	l.entries = append(l.entries, next)
+	l.hash, l.heard, l.stray = hash, now, false
 }
 
 // trim makes room for one more: only what a slower proxy may still repeat stays.
@@ -140,6 +162,7 @@ func (l *contentLog) trim(now int64) {
 		drop++
 	}
 	if drop > 0 {
+		l.began = l.entries[drop-1].superseded
 		l.entries = l.entries[:copy(l.entries, l.entries[drop:])]
 		l.base += uint32(drop)
 	}
@@ -180,24 +203,44 @@ func (t *Table) content(d *device, s *source, data []byte, now int64) news {
 		t.stats.Repeats++
 		return repeated
 	}
-	if seq := l.find(hash, s.cursor, now); seq != 0 {
-		s.cursor = seq
-		if l.entries[seq-l.base].hash == l.hash {
-			// Either the newest, or an older one that happens to say the same. The
-			// cursor stays where it is: what came between may yet follow.
-			l.heard = now
-			t.stats.Repeats++
-			return repeated
+	if seq := l.find(hash, s.confirmed(), now); seq != 0 {
+		if n := t.heardAgain(d, s, seq, now); n != novel {
+			return n
 		}
+	} else if !t.isNewer(d, s, now) {
 		t.stats.Replays++
 		return replay
 	}
 	if l.head() == math.MaxUint32 {
 		d.renumber()
 	}
-	l.append(hash, data, now)
+	s.passOver(l)
+	l.append(hash, data, now, s)
 	s.cursor = l.head()
 	d.learn(data)
 	t.stats.Novel++
 	return novel
+}
+
+// heardAgain files what is in the log under that number. It is novel if the device returned to it.
+func (t *Table) heardAgain(d *device, s *source, seq uint32, now int64) news {
+	l := &d.content
+	moved := seq != s.cursor
+	if seq < s.cursor && s.cursor == l.head() {
+		l.stray = true // s said what is newest now before what it says next, which is older
+	}
+	catchesUp := moved && d.observe(s, seq, now)
+	s.cursor, s.skipped = seq, 0
+	if l.entries[seq-l.base].hash == l.hash {
+		// Either the newest, or an older one that happens to say the same. The
+		// cursor stays where it is: what came between may yet follow.
+		l.heard = now
+		t.stats.Repeats++
+		return repeated
+	}
+	if l.stray && seq == l.head()-1 || !catchesUp && d.returned(s, now) {
+		return novel
+	}
+	t.stats.Replays++
+	return replay
 }

@@ -115,7 +115,7 @@ func (d *device) ownerSource() *source {
 
 // rssi is the owner's, 0 if unknown.
 func (d *device) rssi() int8 {
-	if s := d.ownerSource(); s != nil && s.known {
+	if s := d.ownerSource(); s != nil && s.has(known) {
 		return s.rssi
 	}
 	return 0
@@ -159,6 +159,7 @@ func (t *Table) touch(d *device, now int64) {
 // monitor stay, so the walk may pass over a few again each time.
 func (t *Table) sweep(now int64) {
 	t.swept = now
+	t.forgetProxies(now)
 	for d := t.lru.prev; d != &t.lru; {
 		prev := d.prev
 		age := now - d.heard

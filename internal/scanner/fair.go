@@ -108,8 +108,12 @@ func (t *Table) makeRoom(d *device) bool {
 	}
 	if now := t.now(); t.lastFull == 0 || now-t.lastFull > int64(time.Hour) {
 		t.lastFull = now
+		owner := ""
+		if d.owner != nil {
+			owner = d.owner.name
+		}
 		t.log.Warn("device table is full: the devices heard longest ago make room (raise max_devices if that is not a passing crowd)",
-			"max_devices", t.max, "proxy", d.owner.name)
+			"max_devices", t.max, "proxy", owner)
 	}
 	t.drop(d)
 	t.stats.Evicted++

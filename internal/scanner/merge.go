@@ -39,12 +39,14 @@ func (d *device) hear(p *proxy, s *source, now int64, rssi int8) bool {
 	if rssi == 0 || rssi == -127 || rssi == 127 {
 		return false
 	}
-	if s.known && d.sources.n > 1 {
-		s.smoothed += smoothing * (float32(rssi) - s.smoothed)
+	level := decibels(float64(rssi))
+	if s.has(known) && d.sources.n > 1 {
+		s.smoothed += decibels(smoothing * (level.dBm() - s.smoothed.dBm()))
 	} else {
-		s.smoothed = float32(rssi)
+		s.smoothed = level
 	}
-	s.rssi, s.known = rssi, true
+	s.rssi = rssi
+	s.set(known, true)
 	return true
 }
 
@@ -54,19 +56,19 @@ func (p *proxy) live(now int64) bool {
 }
 
 // elect decides whether p, which just heard d, becomes its owner.
-func (t *Table) elect(d *device, p *proxy, s *source, now int64, known bool) {
+func (t *Table) elect(d *device, p *proxy, s *source, now int64, audible bool) {
 	o := d.ownerSource()
 	if o == s {
 		return
 	}
 	byRSSI := false
 	if o != nil && d.owner.live(now) && !d.late(o, s, now) {
-		if byRSSI = known && s.louder(o); !byRSSI {
+		if byRSSI = audible && s.louder(o); !byRSSI {
 			return
 		}
 	}
 	if o != nil {
-		o.lost = byRSSI
+		o.set(lost, byRSSI)
 		t.stats.Switches++
 	}
 	d.belongTo(p)
@@ -81,17 +83,17 @@ func (d *device) late(o, s *source, now int64) bool {
 	case silent > min(goneFactor*stale, float64(staleUnknown)):
 		return true
 	}
-	return silent > lateFactor*stale && s.known && o.known && o.smoothed < weakOwner &&
-		s.smoothed >= o.smoothed-switchMargin
+	return silent > lateFactor*stale && s.has(known) && o.has(known) && o.smoothed.dBm() < weakOwner &&
+		s.smoothed.dBm() >= o.smoothed.dBm()-switchMargin
 }
 
 // louder reports whether challenger s is clearly louder than owner o.
 func (s *source) louder(o *source) bool {
-	margin := float32(switchMargin)
-	if s.lost {
+	margin := float64(switchMargin)
+	if s.has(lost) {
 		margin += reclaimMargin
 	}
-	return !o.known || s.smoothed-margin > o.smoothed
+	return !o.has(known) || s.smoothed.dBm()-margin > o.smoothed.dBm()
 }
 
 // staleAfter is how long the owner may be silent before others may take over without being louder.

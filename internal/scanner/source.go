@@ -13,14 +13,39 @@ type source struct {
 	interval gap     // learned, 0 unknown
 	maxGap   gap     // of the present learning window
 	cursor   uint32  // what it said last, as its number in the device's content; 0 nothing
-	smoothed float32 // dBm
 	proxy    uint16  // its index in the table
 	gen      uint16  // the proxy's when the history began
+	smoothed decibel // valid if known
 	rssi     int8    // dBm, valid if known
-	known    bool    // some RSSI was known
-	lost     bool    // lost the device to a louder proxy
-	count    uint8   // adverts in the present learning window
+	flags    sourceFlags
+	count    uint8 // adverts in the present learning window
+	skipped  uint8 // how many contents before the cursor it never said
+	lag      lag
 }
+
+type sourceFlags uint8
+
+const (
+	known sourceFlags = 1 << iota // some RSSI was known
+	lost                          // lost the device to a louder proxy
+	rough                         // the lag is the most that it can be
+)
+
+func (s *source) has(f sourceFlags) bool { return s.flags&f != 0 }
+
+func (s *source) set(f sourceFlags, on bool) {
+	s.flags &^= f
+	if on {
+		s.flags |= f
+	}
+}
+
+// decibel is a signal strength in dBm, in units of 1/256.
+type decibel int16
+
+func decibels(dBm float64) decibel { return decibel(math.Round(dBm * 256)) }
+
+func (d decibel) dBm() float64 { return float64(d) / 256 }
 
 // of reports whether s is a history of p that counts still.
 func (s *source) of(p *proxy) bool { return s.proxy == p.index && s.gen == p.gen && p.up }

@@ -98,6 +98,48 @@ func TestTooManyProxies(t *testing.T) {
 	a.numbered = a.numbered[:1]
 }
 
+// TestProxiesAreForgotten: names that come and go (auto_add takes whatever mDNS shows) do not add up; what the one before
+// heard does not count for the next with its number.
+func TestProxiesAreForgotten(t *testing.T) {
+	a := newAir(t, "stays")
+	a.Keep(dev, true)
+	for i := range 1000 {
+		name := fmt.Sprint("proxy", i)
+		a.ProxyUp(name)
+		now := a.timeOf(a.now())
+		a.Adverts(name, now, []ble.RawAdvert{{Address: dev, RSSI: -60, Data: []byte{2, 1, byte(i)}}})
+		if got := a.Sources(dev); len(got) != 1 || got[0].Proxy != name {
+			t.Fatalf("heard by %+v, want %s alone", got, name)
+		}
+		a.ProxyDown(name)
+		a.mu.Lock()
+		a.sweep(a.now() + int64(forgetProxy) - int64(time.Minute))
+		if a.proxies[name] == nil {
+			t.Fatal("forgotten before its time")
+		}
+		a.sweep(a.now() + int64(forgetProxy))
+		a.mu.Unlock()
+	}
+	if len(a.proxies) != 1 || len(a.numbered) > 3 || a.owner(dev) != "" {
+		t.Errorf("%d names, %d numbers, owner %q", len(a.proxies), len(a.numbered), a.owner(dev))
+	}
+}
+
+// A full table drops a device whose owner was forgotten like any other.
+func TestForgottenOwnerMakesRoom(t *testing.T) {
+	a := newAir(t, "A", "B")
+	a.max = 1
+	a.hear(0, "A", dev, -60, p1)
+	a.ProxyDown("A")
+	a.mu.Lock()
+	a.forgetProxies(a.now() + int64(forgetProxy))
+	a.mu.Unlock()
+	a.hear(100, "B", dev+1, -60, p1)
+	if _, ok := a.Device(dev + 1); !ok || a.Stats().Evicted != 1 {
+		t.Errorf("%+v", a.Stats())
+	}
+}
+
 // TestMemory holds the table to what lets 200 proxies that all hear the same 5,000 devices fit in a small machine.
 func TestMemory(t *testing.T) {
 	if n := unsafe.Sizeof(source{}); n != 32 {

@@ -43,6 +43,7 @@ type Table struct {
 	kept       map[ble.Address]struct{}
 	proxies    map[string]*proxy
 	numbered   []*proxy      // by their index
+	vacant     []uint16      // indexes of proxies that were forgotten
 	downs      uint32        // grows when a proxy's histories cease to count
 	queue      []*device     // devices with something to report, oldest change first
 	goneQueued int           // about how many in it are gone
@@ -66,6 +67,7 @@ type proxy struct {
 	heard   int64 // newest advert, 0 none
 	resumed int64 // when it last scanned again after a pause
 	adverts uint64
+	left    int64 // when its session ended, while it is not up
 	owns    ownList
 	holds   uint32 // how often it was held
 	fresh   budget // of addresses that it may still add
@@ -104,8 +106,12 @@ func (t *Table) since(at time.Time) int64  { return max(1, int64(at.Sub(t.epoch)
 func (t *Table) now() int64                { return t.since(time.Now()) }
 func (t *Table) timeOf(ns int64) time.Time { return t.epoch.Add(time.Duration(ns)) }
 
-// maxProxies is how many names of proxies a table can know.
-const maxProxies = math.MaxUint16
+const (
+	// maxProxies is how many names of proxies a table can know.
+	maxProxies = math.MaxUint16
+	// forgetProxy is how long a name is known after its last session: counters survive a restart of the device.
+	forgetProxy = time.Hour
+)
 
 // ProxyUp says that adverts of a proxy are about to come.
 func (t *Table) ProxyUp(name string) {
@@ -113,16 +119,45 @@ func (t *Table) ProxyUp(name string) {
 	defer t.mu.Unlock()
 	p := t.proxies[name]
 	if p == nil {
-		if len(t.numbered) >= maxProxies {
-			t.log.Warn("Too many proxies: what this one hears is not used until the program is started again", "proxy", name, "limit", maxProxies)
+		if p = t.addProxy(name); p == nil {
+			t.log.Warn("Too many proxies: what this one hears is not used until others were away for an hour", "proxy", name, "limit", maxProxies)
 			return
 		}
-		p = &proxy{name: name, index: uint16(len(t.numbered))}
-		t.proxies[name] = p
-		t.numbered = append(t.numbered, p)
 	}
 	p.up, p.paused = true, false
 	p.resumed = t.now()
+}
+
+// addProxy makes a record with an index that nobody has, nil if there are too many.
+func (t *Table) addProxy(name string) *proxy {
+	p := &proxy{name: name, index: uint16(len(t.numbered))}
+	switch {
+	case len(t.vacant) > 0:
+		p.index = t.vacant[len(t.vacant)-1]
+		t.vacant = t.vacant[:len(t.vacant)-1]
+		p.gen = t.numbered[p.index].gen // higher than that of any history of the one before it
+		t.numbered[p.index] = p
+	case len(t.numbered) >= maxProxies:
+		return nil
+	default:
+		t.numbered = append(t.numbered, p)
+	}
+	t.proxies[name] = p
+	return p
+}
+
+// forgetProxies drops the names of proxies that have been away for long.
+func (t *Table) forgetProxies(now int64) {
+	for name, p := range t.proxies {
+		if p.up || p.left == 0 || now-p.left < int64(forgetProxy) {
+			continue
+		}
+		for p.owns.first != nil {
+			p.owns.first.belongTo(nil)
+		}
+		delete(t.proxies, name)
+		t.vacant = append(t.vacant, p.index)
+	}
 }
 
 // ProxyDown says that a proxy's session ended. What it heard no longer
@@ -132,7 +167,7 @@ func (t *Table) ProxyDown(name string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if p := t.proxies[name]; p != nil && p.up {
-		p.up, p.paused, p.heard = false, false, 0
+		p.up, p.paused, p.heard, p.left = false, false, 0, t.now()
 		t.downs++
 		if p.gen++; p.gen == 0 { // what began with the first session must not count again
 			for _, d := range t.devices {
@@ -217,8 +252,8 @@ func (t *Table) advert(p *proxy, d *device, now int64, raw *ble.RawAdvert, merge
 	}
 	d.typ = raw.Type
 	s := t.sourceOf(d, p)
-	known := d.hear(p, s, now, raw.RSSI)
-	t.elect(d, p, s, now, known)
+	audible := d.hear(p, s, now, raw.RSSI)
+	t.elect(d, p, s, now, audible)
 	news := t.content(d, s, raw.Data, now)
 	if t.want.anybody {
 		t.consider(d, p, news, raw.Data, now)

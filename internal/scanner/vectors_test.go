@@ -3,7 +3,6 @@ package scanner
 import (
 	"encoding/hex"
 	"encoding/json"
-	"math"
 	"os"
 	"slices"
 	"strconv"
@@ -120,11 +119,11 @@ func TestArbitrationTraces(t *testing.T) {
 				default:
 					t.Fatalf("event %s", e.Event)
 				}
-				check := func(field string, want, got any) {
+				within := func(error float64, field string, want, got any) {
 					t.Helper()
 					d := difference{tr.Name, i, field}
 					why, differs := arbitrationDifferences[d]
-					if equal := cmp.Equal(want, got, cmpopts.EquateApprox(0, 0.001)); equal == differs {
+					if equal := cmp.Equal(want, got, cmpopts.EquateApprox(0, error)); equal == differs {
 						t.Errorf("event %d (t=%v %s %s): %s is %v, recorded %v, difference intended: %v",
 							i, e.T, e.Event, e.Source, field, got, want, differs)
 					}
@@ -133,6 +132,7 @@ func TestArbitrationTraces(t *testing.T) {
 						used[d] = true
 					}
 				}
+				check := func(field string, want, got any) { t.Helper(); within(0.001, field, want, got) }
 				check("owner", e.Owner, a.owner(dev))
 				check("dispatched", e.Dispatched, len(a.payloads()) > 0)
 				d := a.devices[dev]
@@ -146,11 +146,11 @@ func TestArbitrationTraces(t *testing.T) {
 				if e.Smoothed != nil {
 					smoothed := map[string]float64{}
 					for s := range d.sources.all() {
-						if s.known {
-							smoothed[a.numbered[s.proxy].name] = math.Round(float64(s.smoothed)*1000) / 1000
+						if s.has(known) {
+							smoothed[a.numbered[s.proxy].name] = s.smoothed.dBm()
 						}
 					}
-					check("smoothed", e.Smoothed, smoothed)
+					within(3.0/256, "smoothed", e.Smoothed, smoothed)
 				}
 			}
 		})

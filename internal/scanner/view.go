@@ -135,8 +135,8 @@ func (t *Table) Paths(a ble.Address) []Path {
 			continue
 		}
 		rssi := -127
-		if s.known {
-			rssi = int(math.Round(float64(s.smoothed)))
+		if s.has(known) {
+			rssi = int(math.Round(s.smoothed.dBm()))
 		}
 		out = append(out, Path{Proxy: p.name, RSSI: rssi, LastHeard: t.timeOf(s.heard),
 			Owner: p == d.owner, Paused: p.paused})
