@@ -58,7 +58,7 @@ func (p pathsOf) Paths(a ble.Address) []gatt.Path {
 	heard := p.table.Paths(a)
 	out := make([]gatt.Path, len(heard))
 	for i, h := range heard {
-		out[i] = gatt.Path{Proxy: h.Proxy, RSSI: h.RSSI, LastHeard: h.LastHeard}
+		out[i] = gatt.Path{Proxy: h.Proxy, RSSI: h.RSSI, LastHeard: h.LastHeard, Interval: h.Interval}
 	}
 	return out
 }
@@ -67,6 +67,16 @@ func (p pathsOf) Paths(a ble.Address) []gatt.Path {
 func (d *Daemon) nameOf(a ble.Address) string {
 	dev, _ := d.table.Device(a)
 	return dev.Name
+}
+
+// listening reports whether anybody wants advertisements: a program on the bus, or hosts that proxies are shared with.
+func (d *Daemon) listening() bool {
+	if d.sharing.configured().Listen != "" {
+		return true
+	}
+	any := false
+	d.adapters.each(func(t *scanner.Table) { any = any || t.Listening() })
+	return any
 }
 
 // linkEvents passes events of the links that D-Bus holds on to the shim, which is made later than they are.

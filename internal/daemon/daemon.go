@@ -154,7 +154,7 @@ func (d *Daemon) build() error {
 		Air: pathsOf{d.table}, Events: linkKeeper{&d.adapters, d.store}, Store: gattStore{d.store},
 		Timeout: cfg.Connect.Timeout, PerPath: cfg.Connect.PerPath, SlotWait: cfg.Connect.SlotWait,
 		Measured: d.measured(),
-		Rules:    d.live.rule, OnNoSlot: d.live.onNoSlot, Expected: d.table.Advertised, Name: d.nameOf, Logger: d.log,
+		Rules:    d.live.rule, OnNoSlot: d.live.onNoSlot, Expected: d.table.Advertised, Name: d.nameOf, Listening: d.listening, Logger: d.log,
 		MayPair: func(ble.Address) bool { return d.shim.AgentRegistered() },
 	}, cfg.Share.Exclusive)
 	d.links = d.owners.Manager()

@@ -3,6 +3,7 @@ package gatt
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"bluez-esphome/internal/ble"
@@ -54,7 +55,17 @@ func (s *session) attempt(ctx, dctx context.Context, dl *dialler, c *candidate, 
 	m.mu.Unlock()
 	m.log.Debug("dialling", "device", s.addr, "proxy", ps.name, "cached", l.cached, "evidence", l.evidence, "score", c.score)
 
+	m.mu.Lock()
+	h.yield = acancel
+	if h.doubt, _ = patience(c.path.Interval); c.blind {
+		h.doubt, dl.wasBlind = 0, true
+	}
+	m.mu.Unlock()
+	begun := time.Now()
 	s.awaitAnswer(actx, acancel, dl, c, h, ans)
+	if c.blind {
+		m.rested(s, ps, begun)
+	}
 	dl.current = nil
 	err := s.settle(actx, l, ans, known)
 	if errors.Is(err, errMovedOn) || errors.Is(err, errParked) {
@@ -79,12 +90,11 @@ func (s *session) attempt(ctx, dctx context.Context, dl *dialler, c *candidate, 
 // takes long and another path is free; a device that the proxy does not hear is given less time. The time counts from
 // the end of older attempts through the same proxy; for those it waits less, if another proxy has none.
 func (s *session) awaitAnswer(actx context.Context, cancel context.CancelCauseFunc, dl *dialler, c *candidate, h *hold, ans *answer) {
-	patience := s.m.cfg.PerPath
-	if c.blind {
-		patience = min(patience, blindAfter)
-	}
-	t := time.NewTimer(min(patience, parkedPatience))
+	t := time.NewTimer(min(s.m.cfg.PerPath, parkedPatience))
 	defer t.Stop()
+	gone := time.NewTimer(time.Hour)
+	defer gone.Stop()
+	begun := time.Now()
 	silent := time.NewTimer(silentAfter)
 	defer silent.Stop()
 	for turn := false; ; {
@@ -93,7 +103,8 @@ func (s *session) awaitAnswer(actx context.Context, cancel context.CancelCauseFu
 			var parked bool
 			if parked, changed = s.m.parked(c.ps, h); !parked {
 				turn, changed = true, nil
-				t.Reset(patience)
+				t.Reset(s.m.cfg.PerPath)
+				gone.Reset(s.m.onAir(c, h))
 			}
 		}
 		select {
@@ -102,18 +113,27 @@ func (s *session) awaitAnswer(actx context.Context, cancel context.CancelCauseFu
 		case <-actx.Done():
 			return
 		case <-changed:
+		case <-gone.C:
+			if c.blind {
+				cancel(errBlind)
+				return
+			}
+			if !s.heardSince(begun) {
+				cancel(errUnheard)
+				return
+			}
 		case <-silent.C:
 			if !s.m.silent(c.ps, h) {
 				continue
 			}
-			if v := dl.survey(); v.best(false) != nil {
+			if v := dl.survey(); v.best() != nil {
 				cancel(errSilent)
 				return
 			}
 			silent.Reset(pollInterval)
 		case <-t.C:
 			v := dl.survey()
-			o := v.best(false)
+			o := v.best()
 			switch {
 			case o == nil || o.tries > c.tries:
 			case turn:
@@ -126,6 +146,27 @@ func (s *session) awaitAnswer(actx context.Context, cancel context.CancelCauseFu
 			t.Reset(pollInterval)
 		}
 	}
+}
+
+// onAir notes that the proxy begins to dial with hold h, and says for how long without an answer.
+func (m *Manager) onAir(c *candidate, h *hold) time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	h.onAir = time.Now()
+	m.changedLocked() // whoever is heard may look whether it makes way
+	_, gone := patience(c.path.Interval)
+	switch soon, _ := yields(c.version); {
+	case c.burst:
+		return blindBurst
+	case c.blind, !soon: // as long as the search
+		return time.Hour
+	}
+	return gone
+}
+
+// heardSince reports whether any proxy heard the device after t.
+func (s *session) heardSince(t time.Time) bool {
+	return slices.ContainsFunc(s.m.cfg.Air.Paths(s.addr), func(p Path) bool { return p.LastHeard.IsZero() || p.LastHeard.After(t) })
 }
 
 // silent reports whether a proxy that reports its slots has not done so since h was reserved.

@@ -18,6 +18,8 @@ type Path struct {
 	Proxy     string
 	RSSI      int // dBm; 0 or -127 unknown
 	LastHeard time.Time
+	// Interval is the device's advertising interval as the proxy hears it, 0 unknown.
+	Interval time.Duration
 }
 
 // Rule restricts the proxies that may be used for one device.
@@ -50,6 +52,8 @@ type Config struct {
 	OnNoSlot func(proxy string) NoSlot      // nil: wait
 	Expected func(a ble.Address) []ble.UUID // services that the device advertises; nil: unknown
 	Name     func(a ble.Address) string     // what it says its name is, "" unknown; nil: unknown
+	// Listening reports whether anybody wants advertisements, which are lost while a proxy dials; nil: yes.
+	Listening func() bool
 	// MayPair says whether an operation that needs security may pair by itself. A device that
 	// is bonded always may. nil: any may.
 	MayPair func(a ble.Address) bool
@@ -83,6 +87,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.Name == nil {
 		c.Name = func(ble.Address) string { return "" }
+	}
+	if c.Listening == nil {
+		c.Listening = func() bool { return true }
 	}
 	if c.MayPair == nil {
 		c.MayPair = func(ble.Address) bool { return true }

@@ -17,22 +17,25 @@ const pollInterval = 500 * time.Millisecond
 
 // dialler is one search for a link: Connect's, or one to replace a link.
 type dialler struct {
-	s       *session
-	rec     Record
-	fresh   bool // no cached database is to be used
-	started time.Time
-	tries   map[string]try
-	said    []string           // what each attempt said, in order
-	last    ble.ConnectFailure // of the last attempt
-	current *proxyState        // of the attempt in progress
-	full    time.Time          // since when there is no free slot
-	waiter  *waiter
+	s        *session
+	rec      Record
+	fresh    bool // no cached database is to be used
+	started  time.Time
+	tries    map[string]try
+	said     []string           // what each attempt said, in order
+	last     ble.ConnectFailure // of the last attempt
+	current  *proxyState        // of the attempt in progress
+	full     time.Time          // since when there is no free slot
+	deadline time.Time
+	wasBlind bool // the device was dialled blind
+	waiter   *waiter
 }
 
 // try is what was tried through one proxy.
 type try struct {
 	count            int
 	again, fullUntil time.Time
+	unanswered       time.Time // it must be heard after this to be dialled again
 }
 
 // waiter stands in line for a slot on some proxies. Those who came earlier are served
@@ -46,22 +49,28 @@ func (s *session) dial(ctx, dctx context.Context, fresh bool, last string) (*lin
 	if last != "" {
 		dl.tries[last] = try{count: 1}
 	}
+	dl.deadline, _ = dctx.Deadline()
 	defer dl.leaveLine()
 	for {
 		v := dl.survey()
 		if dctx.Err() != nil {
 			return nil, nil, dl.timedOut(&v)
 		}
-		if c := v.best(time.Since(dl.started) >= blindAfter); c != nil {
+		c := v.best()
+		if c == nil {
+			c = dl.dialBlind(&v)
+		}
+		if c != nil {
 			h := dl.reserve(c)
 			if h == nil {
 				continue
 			}
+			begun := time.Now()
 			l, lctx, err := s.attempt(ctx, dctx, dl, c, h)
 			if err == nil {
 				return l, lctx, nil
 			}
-			dl.note(dctx, c.ps, err)
+			dl.note(dctx, c.ps, begun, err)
 			continue
 		}
 		if err := dl.giveUp(&v); err != nil {
@@ -81,7 +90,7 @@ func (dl *dialler) reserve(c *candidate) *hold {
 		return nil
 	}
 	m.order++
-	h := &hold{dialling: true, order: m.order, since: time.Now()}
+	h := &hold{dialling: true, blind: c.blind, order: m.order, since: time.Now()}
 	ps.holds[dl.s.addr] = h
 	dl.full = time.Time{}
 	dl.leaveLineLocked()
@@ -89,7 +98,7 @@ func (dl *dialler) reserve(c *candidate) *hold {
 }
 
 // note keeps what an attempt through ps said.
-func (dl *dialler) note(dctx context.Context, ps *proxyState, err error) {
+func (dl *dialler) note(dctx context.Context, ps *proxyState, begun time.Time, err error) {
 	m := dl.s.m
 	now := time.Now()
 	dl.said = append(dl.said, ps.name+": "+said(err))
@@ -99,7 +108,8 @@ func (dl *dialler) note(dctx context.Context, ps *proxyState, err error) {
 	noSlot := answeredNoSlot(err) && (!ps.slots.Known || ps.slots.Free == 0)
 	calledOff := errors.Is(context.Cause(dctx), errCanceled) || errors.Is(context.Cause(dctx), errLocal)
 	parked := errors.Is(err, errParked)
-	if !noSlot && !calledOff && !parked && !errors.Is(err, errProxyGone) {
+	unheard := errors.Is(err, errYielded) || errors.Is(err, errUnheard) || errors.Is(err, errBlind)
+	if !noSlot && !calledOff && !parked && !unheard && !errors.Is(err, errProxyGone) {
 		ps.failedLocked(dl.s.addr, now)
 	}
 	m.mu.Unlock()
@@ -109,6 +119,8 @@ func (dl *dialler) note(dctx context.Context, ps *proxyState, err error) {
 		t.fullUntil = now.Add(retryPause)
 	case parked: // it was not even tried
 		t.again = now.Add(retryPause)
+	case unheard: // it is no fault of the path
+		t.again, t.unanswered = now.Add(retryPause), begun
 	default:
 		t.count++
 		t.again = now.Add(retryPause)
@@ -126,7 +138,7 @@ func answeredNoSlot(err error) bool {
 // giveUp returns an error if waiting cannot help, or waited long enough.
 func (dl *dialler) giveUp(v *survey) error {
 	switch {
-	case v.any(ready), v.any(busy), v.any(paused):
+	case v.any(ready), v.any(busy), v.any(paused), v.any(quiet) && !v.any(spent) && !v.any(full):
 		return nil
 	case v.any(full):
 		return dl.noSlot(v)
@@ -190,6 +202,11 @@ func (dl *dialler) wait(dctx context.Context, v *survey) {
 		dl.joinLine(v)
 	}
 	d := pollInterval
+	for _, c := range v.candidates {
+		if left := time.Until(c.due); c.state == quiet && left > 0 {
+			d = min(d, left)
+		}
+	}
 	if !dl.full.IsZero() {
 		if left := dl.s.m.cfg.SlotWait - time.Since(dl.full); left > 0 {
 			d = min(d, left)

@@ -18,6 +18,10 @@ var (
 	errSilent   = errors.New("the proxy does not answer")
 	errParked   = errors.New("the proxy was busy with another attempt while another proxy was free")
 	errMovedOn  = errors.New("took too long while another proxy was free")
+	errYielded  = errors.New("called off for another device, which is heard")
+	errUnheard  = errors.New("the device does not answer and is not heard any more")
+	errBlind    = errors.New("the device is not heard and did not answer")
+	errTooLong  = errors.New("no answer in time")
 	errAgain    = errors.New("to be dialled again")
 )
 
@@ -86,7 +90,7 @@ func failureOf(err error) ble.ConnectFailure {
 		return ble.ConnectUnknown
 	case errors.Is(err, errLost):
 		return ble.ConnectLost
-	case errors.Is(err, errMovedOn), errors.Is(err, errParked), errors.Is(err, errSilent), errors.Is(err, ble.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, errMovedOn), errors.Is(err, errParked), errors.Is(err, errSilent), errors.Is(err, errYielded), errors.Is(err, errUnheard), errors.Is(err, errBlind), errors.Is(err, errTooLong), errors.Is(err, ble.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
 		return ble.ConnectTimeout
 	case errors.Is(err, ble.ErrNotConnected), errors.Is(err, errProxyGone):
 		return ble.ConnectRefused

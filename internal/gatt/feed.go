@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"bluez-esphome/internal/ble"
 )
@@ -28,7 +29,9 @@ type proxyState struct {
 	failures map[ble.Address]failure
 	// unpairing counts requests to unpair.
 	unpairing map[ble.Address]int
-	warned    map[string]bool // warnings that are given once
+	// blindAgain is until when nobody is dialled blind through it.
+	blindAgain time.Time
+	warned     map[string]bool // warnings that are given once
 }
 
 // AddProxy makes a proxy usable. Another proxy of the same name is replaced; adding one again changes nothing.

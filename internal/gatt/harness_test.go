@@ -37,15 +37,18 @@ type air struct {
 func (a *air) Paths(addr ble.Address) []gatt.Path {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return slices.Clone(a.paths[addr])
+	paths := slices.Clone(a.paths[addr])
+	for i := range paths {
+		if paths[i].LastHeard.IsZero() { // it advertises all the time
+			paths[i].LastHeard = time.Now()
+		}
+	}
+	return paths
 }
 
 func (a *air) set(addr ble.Address, paths ...gatt.Path) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for i := range paths {
-		paths[i].LastHeard = time.Now()
-	}
 	a.paths[addr] = paths
 }
 
@@ -133,6 +136,11 @@ func run(t *testing.T, cfg gatt.Config, proxies []*gatttest.Proxy, f func(t *tes
 	defer cancel()
 	w.m.Close(ctx)
 	synctest.Wait()
+}
+
+// falls makes a device silent: it is still known where it was heard.
+func (w *world) falls(a ble.Address) {
+	w.air.set(a, w.air.Paths(a)...)
 }
 
 // hears makes proxies hear a at -50, -60, … dBm.

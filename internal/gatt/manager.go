@@ -53,6 +53,8 @@ type device struct {
 	posted, told *ble.Database
 	// lost is when the last link was lost because its proxy went, zero if it ended otherwise.
 	lost time.Time
+	// blindAgain is until when it is not dialled blind, if it is not heard.
+	blindAgain time.Time
 	// stopping: a session before cur that is not yet over.
 	stopping <-chan struct{}
 }

@@ -25,9 +25,6 @@ const (
 	// maxTries is how often one Connect dials through one proxy.
 	maxTries   = 2
 	retryPause = 500 * time.Millisecond
-	// blindAfter is for how long a device must be unheard before the proxy of its last link is
-	// tried all the same.
-	blindAfter = 2 * time.Second
 )
 
 // failure is a decaying count of failed attempts.
@@ -86,11 +83,16 @@ type candidate struct {
 	reported ble.Slots
 	rssi     int
 	score    float64
-	dialling int  // attempts in progress
-	rank     int  // in Rule.Prefer; len(Prefer) if not in it
-	bond     bool // it holds the bond
-	blind    bool // it does not hear the device now
+	dialling int       // attempts in progress
+	rank     int       // in Rule.Prefer; len(Prefer) if not in it
+	bond     bool      // it holds the bond
+	blind    bool      // it does not hear the device: it is not in the table, or is dialled blind
+	burst    bool      // dialled blind, but shortly
+	path     Path      // zero if it is not in the table
+	due      time.Time // when a quiet one may be dialled without being heard, zero for never
+	version  string
 	tries    int
+	tried    bool
 	state    candidateState
 }
 
@@ -101,6 +103,7 @@ const (
 	full                  // no free slot
 	busy                  // its slot for the device is being released
 	paused                // to be tried again a little later
+	quiet                 // not heard just now
 	spent                 // tried often enough
 )
 
@@ -115,11 +118,10 @@ type survey struct {
 	changed    <-chan struct{} // closed when it may look better
 }
 
-// best is the path to try next, nil if there is none. Without blind only the holder
-// of the bond is tried unheard.
-func (v *survey) best(blind bool) *candidate {
+// best is the path to try next, nil if there is none.
+func (v *survey) best() *candidate {
 	for i := range v.candidates {
-		if c := &v.candidates[i]; c.state == ready && (blind || !c.blind || c.bond) {
+		if c := &v.candidates[i]; c.state == ready {
 			return c
 		}
 	}
@@ -144,7 +146,8 @@ func (dl *dialler) survey() survey {
 	paths := m.cfg.Air.Paths(a)
 	rule := m.cfg.Rules(a)
 	m.mu.Lock()
-	v := survey{changed: m.changed, heard: len(paths) > 0}
+	v := survey{changed: m.changed}
+	v.heard = slices.ContainsFunc(paths, func(p Path) bool { return p.LastHeard.IsZero() || !p.LastHeard.Before(dl.started) })
 	proxies := make(map[*proxyState]online, len(m.proxies))
 	for _, ps := range m.proxies {
 		proxies[ps] = online{}
@@ -168,7 +171,8 @@ func (dl *dialler) survey() survey {
 				continue
 			}
 		} else {
-			c.rssi = effectiveRSSI(paths[i], now)
+			c.path = paths[i]
+			c.rssi = effectiveRSSI(c.path, now)
 		}
 		switch {
 		case rule.Pin != "" && rule.Pin != ps.name, slices.Contains(rule.Deny, ps.name):
@@ -187,9 +191,12 @@ func (dl *dialler) survey() survey {
 		if c.rank = slices.Index(rule.Prefer, ps.name); c.rank < 0 {
 			c.rank = len(rule.Prefer)
 		}
-		c.reported = o.slots
+		c.reported, c.version = o.slots, o.version
 		c.slots = ps.free(o.slots) - dl.aheadLocked(ps.name)
 		dl.judge(&c, now)
+		if !c.blind && (c.state != spent || ps == dl.current) {
+			m.makeWayLocked(ps, a, c.path.LastHeard, now, c.version)
+		}
 		v.candidates = append(v.candidates, c)
 	}
 	v.rank(now, a)
@@ -225,17 +232,32 @@ func effectiveRSSI(p Path, now time.Time) int {
 func (dl *dialler) judge(c *candidate, now time.Time) {
 	a := dl.s.addr
 	t := dl.tries[c.ps.name]
-	c.tries = t.count
+	c.tries, c.tried = t.count, t != try{}
 	switch {
 	case c.ps == dl.current, t.count >= maxTries:
 		c.state = spent
 	case c.ps.holds[a] != nil, c.ps.stale(a):
 		c.state = busy
+	case !dl.there(c, t, now):
+		c.state = quiet
 	case c.slots <= 0, now.Before(t.fullUntil):
 		c.state = full
 	case now.Before(t.again):
 		c.state = paused
 	}
+}
+
+// there reports whether the device of c may be dialled as one that is heard.
+func (dl *dialler) there(c *candidate, t try, now time.Time) bool {
+	if c.blind || !c.path.LastHeard.IsZero() && !c.path.LastHeard.After(t.unanswered) {
+		return false
+	}
+	if c.path.LastHeard.After(dl.s.dev.blindAgain.Add(-blindPause)) {
+		dl.s.dev.blindAgain = time.Time{}
+	}
+	ready, at := expect(c.path, now, dl.deadline)
+	c.due = at
+	return ready
 }
 
 // rank scores and sorts the candidates. m.mu is held.
@@ -287,6 +309,9 @@ func (v *survey) describe() string {
 		case full:
 			parts = append(parts, c.ps.name+": no free connection slot")
 		case busy:
+			if c.tried { // the end of our own attempt is on its way
+				continue
+			}
 			parts = append(parts, c.ps.name+": its connection slot is not yet released")
 		}
 	}

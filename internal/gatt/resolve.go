@@ -96,7 +96,7 @@ func (s *session) replace(ctx context.Context, l *link, fresh, silent bool) (*li
 	} else {
 		s.drop(l)
 	}
-	dctx, cancel := context.WithTimeout(ctx, s.m.cfg.Timeout)
+	dctx, cancel := context.WithTimeoutCause(ctx, s.m.cfg.Timeout, errTooLong)
 	defer cancel()
 	return s.dial(ctx, dctx, fresh, last)
 }

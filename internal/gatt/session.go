@@ -111,7 +111,7 @@ func (s *session) run(ctx context.Context, before <-chan struct{}) {
 
 // firstLink dials for a pending Connect.
 func (s *session) firstLink(ctx context.Context, before <-chan struct{}) (*link, context.Context, error) {
-	dctx, cancel := context.WithTimeout(ctx, s.m.cfg.Timeout)
+	dctx, cancel := context.WithTimeoutCause(ctx, s.m.cfg.Timeout, errTooLong)
 	defer cancel()
 	if before != nil {
 		select {

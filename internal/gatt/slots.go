@@ -1,6 +1,7 @@
 package gatt
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -19,8 +20,12 @@ type hold struct {
 	order     uint64    // of the reservations
 	since     time.Time // of the present state
 	dialling  bool
-	confirmed bool // a message 81 came since it was reserved
-	releasing bool // the link is over and the proxy has not yet shown the slot as free
+	blind     bool                    // its device is not heard
+	onAir     time.Time               // since when the proxy dials, zero while others are before it
+	doubt     time.Duration           // how long it may dial before it yields to others
+	yield     context.CancelCauseFunc // calls the attempt off, nil if it was
+	confirmed bool                    // a message 81 came since it was reserved
+	releasing bool                    // the link is over and the proxy has not yet shown the slot as free
 	timer     *time.Timer
 }
 

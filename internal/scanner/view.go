@@ -30,6 +30,7 @@ type Path struct {
 	Proxy     string
 	RSSI      int // dBm, smoothed; -127 unknown
 	LastHeard time.Time
+	Interval  time.Duration // learned, 0 unknown
 	Owner     bool
 	Paused    bool // the proxy is connecting at present
 }
@@ -138,13 +139,20 @@ func (t *Table) Paths(a ble.Address) []Path {
 		if s.has(known) {
 			rssi = int(math.Round(s.smoothed.dBm()))
 		}
-		out = append(out, Path{Proxy: p.name, RSSI: rssi, LastHeard: t.timeOf(s.heard),
+		out = append(out, Path{Proxy: p.name, RSSI: rssi, LastHeard: t.timeOf(s.heard), Interval: s.interval.duration(),
 			Owner: p == d.owner, Paused: p.paused})
 	}
 	slices.SortFunc(out, func(a, b Path) int {
 		return cmp.Or(cmp.Compare(b.RSSI, a.RSSI), cmp.Compare(a.Proxy, b.Proxy))
 	})
 	return out
+}
+
+// Listening reports whether there is any discovery session or monitor.
+func (t *Table) Listening() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.want.anybody
 }
 
 // List gives all devices, by address.

@@ -182,6 +182,13 @@ func (p *Proxy) Calls() []string {
 	return slices.Clone(p.calls)
 }
 
+// Dials reports whether an attempt is in progress: an ESP neither scans nor makes another connection meanwhile.
+func (p *Proxy) Dials() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.allocated) > len(p.links)
+}
+
 // Count is how often call was made.
 func (p *Proxy) Count(call string) int {
 	n := 0
