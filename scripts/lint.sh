@@ -28,11 +28,11 @@ fi
 echo "== generated code"
 before=$(mktemp -d)
 trap 'rm -rf "$before"' EXIT
-cp internal/apiwire/apipb/*.go "$before"
+cp internal/apiwire/apipb/*.go internal/apiwire/ids.gen.go "$before"
 GO="$GO" sh scripts/generate.sh
 for f in "$before"/*.go; do
-	if ! cmp -s "$f" "internal/apiwire/apipb/${f##*/}"; then
-		echo "internal/apiwire/apipb/${f##*/} was out of date: commit what make generate wrote" >&2
+	if ! cmp -s "$f" internal/apiwire/apipb/"${f##*/}" && ! cmp -s "$f" internal/apiwire/"${f##*/}"; then
+		echo "${f##*/} in internal/apiwire was out of date: commit what make generate wrote" >&2
 		exit 1
 	fi
 done

@@ -21,7 +21,7 @@ func (s *session) dispatch(id apiwire.ID, payload []byte) error {
 	case apiwire.PingResponse, apiwire.AuthenticationRequest:
 		return nil
 	}
-	if apiwire.New(id) == nil {
+	if !apiwire.Known(id) {
 		return nil
 	}
 	m, err := apiwire.Unmarshal(id, payload)
@@ -72,6 +72,7 @@ const flushTimeout = 100 * time.Millisecond
 
 // flush waits until what was queued has been taken by the writer and, as far as one can see, written.
 func (s *session) flush() {
+	s.limit = time.Time{} // while the session is brought up, each read would set its own deadline
 	_ = s.conn.SetReadDeadline(time.Now().Add(flushTimeout))
 	// The peer closes once it has our answer; until then nothing of it matters.
 	for {

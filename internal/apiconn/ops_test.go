@@ -8,6 +8,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
+	"bluez-esphome/internal/apiwire"
 	"bluez-esphome/internal/apiwire/apipb"
 	"bluez-esphome/internal/ble"
 )
@@ -421,3 +424,28 @@ func TestQueueIsBounded(t *testing.T) {
 		b.p.Stop()
 	})
 }
+
+// A notification costs its message and its value, nothing else.
+func TestNotificationAllocates(t *testing.T) {
+	b := newBench(t, nil)
+	b.p.cfg.Handler = mute{}
+	s := newSession(b.p, nil)
+	s.up = true
+	payload, err := proto.Marshal(&apipb.BluetoothGATTNotifyDataResponse{Address: uint64(testAddr), Handle: 3, Data: []byte{1, 2, 3}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := testing.AllocsPerRun(100, func() {
+		if err := s.dispatch(apiwire.BluetoothGATTNotifyDataResponse, payload); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if n > 2 {
+		t.Errorf("%v allocations, want the message and its value", n)
+	}
+}
+
+// mute is a Handler that nothing comes of.
+type mute struct{ Handler }
+
+func (mute) Notification(*Proxy, ble.Address, uint16, []byte) {}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"bluez-esphome/internal/apiwire"
@@ -200,5 +201,48 @@ func TestSendNowInOrder(t *testing.T) {
 	s.wg.Wait() // the writer counts what it wrote after the other end may have read it
 	if got := s.p.Traffic().Written; got < n*512 {
 		t.Errorf("%d bytes were counted", got)
+	}
+}
+
+// A proxy that takes leave while it is brought up is let go at once, at whichever step: the time that the step may take does
+// not hold the session.
+func TestGoodbyeDuringBringUp(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		until func(far *peer)
+	}{
+		{"before hello", func(far *peer) { want[*apipb.HelloRequest](far); want[*apipb.AuthenticationRequest](far) }},
+		{"before the device info", func(far *peer) {
+			want[*apipb.HelloRequest](far)
+			want[*apipb.AuthenticationRequest](far)
+			far.send(&apipb.HelloResponse{ApiVersionMajor: 1, ApiVersionMinor: 19, Name: "kitchen"})
+			want[*apipb.DeviceInfoRequest](far)
+		}},
+		{"before the slots", func(far *peer) {
+			far.hello(deviceInfo())
+			want[*apipb.SubscribeBluetoothConnectionsFreeRequest](far)
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, nil)
+				ended := only(func() error { return b.p.Run(t.Context()) })
+				far := b.accept()
+				tt.until(far)
+				begun := time.Now()
+				far.send(&apipb.DisconnectRequest{})
+				want[*apipb.DisconnectResponse](far)
+				synctest.Wait()
+				// The device waits for us to close, as real ones do for a while.
+				_, _, err := far.f.Read()
+				if took := time.Since(begun); err == nil || took > 200*time.Millisecond {
+					t.Errorf("the session ended after %v (%v)", took, err)
+				}
+				go b.p.Stop()
+				if err := ended(); err != nil {
+					t.Error(err)
+				}
+			})
+		})
 	}
 }

@@ -26,7 +26,7 @@ func (s *Session) otherFeature(id apiwire.ID, payload []byte) bool {
 	switch id {
 	case apiwire.ListEntitiesRequest, apiwire.SubscribeLogsRequest, apiwire.GetTimeRequest, apiwire.GetTimeResponse:
 	default:
-		if apiwire.New(id) != nil {
+		if apiwire.Known(id) {
 			return false
 		}
 	}

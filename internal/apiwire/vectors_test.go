@@ -316,3 +316,26 @@ func TestVectorPSKs(t *testing.T) {
 	}
 	t.Logf("covered %d keys", len(v.Noise.PSKDecoding))
 }
+
+// The generated tables say the same of every number, and to ask costs nothing: a proxy's reader does for each message.
+func TestKnownNumbers(t *testing.T) {
+	known := 0
+	for id := range ID(1 << 15) {
+		m := New(id)
+		if (m != nil) != Known(id) {
+			t.Errorf("%d: known is %v, New gives %v", id, Known(id), m)
+		}
+		if m != nil {
+			known++
+			if IDOf(m) != id {
+				t.Errorf("%d is %T, whose number is %d", id, m, IDOf(m))
+			}
+		}
+	}
+	if known < 48 {
+		t.Errorf("%d messages are known", known)
+	}
+	if n := testing.AllocsPerRun(100, func() { Known(BluetoothGATTNotifyDataResponse) }); n != 0 {
+		t.Errorf("to ask allocates %v times", n)
+	}
+}

@@ -1,5 +1,5 @@
 // Command genproto compiles one .proto file to Go without protoc: genproto
-// ROOT FILE writes ROOT/FILE as .pb.go beside it. Compiler and generator are Go libraries at the versions
+// ROOT FILE writes ROOT/FILE as .pb.go beside it, and in the folder above ids.gen.go with the numbers of the messages that have one. Compiler and generator are Go libraries at the versions
 // that tools/go.mod pins, so the output is the same on every machine.
 package main
 
@@ -65,6 +65,11 @@ func generate(root, file string) error {
 		text := strings.Replace(out.GetContent(), "// \tprotoc        (unknown)\n", "", 1)
 		if err := os.WriteFile(filepath.Join(root, out.GetName()), []byte(text), 0o644); err != nil {
 			return err
+		}
+	}
+	for _, f := range gen.Files {
+		if f.Generate {
+			return writeNumbers(filepath.Join(root, filepath.Dir(file), "..", "ids.gen.go"), f)
 		}
 	}
 	return nil

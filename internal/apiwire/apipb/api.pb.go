@@ -347,6 +347,7 @@ func (BluetoothDeviceRequestType) EnumDescriptor() ([]byte, []int) {
 	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{5}
 }
 
+// Message 1.
 type HelloRequest struct {
 	state                    protoimpl.MessageState `protogen:"open.v1"`
 	ClientInfo               string                 `protobuf:"bytes,1,opt,name=client_info,json=clientInfo" json:"client_info,omitempty"`
@@ -415,6 +416,7 @@ func (x *HelloRequest) GetOutgoingConnectionTarget() bool {
 	return false
 }
 
+// Message 2.
 type HelloResponse struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
 	ApiVersionMajor uint32                 `protobuf:"varint,1,opt,name=api_version_major,json=apiVersionMajor" json:"api_version_major,omitempty"`
@@ -483,6 +485,7 @@ func (x *HelloResponse) GetName() string {
 	return ""
 }
 
+// Message 3.
 type AuthenticationRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Password      string                 `protobuf:"bytes,1,opt,name=password" json:"password,omitempty"`
@@ -527,6 +530,7 @@ func (x *AuthenticationRequest) GetPassword() string {
 	return ""
 }
 
+// Message 4.
 type AuthenticationResponse struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
 	InvalidPassword bool                   `protobuf:"varint,1,opt,name=invalid_password,json=invalidPassword" json:"invalid_password,omitempty"`
@@ -571,6 +575,7 @@ func (x *AuthenticationResponse) GetInvalidPassword() bool {
 	return false
 }
 
+// Message 5.
 type DisconnectRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Reason        DisconnectReason       `protobuf:"varint,1,opt,name=reason,enum=bluezesphome.api.DisconnectReason" json:"reason,omitempty"`
@@ -615,6 +620,7 @@ func (x *DisconnectRequest) GetReason() DisconnectReason {
 	return DisconnectReason_DISCONNECT_REASON_UNSPECIFIED
 }
 
+// Message 6.
 type DisconnectResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -651,6 +657,7 @@ func (*DisconnectResponse) Descriptor() ([]byte, []int) {
 	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{5}
 }
 
+// Message 7.
 type PingRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -687,6 +694,7 @@ func (*PingRequest) Descriptor() ([]byte, []int) {
 	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{6}
 }
 
+// Message 8.
 type PingResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -723,6 +731,7 @@ func (*PingResponse) Descriptor() ([]byte, []int) {
 	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{7}
 }
 
+// Message 9.
 type DeviceInfoRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -760,6 +769,8 @@ func (*DeviceInfoRequest) Descriptor() ([]byte, []int) {
 }
 
 // Fields 20 to 22 and 25 (areas, sub-devices, serial proxies) are not read.
+//
+// Message 10.
 type DeviceInfoResponse struct {
 	state                          protoimpl.MessageState `protogen:"open.v1"`
 	UsesPassword                   bool                   `protobuf:"varint,1,opt,name=uses_password,json=usesPassword" json:"uses_password,omitempty"`
@@ -981,6 +992,8 @@ func (x *DeviceInfoResponse) GetApiOutgoingConnectionSupported() bool {
 }
 
 // A device that is asked for its entities and has none answers with Done alone.
+//
+// Message 11.
 type ListEntitiesRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1017,6 +1030,7 @@ func (*ListEntitiesRequest) Descriptor() ([]byte, []int) {
 	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{10}
 }
 
+// Message 19.
 type ListEntitiesDoneResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1053,6 +1067,7 @@ func (*ListEntitiesDoneResponse) Descriptor() ([]byte, []int) {
 	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{11}
 }
 
+// Message 149.
 type DeviceCapabilitiesRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1090,6 +1105,8 @@ func (*DeviceCapabilitiesRequest) Descriptor() ([]byte, []int) {
 }
 
 // Fields 2 to 7 describe other features.
+//
+// Message 150.
 type DeviceCapabilitiesResponse struct {
 	state          protoimpl.MessageState      `protogen:"open.v1"`
 	BluetoothProxy *BluetoothProxyCapabilities `protobuf:"bytes,1,opt,name=bluetooth_proxy,json=bluetoothProxy" json:"bluetooth_proxy,omitempty"`
@@ -1186,6 +1203,7 @@ func (x *BluetoothProxyCapabilities) GetMacAddress() string {
 	return ""
 }
 
+// Message 124.
 type NoiseEncryptionSetKeyRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Key           []byte                 `protobuf:"bytes,1,opt,name=key" json:"key,omitempty"`
@@ -1230,6 +1248,7 @@ func (x *NoiseEncryptionSetKeyRequest) GetKey() []byte {
 	return nil
 }
 
+// Message 125.
 type NoiseEncryptionSetKeyResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Success       bool                   `protobuf:"varint,1,opt,name=success" json:"success,omitempty"`
@@ -1274,6 +1293,7 @@ func (x *NoiseEncryptionSetKeyResponse) GetSuccess() bool {
 	return false
 }
 
+// Message 36.
 type GetTimeRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1310,6 +1330,7 @@ func (*GetTimeRequest) Descriptor() ([]byte, []int) {
 	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{17}
 }
 
+// Message 37.
 type GetTimeResponse struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	EpochSeconds   uint32                 `protobuf:"fixed32,1,opt,name=epoch_seconds,json=epochSeconds" json:"epoch_seconds,omitempty"`
@@ -1523,6 +1544,7 @@ func (x *DSTRule) GetDayOfWeek() uint32 {
 	return 0
 }
 
+// Message 28.
 type SubscribeLogsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Level         LogLevel               `protobuf:"varint,1,opt,name=level,enum=bluezesphome.api.LogLevel" json:"level,omitempty"`
@@ -1575,6 +1597,7 @@ func (x *SubscribeLogsRequest) GetDumpConfig() bool {
 	return false
 }
 
+// Message 29.
 type SubscribeLogsResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Level         LogLevel               `protobuf:"varint,1,opt,name=level,enum=bluezesphome.api.LogLevel" json:"level,omitempty"`
@@ -1627,6 +1650,7 @@ func (x *SubscribeLogsResponse) GetMessage() []byte {
 	return nil
 }
 
+// Message 66.
 type SubscribeBluetoothLEAdvertisementsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Flags         uint32                 `protobuf:"varint,1,opt,name=flags" json:"flags,omitempty"` // bit 0: raw
@@ -1671,6 +1695,7 @@ func (x *SubscribeBluetoothLEAdvertisementsRequest) GetFlags() uint32 {
 	return 0
 }
 
+// Message 87.
 type UnsubscribeBluetoothLEAdvertisementsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1767,6 +1792,7 @@ func (x *BluetoothServiceData) GetData() []byte {
 	return nil
 }
 
+// Message 67.
 type BluetoothLEAdvertisementResponse struct {
 	state            protoimpl.MessageState  `protogen:"open.v1"`
 	Address          uint64                  `protobuf:"varint,1,opt,name=address" json:"address,omitempty"`
@@ -1927,6 +1953,7 @@ func (x *BluetoothLERawAdvertisement) GetData() []byte {
 	return nil
 }
 
+// Message 93.
 type BluetoothLERawAdvertisementsResponse struct {
 	state          protoimpl.MessageState         `protogen:"open.v1"`
 	Advertisements []*BluetoothLERawAdvertisement `protobuf:"bytes,1,rep,name=advertisements" json:"advertisements,omitempty"`
@@ -1971,6 +1998,7 @@ func (x *BluetoothLERawAdvertisementsResponse) GetAdvertisements() []*BluetoothL
 	return nil
 }
 
+// Message 126.
 type BluetoothScannerStateResponse struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	State          BluetoothScannerState  `protobuf:"varint,1,opt,name=state,enum=bluezesphome.api.BluetoothScannerState" json:"state,omitempty"`
@@ -2031,6 +2059,7 @@ func (x *BluetoothScannerStateResponse) GetConfiguredMode() BluetoothScannerMode
 	return BluetoothScannerMode_BLUETOOTH_SCANNER_MODE_PASSIVE
 }
 
+// Message 127.
 type BluetoothScannerSetModeRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Mode          BluetoothScannerMode   `protobuf:"varint,1,opt,name=mode,enum=bluezesphome.api.BluetoothScannerMode" json:"mode,omitempty"`
@@ -2075,6 +2104,7 @@ func (x *BluetoothScannerSetModeRequest) GetMode() BluetoothScannerMode {
 	return BluetoothScannerMode_BLUETOOTH_SCANNER_MODE_PASSIVE
 }
 
+// Message 68.
 type BluetoothDeviceRequest struct {
 	state          protoimpl.MessageState     `protogen:"open.v1"`
 	Address        uint64                     `protobuf:"varint,1,opt,name=address" json:"address,omitempty"`
@@ -2143,6 +2173,7 @@ func (x *BluetoothDeviceRequest) GetAddressType() uint32 {
 	return 0
 }
 
+// Message 69.
 type BluetoothDeviceConnectionResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Address       uint64                 `protobuf:"varint,1,opt,name=address" json:"address,omitempty"`
@@ -2211,6 +2242,7 @@ func (x *BluetoothDeviceConnectionResponse) GetError() int32 {
 	return 0
 }
 
+// Message 85.
 type BluetoothDevicePairingResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Address       uint64                 `protobuf:"varint,1,opt,name=address" json:"address,omitempty"`
@@ -2271,6 +2303,7 @@ func (x *BluetoothDevicePairingResponse) GetError() int32 {
 	return 0
 }
 
+// Message 86.
 type BluetoothDeviceUnpairingResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Address       uint64                 `protobuf:"varint,1,opt,name=address" json:"address,omitempty"`
@@ -2331,6 +2364,7 @@ func (x *BluetoothDeviceUnpairingResponse) GetError() int32 {
 	return 0
 }
 
+// Message 88.
 type BluetoothDeviceClearCacheResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Address       uint64                 `protobuf:"varint,1,opt,name=address" json:"address,omitempty"`
@@ -2391,6 +2425,7 @@ func (x *BluetoothDeviceClearCacheResponse) GetError() int32 {
 	return 0
 }
 
+// Message 80.
 type SubscribeBluetoothConnectionsFreeRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -2427,6 +2462,7 @@ func (*SubscribeBluetoothConnectionsFreeRequest) Descriptor() ([]byte, []int) {
 	return file_internal_apiwire_apipb_api_proto_rawDescGZIP(), []int{36}
 }
 
+// Message 81.
 type BluetoothConnectionsFreeResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Free          uint32                 `protobuf:"varint,1,opt,name=free" json:"free,omitempty"`
@@ -2487,6 +2523,7 @@ func (x *BluetoothConnectionsFreeResponse) GetAllocated() []uint64 {
 	return nil
 }
 
+// Message 145.
 type BluetoothSetConnectionParamsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Address       uint64                 `protobuf:"varint,1,opt,name=address" json:"address,omitempty"`
@@ -2563,6 +2600,7 @@ func (x *BluetoothSetConnectionParamsRequest) GetTimeout() uint32 {
 	return 0
 }
 
+// Message 146.
 type BluetoothSetConnectionParamsResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Address       uint64                 `protobuf:"varint,1,opt,name=address" json:"address,omitempty"`
@@ -2615,6 +2653,7 @@ func (x *BluetoothSetConnectionParamsResponse) GetError() int32 {
 	return 0
 }
 
+// Message 70.
 type BluetoothGATTGetServicesRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Address       uint64                 `protobuf:"varint,1,opt,name=address" json:"address,omitempty"`
@@ -2863,6 +2902,7 @@ func (x *BluetoothGATTService) GetShortUuid() uint32 {
 	return 0
 }
 
+// Message 71.
 type BluetoothGATTGetServicesResponse struct {
 	state         protoimpl.MessageState  `protogen:"open.v1"`
 	Address       uint64                  `protobuf:"varint,1,opt,name=address" json:"address,omitempty"`
@@ -2915,6 +2955,7 @@ func (x *BluetoothGATTGetServicesResponse) GetServices() []*BluetoothGATTService
 	return nil
 }
 
+// Message 72.
 type BluetoothGATTGetServicesDoneResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Address       uint64                 `protobuf:"varint,1,opt,name=address" json:"address,omitempty"`
@@ -2959,6 +3000,7 @@ func (x *BluetoothGATTGetServicesDoneResponse) GetAddress() uint64 {
 	return 0
 }
 
+// Message 73.
 type BluetoothGATTReadRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Address       uint64                 `protobuf:"varint,1,opt,name=address" json:"address,omitempty"`
@@ -3011,6 +3053,7 @@ func (x *BluetoothGATTReadRequest) GetHandle() uint32 {
 	return 0
 }
 
+// Message 74.
 type BluetoothGATTReadResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Address       uint64                 `protobuf:"varint,1,opt,name=address" json:"address,omitempty"`
@@ -3071,6 +3114,7 @@ func (x *BluetoothGATTReadResponse) GetData() []byte {
 	return nil
 }
 
+// Message 75.
 type BluetoothGATTWriteRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Address       uint64                 `protobuf:"varint,1,opt,name=address" json:"address,omitempty"`
@@ -3139,6 +3183,7 @@ func (x *BluetoothGATTWriteRequest) GetData() []byte {
 	return nil
 }
 
+// Message 76.
 type BluetoothGATTReadDescriptorRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Address       uint64                 `protobuf:"varint,1,opt,name=address" json:"address,omitempty"`
@@ -3191,6 +3236,7 @@ func (x *BluetoothGATTReadDescriptorRequest) GetHandle() uint32 {
 	return 0
 }
 
+// Message 77.
 type BluetoothGATTWriteDescriptorRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Address       uint64                 `protobuf:"varint,1,opt,name=address" json:"address,omitempty"`
@@ -3251,6 +3297,7 @@ func (x *BluetoothGATTWriteDescriptorRequest) GetData() []byte {
 	return nil
 }
 
+// Message 78.
 type BluetoothGATTNotifyRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Address       uint64                 `protobuf:"varint,1,opt,name=address" json:"address,omitempty"`
@@ -3311,6 +3358,7 @@ func (x *BluetoothGATTNotifyRequest) GetEnable() bool {
 	return false
 }
 
+// Message 79.
 type BluetoothGATTNotifyDataResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Address       uint64                 `protobuf:"varint,1,opt,name=address" json:"address,omitempty"`
@@ -3371,6 +3419,7 @@ func (x *BluetoothGATTNotifyDataResponse) GetData() []byte {
 	return nil
 }
 
+// Message 82.
 type BluetoothGATTErrorResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Address       uint64                 `protobuf:"varint,1,opt,name=address" json:"address,omitempty"`
@@ -3431,6 +3480,7 @@ func (x *BluetoothGATTErrorResponse) GetError() int32 {
 	return 0
 }
 
+// Message 83.
 type BluetoothGATTWriteResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Address       uint64                 `protobuf:"varint,1,opt,name=address" json:"address,omitempty"`
@@ -3483,6 +3533,7 @@ func (x *BluetoothGATTWriteResponse) GetHandle() uint32 {
 	return 0
 }
 
+// Message 84.
 type BluetoothGATTNotifyResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Address       uint64                 `protobuf:"varint,1,opt,name=address" json:"address,omitempty"`
