@@ -136,6 +136,7 @@ func (s *Store) writer() {
 func (s *Store) Flush() error {
 	s.writeMu.Lock()
 	defer s.writeMu.Unlock()
+	s.setBrokenAside()
 	err := cmp.Or(s.flushState(), s.flushGatt())
 	if err != nil {
 		s.failed(err)

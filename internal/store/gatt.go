@@ -13,6 +13,9 @@ import (
 
 const gattDir = "gatt"
 
+// maxBroken bounds the damaged files that wait to be set aside.
+const maxBroken = 1024
+
 // gattName is a device's file, relative to the directory. Colons are no good in file names on
 // removable disks, so it is "aabbccddeeff.json".
 func gattName(a ble.Address) string {
@@ -30,28 +33,58 @@ func (s *Store) Gatt(a ble.Address) (GattState, bool) {
 	return g.clone(), !g.zero()
 }
 
-// loadGatt reads a device's file and remembers what was there, unless somebody set it meanwhile.
+// loadGatt reads a device's file and remembers what was there. It waits for no writer: a file is replaced whole, and what was set
+// or written meanwhile is looked at again.
 func (s *Store) loadGatt(a ble.Address) GattState {
-	name := gattName(a)
-	s.writeMu.Lock()
-	defer s.writeMu.Unlock()
-	b, err := s.read(name, maxGattFile)
-	var g GattState
-	if err == nil {
-		g, err = decodeGatt(b, a)
+	for {
+		s.mu.Lock()
+		newer, ok := s.gatt[a]
+		sets := s.gattSets
+		s.mu.Unlock()
+		if ok {
+			return newer
+		}
+		name := gattName(a)
+		b, err := s.read(name, maxGattFile)
+		var g GattState
+		if err == nil {
+			g, err = decodeGatt(b, a)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			s.reportDamage(name, err)
+			return GattState{}
+		}
+		s.mu.Lock()
+		changed := s.gattSets != sets
+		if !changed && err == nil { // absent ones are not remembered: anybody may ask for any address
+			s.gatt[a] = g
+		}
+		s.mu.Unlock()
+		if !changed {
+			return g
+		}
 	}
+}
+
+// reportDamage has the writer set a damaged file aside: the disk may take long.
+func (s *Store) reportDamage(name string, cause error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if newer, ok := s.gatt[a]; ok {
-		return newer
+	if len(s.broken) < maxBroken {
+		s.broken[name] = cause
 	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		s.damaged(name, err)
+	s.wake()
+}
+
+// setBrokenAside is what reportDamage asked for; writeMu is held.
+func (s *Store) setBrokenAside() {
+	s.mu.Lock()
+	broken := s.broken
+	s.broken = map[string]error{}
+	s.mu.Unlock()
+	for name, cause := range broken {
+		s.damaged(name, cause)
 	}
-	if err == nil { // absent ones are not remembered: anybody may ask for any address
-		s.gatt[a] = g
-	}
-	return g
 }
 
 // SetGatt keeps a device's GATT state; the zero value removes it. The Database must not be modified
@@ -61,6 +94,7 @@ func (s *Store) SetGatt(a ble.Address, g GattState) {
 	defer s.mu.Unlock()
 	s.gatt[a] = g.clone()
 	s.gattDirty[a] = true
+	s.gattSets++
 	s.wake()
 }
 

@@ -66,6 +66,8 @@ type GattState struct {
 	MTU map[string]int `json:"mtu,omitempty"`
 	// Bonded names the proxy that holds the bond, "" if none.
 	Bonded string `json:"bonded,omitempty"`
+	// BondedBy is the party that made the bond, "" if that is not known.
+	BondedBy string `json:"bonded_by,omitempty"`
 	// Stale: Database was found wrong; the proxy's own cache is to be cleared as well.
 	Stale bool `json:"stale,omitempty"`
 	// Last names the proxy of the last link.

@@ -14,8 +14,9 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
-// Store is the state of one program run. Its methods are goroutine-safe; only Open, Flush,
-// Close and the first Gatt of a device touch the disk.
+// Store is the state of one program run. Its methods are goroutine-safe; only Open, Flush and Close wait for the disk, and the
+// first Gatt of a device reads its file. Nothing else does, and no lock but writeMu is held meanwhile: the setters may be called
+// with any lock held.
 type Store struct {
 	dir  string
 	log  *slog.Logger
@@ -26,6 +27,8 @@ type Store struct {
 	dirty     bool                      // st is newer than the file
 	gatt      map[ble.Address]GattState // loaded or set; a zero value means: known to be none
 	gattDirty map[ble.Address]bool
+	gattSets  uint64           // how often SetGatt was called
+	broken    map[string]error // damaged files that are to be set aside
 	closed    bool
 	full      bool // the limit of devices was reported
 
@@ -47,7 +50,7 @@ func Open(dir string, logger *slog.Logger) (*Store, error) {
 	}
 	s := &Store{
 		dir: dir, log: logger.With("dir", dir), gatt: map[ble.Address]GattState{}, gattDirty: map[ble.Address]bool{},
-		aside: map[string]bool{}, poke: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
+		aside: map[string]bool{}, broken: map[string]error{}, poke: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	if err := s.prepare(); err != nil {
 		return nil, err
