@@ -97,6 +97,11 @@ func (s *Session) leave(err error) {
 }
 
 func (s *Session) hello(m *apipb.HelloRequest) {
+	if !s.greeted && !s.framer.Encrypted() && !s.proved() {
+		s.leaving = true
+		s.cancel(ErrRefused)
+		return
+	}
 	s.greeted = true
 	s.mu.Lock()
 	s.name = apiwire.Printable(m.GetClientInfo(), maxClientName)

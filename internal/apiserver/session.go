@@ -39,6 +39,8 @@ var (
 	// ErrPassword: the client sent a wrong password.
 	ErrPassword = errors.New("the client sent a wrong password")
 	// ErrNotAuthenticated: the client asked for something before hello or password.
+	// ErrRefused: Config.Proved let nobody in.
+	ErrRefused          = errors.New("there is no room for the client")
 	ErrNotAuthenticated = errors.New("the client sent a request before it was authenticated")
 )
 
@@ -74,6 +76,9 @@ type Config struct {
 	AskTime bool
 	// Queue bounds what waits to be written; zero fields mean the defaults.
 	Queue QueueLimits
+	// Proved, if not nil, is called once: when the handshake has shown that the client has the key, or, without a key, when it
+	// said hello. If it reports false the session ends without a word, as where a device has too many clients.
+	Proved func() bool
 	// Log must not be nil.
 	Log *slog.Logger
 }
@@ -187,6 +192,9 @@ func (s *Session) handshake() error {
 	case s.cfg.PSK != nil:
 		noise.PSK = *s.cfg.PSK
 		s.framer, err = apiwire.ServerHandshake(s.conn, noise)
+		if err == nil && !s.proved() {
+			err = ErrRefused
+		}
 	case s.cfg.Unprovisioned:
 		s.framer, err = apiwire.ServerUnprovisioned(s.conn, noise)
 	default:
@@ -194,6 +202,9 @@ func (s *Session) handshake() error {
 	}
 	return err
 }
+
+// proved reports whether the client, which showed what it had to, may go on.
+func (s *Session) proved() bool { return s.cfg.Proved == nil || s.cfg.Proved() }
 
 // wireMAC gives the form of the Noise hello: 12 lower-case digits.
 func wireMAC(mac string) string {

@@ -182,4 +182,15 @@ func (s *Shim) Paired(a ble.Address, bonded bool) {
 	})
 }
 
+// Unsubscribed implements links.Events: Notifying must not say what is not so.
+func (s *Shim) Unsubscribed(a ble.Address, valueHandle uint16, _ error) {
+	s.inbox.put(func() {
+		if p := s.peers[a]; p != nil {
+			if c := p.chars[valueHandle]; c != nil {
+				c.unsubscribed()
+			}
+		}
+	})
+}
+
 var _ links.Events = (*Shim)(nil)

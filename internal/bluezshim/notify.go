@@ -182,6 +182,21 @@ func (c *char) unsubscribeIfIdle() {
 	c.links().Unsubscribe(c.peer().addr, c.def.ValueHandle)
 }
 
+// unsubscribed: the subscription could not be made again with another link. Its sessions are over: whoever asks for
+// one again begins anew.
+func (c *char) unsubscribed() {
+	n := &c.notify
+	if n.state != subscribed {
+		return // what is being set up gets an answer of its own
+	}
+	n.state, n.internal = unsubscribed, false
+	clear(n.sessions)
+	c.setNotifying(false)
+	if n.pipe != nil {
+		n.pipe.close()
+	}
+}
+
 // linkDown: sessions stay, as bluetoothd's do.
 func (n *notifyState) linkDown(c *char) {
 	if n.internal {

@@ -90,39 +90,27 @@ type linkKeeper struct {
 
 var _ links.Events = linkKeeper{}
 
-func (k linkKeeper) LinkUp(a ble.Address, _ int) {
-	k.adapters.each(func(t *scanner.Table) {
-		t.Keep(a, true)
-		t.MarkConnectable(a)
-	})
-}
-
-func (k linkKeeper) LinkDown(a ble.Address, _ ble.DisconnectReason) {
+// used keeps a device from making room for others while anybody holds its link or waits for it, and as long as it is bonded.
+func (k linkKeeper) used(a ble.Address, used bool) {
 	st, _ := k.store.Device(a)
-	k.adapters.each(func(t *scanner.Table) { t.Keep(a, st.Bonded) })
+	k.adapters.each(func(t *scanner.Table) { t.Keep(a, used || st.Bonded) })
 }
 
+func (k linkKeeper) LinkUp(a ble.Address, _ int) {
+	k.adapters.each(func(t *scanner.Table) { t.MarkConnectable(a) })
+}
+
+func (linkKeeper) LinkDown(ble.Address, ble.DisconnectReason) {}
 func (linkKeeper) Resolved(ble.Address, *ble.Database, int)   {}
 func (linkKeeper) Notified(ble.Address, uint16, []byte)       {}
 func (linkKeeper) DatabaseChanged(ble.Address, *ble.Database) {}
 func (linkKeeper) Paired(ble.Address, bool)                   {}
+func (linkKeeper) Unsubscribed(ble.Address, uint16, error)    {}
 
-// keptLinks keeps devices that are being connected from making room for others, and lets removed ones go.
+// keptLinks are the links of the programs on D-Bus: a device that they remove may make room for others again.
 type keptLinks struct {
 	*gatt.Owner
 	adapters *adapterSet
-	store    *store.Store
-}
-
-func (l keptLinks) Connect(a ble.Address, t ble.AddressType, via string, done func(error)) {
-	l.adapters.each(func(t *scanner.Table) { t.Keep(a, true) })
-	l.Owner.Connect(a, t, via, func(err error) {
-		if err != nil && !l.Shared(a) {
-			st, _ := l.store.Device(a)
-			l.adapters.each(func(t *scanner.Table) { t.Keep(a, st.Bonded) })
-		}
-		done(err)
-	})
 }
 
 func (l keptLinks) Forget(a ble.Address) {

@@ -150,22 +150,23 @@ func (d *Daemon) build() error {
 	d.adapters.d, d.extended = d, map[int]*dbusobj.Interface{}
 	events := &linkEvents{}
 	d.store.Devices(func(a ble.Address, st store.DeviceState) { d.table.Keep(a, st.Bonded) })
+	keeper := linkKeeper{&d.adapters, d.store}
 	d.owners = gatt.NewOwners(gatt.Config{
-		Air: pathsOf{d.table}, Events: linkKeeper{&d.adapters, d.store}, Store: gattStore{d.store},
+		Air: pathsOf{d.table}, Events: keeper, Used: keeper.used, Store: gattStore{d.store},
 		Timeout: cfg.Connect.Timeout, PerPath: cfg.Connect.PerPath, SlotWait: cfg.Connect.SlotWait,
 		Measured: d.measured(),
 		Rules:    d.live.rule, OnNoSlot: d.live.onNoSlot, Expected: d.table.Advertised, Name: d.nameOf, Listening: d.listening, Logger: d.log,
 		MayPair: func(ble.Address) bool { return d.shim.AgentRegistered() },
 	}, cfg.Share.Exclusive)
 	d.links = d.owners.Manager()
-	links := d.owners.Owner(gatt.OwnerConfig{Name: dbusOwner, Events: events, KeepSubscriptions: true})
+	links := d.owners.Owner(gatt.OwnerConfig{Name: dbusOwner, Party: dbusOwner, Events: events, KeepSubscriptions: true})
 	d.sharing = newSharer(d)
 	var err error
 	if d.proxies, err = newProxySet(d); err != nil {
 		return err
 	}
 	d.shim = bluezshim.New(bluezshim.Config{
-		Conn: d.conn, Links: keptLinks{links, &d.adapters, d.store}, Store: shimStore{d.store}, Logger: d.log, ProxyPath: d.proxies.path, Signalled: d.signalled(),
+		Conn: d.conn, Links: keptLinks{links, &d.adapters}, Store: shimStore{d.store}, Logger: d.log, ProxyPath: d.proxies.path, Signalled: d.signalled(),
 		Adapters: append([]bluezshim.AdapterConfig{{
 			Index: 0, Address: d.store.Address(), Name: adapterName(cfg), Air: &air{Table: d.table, modes: d.proxies},
 		}}, d.adapters.known()...),

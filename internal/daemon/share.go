@@ -74,8 +74,8 @@ func (s *sharer) config(cfg config.Share) share.Config {
 	d := s.d
 	sc := share.Config{
 		Listen: cfg.Listen, BasePort: cfg.BasePort, Names: cfg.Names, Identity: d.store.Address(),
-		Links: func(host string, events links.Events) links.Links {
-			return d.owners.Owner(gatt.OwnerConfig{Name: host, Events: events})
+		Links: func(host share.Host, events links.Events) links.Links {
+			return d.owners.Owner(gatt.OwnerConfig{Name: host.Name, Party: host.Party(), Guest: true, Events: events})
 		},
 		Index: func(mac ble.Address) (int, bool) {
 			return d.store.ShareIndex(mac, d.proxies.position(mac))

@@ -29,7 +29,7 @@ func (s *session) attempt(ctx, dctx context.Context, dl *dialler, c *candidate, 
 	m, ps := s.m, c.ps
 	lctx, cancel := context.WithCancelCause(ctx)
 	known := dl.rec.MTU[ps.name]
-	l := &link{session: s, ps: ps, hold: h, cancel: cancel, armed: make(map[uint16]bool)}
+	l := &link{session: s, ps: ps, hold: h, cancel: cancel, armed: make(map[uint16]standing)}
 	l.evidence = dl.evidence(ps)
 	l.cached = l.evidence != noEvidence
 

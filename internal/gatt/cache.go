@@ -99,12 +99,17 @@ func (m *Manager) warnOnce(ps *proxyState, key, msg string) {
 // SetConnectionParams asks for new parameters of the link that is up; an error may wrap ble.ErrInvalid. A proxy without the
 // feature is warned of, which is no failure.
 func (m *Manager) SetConnectionParams(ctx context.Context, a ble.Address, params ble.ConnectionParams) error {
+	return m.setConnectionParams(ctx, nil, a, params)
+}
+
+func (m *Manager) setConnectionParams(ctx context.Context, party *Owner, a ble.Address, params ble.ConnectionParams) error {
 	if err := params.Check(); err != nil {
 		return fmt.Errorf("cannot set the connection parameters of %s: %w", a, err)
 	}
 	res := make(chan error, 1)
 	m.enqueue(a, &op{
-		ctx: ctx,
+		party: party,
+		ctx:   ctx,
 		run: func(ctx context.Context, l *link) error {
 			if !l.ps.proxy.Features().Has(ble.FeatureConnectionParams) {
 				m.warnOnce(l.ps, "params", "setting connection parameters is not available with the proxy's ESPHome version; upgrade it")

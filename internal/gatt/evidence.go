@@ -101,7 +101,7 @@ func (m *Manager) learned(a ble.Address, db *ble.Database, complete bool, hash [
 func (s *session) noteArmed(l *link) {
 	rec := s.m.record(s.addr)
 	holder := ""
-	if rec.Bonded == l.ps.name && l.serviceChanged != 0 && l.armed[l.serviceChanged] {
+	if rec.Bonded == l.ps.name && l.serviceChanged != 0 && l.armed[l.serviceChanged].on() {
 		holder = l.ps.name
 	}
 	if rec.Armed != holder {

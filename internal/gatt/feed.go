@@ -197,7 +197,7 @@ func (m *Manager) notified(name string, a ble.Address, handle uint16, value []by
 	}
 	if handle == l.serviceChanged && handle != 0 {
 		l.session.rediscoverLocked(suspectOf(value))
-		if !slices.Contains(l.session.dev.subs, handle) {
+		if l.session.dev.wantLocked(handle) == 0 {
 			return false
 		}
 	}
@@ -235,7 +235,7 @@ func (m *Manager) PairingReport(name string, a ble.Address, paired bool) {
 		return
 	}
 	l.secured = true
-	m.spawnLocked(func(context.Context) { m.bonded(name, a, true) })
+	m.spawnLocked(func(context.Context) { m.bonded(name, a, nil, true) })
 	m.mu.Unlock()
 }
 

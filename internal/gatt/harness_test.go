@@ -93,6 +93,10 @@ func (w *world) DatabaseChanged(_ ble.Address, db *ble.Database) {
 }
 func (w *world) Paired(_ ble.Address, bonded bool) { w.log("paired %v", bonded) }
 
+func (w *world) Unsubscribed(_ ble.Address, h uint16, err error) {
+	w.log("unsubscribed %d: %v", h, err)
+}
+
 var _ links.Events = (*world)(nil)
 
 func (w *world) Read(a ble.Address, h uint16, done func([]byte, error)) {

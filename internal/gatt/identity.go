@@ -57,11 +57,14 @@ func (s *session) forgetMoved(db *ble.Database) {
 	m := s.m
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s.dev.subs = slices.DeleteFunc(s.dev.subs, func(h uint16) bool {
-		if sameAttribute(s.dev.posted, db, h) {
+	s.dev.subs = slices.DeleteFunc(s.dev.subs, func(sub subscription) bool {
+		if sameAttribute(s.dev.posted, db, sub.handle) {
 			return false
 		}
-		m.log.Info("a subscription ended: the characteristic is no longer there", "device", s.addr, "handle", h)
+		m.log.Info("a subscription ended: the characteristic is no longer there", "device", s.addr, "handle", sub.handle)
+		if m.unarmed != nil {
+			m.events.post(func() { m.unarmed(s.addr, sub.handle, errNoAttribute) })
+		}
 		return true
 	})
 }

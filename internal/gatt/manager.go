@@ -34,6 +34,12 @@ type Manager struct {
 
 	waiting atomic.Int32 // searches that wait for something to change
 
+	// unarmed is told of a subscription that could not be enabled again on another link; nil: nobody wants to know. Set by Owners.
+	unarmed func(a ble.Address, valueHandle uint16, err error)
+
+	// bonder is the party whose bond it is where the peripheral asked for it; nil: nobody's. Set by Owners, called without locks.
+	bonder func(a ble.Address) string
+
 	recMu sync.Mutex // serialises updates of the Store
 
 	mu      sync.Mutex
@@ -47,8 +53,8 @@ type Manager struct {
 
 // device is what is known of one address. Its fields are under Manager.mu.
 type device struct {
-	cur  *session // nil: neither link nor attempt
-	subs []uint16 // value handles that are subscribed, in the order of the calls
+	cur  *session       // nil: neither link nor attempt
+	subs []subscription // in the order of the calls
 	// posted is the database that was told last, told the one that whoever is told knows by now.
 	posted, told *ble.Database
 	// lost is when the last link was lost because its proxy went, zero if it ended otherwise.

@@ -2,111 +2,84 @@ package gatt
 
 import (
 	"context"
-	"errors"
+	"fmt"
 
 	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/links"
 )
 
-// Do is [Manager.Do] on a link that the owner holds.
+// Do implements links.Links. A write of a characteristic's configuration says what this owner wants of it, and never ends what
+// another does.
 func (o *Owner) Do(a ble.Address, op ble.Operation, done func([]byte, error)) {
-	if !o.holds(a) {
-		o.s.m.events.post(func() { done(nil, ble.ErrNotConnected) })
-		return
-	}
-	o.s.m.do(o, a, op, done)
-}
-
-// Subscribe is [Manager.Subscribe]; what several owners subscribe is enabled once.
-func (o *Owner) Subscribe(a ble.Address, valueHandle uint16, done func(error)) {
-	s := o.s
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if o.closed {
-		s.m.events.post(func() { done(ble.ErrCanceled) })
-		return
-	}
-	d := s.deviceLocked(a)
-	holds := d.uses[o] != nil && d.uses[o].told
-	if !holds && !o.cfg.KeepSubscriptions {
-		s.tidyLocked(a, d)
-		s.m.events.post(func() { done(ble.ErrNotConnected) })
-		return
-	}
-	if d.subs[valueHandle] == nil {
-		d.subs[valueHandle] = make(map[*Owner]bool)
-	}
-	d.subs[valueHandle][o] = true
-	if !holds && len(d.uses) > 0 { // the link is another's: it is armed when this owner joins
-		s.m.events.post(func() { done(nil) })
-		return
-	}
-	s.m.Subscribe(a, valueHandle, func(err error) {
-		if err != nil && !errors.Is(err, ble.ErrNotConnected) {
-			s.mu.Lock()
-			s.forgetLocked(o, a, d, valueHandle)
-			s.mu.Unlock()
-		}
-		done(err)
-	})
-}
-
-// Unsubscribe is [Manager.Unsubscribe]; notifications end when no owner wants them any more.
-func (o *Owner) Unsubscribe(a ble.Address, valueHandle uint16) {
 	o.s.mu.Lock()
-	defer o.s.mu.Unlock()
-	if d := o.s.devices[a]; d != nil {
-		o.s.unsubscribeLocked(o, a, d, valueHandle)
+	d := o.s.devices[a]
+	holds := d.holdsLocked(o)
+	var configures uint16
+	if holds && !op.Kind.Reads() {
+		configures = d.cccds[op.Handle]
+	}
+	o.s.mu.Unlock()
+	switch {
+	case !holds:
+		o.s.m.events.post(func() { done(nil, ble.ErrNotConnected) })
+	case configures != 0:
+		o.writeCCCD(a, configures, op.Value, done)
+	default:
+		o.s.m.do(o, a, op, done)
 	}
 }
 
-// SubscribedElsewhere reports whether another owner subscribed the characteristic.
-func (o *Owner) SubscribedElsewhere(a ble.Address, valueHandle uint16) bool {
+// mayTouch returns an error that wraps links.ErrInUse unless what belongs to a peripheral as a whole, its bond and its cached table,
+// is this owner's to change. A guest may change it where nobody else holds the link or waits for it, and no other party made the
+// bond; or, unless owners are exclusive, while it holds the link itself, as any client of a real proxy may.
+func (o *Owner) mayTouch(a ble.Address) error {
+	if !o.cfg.Guest {
+		return nil
+	}
+	r := o.s.m.record(a)
+	theirs := r.Bonded != "" && (r.BondedBy == "" || r.BondedBy != o.cfg.Party)
 	o.s.mu.Lock()
 	defer o.s.mu.Unlock()
 	d := o.s.devices[a]
-	if d == nil {
-		return false
+	switch {
+	case !o.s.exclusive && d.holdsLocked(o):
+		return nil
+	case d != nil && d.othersLocked(o) > 0:
+		return fmt.Errorf("%s is connected for another party: %w", a, links.ErrInUse)
+	case theirs:
+		return fmt.Errorf("%s was paired by another party: %w", a, links.ErrInUse)
 	}
-	n := len(d.subs[valueHandle])
-	if d.subs[valueHandle][o] {
-		n--
-	}
-	return n > 0
+	return nil
 }
 
-func (s *Owners) unsubscribeLocked(o *Owner, a ble.Address, d *ownedDevice, valueHandle uint16) {
-	if !d.subs[valueHandle][o] {
-		return
+// onlyHolder is the party that holds the link to a if it is the only one: a bond that comes up on it without anybody having asked
+// is its bond.
+func (s *Owners) onlyHolder(a ble.Address) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := s.devices[a]
+	if d == nil || len(d.uses) != 1 {
+		return ""
 	}
-	s.forgetLocked(o, a, d, valueHandle)
-	if len(d.subs[valueHandle]) == 0 {
-		s.m.Unsubscribe(a, valueHandle)
+	for o := range d.uses {
+		return o.cfg.Party
 	}
+	return ""
 }
 
-// forgetLocked strikes one subscription out.
-func (s *Owners) forgetLocked(o *Owner, a ble.Address, d *ownedDevice, valueHandle uint16) {
-	subs := d.subs[valueHandle]
-	delete(subs, o)
-	if len(subs) == 0 {
-		delete(d.subs, valueHandle)
-	}
-	s.tidyLocked(a, d)
-}
-
-// Pair is [Manager.Pair]; the other owners are told as if the peripheral had asked for it.
+// Pair implements links.Links. The other owners are told as if the peripheral had asked for it.
 func (o *Owner) Pair(a ble.Address, done func(error)) {
 	s := o.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d := s.devices[a]
-	if d == nil || d.uses[o] == nil || !d.uses[o].told {
+	if !d.holdsLocked(o) {
 		s.m.events.post(func() { done(ble.ErrNotConnected) })
 		return
 	}
 	u := d.uses[o]
 	u.pairing++
-	s.m.Pair(a, func(err error) {
+	s.m.pair(o, a, func(err error) {
 		s.mu.Lock()
 		u.pairing = max(u.pairing-1, 0)
 		s.mu.Unlock()
@@ -117,7 +90,7 @@ func (o *Owner) Pair(a ble.Address, done func(error)) {
 	})
 }
 
-// bondChanged tells everybody but o, in the goroutine of the events.
+// bondChanged tells everybody but o. It is called as an event.
 func (s *Owners) bondChanged(o *Owner, a ble.Address, bonded bool) {
 	s.mu.Lock()
 	var others []*Owner
@@ -132,24 +105,24 @@ func (s *Owners) bondChanged(o *Owner, a ble.Address, bonded bool) {
 	}
 }
 
-// Forget is [Manager.Forget]. Subscriptions of other owners stay.
+// Forget implements links.Links. Subscriptions of other owners stay.
 func (o *Owner) Forget(a ble.Address) {
-	s := o.s
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.m.Forget(a)
-	d := s.devices[a]
-	if d == nil {
-		return
+	if o.mayTouch(a) == nil {
+		o.s.m.Forget(a) // without Owners.mu: it asks the Store
 	}
-	s.dropSubsLocked(o, a, d)
-	for h := range d.subs {
-		s.m.Subscribe(a, h, func(error) {}) // they are armed, but are to be remembered
+	o.s.mu.Lock()
+	defer o.s.mu.Unlock()
+	if d := o.s.devices[a]; d != nil {
+		d.forgetSubsLocked(o)
+		o.s.changedLocked(a, d)
 	}
 }
 
-// Unpair is [Manager.Unpair], which needs no link. An error is one of the proxy's, or wraps ble.ErrNotConnected.
+// Unpair implements links.Links. It needs no link. An error is one of the proxy's, or wraps ble.ErrNotConnected or links.ErrInUse.
 func (o *Owner) Unpair(ctx context.Context, a ble.Address, proxy string) error {
+	if err := o.mayTouch(a); err != nil {
+		return fmt.Errorf("cannot unpair: %w", err)
+	}
 	if err := o.s.m.Unpair(ctx, a, proxy); err != nil {
 		return err
 	}
@@ -157,15 +130,27 @@ func (o *Owner) Unpair(ctx context.Context, a ble.Address, proxy string) error {
 	return nil
 }
 
-// ClearCache is [Manager.ClearCache].
+// ClearCache implements links.Links. An error may wrap links.ErrInUse.
 func (o *Owner) ClearCache(ctx context.Context, a ble.Address) (bool, error) {
+	if err := o.mayTouch(a); err != nil {
+		return false, fmt.Errorf("cannot clear the cache: %w", err)
+	}
 	return o.s.m.ClearCache(ctx, a)
 }
 
-// SetConnectionParams is [Manager.SetConnectionParams].
+// SetConnectionParams implements links.Links. An error may wrap links.ErrInUse: where owners are exclusive, a link that they share
+// from before they were is nobody's to change.
 func (o *Owner) SetConnectionParams(ctx context.Context, a ble.Address, p ble.ConnectionParams) error {
-	if !o.holds(a) {
+	o.s.mu.Lock()
+	d := o.s.devices[a]
+	holds := d.holdsLocked(o)
+	inUse := holds && o.cfg.Guest && o.s.exclusive && d.othersLocked(o) > 0
+	o.s.mu.Unlock()
+	switch {
+	case !holds:
 		return ble.ErrNotConnected
+	case inUse:
+		return fmt.Errorf("cannot set the connection parameters: %w", links.ErrInUse)
 	}
-	return o.s.m.SetConnectionParams(ctx, a, p)
+	return o.s.m.setConnectionParams(ctx, o, a, p)
 }

@@ -14,8 +14,8 @@ func wantsSecurity(err error) bool {
 }
 
 // raiseSecurity pairs on l, once per link, as bluetoothd 5.87 raises the link's security
-// before it reports such an error. It reports whether the operation is worth repeating.
-func (s *session) raiseSecurity(ctx context.Context, l *link) bool {
+// before it reports such an error. It reports whether the operation, which is the party's, is worth repeating.
+func (s *session) raiseSecurity(ctx context.Context, l *link, party *Owner) bool {
 	m := s.m
 	if !l.ps.proxy.Features().Has(ble.FeaturePairing) {
 		return false
@@ -41,17 +41,28 @@ func (s *session) raiseSecurity(ctx context.Context, l *link) bool {
 		m.log.Warn("the peripheral wants a paired link and pairing failed", "device", s.addr, "proxy", l.ps.name, "error", err)
 		return false
 	}
-	m.bonded(l.ps.name, s.addr, true)
+	m.bonded(l.ps.name, s.addr, party, true)
 	return true
 }
 
-// bonded keeps who holds the bond. unasked tells the listener, who did not ask for it.
-func (m *Manager) bonded(proxy string, a ble.Address, unasked bool) {
+// bonded keeps which proxy has the bond, and which party made it: party, or nil where the peripheral asked for it. unasked
+// tells the listener, who did not ask for it.
+func (m *Manager) bonded(proxy string, a ble.Address, party *Owner, unasked bool) {
+	by := ""
+	switch {
+	case party != nil:
+		by = party.cfg.Party
+	case m.bonder != nil:
+		by = m.bonder(a)
+	}
 	news := false
 	m.updateRecord(a, func(r *Record) {
 		news = r.Bonded == ""
 		if r.Bonded != "" && r.Bonded != proxy {
 			m.log.Info("the bond moved to another proxy", "device", a, "from", r.Bonded, "to", proxy)
+		}
+		if r.Bonded == "" || r.BondedBy == "" { // who pairs again what another bonded does not take it over
+			r.BondedBy = by
 		}
 		r.Bonded = proxy
 	})
@@ -62,9 +73,12 @@ func (m *Manager) bonded(proxy string, a ble.Address, unasked bool) {
 
 // Pair pairs over the link that is up; done(nil) means bonded. A failure is a
 // *ble.PairError; ble.ErrNotSupported where the proxy cannot pair.
-func (m *Manager) Pair(a ble.Address, done func(error)) {
+func (m *Manager) Pair(a ble.Address, done func(error)) { m.pair(nil, a, done) }
+
+func (m *Manager) pair(party *Owner, a ble.Address, done func(error)) {
 	m.enqueue(a, &op{
-		pair: true,
+		party: party,
+		pair:  true,
 		run: func(ctx context.Context, l *link) error {
 			p := l.ps.proxy
 			if !p.Features().Has(ble.FeaturePairing) {
@@ -82,7 +96,7 @@ func (m *Manager) Pair(a ble.Address, done func(error)) {
 			l.secured = l.secured || err == nil
 			m.mu.Unlock()
 			if err == nil {
-				m.bonded(p.Name(), a, false)
+				m.bonded(p.Name(), a, party, false)
 			}
 			return err
 		},
@@ -90,7 +104,7 @@ func (m *Manager) Pair(a ble.Address, done func(error)) {
 	})
 }
 
-// Forget unpairs where the bond is and drops the cached database and the subscriptions. A
+// Forget unpairs where the bond is and drops the cached database; the subscriptions are the affair of their owners. A
 // proxy that is offline, or was not there yet, is told when it is, in a later run if need be.
 func (m *Manager) Forget(a ble.Address) {
 	holder := m.record(a).Bonded
@@ -99,10 +113,6 @@ func (m *Manager) Forget(a ble.Address) {
 	m.recMu.Unlock()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if d := m.devices[a]; d != nil {
-		d.subs = nil
-		m.tidyLocked(a)
-	}
 	ps := m.proxies[holder]
 	switch {
 	case holder == "":
@@ -146,7 +156,7 @@ func (m *Manager) Unpair(ctx context.Context, a ble.Address, proxy string) error
 	}
 	m.updateRecord(a, func(r *Record) {
 		if r.Bonded == proxy {
-			r.Bonded = ""
+			r.Bonded, r.BondedBy = "", ""
 		}
 	})
 	return nil

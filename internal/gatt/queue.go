@@ -113,7 +113,7 @@ func (s *session) exec(ctx context.Context, l *link, o *op) {
 	case err == nil:
 		err = o.run(octx, l)
 	}
-	if o.secure && wantsSecurity(err) && s.raiseSecurity(octx, l) {
+	if o.secure && wantsSecurity(err) && s.raiseSecurity(octx, l, o.party) {
 		err = o.run(octx, l)
 	}
 	if o.pair {

@@ -27,6 +27,8 @@ type Record struct {
 	MTU map[string]int `json:"mtu,omitempty"`
 	// Bonded names the proxy that holds the bond, "" if none.
 	Bonded string `json:"bonded,omitempty"`
+	// BondedBy is the party that made the bond, OwnerConfig.Party; "" if that is not known.
+	BondedBy string `json:"bonded_by,omitempty"`
 	// Stale: the peripheral did not know an attribute of Database; the proxy's own cache is to be
 	// cleared as well.
 	Stale bool `json:"stale,omitempty"`

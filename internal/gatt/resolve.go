@@ -79,7 +79,7 @@ func (s *session) settleOn(ctx context.Context, l *link, db *ble.Database) error
 	if err := s.arm(ctx, l, db); err != nil {
 		return err
 	}
-	if l.evidence == byBond && (l.serviceChanged == 0 || !l.armed[l.serviceChanged]) {
+	if l.evidence == byBond && (l.serviceChanged == 0 || !l.armed[l.serviceChanged].on()) {
 		s.m.forgetDatabase(s.addr)
 		return fmt.Errorf("Service Changed is not where it was: %w", errAgain)
 	}

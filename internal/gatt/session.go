@@ -63,11 +63,11 @@ type link struct {
 	proxyGone      bool
 	reason         ble.DisconnectReason
 	mtu            int
-	serviceChanged uint16          // value handle that we subscribed ourselves
-	secured        bool            // paired or encrypted on this link
-	pairing        bool            // a request of ours is under way
-	early          []*early        // subscriptions that are being made
-	armed          map[uint16]bool // value handles; session's goroutine only
+	serviceChanged uint16              // value handle that we subscribed ourselves
+	secured        bool                // paired or encrypted on this link
+	pairing        bool                // a request of ours is under way
+	early          []*early            // subscriptions that are being made
+	armed          map[uint16]standing // by value handle; session's goroutine only
 }
 
 // loseLocked notes that l is over.

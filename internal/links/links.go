@@ -2,6 +2,7 @@ package links
 
 import (
 	"context"
+	"errors"
 
 	"bluez-esphome/internal/ble"
 )
@@ -18,17 +19,17 @@ type Links interface {
 	// Disconnect lets go of the link, or of the attempt at one.
 	Disconnect(a ble.Address, done func())
 	// Do runs one GATT operation. The value is nil unless the operation reads. Without a link of this party it fails with
-	// ble.ErrNotConnected.
+	// ble.ErrNotConnected. A write of a Client Characteristic Configuration says what this party wants: what stands there is the
+	// union of what all parties want, Subscribe included, so that none ends the notifications of another.
 	Do(a ble.Address, op ble.Operation, done func(value []byte, err error))
 	// Subscribe enables notifications of the characteristic with that value handle, indications if it cannot notify; Unsubscribe
 	// ends them, unless another party wants them.
 	Subscribe(a ble.Address, valueHandle uint16, done func(error))
 	Unsubscribe(a ble.Address, valueHandle uint16)
-	// SubscribedElsewhere reports whether another party subscribed the characteristic.
-	SubscribedElsewhere(a ble.Address, valueHandle uint16) bool
 	// Pair pairs over the link that is up; done(nil) means bonded. A failure is a *ble.PairError.
 	Pair(a ble.Address, done func(error))
-	// Unpair has the proxy of that name drop its bond and waits for the answer; empty is the proxy that has one.
+	// Unpair has the proxy of that name drop its bond and waits for the answer; empty is the proxy that has one. This, ClearCache
+	// and SetConnectionParams may fail with an error that wraps ErrInUse.
 	Unpair(ctx context.Context, a ble.Address, proxy string) error
 	// Forget drops the bond, the cached database and this party's subscriptions. A proxy that is offline is told later.
 	Forget(a ble.Address)
@@ -55,4 +56,10 @@ type Events interface {
 	// Paired: the peripheral was paired, or lost its bond, without this party having asked. It needs no link: a bond is the
 	// peripheral's, whoever made it.
 	Paired(a ble.Address, bonded bool)
+	// Unsubscribed: a characteristic that this party subscribed on an earlier link could not be enabled again, and is not subscribed
+	// any more. It comes before Resolved, or any time after it if the party joined the link of another.
+	Unsubscribed(a ble.Address, valueHandle uint16, err error)
 }
+
+// ErrInUse: what was asked for would change what another party holds or bonded.
+var ErrInUse = errors.New("another party uses the device")

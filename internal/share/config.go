@@ -21,8 +21,8 @@ type Config struct {
 	Names    string    // {name} stands for the proxy's
 	// Identity is an address of this installation, so that two that share one proxy do not share it as the same device.
 	Identity ble.Address
-	// Links makes the hold on links of a host, which is called host. It must not be nil.
-	Links func(host string, events links.Events) links.Links
+	// Links makes a host's hold on links. It must not be nil.
+	Links func(host Host, events links.Events) links.Links
 	// Index gives how far above BasePort the proxy with that MAC is served, always the same; false if there is none. It must not be nil.
 	Index func(mac ble.Address) (int, bool)
 	// Announce tells the network of a shared proxy until ctx ends; nil: nobody is told. Without effect on loopback.
@@ -32,6 +32,18 @@ type Config struct {
 	Log         *slog.Logger // must not be nil
 	// Wrap, if not nil, replaces each connection with a host; for measurements.
 	Wrap func(net.Conn) net.Conn
+}
+
+// Host is another host that uses a shared proxy.
+type Host struct {
+	Name    string // as it calls itself, made printable
+	Address string // its IP address
+}
+
+// Party names the host the same in each of its sessions: without the version in what it calls itself, which an update
+// changes, and with its address, since a name alone is anybody's to take.
+func (h Host) Party() string {
+	return "host " + strings.TrimRight(h.Name, "0123456789. -") + " at " + h.Address
 }
 
 // Service is what multicast DNS says of a shared proxy: an instance of _esphomelib._tcp.

@@ -103,7 +103,7 @@ func newBench(t testing.TB) *bench {
 	}
 	b.s = New(Config{
 		Listen: "127.0.0.1", BasePort: uint16(b.port), Names: "{name}-shared", Identity: 0x020000000001,
-		Links: func(_ string, ev links.Events) links.Links {
+		Links: func(_ Host, ev links.Events) links.Links {
 			l := newFakeLinks(t, ev)
 			b.mu.Lock()
 			defer b.mu.Unlock()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"sync"
 	"time"
 
 	"bluez-esphome/internal/apiserver"
@@ -42,7 +41,7 @@ type host struct {
 	cancel context.CancelFunc
 	ops    chan struct{} // one element for each operation that is under way
 
-	mu         sync.Mutex
+	// Under Proxy.mu.
 	subscribed bool
 	wantsSlots bool
 	mode       *ble.ScannerMode // nil: it did not ask
@@ -50,10 +49,10 @@ type host struct {
 	jobs       int
 }
 
-// device is a link of the host or an attempt at one.
+// device is a link of the host or an attempt at one. Its fields are under Proxy.mu.
 type device struct {
 	up       bool
-	db       *ble.Database // nil until up
+	db       *ble.Database // nil until up; not modified
 	mtu      int
 	notified map[uint16]bool // value handles
 }
@@ -86,46 +85,21 @@ func (h *host) close() {
 	h.links.Close()
 }
 
-func (h *host) subscribe(on bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.subscribed = on
-}
-
-func (h *host) setMode(mode ble.ScannerMode) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.mode = &mode
-}
-
-func (h *host) wantsActive(byDefault bool) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+// wantsActiveLocked reports whether the host wants active scanning. byDefault is what it wants that subscribed without asking.
+func (h *host) wantsActiveLocked(byDefault bool) bool {
 	if h.mode != nil {
 		return *h.mode == ble.ScanActive
 	}
 	return h.subscribed && byDefault
 }
 
-func (h *host) subscribeSlots(slots ble.Slots) {
-	h.mu.Lock()
-	h.wantsSlots = true
-	h.mu.Unlock()
-	h.tellSlots(slots)
-}
-
-// tellSlots sends the host's view of the slots, message 81: what is free for everybody, and of the others those that it holds. Clients
-// rely on the list being as long as limit less free.
-func (h *host) tellSlots(slots ble.Slots) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.tellSlotsLocked(slots)
-}
-
-func (h *host) tellSlotsLocked(slots ble.Slots) {
+// tellSlotsLocked sends the host's view of the slots, message 81: what is free for everybody, and of the others those that it
+// holds. Clients rely on the list being as long as limit less free.
+func (h *host) tellSlotsLocked() {
 	if !h.wantsSlots {
 		return
 	}
+	slots := h.p.slots
 	view := ble.Slots{Known: true, HasAllocated: true, Free: max(slots.Free, 0)}
 	for a, d := range h.devices {
 		view.Allocated = append(view.Allocated, a)
@@ -140,24 +114,24 @@ func (h *host) tellSlotsLocked(slots ble.Slots) {
 
 // Connect implements apiserver.Backend.
 func (p *Proxy) Connect(s *apiserver.Session, r apiserver.ConnectRequest) {
-	h, slots := p.host(s), p.slotsNow()
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h := p.hosts[s]
 	d := h.devices[r.Address]
 	switch {
 	case d != nil && d.up:
 		s.Connection(r.Address, true, uint16(d.mtu), 0)
-		h.tellSlotsLocked(slots)
+		h.tellSlotsLocked()
 		return
 	case d != nil: // the first request will be answered
 		return
-	case !p.can(ble.FeatureActiveConnections) || r.Address == 0 || len(h.devices) >= maxDevices:
+	case !p.device.Features.Has(ble.FeatureActiveConnections) || r.Address == 0 || len(h.devices) >= maxDevices:
 		s.Connection(r.Address, false, 0, 0)
 		return
 	}
 	d = &device{notified: map[uint16]bool{}}
 	h.devices[r.Address] = d
-	h.tellSlotsLocked(slots)
+	h.tellSlotsLocked()
 	h.links.Connect(r.Address, r.Type, p.name, func(err error) {
 		if err != nil {
 			h.ended(r.Address, d, connectCode(err))
@@ -167,9 +141,9 @@ func (p *Proxy) Connect(s *apiserver.Session, r apiserver.ConnectRequest) {
 
 // Disconnect implements apiserver.Backend. The end is told by LinkDown, or by Connect.
 func (p *Proxy) Disconnect(s *apiserver.Session, a ble.Address) {
-	h := p.host(s)
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h := p.hosts[s]
 	if h.devices[a] == nil {
 		s.Connection(a, false, 0, 0)
 		return
@@ -177,9 +151,8 @@ func (p *Proxy) Disconnect(s *apiserver.Session, a ble.Address) {
 	h.links.Disconnect(a, func() {})
 }
 
-func (h *host) dropAll() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+// dropAllLocked ends the host's links and attempts.
+func (h *host) dropAllLocked() {
 	for a := range h.devices {
 		h.links.Disconnect(a, func() {})
 	}
@@ -187,15 +160,14 @@ func (h *host) dropAll() {
 
 // ended: a link or an attempt of the host is over; d is nil for whichever there is.
 func (h *host) ended(a ble.Address, d *device, code int32) {
-	slots := h.p.slotsNow()
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	h.p.mu.Lock()
+	defer h.p.mu.Unlock()
 	if cur := h.devices[a]; cur == nil || d != nil && cur != d {
 		return
 	}
 	delete(h.devices, a)
 	h.s.Connection(a, false, 0, code)
-	h.tellSlotsLocked(slots)
+	h.tellSlotsLocked()
 }
 
 // LinkUp implements links.Events. The host is told when the database is known, as by the firmware.
@@ -203,16 +175,15 @@ func (h *host) LinkUp(ble.Address, int) {}
 
 // Resolved implements links.Events.
 func (h *host) Resolved(a ble.Address, db *ble.Database, mtu int) {
-	slots := h.p.slotsNow()
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	h.p.mu.Lock()
+	defer h.p.mu.Unlock()
 	d := h.devices[a]
 	if d == nil || d.up {
 		return
 	}
 	d.up, d.db, d.mtu = true, db, mtu
 	h.s.Connection(a, true, uint16(mtu), 0)
-	h.tellSlotsLocked(slots)
+	h.tellSlotsLocked()
 }
 
 // LinkDown implements links.Events.
@@ -227,8 +198,8 @@ func (h *host) DatabaseChanged(a ble.Address, _ *ble.Database) {
 
 // Notified implements links.Events.
 func (h *host) Notified(a ble.Address, valueHandle uint16, value []byte) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	h.p.mu.Lock()
+	defer h.p.mu.Unlock()
 	if d := h.devices[a]; d != nil && d.notified[valueHandle] {
 		h.s.NotifyData(a, valueHandle, value)
 	}
@@ -236,11 +207,16 @@ func (h *host) Notified(a ble.Address, valueHandle uint16, value []byte) {
 
 // Paired implements links.Events: message 85 without a request, for links of the host.
 func (h *host) Paired(a ble.Address, bonded bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	h.p.mu.Lock()
+	defer h.p.mu.Unlock()
 	if d := h.devices[a]; d != nil && d.up && bonded {
 		h.s.Paired(a, true, 0)
 	}
+}
+
+// Unsubscribed implements links.Events: as for DatabaseChanged.
+func (h *host) Unsubscribed(a ble.Address, _ uint16, _ error) {
+	h.links.Disconnect(a, func() {})
 }
 
 // connectCode is what message 69 says of an attempt that failed; 0 is no free slot.

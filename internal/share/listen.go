@@ -12,15 +12,8 @@ import (
 	"bluez-esphome/internal/apiserver"
 )
 
-const (
-	// maxHosts bounds the hosts of one shared proxy.
-	maxHosts = 64
-	// maxStrangers bounds the connections to one shared proxy that have not yet shown the key and said hello. The oldest
-	// makes room for the newest, so that whoever opens connections and says nothing keeps no host away.
-	maxStrangers = 16
-	// listenAgain is how often a port that is taken is tried.
-	listenAgain = 2 * time.Second
-)
+// listenAgain is how often a port that is taken is tried.
+const listenAgain = 2 * time.Second
 
 // listen waits until the port is to be had.
 func (p *Proxy) listen(ctx context.Context) (*net.TCPListener, error) {
@@ -88,7 +81,7 @@ func (p *Proxy) run(ctx context.Context) {
 		}
 		wg.Go(func() { p.srv.cfg.Announce(ctx, svc) })
 	}
-	var door door
+	door := door{log: p.log}
 	for {
 		conn, err := ln.Accept()
 		if ctx.Err() != nil {
@@ -105,10 +98,12 @@ func (p *Proxy) run(ctx context.Context) {
 		if p.srv.cfg.Wrap != nil {
 			conn = p.srv.cfg.Wrap(conn)
 		}
-		s := door.knock(conn)
+		v := door.knock(conn)
 		wg.Go(func() {
-			defer door.leave(s)
-			err := apiserver.Serve(ctx, conn, p.session(), guest{p, func() { door.leave(s) }})
+			defer door.leave(v)
+			cfg := p.session()
+			cfg.Proved = func() bool { return door.enter(v) }
+			err := apiserver.Serve(ctx, conn, cfg, p)
 			p.log.Debug("Session with a host ended", "error", err)
 		})
 	}
@@ -131,48 +126,4 @@ func (p *Proxy) said() apiserver.Device {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.device
-}
-
-// guest is the backend of one session: who says hello is no stranger any more.
-type guest struct {
-	*Proxy
-	entered func()
-}
-
-func (g guest) Opened(s *apiserver.Session) {
-	g.entered()
-	g.Proxy.Opened(s)
-}
-
-// door is the connections of strangers, the oldest first.
-type door struct {
-	mu   sync.Mutex
-	list []*stranger
-}
-
-type stranger struct{ conn net.Conn }
-
-// knock lets a connection in, if need be in place of the oldest.
-func (d *door) knock(conn net.Conn) *stranger {
-	s := &stranger{conn}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if len(d.list) >= maxStrangers {
-		_ = d.list[0].conn.Close() // which ends its session
-		d.list = d.list[1:]
-	}
-	d.list = append(d.list, s)
-	return s
-}
-
-// leave forgets a stranger that said hello or is gone.
-func (d *door) leave(s *stranger) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for i, t := range d.list {
-		if t == s {
-			d.list = append(d.list[:i:i], d.list[i+1:]...)
-			return
-		}
-	}
 }

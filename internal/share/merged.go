@@ -183,7 +183,7 @@ func (p *Proxy) learn(d apiserver.Device, minor uint32) {
 	defer p.mu.Unlock()
 	p.device, p.minor = d, minor
 	for s, h := range p.hosts {
-		if len(h.status().Links) == 0 {
+		if len(h.devices) == 0 {
 			s.Close(errGrown)
 		}
 	}

@@ -1,7 +1,6 @@
 package share
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"time"
@@ -18,8 +17,8 @@ const jobTimeout = 30 * time.Second
 
 // linked gives the host's link to a, or nil and answers that there is none.
 func (h *host) linked(a ble.Address, handle uint16) *device {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	h.p.mu.Lock()
+	defer h.p.mu.Unlock()
 	if d := h.devices[a]; d != nil && d.up {
 		return d
 	}
@@ -41,19 +40,18 @@ func (p *Proxy) GetServices(s *apiserver.Session, a ble.Address) {
 	s.ServicesDone(a)
 }
 
-// descriptor finds a descriptor and its characteristic.
-func descriptor(db *ble.Database, handle uint16) (*ble.Characteristic, *ble.Descriptor) {
+// isDescriptor reports whether a handle is a descriptor's.
+func isDescriptor(db *ble.Database, handle uint16) bool {
 	for i := range db.Services {
 		for j := range db.Services[i].Characteristics {
-			c := &db.Services[i].Characteristics[j]
-			for k := range c.Descriptors {
-				if c.Descriptors[k].Handle == handle {
-					return c, &c.Descriptors[k]
+			for _, d := range db.Services[i].Characteristics[j].Descriptors {
+				if d.Handle == handle {
+					return true
 				}
 			}
 		}
 	}
-	return nil, nil
+	return false
 }
 
 // notifies reports whether the characteristic with that value handle is there and has something to subscribe to.
@@ -87,14 +85,14 @@ func (p *Proxy) Read(s *apiserver.Session, a ble.Address, handle uint16) {
 		s.ReadData(a, handle, value)
 	}
 	op := ble.Operation{Kind: ble.OpRead, Handle: handle}
-	if _, desc := descriptor(d.db, handle); desc != nil {
+	if isDescriptor(d.db, handle) {
 		op.Kind = ble.OpReadDescriptor
 	}
 	h.links.Do(a, op, done)
 }
 
-// Write implements apiserver.Backend. A client writes the configuration of notifications itself, which Links has done
-// already where the client asked the proxy for them, and which is not to end those of others.
+// Write implements apiserver.Backend. A client writes the configuration of notifications itself; what it wants is one of the things that
+// links.Links unites.
 func (p *Proxy) Write(s *apiserver.Session, a ble.Address, handle uint16, value []byte, response bool) {
 	h := p.host(s)
 	d := h.linked(a, handle)
@@ -113,34 +111,13 @@ func (p *Proxy) Write(s *apiserver.Session, a ble.Address, handle uint16, value 
 		s.Written(a, handle)
 	}
 	op := ble.Operation{Kind: ble.OpWriteCommand, Handle: handle, Value: value} // answered, too
-	c, desc := descriptor(d.db, handle)
 	switch {
-	case desc != nil && desc.UUID == ble.UUIDCCCD && h.configured(a, d, c, value):
-		done(nil, nil)
-		return
-	case desc != nil:
+	case isDescriptor(d.db, handle):
 		op.Kind = ble.OpWriteDescriptor
 	case response:
 		op.Kind = ble.OpWrite
 	}
 	h.links.Do(a, op, done)
-}
-
-// configured reports whether writing value to the configuration of c changes nothing, or would take from others.
-func (h *host) configured(a ble.Address, d *device, c *ble.Characteristic, value []byte) bool {
-	if len(value) != 2 {
-		return false
-	}
-	if value[0] == 0 && value[1] == 0 {
-		return h.links.SubscribedElsewhere(a, c.ValueHandle)
-	}
-	want := []byte{2, 0}
-	if c.Properties.Has(ble.PropNotify) {
-		want[0] = 1
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return d.notified[c.ValueHandle] && bytes.Equal(value, want)
 }
 
 // Notify implements apiserver.Backend.
@@ -157,8 +134,8 @@ func (p *Proxy) Notify(s *apiserver.Session, a ble.Address, handle uint16, enabl
 	if !h.begin() {
 		return
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	h.p.mu.Lock()
+	defer h.p.mu.Unlock()
 	if !enable {
 		h.end()
 		delete(d.notified, handle)
@@ -173,9 +150,9 @@ func (p *Proxy) Notify(s *apiserver.Session, a ble.Address, handle uint16, enabl
 			s.NotifySet(a, handle)
 			return
 		}
-		h.mu.Lock()
+		h.p.mu.Lock()
 		delete(d.notified, handle)
-		h.mu.Unlock()
+		h.p.mu.Unlock()
 		s.GATTError(a, handle, gattCode(err))
 	})
 }
@@ -231,12 +208,12 @@ var errTooMany = errors.New("too many requests wait")
 
 // job runs a request that waits, and answers it.
 func (h *host) job(run func(context.Context) error, done func(error)) {
-	h.mu.Lock()
+	h.p.mu.Lock()
 	full := h.jobs >= maxJobs
 	if !full {
 		h.jobs++
 	}
-	h.mu.Unlock()
+	h.p.mu.Unlock()
 	if full {
 		done(errTooMany)
 		return
@@ -245,9 +222,9 @@ func (h *host) job(run func(context.Context) error, done func(error)) {
 		ctx, cancel := context.WithTimeout(ctx, jobTimeout)
 		defer cancel()
 		err := run(ctx)
-		h.mu.Lock()
+		h.p.mu.Lock()
 		h.jobs--
-		h.mu.Unlock()
+		h.p.mu.Unlock()
 		done(err)
 	})
 }

@@ -21,7 +21,8 @@ type Proxy struct {
 	log    *slog.Logger
 	cancel context.CancelFunc
 
-	mu           sync.Mutex // taken before host.mu
+	// mu guards the hosts, too: they are few. Nothing that is called with it held waits.
+	mu           sync.Mutex
 	device       apiserver.Device
 	minor        uint32
 	address      string // where it listens, once it does
@@ -93,7 +94,7 @@ func (p *Proxy) Slots(slots ble.Slots) {
 	defer p.mu.Unlock()
 	p.slots = slots
 	for _, h := range p.hosts {
-		h.tellSlots(slots)
+		h.tellSlotsLocked()
 	}
 }
 
@@ -110,7 +111,7 @@ func (p *Proxy) modes() {
 	p.mu.Lock()
 	active := false
 	for _, h := range p.hosts {
-		active = active || h.wantsActive(p.scannerKnown && p.scanner.Configured == ble.ScanActive)
+		active = active || h.wantsActiveLocked(p.scannerKnown && p.scanner.Configured == ble.ScanActive)
 	}
 	changed := active != p.active
 	p.active = active
@@ -127,32 +128,16 @@ func (p *Proxy) host(s *apiserver.Session) *host {
 	return p.hosts[s]
 }
 
-// can reports whether hosts were told of a feature.
-func (p *Proxy) can(f ble.Features) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.device.Features.Has(f)
-}
-
-// Reasons to end a session.
-var (
-	errTooManyHosts = errors.New("too many hosts share the proxy")
-	errGrown        = errors.New("another proxy can do more")
-)
+// errGrown is why a session ends whose host is to ask again.
+var errGrown = errors.New("another proxy can do more")
 
 // Opened implements apiserver.Backend.
 func (p *Proxy) Opened(s *apiserver.Session) {
 	h := newHost(p, s)
-	h.links = p.srv.cfg.Links(s.ClientName(), h)
+	h.links = p.srv.cfg.Links(Host{Name: s.ClientName(), Address: addressOf(s)}, h)
 	p.mu.Lock()
-	full := len(p.hosts) >= maxHosts
 	p.hosts[s] = h
 	p.mu.Unlock()
-	if full { // as a device with too many clients does
-		p.log.Warn("Too many hosts share the proxy", "host", s.ClientName())
-		s.Close(errTooManyHosts)
-		return
-	}
 	p.log.Info("A host shares the proxy", "host", s.ClientName(), "address", addressOf(s))
 }
 
@@ -191,7 +176,7 @@ func (p *Proxy) SubscribeAdverts(s *apiserver.Session, raw bool) {
 	if p.scannerKnown {
 		s.Scanner(p.scanner)
 	}
-	p.hosts[s].subscribe(true)
+	p.hosts[s].subscribed = true
 	p.mu.Unlock()
 	p.modes()
 }
@@ -201,9 +186,9 @@ func (p *Proxy) UnsubscribeAdverts(s *apiserver.Session) {
 	p.mu.Lock()
 	p.unsubscribeLocked(s)
 	h := p.hosts[s]
-	h.subscribe(false)
+	h.subscribed = false
+	h.dropAllLocked()
 	p.mu.Unlock()
-	h.dropAll()
 	p.modes()
 }
 
@@ -217,18 +202,15 @@ func (p *Proxy) unsubscribeLocked(s *apiserver.Session) {
 func (p *Proxy) SubscribeSlots(s *apiserver.Session) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.hosts[s].subscribeSlots(p.slots)
+	h := p.hosts[s]
+	h.wantsSlots = true
+	h.tellSlotsLocked()
 }
 
 // SetScanMode implements apiserver.Backend.
 func (p *Proxy) SetScanMode(s *apiserver.Session, mode ble.ScannerMode) {
-	p.host(s).setMode(mode)
-	p.modes()
-}
-
-// slotsNow is what the real proxy said last.
-func (p *Proxy) slotsNow() ble.Slots {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.slots
+	p.hosts[s].mode = &mode
+	p.mu.Unlock()
+	p.modes()
 }

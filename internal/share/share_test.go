@@ -226,10 +226,6 @@ func TestConnection(t *testing.T) {
 		c.send(&apipb.BluetoothGATTWriteDescriptorRequest{Address: a, Handle: 4, Data: value})
 		want[*apipb.BluetoothGATTWriteResponse](c)
 	}
-	cccd(1, 0) // done already
-	links.SetElsewhere(3, true)
-	cccd(0, 0) // would end another's
-	links.SetElsewhere(3, false)
 	cccd(0, 0)
 	links.ev.Notified(device1, 3, []byte{7})
 	links.ev.Notified(device1, 9, []byte{8}) // not asked for

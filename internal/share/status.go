@@ -58,7 +58,7 @@ func (p *Proxy) Status() Status {
 		Batches: gone.Adverts, Dropped: gone.DroppedAdverts,
 	}
 	for _, h := range p.hosts {
-		hs := h.status()
+		hs := h.statusLocked()
 		st.Batches += hs.Batches
 		st.Dropped += hs.Dropped
 		st.Hosts = append(st.Hosts, hs)
@@ -69,14 +69,12 @@ func (p *Proxy) Status() Status {
 	return st
 }
 
-func (h *host) status() HostStatus {
+func (h *host) statusLocked() HostStatus {
 	c := h.s.Counts()
 	hs := HostStatus{
 		Name: h.s.ClientName(), Address: h.s.RemoteAddr().String(), Since: h.since,
 		Batches: c.Adverts, Dropped: c.DroppedAdverts, Values: c.DroppedNotifications,
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
 	hs.Subscribed = h.subscribed
 	for a := range h.devices {
 		hs.Links = append(hs.Links, a)

@@ -55,7 +55,7 @@ func (p *Proxy) Connect(ctx context.Context, a ble.Address, _ ble.AddressType, c
 		p.SendSlots()
 		return 0, Code(o.Code)
 	}
-	l := &plink{cached: cached, notify: make(map[uint16]bool)}
+	l := &plink{cached: cached, notify: make(map[uint16]bool), stands: make(map[uint16][]byte)}
 	l.ctx, l.cancel = context.WithCancel(session)
 	p.mu.Lock()
 	p.links[a] = l
@@ -230,6 +230,9 @@ func (p *Proxy) write(ctx context.Context, a ble.Address, handle uint16, value [
 	}
 	dev.writes = append(dev.writes, Write{handle, string(value), response})
 	dev.mu.Unlock()
+	p.mu.Lock()
+	l.stands[handle] = slices.Clone(value)
+	p.mu.Unlock()
 	return p.lost(ctx, "write %s %d", a, handle)
 }
 
@@ -289,14 +292,4 @@ func (p *Proxy) ClearCache(_ context.Context, a ble.Address) error {
 func (p *Proxy) SetConnectionParams(_ context.Context, a ble.Address, c ble.ConnectionParams) error {
 	p.called("params %s %d %d %d %d", a, c.MinInterval, c.MaxInterval, c.Latency, c.Timeout)
 	return nil
-}
-
-// SetReadDelay changes a peripheral's ReadDelay.
-func (p *Proxy) SetReadDelay(a ble.Address, d time.Duration) {
-	p.mu.Lock()
-	dev := p.peripherals[a]
-	p.mu.Unlock()
-	dev.mu.Lock()
-	defer dev.mu.Unlock()
-	dev.ReadDelay = d
 }

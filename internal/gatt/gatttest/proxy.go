@@ -104,6 +104,8 @@ type Proxy struct {
 	Firmware string
 	Limit    int // connection slots
 	Sink     Sink
+	// OnCall is told of each call, written as in Calls; nil: nobody wants to know.
+	OnCall func(call string)
 	// Script gives the outcome of the n-th attempt (from 0) to connect to a; nil: all succeed in 100 ms.
 	Script func(a ble.Address, n int) Outcome
 	// Streams gives the list that the n-th discovery streams, nil: the peripheral's.
@@ -149,6 +151,7 @@ type plink struct {
 	notify map[uint16]bool
 	// unaware: the peripheral answers the next request with ATT error 0x12.
 	unaware bool
+	stands  map[uint16][]byte // what was written, by handle
 }
 
 // answerTimeout is how long a session waits for an answer.
@@ -356,9 +359,13 @@ func (p *Proxy) OutOfSync(a ble.Address) {
 }
 
 func (p *Proxy) called(format string, args ...any) {
+	call := fmt.Sprintf(format, args...)
+	if p.OnCall != nil {
+		p.OnCall(call)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.calls = append(p.calls, fmt.Sprintf(format, args...))
+	p.calls = append(p.calls, call)
 }
 
 // lost waits as long as a session does for an answer that does not come, if the call is one to lose.

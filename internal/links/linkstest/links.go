@@ -58,16 +58,15 @@ type Links struct {
 	ops  chan *Op
 	work chan func()
 
-	mu        sync.Mutex
-	auto      map[string]func(*Op)
-	keep      bool
-	kept      []*Op
-	elsewhere map[uint16]bool // value handles
+	mu   sync.Mutex
+	auto map[string]func(*Op)
+	keep bool
+	kept []*Op
 }
 
 // NewLinks returns links on which nothing ends by itself.
 func NewLinks(t testing.TB) *Links {
-	l := &Links{ops: make(chan *Op, 1<<16), auto: map[string]func(*Op){}, work: make(chan func(), 1<<16), elsewhere: map[uint16]bool{}}
+	l := &Links{ops: make(chan *Op, 1<<16), auto: map[string]func(*Op){}, work: make(chan func(), 1<<16)}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -145,13 +144,6 @@ func (l *Links) Count() int {
 	return len(l.kept)
 }
 
-// SetElsewhere is what SubscribedElsewhere says of a value handle.
-func (l *Links) SetElsewhere(h uint16, subscribed bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.elsewhere[h] = subscribed
-}
-
 // Sync waits until what [Links.Auto] runs has run.
 func (l *Links) Sync() {
 	done := make(chan struct{})
@@ -198,12 +190,6 @@ func (l *Links) Subscribe(a ble.Address, h uint16, done func(error)) {
 
 func (l *Links) Unsubscribe(a ble.Address, h uint16) {
 	l.put(&Op{Kind: "Unsubscribe", Addr: a, Handle: h})
-}
-
-func (l *Links) SubscribedElsewhere(_ ble.Address, h uint16) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.elsewhere[h]
 }
 
 func (l *Links) Pair(a ble.Address, done func(error)) {

@@ -113,7 +113,7 @@ func measure(ctx context.Context, s setting) (result, error) {
 	defer w.table.Close()
 	w.server = share.New(share.Config{
 		Listen: "127.0.0.1", BasePort: port, PSK: s.key(), Names: "{name}-shared", Identity: 1, Log: log,
-		Links: func(string, links.Events) links.Links { return noLinks{} },
+		Links: func(share.Host, links.Events) links.Links { return noLinks{} },
 		Index: func(ble.Address) (int, bool) { return 0, true }, ModeChanged: func(string) {}, Wrap: writers.wrap,
 	})
 	defer w.server.Close()
