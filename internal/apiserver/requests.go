@@ -170,7 +170,7 @@ func (s *Session) deviceInfo() *apipb.DeviceInfoResponse {
 		HasDeepSleep: d.DeepSleep, BluetoothProxyFeatureFlags: uint32(d.Features),
 		LegacyBluetoothProxyVersion: d.LegacyProxyVersion,
 		ApiEncryptionSupported:      s.cfg.PSK != nil || s.cfg.Unprovisioned,
-		ApiEncryptionProvisionable:  s.cfg.PSK == nil && s.cfg.Unprovisioned,
+		ApiEncryptionProvisionable:  s.cfg.PSK == nil && s.cfg.Unprovisioned && !s.cfg.PlainUntilKey,
 	}
 }
 

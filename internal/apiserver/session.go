@@ -53,6 +53,9 @@ type Config struct {
 	// Unprovisioned, with a nil PSK: encryption is built in but has no key yet, so that
 	// plaintext and the all-zero key are both accepted.
 	Unprovisioned bool
+	// PlainUntilKey, with Unprovisioned: until there is a key only plaintext is accepted, and nobody is told that one may be
+	// set, as before 2026.8 (esphome/esphome#17482).
+	PlainUntilKey bool
 	// OldNoiseHello leaves the MAC out of the Noise hello, as before 2025.4.
 	OldNoiseHello bool
 	// APIMinor is the minor version of API 1 that is announced.
@@ -195,7 +198,7 @@ func (s *Session) handshake() error {
 		if err == nil && !s.proved() {
 			err = ErrRefused
 		}
-	case s.cfg.Unprovisioned:
+	case s.cfg.Unprovisioned && !s.cfg.PlainUntilKey:
 		s.framer, err = apiwire.ServerUnprovisioned(s.conn, noise)
 	default:
 		s.framer, err = apiwire.ServerPlain(s.conn)

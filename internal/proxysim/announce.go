@@ -35,7 +35,10 @@ func (p *Proxy) announcement(addr net.Addr) mdns.Announced {
 	case p.cfg.PSK != nil:
 		a.Text = append(a.Text, "api_encryption="+noise)
 	case p.cfg.Unprovisioned:
-		a.Text = append(a.Text, "api_encryption_supported="+noise, "api_provisioning=zero-psk")
+		a.Text = append(a.Text, "api_encryption_supported="+noise)
+		if p.fw.zeroKey() {
+			a.Text = append(a.Text, "api_provisioning=zero-psk")
+		}
 	}
 	if tcp, ok := addr.(*net.TCPAddr); ok {
 		a.Port = uint16(tcp.Port)

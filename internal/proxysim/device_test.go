@@ -170,6 +170,26 @@ func TestFact12AKeyIsSet(t *testing.T) {
 			})
 		})
 	}
+	t.Run("before 2026.8", func(t *testing.T) {
+		inWorld(t, nil, func(w *world) {
+			p := w.proxy(ProxyConfig{Unprovisioned: true, Version: "2026.6.5"})
+			var plain *apiwire.PlaintextDeviceError
+			if _, err := w.dialRaw(p, new([32]byte)); !errors.As(err, &plain) {
+				t.Errorf("Noise without a key: %v", err)
+			}
+			c, _ := w.dialRaw(p, nil)
+			c.send(apiwire.DeviceInfoRequest, nil)
+			var info apipb.DeviceInfoResponse
+			if err := proto.Unmarshal(c.next(apiwire.DeviceInfoResponse), &info); err != nil || info.ApiEncryptionProvisionable || !info.ApiEncryptionSupported {
+				t.Errorf("%v, %v", &info, err)
+			}
+			c.sendMessage(&apipb.NoiseEncryptionSetKeyRequest{Key: text})
+			if parseFields(c.next(apiwire.NoiseEncryptionSetKeyResponse))[1] != 1 {
+				t.Error("the key was refused")
+			}
+			_ = c.conn.Close()
+		})
+	})
 	t.Run("a key of the configuration stays", func(t *testing.T) {
 		inWorld(t, nil, func(w *world) {
 			c, err := w.dialRaw(w.proxy(ProxyConfig{PSK: &key}), &key)
@@ -375,6 +395,7 @@ func TestEntities(t *testing.T) {
 		}
 		c.send(buttonCommandRequest, appendFixed32(nil, 1, keys["restart"]))
 		c.next(apiwire.SubscribeLogsResponse)
+		c.next(apiwire.DisconnectRequest)
 		if !c.ended() {
 			t.Error("it did not restart")
 		}

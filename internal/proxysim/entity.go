@@ -200,7 +200,8 @@ func (p *Proxy) command(id apiwire.ID, f map[int]uint64) {
 		e.state.Presses++
 		p.say(logDebug, fmt.Sprintf("%q pressed", e.Name))
 		if e.Restart {
-			p.air.sched.after(keyDelay, func() { p.restart(restartTime) })
+			p.goodbye()
+			p.air.sched.after(sleepGrace, func() { p.restart(restartTime) })
 		}
 	default:
 		return

@@ -134,3 +134,15 @@ func TestFact13RadioThatCannotScanActively(t *testing.T) {
 		c.close()
 	})
 }
+
+func TestFact05AdvertisementFilter(t *testing.T) {
+	inWorld(t, goldenSpecs(t), func(w *world) {
+		c := w.dial(w.proxy(ProxyConfig{Filter: func(a ble.RawAdvert) bool { return a.Address != goldenMain }}))
+		c.subscribe()
+		batches, _ := c.adverts(5 * time.Second)
+		if len(batches) == 0 || len(payloads(batches, goldenMain)) != 0 || len(payloads(batches, goldenBeacon)) == 0 {
+			t.Errorf("%d batches, golden main came as %v", len(batches), payloads(batches, goldenMain))
+		}
+		c.close()
+	})
+}

@@ -71,6 +71,9 @@ type ProxyConfig struct {
 	Sleep Sleep
 	// SplitReports: advertisement and scan response are reported one after the other, as by chips that don't merge them.
 	SplitReports bool
+	// Filter, unless nil, says which advertisements are forwarded, as builds with
+	// USE_BLUETOOTH_PROXY_ADVERTISEMENT_FILTER decide. It must not call the proxy.
+	Filter func(ble.RawAdvert) bool
 	// Queue bounds what waits for one client.
 	Queue apiserver.QueueLimits
 	Log   *slog.Logger // discarded if nil
@@ -244,7 +247,8 @@ func (p *Proxy) device() apiserver.Device {
 func (p *Proxy) sessionConfig() apiserver.Config {
 	return apiserver.Config{
 		Device: p.device, PSK: p.Key(), Unprovisioned: p.cfg.Unprovisioned,
-		SetKey: p.setKey, ProvisioningClosed: p.provisioningClosed,
+		PlainUntilKey: !p.fw.zeroKey(),
+		SetKey:        p.setKey, ProvisioningClosed: p.provisioningClosed,
 		OldNoiseHello: p.fw < 202504, APIMinor: p.fw.apiMinor(), ServerInfo: p.serverInfo(),
 		Password:    p.password(),
 		AuthOnHello: !p.fw.passwords() || p.fw.authOnHello() && p.cfg.Password == "",

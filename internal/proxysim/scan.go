@@ -118,7 +118,11 @@ func (p *Proxy) listens() bool {
 
 // report takes one report of the radio into the batch.
 func (p *Proxy) report(per *peripheral, rssi int8, data []byte) {
-	p.batch = append(p.batch, ble.RawAdvert{Address: per.spec.Address, Type: per.addrT, RSSI: rssi, Data: data})
+	a := ble.RawAdvert{Address: per.spec.Address, Type: per.addrT, RSSI: rssi, Data: data}
+	if p.cfg.Filter != nil && !p.cfg.Filter(a) {
+		return
+	}
+	p.batch = append(p.batch, a)
 	if len(p.batch) >= p.fw.batch() {
 		p.flush()
 	}
