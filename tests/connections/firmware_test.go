@@ -1,0 +1,203 @@
+package connections
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"bluez-esphome/internal/proxysim"
+
+	"github.com/godbus/dbus/v5"
+)
+
+// firmwares are the versions that differ in how connections are made and end (proxysim has the facts, measured on 2026.6.5 and
+// 2026.10.0).
+var firmwares = []string{"2024.10.3", "2025.11.2", "2026.6.5", "2026.7.4", "2026.8.2", "2026.10.0"}
+
+const firmwareHeading = `
+## By firmware version
+
+Two proxies of the same version, north and south; each device is asked for by one program, one situation after the other. Times run from
+the call to the value that is read, unless the remark says otherwise. Proxies of ESPHome up to 2026.7 cannot take back an attempt: whoever
+asks next waits until their Bluetooth stack gives it up, 20 s after it began. 2026.8 and 2026.9 give it up after 10 s, 2026.10 at once.
+
+`
+
+// The devices of a firmware's world.
+var (
+	near  = sensor(0, "north", "south")
+	small = func() proxysim.DeviceSpec { d := sensor(1, "north"); d.MTU = 50; return d }()
+	large = sensor(2, "north")
+	gone  = sensor(3, "north")
+	moved = sensor(4, "north", "south")
+)
+
+// A situation is one line of the table: it gives its cell.
+type situation struct {
+	name, note string
+	play       func(w *world) string
+}
+
+func situations() []situation {
+	return []situation{
+		{"connect", "the services are listed", func(w *world) string { return w.timed(near) }},
+		{"connect again", "the services are known", func(w *world) string { return w.timed(near) }},
+		{"the device leaves; connect again", "from its leaving", func(w *world) string {
+			w.link(devicePath(near))
+			begun := time.Now()
+			if err := w.sim.Air().Disconnect(near.ID, proxysim.ReasonRemote); err != nil {
+				w.t.Error(err)
+			}
+			w.Until(devicePath(near), deviceIface, "Connected", false)
+			w.timed(near)
+			return seconds(time.Since(begun))
+		}},
+		{"MTU of a known device in a slot that had one of 247", "its own is 50", func(w *world) string {
+			for range 2 { // the first time its services are listed
+				w.timed(large)
+				w.link(devicePath(small))
+				mtu := w.Get(w.char(devicePath(small), echo), charIface, "MTU")
+				if mtu.(uint16) > 50 {
+					w.t.Errorf("the MTU is %v", mtu)
+				}
+				w.leave(small)
+			}
+			return "at most 50"
+		}},
+		{"out of the best proxy's reach", "through the other", func(w *world) string {
+			if err := w.sim.Air().SetRSSI(moved.ID, "north", 0, false); err != nil {
+				w.t.Error(err)
+			}
+			return w.timed(moved)
+		}},
+		{"Disconnect during an attempt, and another device", "from the Disconnect", func(w *world) string {
+			w.air(gone, false)
+			call := w.object(devicePath(gone)).Go(deviceIface+".Connect", 0, nil)
+			eventually(w.t, "north dials", func() bool { return w.holder(gone) == "north" })
+			begun := time.Now()
+			w.Try(devicePath(gone), deviceIface+".Disconnect")
+			<-call.Done
+			for w.Try(devicePath(large), deviceIface+".Connect").Err != nil {
+				if time.Since(begun) > limit {
+					w.t.Error("the other device is never reached")
+					return "never"
+				}
+			}
+			took := time.Since(begun)
+			w.leave(large)
+			return seconds(took)
+		}},
+		{"nobody there", "until Connect says so", func(w *world) string {
+			w.air(gone, true)
+			eventually(w.t, gone.ID+" is heard", func() bool { return w.Try(devicePath(gone), properties+".Get", deviceIface, "RSSI").Err == nil })
+			w.air(gone, false)
+			begun := time.Now()
+			w.fails(devicePath(gone), deviceIface+".Connect", "org.bluez.Error.Failed", nil)
+			took := time.Since(begun)
+			if took > promised+2*time.Second {
+				w.t.Errorf("Connect took %v", took)
+			}
+			return seconds(took)
+		}},
+	}
+}
+
+// air takes a device off the air, or lets it on again.
+func (w *world) air(d proxysim.DeviceSpec, on bool) {
+	if err := w.sim.Air().Advertise(d.ID, on); err != nil {
+		w.t.Error(err)
+	}
+}
+
+func (w *world) free() bool {
+	for _, p := range w.sim.Proxies() {
+		if s := p.Slots(); s.Free != s.Limit {
+			return false
+		}
+	}
+	return true
+}
+
+func (w *world) leave(d proxysim.DeviceSpec) {
+	w.Call(devicePath(d), deviceIface+".Disconnect")
+	w.Until(devicePath(d), deviceIface, "Connected", false)
+}
+
+// timed connects, reads and leaves, and says how long it took to the value.
+func (w *world) timed(d proxysim.DeviceSpec) string {
+	w.t.Helper()
+	begun := time.Now()
+	w.link(devicePath(d))
+	var value []byte
+	err := w.Call(w.char(devicePath(d), echo), charIface+".ReadValue", map[string]dbus.Variant{}).Store(&value)
+	if err != nil || string(value) != "hello" {
+		w.t.Errorf("read %q, %v", value, err)
+	}
+	took := time.Since(begun)
+	w.leave(d)
+	return seconds(took)
+}
+
+// firmwareCells is what came of each situation by version.
+type firmwareCells struct {
+	mu    sync.Mutex
+	cells map[string]map[string]string
+}
+
+// byFirmware plays every situation on every firmware.
+func byFirmware(t *testing.T) *firmwareCells {
+	f := &firmwareCells{cells: map[string]map[string]string{}}
+	t.Run("firmware", func(t *testing.T) {
+		for _, version := range firmwares {
+			t.Run(version, func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t, setup{
+					devices: []proxysim.DeviceSpec{near, small, large, gone, moved},
+					proxies: []proxysim.ProxyConfig{{Name: "north", Version: version}, {Name: "south", Version: version}},
+				})
+				for _, s := range situations() {
+					cell := s.play(w)
+					eventually(t, "all slots are free", w.free)
+					f.mu.Lock()
+					if f.cells[s.name] == nil {
+						f.cells[s.name] = map[string]string{}
+					}
+					f.cells[s.name][version] = cell
+					f.mu.Unlock()
+					t.Logf("%s: %s", s.name, cell)
+				}
+			})
+		}
+	})
+	return f
+}
+
+// complete reports whether nothing was left out with -run.
+func (f *firmwareCells) complete() bool {
+	for _, s := range situations() {
+		if len(f.cells[s.name]) < len(firmwares) {
+			return false
+		}
+	}
+	return true
+}
+
+// table is the part of the document that is by firmware version.
+func (f *firmwareCells) table() string {
+	head, rule := "| situation | remarks |", "| --- | --- |"
+	for _, v := range firmwares {
+		head += " " + v[:strings.LastIndexByte(v, '.')] + " |"
+		rule += " ---: |"
+	}
+	text := firmwareHeading + head + "\n" + rule + "\n"
+	for _, s := range situations() {
+		text += fmt.Sprintf("| %s | %s |", s.name, s.note)
+		for _, v := range firmwares {
+			text += " " + f.cells[s.name][v] + " |"
+		}
+		text += "\n"
+	}
+	return text
+}
