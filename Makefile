@@ -11,17 +11,31 @@ PREFIX = bin
 DEB_ARCHES =
 ROWS =
 BENCHFLAGS =
+RUNFLAGS =
+RUNS = 10
 
 build:
 	@GO="$(GO)" sh scripts/build.sh $(PREFIX)/bluez-esphome
 
 # Without CONFIG a demonstration with simulated proxies; with CONFIG=FILE your own.
-run: build
-	@CONFIG="$(CONFIG)" BUS="$(BUS)" sh scripts/run.sh $(PREFIX)/bluez-esphome
+run:
+	@GO="$(GO)" CONFIG="$(CONFIG)" BUS="$(BUS)" sh scripts/run.sh $(PREFIX)/bluez-esphome
 
-# Everything: what it needs, unit tests, real clients, and the recordings if they are there.
+# Everything, with one summary: unit tests, the program with real clients, the recordings of bluetoothd. RUNFLAGS for flags of tests/run.
 test:
-	@GO="$(GO)" sh scripts/test.sh need unit clients golden
+	@GO="$(GO)" RUNFLAGS="$(RUNFLAGS)" sh scripts/test.sh announce need all
+
+# The same with the long variants of tests, and nothing taken from Go's cache of results.
+test-nightly:
+	@GO="$(GO)" RUNFLAGS="$(RUNFLAGS)" sh scripts/test.sh announce need nightly
+
+# All of make test, RUNS times on a busy machine; adds to docs/evidence/stress.md. Stopped, it goes on where it was.
+test-stress:
+	@GO="$(GO)" sh scripts/test-stress.sh $(RUNS)
+
+# make run and make test on fresh machines: roots of Debian and Ubuntu; wants root. Writes docs/evidence/machines.md.
+test-machines:
+	@GO="$(GO)" sh scripts/test-machines.sh
 
 test-unit:
 	@GO="$(GO)" sh scripts/test.sh unit
@@ -71,4 +85,4 @@ deb:
 test-install:
 	@GO="$(GO)" sh scripts/test-install.sh
 
-.PHONY: build run test test-unit test-clients test-clients-extra test-golden test-golden-full fuzz lint generate bench soak audit deb test-install
+.PHONY: build run test test-nightly test-stress test-machines test-unit test-clients test-clients-extra test-golden test-golden-full fuzz lint generate bench soak audit deb test-install

@@ -2,74 +2,148 @@
 # shellcheck shell=sh
 GO=${GO:-go}
 
-# need_go ends the script unless there is a Go that can build the module.
+# stop TEXT says in one line what is missing and what to do, and ends the script.
+stop() {
+	echo "bluez-esphome: $1" >&2
+	exit 1
+}
+
+# need_go ends the script unless there is a Go that can build the module: the version that go.mod names, or a later one.
 need_go() {
+	wanted=$(sed -n 's/^go \([0-9][0-9.]*\).*/\1/p' go.mod)
 	if ! command -v "$GO" >/dev/null 2>&1; then
-		echo "bluez-esphome: no Go found; install Go 1.26 or later (README.md says where from)" >&2
-		exit 1
+		stop "there is no Go: $(go_remedy "$wanted")"
+	fi
+	# In the module a Go from 1.21 on fetches the version that go.mod names, if it may; outside it says its own.
+	found=$("$GO" version 2>/dev/null) || found=$(cd / && "$GO" version 2>/dev/null) || found=
+	found=$(echo "$found" | sed -n 's/.*go\([0-9][0-9]*\.[0-9][0-9.]*\).*/\1/p')
+	if ! at_least "${found:-0.0}" "$wanted"; then
+		stop "Go ${found:-of an unknown version} is too old: $(go_remedy "$wanted")"
 	fi
 }
 
-# missing prints the Debian packages that are not there, all in one line.
-missing() {
+# go_remedy VERSION is where Go comes from, and the line that gets it.
+go_remedy() {
+	case $(uname -m) in
+	x86_64) machine=amd64 ;;
+	aarch64) machine=arm64 ;;
+	armv[67]*) machine=armv6l ;;
+	*) machine=$(uname -m) ;;
+	esac
+	echo "${1%.*} or later from https://go.dev/dl/; paste: curl -L https://go.dev/dl/go$1.linux-$machine.tar.gz |" \
+		"$(as_root)tar -C /usr/local -xz && export PATH=/usr/local/go/bin:\$PATH"
+}
+
+# at_least VERSION WANTED compares the first two numbers of both.
+at_least() {
+	have=$(echo "$1" | awk -F. '{ print $1 * 1000 + $2 }')
+	[ "$have" -ge "$(echo "$2" | awk -F. '{ print $1 * 1000 + $2 }')" ]
+}
+
+# as_root is what a line to paste needs before a command for root.
+as_root() { [ "$(id -u)" -eq 0 ] || echo "sudo "; }
+
+# missing_for demo|test prints the Debian packages that are not there, in one line.
+missing_for() {
 	list=
 	command -v dbus-daemon >/dev/null 2>&1 || list="$list dbus-daemon"
-	command -v bluetoothctl >/dev/null 2>&1 || list="$list bluez"
-	command -v busctl >/dev/null 2>&1 || list="$list systemd"
-	command -v gdbus >/dev/null 2>&1 || list="$list libglib2.0-bin"
-	command -v python3 >/dev/null 2>&1 || list="$list python3"
-	python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || list="$list python3-venv"
-	# The race detector needs a C compiler.
-	command -v cc >/dev/null 2>&1 || command -v gcc >/dev/null 2>&1 || list="$list gcc libc6-dev"
-	echo "$list"
+	if [ "$1" = test ]; then
+		command -v bluetoothctl >/dev/null 2>&1 || list="$list bluez"
+		command -v busctl >/dev/null 2>&1 || list="$list systemd"
+		command -v gdbus >/dev/null 2>&1 || list="$list libglib2.0-bin"
+		command -v python3 >/dev/null 2>&1 || list="$list python3"
+		python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || list="$list python3-venv"
+		# The race detector needs a C compiler and its headers.
+		if ! command -v cc >/dev/null 2>&1 && ! command -v gcc >/dev/null 2>&1; then list="$list gcc libc6-dev"; fi
+	fi
+	echo "${list# }"
+}
+
+# apt_install PACKAGE…: quietly, with what apt says if it fails.
+apt_install() {
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@"
+}
+
+# install_packages PACKAGE… installs Debian packages, or says in one line what to paste where that is not ours to do. It is the only
+# place that does so.
+install_packages() {
+	[ $# -gt 0 ] || return 0
+	if ! command -v apt-get >/dev/null 2>&1; then
+		stop "missing, by Debian's names: $*; install them with this system's package manager"
+	fi
+	update=
+	# Container images come without lists of packages.
+	if ! apt-cache show "$1" >/dev/null 2>&1; then update=yes; fi
+	if [ "$(id -u)" -ne 0 ]; then
+		stop "missing Debian packages; paste: ${update:+sudo apt-get update && }sudo apt-get install -y $*"
+	fi
+	log=$(mktemp)
+	if [ -n "$update" ]; then
+		echo "== apt-get update: there are no lists of packages yet"
+		apt-get update -q >"$log" 2>&1 || true
+	fi
+	size=$(LC_ALL=C apt-get install --assume-no --no-install-recommends "$@" 2>/dev/null | sed -n 's/^Need to get \([^/]*[kMG]*B\)[ /].*/\1/p')
+	echo "== installing Debian packages: $*${size:+ (with what they need $size to download)}"
+	# An old list is tried first: it is usually good enough.
+	if ! apt_install "$@" >"$log" 2>&1; then
+		apt-get update -q >>"$log" 2>&1 || true
+		apt_install "$@" >>"$log" 2>&1 || { cat "$log" >&2; rm -f "$log"; stop "apt-get cannot install $*"; }
+	fi
+	rm -f "$log"
 }
 
 # need installs what the tests need, or says what is missing.
 need() {
-	list=$(missing)
-	if [ -n "$list" ]; then
-		if [ "$(id -u)" -ne 0 ]; then
-			echo "bluez-esphome: missing Debian packages:$list (apt-get install them as root, or run this as root)" >&2
-			exit 1
-		fi
-		echo "== installing$list"
-		log=$(mktemp)
-		# The word splitting is meant. An old package list is tried first: it is usually good enough.
-		# shellcheck disable=SC2086
-		if ! DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $list >"$log" 2>&1; then
-			apt-get update -q >"$log" 2>&1 || true
-			# shellcheck disable=SC2086
-			DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $list >>"$log" 2>&1 ||
-				{ cat "$log" >&2; exit 1; }
-		fi
-		rm -f "$log"
-	fi
+	list=$(missing_for test)
+	# The word splitting is meant.
+	# shellcheck disable=SC2086
+	install_packages $list
 	venv
 	node_client
 }
 
+# announce says before anything else what make test is going to do to this machine.
+announce() {
+	list=$(missing_for test)
+	echo "== make test: about 5 minutes on two cores, 10 the first time; it keeps to this folder, Go's caches and temporary folders"
+	echo "   Debian packages to install: ${list:-none}"
+	echo "   Python clients: $(if venv_is_there; then echo "are in .venv"; else echo "into .venv, 25 MB to download, 80 MB on disk"; fi)"
+	if command -v npm >/dev/null 2>&1; then
+		echo "   Node client: $(if node_client_is_there; then echo "is there"; else echo "into $node_dir, 2 MB"; fi)"
+	fi
+	echo "   Go modules: 32 MB to download the first time; Go's build cache grows to 1.2 GB"
+}
+
+node_dir=tests/clients/node
+node_client_is_there() { cmp -s $node_dir/package-lock.json $node_dir/node_modules/installed; }
+
 # node_client installs node-ble into tests/clients/node/node_modules, unless it is there already. Without npm
 # the client matrix says that it skips it.
 node_client() {
-	dir=tests/clients/node
-	if ! command -v npm >/dev/null 2>&1 || cmp -s $dir/package-lock.json $dir/node_modules/installed; then
+	if ! command -v npm >/dev/null 2>&1 || node_client_is_there; then
 		return
 	fi
-	echo "== installing the Node client of $dir"
+	echo "== installing the Node client of $node_dir"
 	# Its optional dependency, native code, is not needed.
-	npm ci --prefix $dir --ignore-scripts --omit=optional --no-audit --no-fund --loglevel=error
-	cp $dir/package-lock.json $dir/node_modules/installed
+	npm ci --prefix $node_dir --ignore-scripts --omit=optional --no-audit --no-fund --loglevel=error
+	cp $node_dir/package-lock.json $node_dir/node_modules/installed
+}
+
+venv_is_there() {
+	[ -x .venv/bin/python ] && [ "$(cat .venv/installed 2>/dev/null)" = "$(cat tests/requirements.txt; python3 --version)" ]
 }
 
 # venv makes .venv with the Python clients, unless it is there already.
 venv() {
-	want=$(cat tests/requirements.txt; python3 --version)
-	if [ -x .venv/bin/python ] && [ "$(cat .venv/installed 2>/dev/null)" = "$want" ]; then
+	if venv_is_there; then
 		return
 	fi
 	echo "== installing the Python clients of tests/requirements.txt into .venv"
 	rm -rf .venv
 	python3 -m venv .venv
-	.venv/bin/pip install -q --disable-pip-version-check -r tests/requirements.txt
-	printf '%s\n' "$want" >.venv/installed
+	log=$(mktemp)
+	.venv/bin/pip install -q --disable-pip-version-check -r tests/requirements.txt >"$log" 2>&1 ||
+		{ cat "$log" >&2; rm -f "$log"; stop "pip cannot install the Python clients"; }
+	rm -f "$log"
+	{ cat tests/requirements.txt; python3 --version; } >.venv/installed
 }

@@ -1,17 +1,14 @@
 #!/bin/sh
-# run.sh PROGRAM: the demonstration, or with CONFIG the daemon with real proxies on the bus BUS.
+# run.sh PROGRAM: builds the program and runs the demonstration, or with CONFIG the daemon with real proxies on the bus BUS.
 set -eu
-program=$1
 cd "$(dirname "$0")/.."
+program=$1
 . scripts/lib.sh
-if ! command -v dbus-daemon >/dev/null 2>&1; then
-	if [ "$(id -u)" -ne 0 ]; then
-		echo "bluez-esphome: missing Debian packages: dbus-daemon (apt-get install it as root, or run this as root)" >&2
-		exit 1
-	fi
-	echo "== installing dbus-daemon"
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends dbus-daemon >/dev/null
-fi
+need_go
+# Before the build, which takes a minute. The word splitting is meant.
+# shellcheck disable=SC2046
+install_packages $(missing_for demo)
+sh scripts/build.sh "$program"
 if [ -n "${CONFIG:-}" ]; then
 	exec "$program" run --config "$CONFIG" --bus "${BUS:-private}"
 fi

@@ -1,35 +1,29 @@
 #!/bin/sh
-# test.sh PART…: runs the parts in order: need, unit, clients, clients-table, golden, golden-table,
-# golden-full.
+# test.sh PART…: runs the parts in order: announce, need, all, nightly, unit, clients, clients-table, golden-table, golden-full.
+# RUNFLAGS has further flags of tests/run.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 need_go
 
+# tests FLAG…: what tests/run does.
+tests() {
+	"$GO" build -o bin/run-tests ./tests/run
+	# shellcheck disable=SC2086
+	bin/run-tests "$@" ${RUNFLAGS:-}
+}
+
 for part in "$@"; do
 	case $part in
+	announce) announce ;;
 	need) need ;;
-	unit)
-		echo "== unit tests, race detector on"
-		# ./tests drives real processes: the part "clients".
-		# shellcheck disable=SC2046
-		"$GO" test -race -shuffle=on $("$GO" list ./... | grep -v /tests)
-		echo "== vectors of the native API that they cover"
-		GO="$GO" sh scripts/vectors.sh
-		;;
-	clients | clients-table)
-		echo "== real clients on real buses"
-		# shellcheck disable=SC2046
-		"$GO" test -race -shuffle=on -count=1 -timeout 15m $("$GO" list ./tests/... | grep -v '/tests/clients$')
-		write=
-		[ "$part" = clients ] || write=-write
+	all) tests ;;
+	nightly) tests -nightly -uncached ;;
+	unit) tests -parts unit,vectors ;;
+	clients) tests -parts system ;;
+	clients-table)
 		# In the package's own folder, where go test lets the table through.
-		# shellcheck disable=SC2086
-		"$GO" -C tests/clients test -race -count=1 -timeout 15m -args $write
-		;;
-	golden)
-		echo "== recorded scenarios of bluetoothd"
-		"$GO" run ./tests/golden -check
+		"$GO" -C tests/clients test -race -count=1 -timeout 40m -args -write
 		;;
 	golden-table) "$GO" run ./tests/golden ;;
 	golden-full) "$GO" run ./tests/golden -full ;;

@@ -33,7 +33,7 @@ func TestRows(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "report.md")
 	p := harness.Start(t, nil, bin, "-quick", "-json", "-rows", strings.Join(keys, ","), "-o", file,
 		"-bin", harness.Binary(), "-python", harness.Python(t))
-	if status := p.Wait(t, 3*time.Minute); status != 0 {
+	if status := p.Wait(t, 20*time.Minute); status != 0 {
 		t.Fatalf("exit status %d", status)
 	}
 	var got report

@@ -18,7 +18,7 @@ var elsewhere = map[string]struct{ file, contains string }{
 	"make test":             {".ci/run", "make lint test"},
 	"make lint":             {".ci/run", "make lint test"},
 	"make generate":         {"scripts/lint.sh", "sh scripts/generate.sh"},
-	"make test-clients":     {"scripts/test.sh", "clients | clients-table)"},
+	"make test-clients":     {"scripts/test.sh", "clients-table)"},
 	"make test-golden":      {"scripts/test.sh", "golden)"},
 	"make test-golden-full": {"tests/golden/main.go", `"full"`},
 	"make bench":            {"tests/bench/bench_test.go", `"-quick"`}, // with little load

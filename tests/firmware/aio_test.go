@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"fmt"
-	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -12,29 +11,14 @@ import (
 
 	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/proxysim"
+	"bluez-esphome/tests/harness"
 )
-
-// pythonVariable names a Python that has the packages of tests/requirements.txt.
-const pythonVariable = "BLUEZ_ESPHOME_PYTHON"
-
-func python(t *testing.T) string {
-	t.Helper()
-	if p := os.Getenv(pythonVariable); p != "" {
-		return p
-	}
-	const venv = "../../.venv/bin/python"
-	if _, err := os.Stat(venv); err != nil {
-		fmt.Printf("skipped: proxies on aioesphomeapi's classes: no %s and no .venv\n", pythonVariable)
-		t.Skip("no Python with aioesphomeapi")
-	}
-	return venv
-}
 
 // TestIndependentProxies plays with proxies that are not ours.
 func TestIndependentProxies(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, python(t), append([]string{"aio_proxy.py"}, versions...)...)
+	cmd := exec.CommandContext(ctx, harness.SomePython(t), append([]string{"aio_proxy.py"}, versions...)...)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	if _, err := cmd.StdinPipe(); err != nil { // it serves until its input ends

@@ -96,7 +96,7 @@ func TestMatrix(t *testing.T) {
 	for _, c := range all {
 		stations, devices = append(stations, c.station), append(devices, c.device)
 	}
-	w := newWorld(t, stations, devices, "link: {ping_after: 3s, dead_after: 6s}\n")
+	w := newWorld(t, stations, devices, "")
 	together(t, all, func(c cell) string { return c.station.Name }, func(t *testing.T, c cell) { c.play(t, w) })
 	t.Logf("%d proxies of %d versions", len(all), len(versions))
 }

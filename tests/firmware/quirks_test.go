@@ -120,7 +120,7 @@ func quirks() []quirk {
 				return []frame{f}
 			},
 			play: func(t *testing.T, s *scene) {
-				s.until(limit, s.path, deviceIface, "Name", "Sensor \uFFFD")
+				s.until(limit, s.path, deviceIface, "Name", "Sensor")
 				s.online()
 				s.link(s.path)
 			}},

@@ -113,6 +113,19 @@ func Path(t testing.TB, elem ...string) string {
 	return filepath.Join(append([]string{root}, elem...)...)
 }
 
+// SomePython is that of BLUEZ_ESPHOME_PYTHON or of .venv; where there is neither, the test is skipped.
+func SomePython(t testing.TB) string {
+	t.Helper()
+	if p := os.Getenv("BLUEZ_ESPHOME_PYTHON"); p != "" {
+		return p
+	}
+	path := Path(t, ".venv", "bin", "python")
+	if _, err := os.Stat(path); err != nil {
+		t.Skip("there are no Python clients (sh scripts/test.sh need)")
+	}
+	return path
+}
+
 // Python is the interpreter that has the clients of tests/requirements.txt.
 func Python(t testing.TB) string {
 	t.Helper()

@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -16,24 +15,8 @@ import (
 
 	"bluez-esphome/internal/apiconn"
 	"bluez-esphome/internal/ble"
+	"bluez-esphome/tests/harness"
 )
-
-// pythonVariable names a Python that has the packages of tests/requirements.txt.
-const pythonVariable = "BLUEZ_ESPHOME_PYTHON"
-
-// python is the interpreter with aioesphomeapi: that of the variable or that of make.
-func python(t *testing.T) string {
-	t.Helper()
-	if p := os.Getenv(pythonVariable); p != "" {
-		return p
-	}
-	const venv = "../../.venv/bin/python"
-	if _, err := os.Stat(venv); err != nil {
-		fmt.Printf("skipped: the server on aioesphomeapi's classes: no %s and no .venv\n", pythonVariable)
-		t.Skip("no Python with aioesphomeapi")
-	}
-	return venv
-}
 
 // listener is a Handler that keeps what it hears.
 type listener struct {
@@ -64,7 +47,7 @@ func (l *listener) ScannerState(_ *apiconn.Proxy, s ble.ScannerState, mode, conf
 
 // TestServerOnAioesphomeapi: our client against a server that is not ours. Both sides check.
 func TestServerOnAioesphomeapi(t *testing.T) {
-	py := python(t)
+	py := harness.SomePython(t)
 	for _, tt := range []struct {
 		name, arg string
 		psk       *[32]byte

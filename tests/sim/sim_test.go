@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -17,21 +16,15 @@ import (
 	"go.uber.org/goleak"
 
 	"bluez-esphome/internal/proxysim"
+	"bluez-esphome/tests/harness"
 )
-
-// pythonVariable names a Python that has the packages of tests/requirements.txt.
-const pythonVariable = "BLUEZ_ESPHOME_PYTHON"
 
 const peripherals = "../../internal/proxysim/testdata/golden-peripheral.json"
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestAioesphomeapi(t *testing.T) {
-	python := os.Getenv(pythonVariable)
-	if python == "" {
-		fmt.Printf("skipped: the aioesphomeapi client: %s names no Python\n", pythonVariable)
-		t.Skip(pythonVariable + " names no Python")
-	}
+	python := harness.SomePython(t)
 	specs, err := proxysim.LoadPeripherals(peripherals)
 	if err != nil {
 		t.Fatal(err)
@@ -79,11 +72,7 @@ func TestAioesphomeapi(t *testing.T) {
 }
 
 func TestAioesphomeapiDevice(t *testing.T) {
-	python := os.Getenv(pythonVariable)
-	if python == "" {
-		fmt.Printf("skipped: the aioesphomeapi client of a device with sensors: %s names no Python\n", pythonVariable)
-		t.Skip(pythonVariable + " names no Python")
-	}
+	python := harness.SomePython(t)
 	var proxies []proxysim.ProxySpec
 	for _, s := range []string{
 		"node=127.0.0.1:0,profile=device,friendly=Climate Node", "new=127.0.0.1:0,keyless", "late=127.0.0.1:0,keyless=1ms",

@@ -1,0 +1,201 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"bluez-esphome/tests/harness"
+)
+
+// module is what import paths begin with.
+const module = "bluez-esphome/"
+
+// timeout ends a package that hangs; far longer than any takes on a slow machine.
+const timeout = "40m"
+
+// long are the packages that wait longest: they begin first, so that none is left over at the end.
+var long = []string{"tests/hostile", "tests/clients", "tests/connections", "tests/install", "tests/firmware", "tests/bench", "internal/bluezshim", "tests"}
+
+// runner runs parts.
+type runner struct {
+	root     string
+	logs     string
+	uncached bool
+	jobs     int
+	env      []string
+	out      *printer
+	begun    time.Time
+
+	mu   sync.Mutex
+	list []*outcome
+}
+
+// all runs the parts and gives what became of them.
+func (r *runner) all(ctx context.Context, parts []string) *summary {
+	has := func(p string) bool { return slices.Contains(parts, p) }
+	stop := r.out.alive()
+	defer stop()
+	if has("system") {
+		if !r.build(ctx) {
+			return r.summary()
+		}
+	}
+	var wg sync.WaitGroup
+	if has("golden") { // only waits, and is none of go test's
+		wg.Go(func() { r.command(ctx, "golden", "make test-golden", "go", "run", "./tests/golden", "-check") })
+	}
+	if has("system") {
+		// Their result depends on the program and on what is installed, neither of which go test sees.
+		wg.Go(func() { r.goTest(ctx, r.packages(ctx, true), "-count=1", fmt.Sprint("-p=", r.jobs)) })
+	}
+	if has("unit") {
+		flags := []string{}
+		if r.uncached {
+			flags = append(flags, "-count=1")
+		}
+		r.goTest(ctx, r.packages(ctx, false), flags...) // which take as many at a time as there are cores
+	}
+	if has("vectors") {
+		r.command(ctx, "vectors", "sh scripts/vectors.sh", "sh", "scripts/vectors.sh")
+	}
+	wg.Wait()
+	return r.summary()
+}
+
+func (r *runner) summary() *summary {
+	return &summary{outcomes: r.list, took: time.Since(r.begun), logs: r.logs}
+}
+
+// build builds the program for all packages, with and without the race detector.
+func (r *runner) build(ctx context.Context) bool {
+	begun := time.Now()
+	dir := filepath.Join(r.logs, "program")
+	err := harness.BuildAll(dir)
+	o := &outcome{name: "the program", alone: "make build", action: "pass", took: time.Since(begun)}
+	if err != nil {
+		o.action, o.output = "fail", []string{err.Error()}
+	}
+	r.env = append(r.env, harness.ProgramEnv+"="+dir)
+	r.ended(o)
+	return err == nil && ctx.Err() == nil
+}
+
+// packages lists those that drive the program, or the others, long ones first.
+func (r *runner) packages(ctx context.Context, system bool) []string {
+	cmd := exec.CommandContext(ctx, "go", "list", "./...")
+	cmd.Dir = r.root
+	out, err := cmd.Output()
+	if err != nil {
+		r.ended(&outcome{name: "go list", alone: "go list ./...", action: "fail", output: []string{err.Error()}})
+		return nil
+	}
+	var list []string
+	for _, p := range strings.Fields(string(out)) {
+		name := strings.TrimPrefix(p, module)
+		if system == (name == "tests" || strings.HasPrefix(name, "tests/")) {
+			list = append(list, "./"+name)
+		}
+	}
+	rank := func(p string) int {
+		if i := slices.Index(long, strings.TrimPrefix(p, "./")); i >= 0 {
+			return i
+		}
+		return len(long)
+	}
+	slices.SortStableFunc(list, func(a, b string) int { return rank(a) - rank(b) })
+	return list
+}
+
+// goTest runs go test on packages.
+func (r *runner) goTest(ctx context.Context, packages []string, flags ...string) {
+	if len(packages) == 0 {
+		return
+	}
+	args := slices.Concat([]string{"test", "-json", "-race", "-shuffle=on", "-timeout", timeout}, flags, packages)
+	cmd := r.cmd(ctx, "go", args...)
+	events, err := cmd.StdoutPipe()
+	if err != nil {
+		r.ended(&outcome{name: "go test", action: "fail", output: []string{err.Error()}})
+		return
+	}
+	complaints := new(strings.Builder)
+	cmd.Stderr = complaints
+	if err := cmd.Start(); err != nil {
+		r.ended(&outcome{name: "go test", action: "fail", output: []string{err.Error()}})
+		return
+	}
+	in := newReader()
+	failed := false
+	in.started = func(name string) { r.out.begin(strings.TrimPrefix(name, module)) }
+	in.done = func(o *outcome) {
+		failed = failed || o.action == "fail"
+		o.name = strings.TrimPrefix(o.name, module)
+		o.alone = "go test -race -count=1 ./" + o.name
+		r.ended(o)
+	}
+	rest, _ := in.read(events)
+	err = cmd.Wait()
+	if err != nil && !failed && ctx.Err() == nil { // a flag, a package that is none
+		r.ended(&outcome{name: "go test", alone: "go vet ./...", action: "fail", output: append(rest, complaints.String(), err.Error())})
+	}
+}
+
+// command runs what is no Go test.
+func (r *runner) command(ctx context.Context, name, alone, program string, args ...string) {
+	r.out.begin(name)
+	begun := time.Now()
+	o := &outcome{name: name, alone: alone, action: "pass"}
+	cmd := r.cmd(ctx, program, args...)
+	out, err := cmd.CombinedOutput()
+	o.took = time.Since(begun)
+	o.output = []string{string(out)}
+	if err != nil {
+		o.action = "fail"
+		o.output = append(o.output, err.Error())
+	}
+	r.ended(o)
+}
+
+// cmd is a process in the repository that ends, with all that it started, when ctx does.
+func (r *runner) cmd(ctx context.Context, name string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir, cmd.Env = r.root, r.env
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
+	cmd.WaitDelay = 20 * time.Second
+	return cmd
+}
+
+// ended keeps an outcome, writes its log and prints its line.
+func (r *runner) ended(o *outcome) {
+	o.log = filepath.Join(r.logs, strings.NewReplacer("/", "_", " ", "_").Replace(o.name)+".log")
+	if err := o.write(o.log); err != nil {
+		o.log = ""
+	}
+	r.mu.Lock()
+	r.list = append(r.list, o)
+	r.mu.Unlock()
+	r.out.end(o)
+}
+
+// write writes everything that the package said.
+func (o *outcome) write(path string) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	for _, t := range o.tests {
+		_, _ = io.WriteString(f, strings.Join(t.output, ""))
+	}
+	_, _ = io.WriteString(f, strings.Join(o.output, ""))
+	return f.Close()
+}
