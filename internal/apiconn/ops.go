@@ -85,6 +85,7 @@ type lane struct {
 	queue     []*op
 	acks      []time.Time   // expiries of answers to writes without response
 	room      chan struct{} // closed when there are fewer than maxAcks, nil if nobody waits for it
+	none      chan struct{} // closed when there are none
 	abandoned time.Time     // until when an answer to a request given up may come
 	late      apiwire.ID    // which answer that is
 	timer     *time.Timer
@@ -137,6 +138,10 @@ func (l *lane) acked(n int) {
 	if l.room != nil && len(l.acks) < maxAcks {
 		close(l.room)
 		l.room = nil
+	}
+	if l.none != nil && len(l.acks) == 0 {
+		close(l.none)
+		l.none = nil
 	}
 }
 

@@ -100,8 +100,14 @@ func (m *Manager) Disconnect(a ble.Address, done func()) {
 }
 
 // endLocked ends s. A pending Connect fails at once and what is under way is called off in the
-// background; a link that is up is taken down by the session's goroutine.
+// background; a link that is up is taken down by the session's goroutine, after what was accepted before.
 func (s *session) endLocked(cause error) {
+	if cause == errLocal && s.drainLocked() {
+		return
+	}
+	if s.draining {
+		return // it ends as it is
+	}
 	s.cancel(cause)
 	if s.phase == phaseDialling {
 		s.failConnectLocked(ble.ErrCanceled)

@@ -94,6 +94,7 @@ func (s *session) replace(ctx context.Context, l *link, fresh, silent bool) (*li
 		last = l.ps.name
 		s.dropWithin(l, callOffWait)
 	} else {
+		s.flush(ctx, l)
 		s.drop(l)
 	}
 	dctx, cancel := context.WithTimeoutCause(ctx, s.m.cfg.Timeout, errTooLong)
@@ -237,7 +238,7 @@ func (s *session) rediscoverLocked(changed suspect) {
 func (s *session) takeStale() bool {
 	s.m.mu.Lock()
 	defer s.m.mu.Unlock()
-	if !s.stale || s.flight != nil {
+	if !s.stale || s.flight != nil || s.draining {
 		return false
 	}
 	if wait := rediscoverPause - time.Since(s.rediscovery); !s.rediscovery.IsZero() && wait > 0 {

@@ -37,7 +37,10 @@ type session struct {
 	idle        *link   // what the goroutine waits on for an operation, nil if it does not
 	flight      *flight // an operation that runs without the goroutine
 	pairCancel  context.CancelCauseFunc
-	stale       bool // Service Changed was indicated
+	serving     bool        // operations are run
+	draining    bool        // the link ends when what was accepted is done
+	drainTimer  *time.Timer // the link ends then in any case
+	stale       bool        // Service Changed was indicated
 	suspect     suspect
 	staleTimer  *time.Timer
 
@@ -159,11 +162,14 @@ func (s *session) live(ctx, lctx context.Context, l *link) ble.DisconnectReason 
 	if s.staleTimer != nil {
 		s.staleTimer.Stop()
 	}
+	if s.drainTimer != nil {
+		s.drainTimer.Stop()
+	}
 	s.failQueuedLocked(ble.ErrNotConnected, func(*op) bool { return true })
 	l = s.link
 	reason := ble.DisconnectUnknown
 	switch {
-	case ctx.Err() != nil:
+	case ctx.Err() != nil, s.draining:
 		reason = ble.DisconnectLocal
 	case l != nil && l.lost:
 		reason = l.reason
@@ -185,6 +191,9 @@ func (s *session) live(ctx, lctx context.Context, l *link) ble.DisconnectReason 
 // serve runs operations until the link ends; it returns why.
 func (s *session) serve(ctx, lctx context.Context, l *link, db *ble.Database) error {
 	defer s.ground()
+	s.m.mu.Lock()
+	s.serving = s.phase == phaseLive
+	s.m.mu.Unlock()
 	for {
 		if lctx.Err() != nil {
 			return context.Cause(lctx)
@@ -199,6 +208,10 @@ func (s *session) serve(ctx, lctx context.Context, l *link, db *ble.Database) er
 		if o := s.next(l); o != nil {
 			s.exec(lctx, l, o)
 			continue
+		}
+		if s.drained() {
+			s.flush(lctx, l)
+			return errLocal
 		}
 		select {
 		case <-s.wake:

@@ -82,7 +82,7 @@ func (s *session) land(f *flight, err error) {
 func (s *session) ground() {
 	s.m.mu.Lock()
 	f := s.flight
-	s.flight, s.idle = nil, nil
+	s.flight, s.idle, s.serving = nil, nil, false
 	var cancel func()
 	if f != nil {
 		s.m.finish(f.o, ble.ErrNotConnected)

@@ -224,6 +224,24 @@ func (p *Proxy) write(ctx context.Context, a ble.Address, handle uint16, value [
 		dev.mu.Unlock()
 		return ble.ATTAuthentication
 	}
+	if !response && dev.CommandTime > 0 {
+		took := dev.CommandTime
+		dev.mu.Unlock()
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if now := time.Now(); l.commands.Before(now) {
+			l.commands = now
+		}
+		l.commands = l.commands.Add(took)
+		time.AfterFunc(time.Until(l.commands), func() {
+			if l.ctx.Err() == nil {
+				dev.mu.Lock()
+				defer dev.mu.Unlock()
+				dev.writes = append(dev.writes, Write{handle, string(value), false})
+			}
+		})
+		return nil
+	}
 	if e := dev.Refused[handle]; e != 0 {
 		dev.mu.Unlock()
 		return e
@@ -234,6 +252,21 @@ func (p *Proxy) write(ctx context.Context, a ble.Address, handle uint16, value [
 	l.stands[handle] = slices.Clone(value)
 	p.mu.Unlock()
 	return p.lost(ctx, "write %s %d", a, handle)
+}
+
+// Flush waits for the commands that are on their way.
+func (p *Proxy) Flush(ctx context.Context, a ble.Address) error {
+	l, _, err := p.link(a)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	left := time.Until(l.commands)
+	p.mu.Unlock()
+	if left <= 0 {
+		return nil
+	}
+	return l.wait(ctx, left+time.Nanosecond)
 }
 
 // Notify registers for notifications.

@@ -49,6 +49,8 @@ type Peripheral struct {
 	// Secure handles need a paired link; NoPair makes pairing fail.
 	Secure map[uint16]bool
 	NoPair bool
+	// CommandTime is how long a write without response takes; those that wait when the link is ended are lost.
+	CommandTime time.Duration
 	// Refused writes get that answer.
 	Refused map[uint16]ble.ATTError
 	// ReadDelay delays reads.
@@ -149,6 +151,8 @@ type plink struct {
 	cached bool
 	secure bool
 	notify map[uint16]bool
+	// commands are on their way, until.
+	commands time.Time
 	// unaware: the peripheral answers the next request with ATT error 0x12.
 	unaware bool
 	stands  map[uint16][]byte // what was written, by handle
