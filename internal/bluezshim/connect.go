@@ -105,6 +105,7 @@ func (p *peer) disconnect(done func()) {
 		p.downReason = &downReason{ble.DisconnectLocal}
 	}
 	p.removeBattery()
+	p.drainPipes()
 	p.shim.links.Disconnect(p.addr, func() {})
 }
 

@@ -5,8 +5,6 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
-
-	"bluez-esphome/internal/ble"
 )
 
 // maxPipeQueue and maxPipeBytes are how many notifications wait for a client that does not read: over a minute of the fastest
@@ -25,6 +23,8 @@ type pipe struct {
 	file   *os.File
 	limit  int // longest packet that is written on, 0 unlimited
 	closed func()
+
+	taking sync.Mutex // of AcquireWrite: held from a packet's read to its handing over
 
 	mu     sync.Mutex
 	queue  [][]byte
@@ -70,32 +70,6 @@ func (p *pipe) close() {
 
 // hangup is called when the socket ended.
 func (p *pipe) hangup() { p.char.peer().shim.inbox.put(p.close) }
-
-// readCommands writes each packet of the client as a Write Command, in order; the next is read once
-// the last was handed over.
-func (p *pipe) readCommands() {
-	peer, handle := p.char.peer(), p.char.def.ValueHandle
-	go func() {
-		defer p.hangup()
-		buf := make([]byte, p.limit+1) // one more than fits: the socket cuts what is longer than the buffer
-		handed := make(chan error, 1)
-		for {
-			n, err := p.file.Read(buf)
-			if err != nil || n == 0 {
-				return
-			}
-			if n > p.limit {
-				p.tooLong() // bluetoothd drops what does not fit the MTU
-				continue
-			}
-			value := append([]byte(nil), buf[:n]...)
-			peer.shim.links.Do(peer.addr, ble.Operation{Kind: ble.OpWriteCommand, Handle: handle, Value: value}, func(_ []byte, err error) { handed <- err })
-			if <-handed != nil {
-				return
-			}
-		}
-	}()
-}
 
 // tooLong logs, once for each pipe, that a client wrote a packet that does not fit the MTU.
 func (p *pipe) tooLong() {

@@ -27,9 +27,9 @@ const BusName = "org.bluez"
 // What a clean stop may take: less than 2 s in all, whatever hangs. A link or session that is not ended by then ends
 // with our socket.
 const (
-	linksTimeout   = 700 * time.Millisecond // to disconnect
-	proxiesTimeout = 400 * time.Millisecond // to restore scan modes and take leave
-	shimTimeout    = 200 * time.Millisecond // to release agents and monitors
+	linksTimeout   = 1100 * time.Millisecond // to do what was accepted, and to disconnect
+	proxiesTimeout = 400 * time.Millisecond  // to restore scan modes and take leave
+	shimTimeout    = 200 * time.Millisecond  // to release agents and monitors
 )
 
 // Options are what a Daemon is made of. Config and Logger must not be nil.
@@ -219,6 +219,7 @@ func (d *Daemon) serve(ctx context.Context, address string) error {
 	d.notify(systemd.SdNotifyStopping)
 	stopWeb()
 	d.sharing.Close()
+	within(ctx, shimTimeout, func(ctx context.Context) { _ = d.conn.Do(ctx, d.shim.Drain) })
 	within(ctx, linksTimeout, d.links.Close)
 	within(ctx, proxiesTimeout, d.proxies.stop)
 	within(ctx, shimTimeout, func(ctx context.Context) { _ = d.conn.Do(ctx, d.shim.Close) }) // what hangs is left behind
