@@ -6,7 +6,7 @@ import (
 )
 
 // acquireWrite is GattCharacteristic1.AcquireWrite (bluetoothd 5.87): each packet of the socket becomes one
-// Write Command; closing the socket releases it.
+// Write Command; closing the socket releases it. Until the services of the link are resolved it waits.
 func (c *char) acquireWrite(call *dbusobj.Call) {
 	p := c.peer()
 	switch {
@@ -14,25 +14,50 @@ func (c *char) acquireWrite(call *dbusobj.Call) {
 		errDisconnected.to(call)
 	case c.svc.readOnly():
 		errNotAuthorized.to(call)
-	case c.writer != nil:
+	case c.writeAcquired():
 		errNotPermitted("Write acquired").to(call)
 	case !c.def.Properties.Has(ble.PropWriteWithoutResponse):
 		errNotSupported.to(call)
 	case p.shim.pipes.refuses(call):
 	default:
-		pipe, fd, err := newPipe(c, call.Sender, p.mtu-attHeader, func() {
-			c.writer = nil
-			c.changed("WriteAcquired")
-		})
-		if err != nil {
-			errFailed(err.Error()).to(call)
+		c.writerCall = call
+		if p.resolved {
+			c.settleAcquireWrite(nil)
 			return
 		}
-		c.writer = pipe
-		c.changed("WriteAcquired")
-		pipe.readCommands()
-		replyFD(call, fd, p.mtu)
+		p.shim.watchClient(call.Sender)
 	}
+}
+
+// writeAcquired says whether AcquireWrite was called and not released.
+func (c *char) writeAcquired() bool { return c.writer != nil || c.writerCall != nil }
+
+// settleAcquireWrite answers an AcquireWrite that waits for the services.
+func (c *char) settleAcquireWrite(err error) {
+	call, p := c.writerCall, c.peer()
+	if call == nil {
+		return
+	}
+	c.writerCall = nil
+	if err != nil {
+		operationError(err).to(call)
+		return
+	}
+	if p.shim.pipes.refuses(call) { // others were acquired meanwhile
+		return
+	}
+	pipe, fd, err := newPipe(c, call.Sender, p.mtu-attHeader, func() {
+		c.writer = nil
+		c.changed("WriteAcquired")
+	})
+	if err != nil {
+		errFailed(err.Error()).to(call)
+		return
+	}
+	c.writer = pipe
+	c.changed("WriteAcquired")
+	pipe.readCommands()
+	replyFD(call, fd, p.mtu)
 }
 
 func replyFD(call *dbusobj.Call, fd, mtu int) {
@@ -100,5 +125,8 @@ func (c *char) settleAcquire(err error) {
 func (c *char) dropAcquired(sender string) {
 	if n := &c.notify; n.pipe != nil && n.acquirer == sender {
 		n.pipe.close()
+	}
+	if call := c.writerCall; call != nil && call.Sender == sender {
+		c.settleAcquireWrite(ble.ErrNotConnected) // nobody hears it
 	}
 }

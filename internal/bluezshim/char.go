@@ -22,6 +22,8 @@ type char struct {
 	writing bool       // a write that awaits its response is out
 	notify  notifyState
 	writer  *pipe // AcquireWrite's
+	// writerCall is an AcquireWrite that waits for the services.
+	writerCall *dbusobj.Call
 }
 
 func newChar(s *service, def ble.Characteristic) *char {
@@ -89,6 +91,7 @@ func (c *char) setValue(v []byte) {
 }
 
 func (c *char) linkDown() {
+	c.settleAcquireWrite(ble.ErrNotConnected)
 	c.closePipes()
 	c.notify.linkDown(c)
 }

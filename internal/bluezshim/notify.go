@@ -17,6 +17,7 @@ type notifyState struct {
 	acquireCall *dbusobj.Call           // an AcquireNotify that waits for the subscription
 	internal    bool                    // the battery level is followed
 	state       subscription
+	link        int // the last link on which the characteristic was subscribed; see peer.link
 }
 
 // A notifyAsker is one client's StartNotify; call waits while the session is being set up.
@@ -43,7 +44,7 @@ func (c *char) startNotify(call *dbusobj.Call) {
 		errNotPermitted("Notify acquired").to(call)
 	case !c.canNotify():
 		errNotSupported.to(call)
-	case s != nil && s.call != nil:
+	case s != nil && (s.call != nil || !c.armed()): // it is being set up, on this link or on the next (bluetoothd 5.87)
 		errInProgress.to(call)
 	case s != nil:
 		call.Reply()
@@ -71,10 +72,10 @@ func (c *char) subscribe() {
 	n, p := &c.notify, c.peer()
 	switch n.state {
 	case subscribed:
-		if p.connected {
+		if c.armed() {
 			c.settle(nil)
 		}
-		return
+		return // else it will be with the services, see rearmed
 	case subscribing:
 		return
 	}
@@ -92,6 +93,9 @@ func (c *char) subscribeDone(err error) {
 		return // the characteristic is gone
 	}
 	n.state = subscribed
+	if p := c.peer(); err == nil && p.connected {
+		n.link = p.link
+	}
 	c.settle(err)
 	c.unsubscribeIfIdle()
 	c.peer().afterError(err)
@@ -132,11 +136,24 @@ func (c *char) setNotifying(on bool) {
 	}
 }
 
+// armed says whether the characteristic is subscribed on the present link.
+func (c *char) armed() bool {
+	p := c.peer()
+	return p.connected && c.notify.state == subscribed && c.notify.link == p.link
+}
+
 // rearmed: the link is up again and its subscriptions with it.
 func (c *char) rearmed() {
-	if c.notify.state == subscribed && len(c.notify.sessions) > 0 {
+	n := &c.notify
+	if n.state != subscribed {
+		return
+	}
+	n.link = c.peer().link
+	if len(n.sessions) > 0 {
 		c.setNotifying(true)
 	}
+	c.settle(nil)
+	c.unsubscribeIfIdle()
 }
 
 func (c *char) stopNotify(call *dbusobj.Call) {
@@ -189,20 +206,20 @@ func (c *char) unsubscribed() {
 	if n.state != subscribed {
 		return // what is being set up gets an answer of its own
 	}
-	n.state, n.internal = unsubscribed, false
-	clear(n.sessions)
-	c.setNotifying(false)
+	n.state = unsubscribed
+	c.settle(ble.ATTUnlikely)
 	if n.pipe != nil {
 		n.pipe.close()
 	}
 }
 
-// linkDown: sessions stay, as bluetoothd's do.
+// linkDown: sessions stay, as bluetoothd's do, but for those that were being set up on a link that was not ready yet.
 func (n *notifyState) linkDown(c *char) {
-	if n.internal {
-		n.internal = false
-		c.unsubscribeIfIdle()
+	if n.state == subscribed {
+		c.settle(ble.ErrNotConnected)
 	}
+	n.internal = false
+	c.unsubscribeIfIdle()
 }
 
 // removed ends the subscription of a characteristic whose objects are gone.
@@ -218,6 +235,7 @@ func (c *char) removed() {
 		n.acquireCall = nil
 		operationError(ble.ErrNotConnected).to(call)
 	}
+	c.settleAcquireWrite(ble.ErrNotConnected)
 	c.closePipes()
 	if n.state != unsubscribed {
 		n.state, n.internal = unsubscribed, false

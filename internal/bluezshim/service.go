@@ -69,6 +69,7 @@ func (p *peer) servicesResolved() {
 	}
 	for _, c := range p.chars {
 		c.rearmed()
+		c.settleAcquireWrite(nil)
 	}
 	p.pairDone()
 	p.afterResolve()

@@ -16,7 +16,7 @@ func (c *char) writeValue(call *dbusobj.Call) {
 	case !p.connected:
 		errDisconnected.to(call)
 		return
-	case c.writer != nil:
+	case c.writeAcquired():
 		errNotPermitted("Write acquired").to(call)
 		return
 	case c.writing:
