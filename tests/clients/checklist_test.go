@@ -39,6 +39,7 @@ var checklist = []struct {
 	{"ATT errors and their texts", "internal/bluezshim.TestAttErrors tests/replay.TestMatrix"},
 	{"A second client's Connect succeeds at once, its Disconnect ends the link for all", "internal/bluezshim.TestClientsDoNotOwnLinks tests/connections.TestTwoClients"},
 	{"GetManagedObjects with a thousand devices is fast", "internal/dbusobj.TestManagedObjectsOfMany"},
+	{"One-shot runs of bluetoothctl end with their result, not with RegisterMonitor's; other programs get that answer at once", "tests/clients.TestOneShot internal/bluezshim.TestMonitorRootInEveryOrder internal/bluezshim.TestHeldMonitorRoot"},
 	{"Pair answers once services are resolved", "internal/bluezshim.TestPairOrder"},
 	{"--version prints a BlueZ version, as Qt wants of the owner of org.bluez", "tests.TestVersion"},
 }

@@ -143,6 +143,11 @@ which is part of `+"`make test`"+`. The steps are: %s.
 busctl and gdbus are a new client with every call, and a client that leaves takes its discovery and its notifications along; so
 another program keeps both going meanwhile, as is usual with them.
 
+One-shot runs of bluetoothctl, ` + "`bluetoothctl COMMAND`" + `, wait for the result of their command and end with the status that they have on
+bluetoothd: power, scan with ` + "`--timeout`" + `, devices, info, connect, pair, trust, block, disconnect, remove, aliases, agent, menus. Both Debian 12's
+5.66 and the 5.82 of Debian 13 run each of them (` + "`TestOneShot`" + `); ` + "`bluetoothctl scan on`" + ` of 5.66 discovers until it is ended, for up to 290 s
+(` + "`TestOneShotScanGoesOn`" + `).
+
 ` + "`ruuvitag-sensor`" + ` runs as a whole application on bleak; its decoded readings are held against what the simulated RuuviTag sends.
 `)
 	b.WriteString(rules())

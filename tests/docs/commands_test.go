@@ -19,6 +19,8 @@ var elsewhere = map[string]struct{ file, contains string }{
 	"make lint":             {".ci/run", "make lint test"},
 	"make generate":         {"scripts/lint.sh", "sh scripts/generate.sh"},
 	"make test-clients":     {"scripts/test.sh", "clients-table)"},
+	"bluetoothctl COMMAND":  {"tests/clients/oneshot_test.go", "func TestOneShot("},
+	"bluetoothctl scan on":  {"tests/clients/oneshot_test.go", "func TestOneShotScanGoesOn("},
 	"make test-golden":      {"scripts/test.sh", "golden)"},
 	"make test-golden-full": {"tests/golden/main.go", `"full"`},
 	"make bench":            {"tests/bench/bench_test.go", `"-quick"`}, // with little load
