@@ -1,11 +1,12 @@
 #!/bin/sh
-# build.sh OUT: builds the program, stamped with VERSION or what git says.
+# build.sh OUT: builds the program, stamped with the version.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
+. scripts/project.sh
 need_go
 out=$1
-version=${VERSION:-$(git describe --tags --always --dirty 2>/dev/null || echo unknown)}
+version=$(version)
 # Static, so that one binary runs on every distribution.
 # Our listener speaks no TLS, and so no HTTP/2: without it the program is smaller, in memory too.
 CGO_ENABLED=0 "$GO" build -trimpath -tags nethttpomithttp2 -ldflags "-s -w -X main.version=$version" -o "$out" ./cmd/bluez-esphome

@@ -4,6 +4,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
+. scripts/project.sh
 need_go
 if ! command -v dpkg-deb >/dev/null 2>&1; then
 	echo "bluez-esphome: make deb wants dpkg-deb (Debian: apt install dpkg)" >&2
@@ -11,14 +12,16 @@ if ! command -v dpkg-deb >/dev/null 2>&1; then
 fi
 [ $# -gt 0 ] || set -- amd64 arm64 armhf
 
-described=${VERSION:-$(git describe --tags --always --dirty 2>/dev/null || echo unknown)}
+stamp=$(version)
 # Debian's versions begin with a digit, and "-" stands before Debian's own revision.
-case $described in
-v[0-9]* | [0-9]*.*) version=$(printf %s "${described#v}" | tr - +) ;;
-*) version="0~git$(git show -s --format=%cd --date=format:%Y%m%d HEAD 2>/dev/null || echo 0).$(printf %s "$described" | tr - +)" ;;
+case $stamp in
+[0-9]*.*) version=$(printf %s "$stamp" | tr - +) ;;
+*) version="0~git$(git show -s --format=%cd --date=format:%Y%m%d HEAD 2>/dev/null || echo 0).$(printf %s "$stamp" | tr - +)" ;;
 esac
-SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git show -s --format=%ct HEAD 2>/dev/null || date +%s)}
-export SOURCE_DATE_EPOCH
+SOURCE_DATE_EPOCH=$(epoch)
+# Several threads compress in other blocks than one.
+DPKG_DEB_THREADS_MAX=1
+export SOURCE_DATE_EPOCH DPKG_DEB_THREADS_MAX
 out=${OUT:-dist}
 umask 022
 mkdir -p "$out"
@@ -37,12 +40,14 @@ binary() {
 	env CGO_ENABLED=0 GOOS=linux $target "$GO" build -trimpath -tags nethttpomithttp2 -ldflags "-s -w -X main.version=$version" -o "$2" ./cmd/bluez-esphome
 }
 
+bugs=$(bugs | sed -e 's/-/\\-/g' -e 's/[\\&|]/\\&/g') # for roff, and then for sed
+
 # put MODE FROM TO: TO is in the package.
 put() { install -D -m "$1" "$2" "$root$3"; }
 # man FROM SECTION NAME: with the version, compressed.
 man() {
 	install -d "$root/usr/share/man/man$2"
-	sed "s/@VERSION@/$version/" "$1" | gzip -9n >"$root/usr/share/man/man$2/$3.$2.gz"
+	sed -e "s/@VERSION@/$version/" -e "s|@BUGS@|$bugs|" "$1" | gzip -9n >"$root/usr/share/man/man$2/$3.$2.gz"
 }
 
 # The same for every architecture, from a program that runs here.
@@ -58,8 +63,8 @@ $(sed -e 's/\\/\\e/g' -e "s/^[.']/\\\\\\&&/" -e 's/-/\\-/g' configs/bluez-esphom
 END
 {
 	printf 'bluez-esphome (%s) unstable; urgency=medium\n\n' "$version"
-	# The first section of CHANGELOG.md.
-	awk '/^## /{n++; next} n == 1 && /^\* /{sub(/^\* /, "  * "); print; next} n == 1 && /^  /{print "  " $0}' CHANGELOG.md |
+	# The first section of CHANGELOG.md that has entries.
+	awk '/^## /{if (n) exit; next} /^\* /{n++; sub(/^\* /, "  * "); print; next} n && /^  /{print "  " $0}' CHANGELOG.md |
 		awk '{ # at most 80 columns
 			line = $0
 			while (length(line) > 78) {
@@ -69,8 +74,20 @@ END
 			}
 			print line
 		}'
-	printf '\n -- bluez-esphome authors <bluez-esphome@localhost>  %s\n' "$(LC_ALL=C date -u -R -d "@$SOURCE_DATE_EPOCH")"
+	printf '\n -- %s  %s\n' "$MAINTAINER" "$(LC_ALL=C date -u -R -d "@$SOURCE_DATE_EPOCH")"
 } | gzip -9n >"$work/changelog.gz"
+
+# The guides, and what they show and send people to.
+packed="README.md SECURITY.md $(echo docs/*.md) docs/page-light.png docs/page-dark.png docs/page-phone.png
+docs/container/Dockerfile docs/container/client.Dockerfile docs/container/compose.yaml configs/grafana-dashboard.json"
+packed=$(for doc in $packed; do
+	case $doc in docs/architecture.md | docs/dependencies.md) ;; *) printf ' %s' "$doc" ;; esac # for developers
+done)
+
+# installed_size FOLDER: in KiB as Debian counts, whatever file system this is.
+installed_size() {
+	find "$1" -path "$1/DEBIAN" -prune -o -printf '%y %s\n' | awk '{n += $1 == "f" ? int(($2 + 1023) / 1024) : 1} END {print n}'
+}
 
 for arch in "$@"; do
 	root=$work/$arch
@@ -94,11 +111,18 @@ for arch in "$@"; do
 	put 644 "$work/changelog.gz" /usr/share/doc/bluez-esphome/changelog.gz
 	GO="$GO" sh scripts/copyright.sh "$root/usr/bin/bluez-esphome" >"$work/copyright"
 	put 644 "$work/copyright" /usr/share/doc/bluez-esphome/copyright
-	# What the configuration and the manual pages send people to.
-	for doc in home-assistant operations proxies troubleshooting; do
-		put 644 docs/$doc.md /usr/share/doc/bluez-esphome/$doc.md
+	for doc in $packed; do
+		install -d "$root/usr/share/doc/bluez-esphome"
+		to=${doc#docs/}
+		to=${to#configs/}
+		case $doc in
+		*.md)
+			awk -v file="$doc" -v packed="$packed" -f scripts/deb/docs.awk "$doc" >"$work/doc"
+			put 644 "$work/doc" "/usr/share/doc/bluez-esphome/$to"
+			;;
+		*) put 644 "$doc" "/usr/share/doc/bluez-esphome/$to" ;;
+		esac
 	done
-	put 644 configs/grafana-dashboard.json /usr/share/doc/bluez-esphome/grafana-dashboard.json
 	put 644 scripts/deb/lintian-overrides /usr/share/lintian/overrides/bluez-esphome
 	for script in postinst prerm postrm; do
 		install -m 755 scripts/deb/$script "$root/DEBIAN/$script"
@@ -109,14 +133,15 @@ for arch in "$@"; do
 Package: bluez-esphome
 Version: $version
 Architecture: $arch
-Maintainer: bluez-esphome authors <bluez-esphome@localhost>
-Installed-Size: $(du -sk --apparent-size --exclude=DEBIAN "$root" | cut -f1)
+Maintainer: $MAINTAINER
+Installed-Size: $(installed_size "$root")
 Depends: default-dbus-system-bus | dbus-system-bus, passwd
 Recommends: dbus-daemon | dbus
 Suggests: bluez
 Section: net
 Priority: optional
-Description: ESPHome Bluetooth proxies as org.bluez
+${HOMEPAGE:+Homepage: $HOMEPAGE
+}Description: ESPHome Bluetooth proxies as org.bluez
  bluez-esphome keeps a connection with each of your ESPHome Bluetooth proxies,
  merges what they hear, and publishes it as org.bluez on D-Bus, just as
  bluetoothd does with a local controller. Programs written for BlueZ, such as

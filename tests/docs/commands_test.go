@@ -25,6 +25,7 @@ var elsewhere = map[string]struct{ file, contains string }{
 	"make test-golden-full": {"tests/golden/main.go", `"full"`},
 	"make bench":            {"tests/bench/bench_test.go", `"-quick"`}, // with little load
 	"make deb":              {"tests/install/deb_test.go", `"sh", "scripts/deb.sh"`},
+	"make release":          {"tests/install/release_test.go", `scripts/release.sh `},
 	"make test-install":     {"Makefile", "sh scripts/test-install.sh"}, // itself a test, which wants root and a long time
 	"apt install ./dist/bluez-esphome_*_amd64.deb": {"scripts/install/chroot.sh", "apt install /root/bluez-esphome_1.0.0_amd64.deb"},
 	"systemctl reload bluez-esphome":               {"scripts/install/inside.sh", `ok "systemctl reload" systemctl reload bluez-esphome`},

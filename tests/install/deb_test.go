@@ -35,17 +35,14 @@ type file struct {
 }
 
 // build makes the package for this host's architecture, or the test skips without Debian's tools.
-func build(t *testing.T) *pack {
+func build(t *testing.T, env ...string) *pack {
 	t.Helper()
 	if _, err := exec.LookPath("dpkg-deb"); err != nil {
 		t.Skip("skipped: there is no dpkg-deb to build packages with")
 	}
-	arch := map[string]string{"amd64": "amd64", "arm64": "arm64", "arm": "armhf"}[runtime.GOARCH]
-	if arch == "" {
-		t.Skipf("skipped: no package for %s", runtime.GOARCH)
-	}
+	arch := debArch(t)
 	dir := t.TempDir()
-	run(t, []string{"OUT=" + dir, "VERSION=v1.2.3-4-gabc", "SOURCE_DATE_EPOCH=1700000000"}, "sh", "scripts/deb.sh", arch)
+	run(t, append(env, "OUT="+dir, "VERSION=v1.2.3-4-gabc", "SOURCE_DATE_EPOCH=1700000000"), "sh", "scripts/deb.sh", arch)
 	p := &pack{path: filepath.Join(dir, "bluez-esphome_1.2.3+4+gabc_"+arch+".deb"), files: map[string]file{}}
 	out := run(t, nil, "dpkg-deb", "--fsys-tarfile", p.path)
 	for r := tar.NewReader(bytes.NewReader(out)); ; {
@@ -67,6 +64,16 @@ func build(t *testing.T) *pack {
 			p.files[strings.TrimPrefix(h.Name, ".")] = file{h.Mode, data}
 		}
 	}
+}
+
+// debArch is Debian's name of this host's architecture.
+func debArch(t *testing.T) string {
+	t.Helper()
+	arch := map[string]string{"amd64": "amd64", "arm64": "arm64", "arm": "armhf"}[runtime.GOARCH]
+	if arch == "" {
+		t.Skipf("skipped: no package for %s", runtime.GOARCH)
+	}
+	return arch
 }
 
 func (p *pack) text(t *testing.T, name string) string {
@@ -167,6 +174,8 @@ func TestPackage(t *testing.T) {
 		t.Logf("%d modules", len(info.Deps))
 	})
 	t.Run("manual", func(t *testing.T) { checkManual(t, p, bin) })
+	t.Run("documents", func(t *testing.T) { checkDocuments(t, p) })
+	t.Run("width", func(t *testing.T) { checkWidth(t, p) })
 	t.Run("completions", func(t *testing.T) {
 		for _, name := range []string{
 			"/usr/share/bash-completion/completions/bluez-esphome", "/usr/share/zsh/vendor-completions/_bluez-esphome",
