@@ -11,6 +11,7 @@ import (
 	"bluez-esphome/internal/config"
 	"bluez-esphome/internal/daemon"
 	"bluez-esphome/internal/demo"
+	"bluez-esphome/internal/logger"
 	"bluez-esphome/internal/mdns"
 	"bluez-esphome/internal/proxysim"
 
@@ -59,7 +60,7 @@ func newRun() *cobra.Command {
 			}
 			ready := make(chan struct{})
 			started := sync.OnceFunc(func() { close(ready) })
-			log := daemon.NewLogger(os.Stderr, cfg.Log)
+			log := logger.New(os.Stderr, cfg.Log)
 			d := daemon.New(daemon.Options{
 				Config: cfg, Version: version, Logger: log, Profiles: profiles(),
 				Ready: func(address string) {
@@ -101,7 +102,7 @@ and exits with the command's status.`,
 			}
 			return demo.Run(c.Context(), demo.Options{
 				Exec: command, Version: version, Out: c.OutOrStdout(),
-				Live: term.IsTerminal(int(os.Stdout.Fd())), Log: daemon.NewLogger(os.Stderr, log),
+				Live: term.IsTerminal(int(os.Stdout.Fd())), Log: logger.New(os.Stderr, log),
 				Profiles: profiles(),
 			})
 		},
@@ -126,7 +127,7 @@ They behave as the firmware of their version does. All share one air.
 Each --proxy is NAME=ADDR:PORT[,OPTION]…, where an option is one of:
 ` + proxysim.SpecHelp(),
 		RunE: func(c *cobra.Command, _ []string) error {
-			opts := proxysim.Options{ControlDir: control, Log: daemon.NewLogger(os.Stderr, config.Log{})}
+			opts := proxysim.Options{ControlDir: control, Log: logger.New(os.Stderr, config.Log{})}
 			if listen != "" {
 				proxies = append(proxies, name+"="+listen)
 			}

@@ -61,6 +61,11 @@ func (s *session) bringUp() (ble.Slots, error) {
 	if err := s.ask(); err != nil {
 		return slots, err
 	}
+	if s.p.cfg.Admit != nil {
+		if err := s.p.cfg.Admit(s.info); err != nil {
+			return slots, err
+		}
+	}
 	if slots, err = s.lookAtSlots(); err != nil {
 		return slots, err
 	}

@@ -59,6 +59,9 @@ type Config struct {
 	// Changed, if not nil, is called when State or LastError may have changed, from any goroutine. It must
 	// not block.
 	Changed func()
+	// Admit, if not nil, is asked once a session knows its device and before it uses anything of it. An error, such as a
+	// *RefusedError, ends the session. It is called in the goroutine of the Handler and must not block.
+	Admit func(info Info) error
 	// Pace, if not nil, is waited for before each attempt to connect; see Pacer.
 	Pace func(ctx context.Context) error
 

@@ -92,6 +92,15 @@ func (e *MACError) Error() string {
 		apiwire.MAC(e.Got), apiwire.MAC(e.Want))
 }
 
+// RefusedError: the device is not to be used, for a reason of the program's own.
+type RefusedError struct {
+	Why string
+	// Final: there is no further attempt before Reconsider.
+	Final bool
+}
+
+func (e *RefusedError) Error() string { return e.Why }
+
 // VersionError: the device speaks a native API that we don't know.
 type VersionError struct{ Major, Minor uint32 }
 

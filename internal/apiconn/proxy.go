@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -25,6 +26,7 @@ type Proxy struct {
 	ended chan struct{} // closed when the goroutines have ended
 	first chan struct{} // closed when the first session is up
 	kick  chan struct{} // capacity 1: try at once
+	again chan struct{} // capacity 1: see Reconsider
 
 	current atomic.Pointer[session] // nil without a session
 	traffic traffic
@@ -72,7 +74,7 @@ func newProxy(cfg Config) (*Proxy, error) {
 	}
 	p := &Proxy{
 		cfg: cfg, name: cfg.Name,
-		stop: make(chan struct{}), ended: make(chan struct{}), first: make(chan struct{}), kick: make(chan struct{}, 1),
+		stop: make(chan struct{}), ended: make(chan struct{}), first: make(chan struct{}), kick: make(chan struct{}, 1), again: make(chan struct{}, 1),
 		ours: make(map[ble.Address]bool), warned: make(map[string]bool),
 	}
 	shown := cfg.Name
@@ -138,6 +140,16 @@ func (p *Proxy) Note() string {
 		return ""
 	}
 	return notePrevious
+}
+
+// Remote is the address and port of the device in the present session; false without one.
+func (p *Proxy) Remote() (netip.AddrPort, bool) {
+	s := p.current.Load()
+	if s == nil || s.conn.RemoteAddr() == nil {
+		return netip.AddrPort{}, false
+	}
+	a, err := netip.ParseAddrPort(s.conn.RemoteAddr().String())
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()), err == nil
 }
 
 // Info is what the present or last session learnt.

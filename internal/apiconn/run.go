@@ -43,6 +43,10 @@ func (p *Proxy) run(ctx context.Context) {
 	failures := 0
 	for ctx.Err() == nil {
 		begun := time.Now()
+		select {
+		case <-p.again: // it was meant for what this attempt finds out anyway
+		default:
+		}
 		p.attempting()
 		wasUp, err := p.attempt(ctx)
 		if ctx.Err() != nil {
@@ -63,6 +67,13 @@ func (p *Proxy) run(ctx context.Context) {
 			p.explain("Lost the proxy", err)
 		} else {
 			p.explain("Cannot use the proxy", err)
+		}
+		if refused := new(RefusedError); errors.As(err, &refused) && refused.Final {
+			if !p.waitReconsidered(ctx) {
+				break
+			}
+			failures = 0
+			continue
 		}
 		kicked := p.pause(ctx, p.delay(failures, err), begun, hopeless(err))
 		failures++
@@ -87,7 +98,26 @@ func (p *Proxy) attempting() {
 // another host has to change first.
 func hopeless(err error) bool {
 	var conflict *ConflictError
-	return apiwire.AuthFailure(err) || errors.As(err, &conflict)
+	var refused *RefusedError
+	return apiwire.AuthFailure(err) || errors.As(err, &conflict) || errors.As(err, &refused)
+}
+
+// Reconsider has a proxy that was refused for good try again: the reason may be gone.
+func (p *Proxy) Reconsider() {
+	select {
+	case p.again <- struct{}{}:
+	default:
+	}
+}
+
+// waitReconsidered reports false once ctx has ended.
+func (p *Proxy) waitReconsidered(ctx context.Context) bool {
+	select {
+	case <-p.again:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // delay is the pause after the given number of failures before this one.

@@ -2,16 +2,15 @@ package daemon
 
 import (
 	"os"
-	"slices"
 
+	"bluez-esphome/internal/adapters"
 	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/config"
+	"bluez-esphome/internal/fleet"
 	"bluez-esphome/internal/gatt"
 	"bluez-esphome/internal/links"
 	"bluez-esphome/internal/scanner"
 	"bluez-esphome/internal/store"
-
-	"github.com/godbus/dbus/v5"
 )
 
 // systemBusAddress is where the system bus listens; DBUS_SYSTEM_BUS_ADDRESS counts, as for every client.
@@ -33,21 +32,18 @@ func adapterName(cfg *config.Config) string {
 	return name
 }
 
-// proxyPath is the object that tells of a proxy. It is not below /org/bluez, where several clients take every
-// child for an adapter.
-func proxyPath(name string) dbus.ObjectPath {
-	return dbus.ObjectPath("/org/bluez_esphome/proxy/" + config.PathElement(name))
-}
+// dbusOwner is who holds a link for programs on the bus: it is no single one's. Hosts that share a proxy have names of their own.
+const dbusOwner = "D-Bus"
 
 // air is an adapter's view as the shim wants it, which also tells the proxies when to scan actively.
 type air struct {
 	*scanner.Table
-	modes *proxySet
-	own   *ownAdapter // nil for the merged adapter
+	proxies *fleet.Set
+	own     *adapters.Own // nil for the merged adapter
 }
 
 func (a *air) SetDiscovery(sessions []ble.DiscoveryFilter) {
-	a.modes.discovering(a, len(sessions) > 0) // first: what is heard passively is not to be reported
+	a.proxies.Discovering(a.own, len(sessions) > 0) // first: what is heard passively is not to be reported
 	a.Table.SetDiscovery(sessions)
 }
 
@@ -75,7 +71,7 @@ func (d *Daemon) listening() bool {
 		return true
 	}
 	any := false
-	d.adapters.each(func(t *scanner.Table) { any = any || t.Listening() })
+	d.adapters.Each(func(t *scanner.Table) { any = any || t.Listening() })
 	return any
 }
 
@@ -84,7 +80,7 @@ type linkEvents struct{ links.Events }
 
 // linkKeeper tells the air what links prove, whoever holds them.
 type linkKeeper struct {
-	adapters *adapterSet
+	adapters *adapters.Set
 	store    *store.Store
 }
 
@@ -93,11 +89,11 @@ var _ links.Events = linkKeeper{}
 // used keeps a device from making room for others while anybody holds its link or waits for it, and as long as it is bonded.
 func (k linkKeeper) used(a ble.Address, used bool) {
 	st, _ := k.store.Device(a)
-	k.adapters.each(func(t *scanner.Table) { t.Keep(a, used || st.Bonded) })
+	k.adapters.Each(func(t *scanner.Table) { t.Keep(a, used || st.Bonded) })
 }
 
 func (k linkKeeper) LinkUp(a ble.Address, _ int) {
-	k.adapters.each(func(t *scanner.Table) { t.MarkConnectable(a) })
+	k.adapters.Each(func(t *scanner.Table) { t.MarkConnectable(a) })
 }
 
 func (linkKeeper) LinkDown(ble.Address, ble.DisconnectReason) {}
@@ -110,33 +106,12 @@ func (linkKeeper) Unsubscribed(ble.Address, uint16, error)    {}
 // keptLinks are the links of the programs on D-Bus: a device that they remove may make room for others again.
 type keptLinks struct {
 	*gatt.Owner
-	adapters *adapterSet
+	adapters *adapters.Set
 }
 
 func (l keptLinks) Forget(a ble.Address) {
 	if !l.Shared(a) {
-		l.adapters.each(func(t *scanner.Table) { t.Keep(a, false) })
+		l.adapters.Each(func(t *scanner.Table) { t.Keep(a, false) })
 	}
 	l.Owner.Forget(a)
-}
-
-func rulesOf(devices []config.Device) func(ble.Address) gatt.Rule {
-	rules := make(map[ble.Address]gatt.Rule, len(devices))
-	for _, d := range devices {
-		rules[d.Address] = gatt.Rule{Pin: d.Pin, Prefer: slices.Clone(d.Prefer), Deny: slices.Clone(d.Deny)}
-	}
-	return func(a ble.Address) gatt.Rule { return rules[a] }
-}
-
-func noSlotOf(proxies []config.Proxy) func(string) gatt.NoSlot {
-	fail := map[string]bool{}
-	for _, p := range proxies {
-		fail[p.Name] = p.OnNoSlot == config.NoSlotFail
-	}
-	return func(name string) gatt.NoSlot {
-		if fail[name] {
-			return gatt.NoSlotFail
-		}
-		return gatt.NoSlotWait
-	}
 }

@@ -9,11 +9,16 @@ import (
 	"sync/atomic"
 	"time"
 
+	"bluez-esphome/internal/adapters"
 	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/bluezshim"
 	"bluez-esphome/internal/config"
 	"bluez-esphome/internal/dbusobj"
+	"bluez-esphome/internal/finder"
+	"bluez-esphome/internal/fleet"
 	"bluez-esphome/internal/gatt"
+	"bluez-esphome/internal/inspect"
+	"bluez-esphome/internal/scanmode"
 	"bluez-esphome/internal/scanner"
 	"bluez-esphome/internal/store"
 	"bluez-esphome/internal/web"
@@ -50,40 +55,47 @@ type Options struct {
 
 // A Daemon is one run of the program.
 type Daemon struct {
-	opts    Options
-	log     *slog.Logger
-	store   *store.Store
-	conn    *dbusobj.Conn
-	table   *scanner.Table
-	owners  *gatt.Owners
-	links   *gatt.Manager // of owners
-	sharing *sharer
-	shim    *bluezshim.Shim
-	proxies *proxySet
-	web     *web.Server // nil without http.listen, as is metrics
-	metrics *web.Metrics
-	ready   atomic.Bool // org.bluez is ours and the work goes on
-	live    liveRules
-	reloads atomic.Int32  // asked for, applied or not
-	started chan struct{} // closed once the proxies are at work
-
-	adapters adapterSet
-	extended map[int]*dbusobj.Interface // by the adapter's index; in the loop
+	opts     Options
+	log      *slog.Logger
+	live     atomic.Pointer[config.Config] // see config
+	store    *store.Store
+	conn     *dbusobj.Conn
+	table    *scanner.Table // of the merged adapter
+	adapters *adapters.Set
+	owners   *gatt.Owners
+	links    *gatt.Manager // of owners
+	finder   *finder.Finder
+	proxies  *fleet.Set
+	sharing  *sharer
+	shim     *bluezshim.Shim
+	board    *inspect.Board
+	radios   *inspect.Radios
+	web      *web.Server // nil without http.listen, as is metrics
+	metrics  *web.Metrics
+	ready    atomic.Bool   // org.bluez is ours and the work goes on
+	reloads  atomic.Int32  // asked for, applied or not
+	started  chan struct{} // closed once the proxies are at work
 }
 
 // New makes a Daemon; nothing happens before Run.
 func New(opts Options) *Daemon {
 	d := &Daemon{opts: opts, log: opts.Logger, started: make(chan struct{})}
-	d.live.set(opts.Config)
+	d.live.Store(opts.Config)
 	return d
 }
 
-// Heard lists what the proxies hear; for the demo's table. It is nil before Run.
+// Heard lists what the proxies hear; for the demo's table. It is nil before the proxies are at work.
 func (d *Daemon) Heard() []scanner.Device {
-	if d.table == nil {
+	select {
+	case <-d.started:
+	default:
 		return nil
 	}
-	return d.table.List()
+	list := d.table.List()
+	for i := range list {
+		list[i].Sources = d.named(list[i].Sources)
+	}
+	return list
 }
 
 // Run publishes the tree, owns org.bluez, connects to the proxies and serves until ctx ends. It returns nil then,
@@ -97,7 +109,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 }
 
 func (d *Daemon) run(ctx context.Context) error {
-	cfg := d.opts.Config
+	cfg := d.config()
 	for _, w := range cfg.Warnings {
 		d.log.Warn(w)
 	}
@@ -130,7 +142,7 @@ func (d *Daemon) run(ctx context.Context) error {
 	if err := d.build(); err != nil {
 		return err
 	}
-	defer d.adapters.each((*scanner.Table).Close)
+	defer d.adapters.Close()
 	if err := d.conn.RequestName(ctx, BusName); err != nil {
 		if taken := new(dbusobj.NameTakenError); errors.As(err, &taken) {
 			return err
@@ -145,92 +157,99 @@ func (d *Daemon) run(ctx context.Context) error {
 
 // build makes the packages' objects and ties them together; none of them is at work yet.
 func (d *Daemon) build() error {
-	cfg := d.opts.Config
+	cfg := d.config()
 	d.table = scanner.New(scanner.Config{MaxDevices: cfg.MaxDevices, Logger: d.log})
-	d.adapters.d, d.extended = d, map[int]*dbusobj.Interface{}
-	events := &linkEvents{}
+	d.adapters = adapters.New(adapters.Config{Store: d.store, Merged: d.table, MaxDevices: cfg.MaxDevices, Logger: d.log})
 	d.store.Devices(func(a ble.Address, st store.DeviceState) { d.table.Keep(a, st.Bonded) })
-	keeper := linkKeeper{&d.adapters, d.store}
+	keeper := linkKeeper{d.adapters, d.store}
 	d.owners = gatt.NewOwners(gatt.Config{
-		Air: pathsOf{d.table}, Events: keeper, Used: keeper.used, Store: gattStore{d.store},
+		Air: pathsOf{d.table}, Events: keeper, Used: keeper.used,
+		Store:   gattStore{d.store, func(name string) string { return d.proxies.IDOf(name) }},
 		Timeout: cfg.Connect.Timeout, PerPath: cfg.Connect.PerPath, SlotWait: cfg.Connect.SlotWait,
-		Measured: d.measured(),
-		Rules:    d.live.rule, OnNoSlot: d.live.onNoSlot, Expected: d.table.Advertised, Name: d.nameOf, Listening: d.listening, Logger: d.log,
-		MayPair: func(ble.Address) bool { return d.shim.AgentRegistered() },
+		Measured: d.measured(), Expected: d.table.Advertised, Name: d.nameOf, Listening: d.listening, Logger: d.log,
+		Rules:    func(a ble.Address) gatt.Rule { return d.proxies.Rule(a) },
+		OnNoSlot: func(proxy string) gatt.NoSlot { return d.proxies.NoSlot(proxy) },
+		MayPair:  func(ble.Address) bool { return d.shim.AgentRegistered() },
 	}, cfg.Share.Exclusive)
 	d.links = d.owners.Manager()
-	links := d.owners.Owner(gatt.OwnerConfig{Name: dbusOwner, Party: dbusOwner, Events: events, KeepSubscriptions: true})
+	d.board = inspect.NewBoard(d.conn, d.linksOf)
+	d.radios = inspect.NewRadios(d.conn, d.board)
 	d.sharing = newSharer(d)
+	d.finder = finder.New(finder.Config{Interfaces: d.opts.Interfaces, Own: d.sharing.mayBeOurs, Logger: d.log})
+	view := new(scanmode.View)
 	var err error
-	if d.proxies, err = newProxySet(d); err != nil {
+	d.proxies, err = fleet.New(fleet.Config{
+		Live: d.config, Version: d.opts.Version, Links: d.links, Merged: d.table, View: view, Adapters: d.adapters, Store: d.store,
+		Network: d.finder, Board: d.board, Hooks: hooks{d}, Logger: d.log,
+	})
+	if err != nil {
 		return err
 	}
-	d.shim = bluezshim.New(bluezshim.Config{
-		Conn: d.conn, Links: keptLinks{links, &d.adapters}, Store: shimStore{d.store}, Logger: d.log, ProxyPath: d.proxies.path, Signalled: d.signalled(),
-		Adapters: append([]bluezshim.AdapterConfig{{
-			Index: 0, Address: d.store.Address(), Name: adapterName(cfg), Air: &air{Table: d.table, modes: d.proxies},
-		}}, d.adapters.known()...),
-	})
-	d.extendAdapter(0, nil)
-	for _, own := range d.adapters.byMAC {
-		d.extendAdapter(own.index, own)
+	d.finder.Use(d.proxies)
+	d.finder.Apply(cfg)
+
+	merged := bluezshim.AdapterConfig{
+		Index: 0, Address: d.store.Address(), Name: adapterName(cfg), Air: &air{Table: d.table, proxies: d.proxies},
 	}
+	radios, own := []bluezshim.AdapterConfig{merged}, []*adapters.Own(nil)
+	if cfg.Adapters == config.AdaptersPerProxy {
+		d.knownAdapters(func(o *adapters.Own, info store.ProxyInfo) {
+			radios, own = append(radios, d.adapterConfig(o, info)), append(own, o)
+		})
+	}
+	events := &linkEvents{}
+	links := d.owners.Owner(gatt.OwnerConfig{Name: dbusOwner, Party: dbusOwner, Events: events, KeepSubscriptions: true})
+	d.shim = bluezshim.New(bluezshim.Config{
+		Conn: d.conn, Links: keptLinks{links, d.adapters}, Store: shimStore{d.store}, Logger: d.log,
+		ProxyPath: d.board.Path, Signalled: d.signalled(), Adapters: radios,
+	})
 	events.Events = d.shim
+	d.radios.Extend(0, d.table, func() string { return "" })
+	for _, o := range own {
+		d.extendAdapter(o)
+	}
 	return nil
 }
 
 // serve runs the loop beside the proxies. The bus is left last, so that what the end brings is still signalled.
 func (d *Daemon) serve(ctx context.Context, address string) error {
-	busCtx, leaveBus := context.WithCancel(context.WithoutCancel(ctx))
-	defer leaveBus()
-	served := make(chan error, 1)
-	go func() { served <- d.conn.Run(busCtx) }()
-
-	workCtx, stopWork := context.WithCancel(ctx)
-	defer stopWork()
-	shimDone := make(chan struct{})
-	go func() {
-		defer close(shimDone)
-		d.shim.Run(workCtx)
-	}()
-	webCtx, stopWeb := context.WithCancel(ctx)
-	defer stopWeb()
-	webDone := d.serveHTTP(webCtx)
-	d.proxies.start(workCtx)
+	t := newTasks(ctx)
+	d.board.Running()
+	leaveBus := t.start(task{name: "bus", run: func(ctx context.Context) error {
+		err := d.conn.Run(ctx)
+		if err == nil {
+			err = errors.New("the bus went away")
+		}
+		return err
+	}})
+	stopShim := t.start(task{name: "BlueZ's interfaces", run: d.shim.Run})
+	stopWeb := t.start(task{name: "HTTP", run: d.serveHTTP})
+	stopFinder := t.start(task{name: "multicast DNS", run: d.finder.Run, ready: d.finder.Ready()})
+	stopProxies := t.start(task{name: "proxies", run: d.proxies.Run, ready: d.proxies.Ready()})
 	d.ready.Store(true)
 	close(d.started)
-	d.log.Info("org.bluez is ours", "bus", address, "proxies", len(d.opts.Config.Proxies), "version", d.opts.Version)
+	d.log.Info("org.bluez is ours", "bus", address, "proxies", len(d.config().Proxies), "version", d.opts.Version)
 	if d.opts.Ready != nil {
 		d.opts.Ready(address)
 	}
 	d.notify(systemd.SdNotifyReady)
-	watched := d.startWatchdog(busCtx)
+	stopWatchdog := t.start(task{name: "watchdog", run: d.serveWatchdog})
 
-	var err error
-	select {
-	case <-ctx.Done():
-	case err = <-served:
-		served <- err
-		if err == nil {
-			err = errors.New("the bus went away")
-		}
-	}
+	<-t.ctx.Done()
 	d.ready.Store(false)
 	d.notify(systemd.SdNotifyStopping)
 	stopWeb()
+	stopFinder()
 	d.sharing.Close()
 	within(ctx, shimTimeout, func(ctx context.Context) { _ = d.conn.Do(ctx, d.shim.Drain) })
 	within(ctx, linksTimeout, d.links.Close)
-	within(ctx, proxiesTimeout, d.proxies.stop)
+	within(ctx, proxiesTimeout, d.proxies.Stop)
 	within(ctx, shimTimeout, func(ctx context.Context) { _ = d.conn.Do(ctx, d.shim.Close) }) // what hangs is left behind
-	stopWork()
-	<-shimDone
-	<-webDone
-	<-d.proxies.finder.done
+	stopProxies()
+	stopShim()
 	leaveBus()
-	<-watched
-	<-served
-	return err
+	stopWatchdog()
+	return t.group.Wait()
 }
 
 // within calls f with a context that ends after d, not with ctx: that has ended already.

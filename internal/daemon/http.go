@@ -7,14 +7,16 @@ import (
 	"time"
 
 	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/fleet"
 	"bluez-esphome/internal/gatt"
+	"bluez-esphome/internal/inspect"
 	"bluez-esphome/internal/scanner"
 	"bluez-esphome/internal/web"
 )
 
 // listenHTTP takes the address of http.listen, if one is set, and makes the metrics. Without it nothing is measured.
 func (d *Daemon) listenHTTP(ctx context.Context) error {
-	listen := d.opts.Config.HTTP.Listen
+	listen := d.config().HTTP.Listen
 	if listen == "" && d.opts.Listener == nil {
 		return nil
 	}
@@ -26,22 +28,16 @@ func (d *Daemon) listenHTTP(ctx context.Context) error {
 	return err
 }
 
-// serveHTTP answers until ctx ends; what it returns is closed when that is over. A failure is logged: nobody
-// who uses org.bluez is to suffer from it.
-func (d *Daemon) serveHTTP(ctx context.Context) <-chan struct{} {
-	done := make(chan struct{})
+// serveHTTP answers until ctx ends. A failure is logged: nobody who uses org.bluez is to suffer from it.
+func (d *Daemon) serveHTTP(ctx context.Context) error {
 	if d.web == nil {
-		close(done)
-		return done
+		return nil
 	}
 	d.log.Info("Metrics, health and the live page are served", "url", d.web.URL(), "pprof", d.opts.Profiles)
-	go func() {
-		defer close(done)
-		if err := d.web.Run(ctx); err != nil {
-			d.log.Error("The HTTP listener ended", "error", err)
-		}
-	}()
-	return done
+	if err := d.web.Run(ctx); err != nil {
+		d.log.Error("The HTTP listener ended", "error", err)
+	}
+	return nil
 }
 
 // HTTP is the address of the live page, empty if there is no listener; for use once Ready was called.
@@ -139,26 +135,43 @@ func (s webSource) Proxies() []web.Proxy {
 		heard[p.Name] = i
 	}
 	var out []web.Proxy
-	for _, p := range s.d.proxies.all() {
+	for _, p := range s.d.proxies.All() {
 		traffic, slots := p.Traffic(), p.Slots()
 		w := web.Proxy{
-			Name: p.label(), Host: hostPort(p.cfg), State: p.State().String(), LastError: p.LastError(), Version: p.Version(),
-			ScanMode: p.scanMode(), SlotsKnown: slots.Known, SlotLimit: slots.Limit, SlotFree: slots.Free,
+			Name: p.Label(), Host: fleet.HostPort(p.Config()), State: p.State().String(), LastError: p.LastError(), Version: p.Version(),
+			ScanMode: p.ScanMode(), SlotsKnown: slots.Known, SlotLimit: slots.Limit, SlotFree: slots.Free,
 			Read: traffic.Read, Written: traffic.Written, Sessions: traffic.Sessions, Failures: traffic.Failures,
-			LastHeard: p.heardAt(),
+			LastHeard: p.LastHeard(),
 		}
-		if name := p.Name(); name != "" {
-			if i, ok := heard[name]; ok {
+		if id := p.ID(); id != "" {
+			if i, ok := heard[id]; ok {
 				w.Adverts, w.Owned = infos[i].Adverts, infos[i].Owned
 			}
-			for _, l := range p.linksNow() {
-				dev, _ := s.d.table.Device(l.address)
-				w.Slots = append(w.Slots, web.Slot{Address: l.address, Name: dev.Name, State: l.state, Owners: l.owners})
+			for _, l := range s.d.linksOf(p) {
+				dev, _ := s.d.table.Device(l.Address)
+				w.Slots = append(w.Slots, web.Slot{Address: l.Address, Name: dev.Name, State: l.State, Owners: l.Owners})
 			}
 		}
 		out = append(out, w)
 	}
 	return out
+}
+
+// linksOf lists the slots of a proxy that are in use.
+func (d *Daemon) linksOf(p *fleet.Proxy) []inspect.Link {
+	id := p.ID()
+	var out []inspect.Link
+	for _, h := range d.links.Holds() {
+		if h.Proxy != id {
+			continue
+		}
+		l := inspect.Link{Address: h.Address, State: string(h.State), Since: h.Since}
+		if h.State != gatt.HoldReleasing {
+			l.Owners = d.owners.Holders(h.Address)
+		}
+		out = append(out, l)
+	}
+	return inspect.WithForeign(out, p)
 }
 
 // Devices implements web.Source. A device that is connected often says nothing any more, so it may not be among the
@@ -183,8 +196,16 @@ func (s webSource) Devices(n int) []web.Device {
 	}
 	for _, d := range recent {
 		out = append(out, web.Device{
-			Address: d.Address, Name: d.Name, Connected: connected[d.Address], LastHeard: d.LastHeard, Sources: d.Sources,
+			Address: d.Address, Name: d.Name, Connected: connected[d.Address], LastHeard: d.LastHeard, Sources: s.d.named(d.Sources),
 		})
 	}
 	return out
+}
+
+// named gives sources the names of their proxies in place of their IDs, for people.
+func (d *Daemon) named(sources []ble.Source) []ble.Source {
+	for i := range sources {
+		sources[i].Proxy = d.proxies.Label(sources[i].Proxy)
+	}
+	return sources
 }

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"net"
 	"net/netip"
 	"reflect"
 	"sync"
@@ -11,7 +12,10 @@ import (
 	"bluez-esphome/internal/apiwire"
 	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/config"
+	"bluez-esphome/internal/finder"
+	"bluez-esphome/internal/fleet"
 	"bluez-esphome/internal/gatt"
+	"bluez-esphome/internal/inspect"
 	"bluez-esphome/internal/links"
 	"bluez-esphome/internal/mdns"
 	"bluez-esphome/internal/share"
@@ -28,30 +32,23 @@ type sharer struct {
 	server *share.Server // nil: nothing is shared
 	merged *share.Merged // nil: each proxy is offered as one of its own
 	ended  bool
-	object shareObject
+	object *inspect.Sharing
 
 	relaying sync.Mutex // keeps the merged air in order
 	relayed  []ble.RawAdvert
 }
 
-// shared is a proxy that is online, as it is offered: alone or as a part of all.
-type shared interface {
-	Scanner(state ble.ScannerState, mode, configured ble.ScannerMode)
-	Slots(ble.Slots)
-	WantsActive() bool
-	Down()
-}
-
 var (
-	_ shared = (*share.Proxy)(nil)
-	_ shared = (*share.Member)(nil)
+	_ fleet.Shared = (*share.Proxy)(nil)
+	_ fleet.Shared = (*share.Member)(nil)
 )
 
 // newSharer makes what offers the proxies to other hosts, if it is configured.
 func newSharer(d *Daemon) *sharer {
 	s := &sharer{d: d}
-	s.begin(d.opts.Config.Share)
-	s.object.show(s, s.server != nil)
+	s.begin(d.config().Share)
+	s.object = inspect.NewSharing(d.conn, d.board, s.Status)
+	s.object.Show(s.server != nil)
 	return s
 }
 
@@ -78,9 +75,9 @@ func (s *sharer) config(cfg config.Share) share.Config {
 			return d.owners.Owner(gatt.OwnerConfig{Name: host.Name, Party: host.Party(), Guest: true, Events: events})
 		},
 		Index: func(mac ble.Address) (int, bool) {
-			return d.store.ShareIndex(mac, d.proxies.position(mac))
+			return d.store.ShareIndex(mac, d.proxies.Position(mac))
 		},
-		Announce: d.announce, ModeChanged: func(name string) { d.proxies.modeChanged(name) }, Log: d.log,
+		Announce: d.announce, ModeChanged: func(proxy string) { d.proxies.ModeChanged(proxy) }, Log: d.log,
 	}
 	if cfg.PSK.IsSet() {
 		key := cfg.PSK.Key()
@@ -125,9 +122,9 @@ func (s *sharer) reload(cfg config.Share) {
 		s.mu.Unlock()
 		return
 	}
-	all := s.d.proxies.all()
+	all := s.d.proxies.All()
 	for _, p := range all {
-		p.setShared(nil)
+		p.Unshare()
 	}
 	if server != nil {
 		server.Close()
@@ -136,8 +133,8 @@ func (s *sharer) reload(cfg config.Share) {
 	for _, p := range all {
 		s.offer(p)
 	}
-	s.d.conn.Post(func() { s.object.show(s, cfg.Listen != "") })
-	s.d.proxies.modeChanged("")
+	s.d.conn.Post(func() { s.object.Show(cfg.Listen != "") })
+	s.d.proxies.ModeChanged("")
 	s.d.log.Info("The proxies are shared as the new configuration says", "listen", cfg.Listen, "offer", string(cfg.Offer))
 }
 
@@ -155,67 +152,51 @@ func (s *sharer) Close() {
 }
 
 // up offers a proxy that came online.
-func (s *sharer) up(p *proxy) {
+func (s *sharer) up(p *fleet.Proxy) {
 	s.changing.Lock()
 	defer s.changing.Unlock()
 	s.offer(p)
 }
 
 // offer shares a proxy if it is online. s.changing is held.
-func (s *sharer) offer(p *proxy) {
+func (s *sharer) offer(p *fleet.Proxy) {
 	s.mu.Lock()
 	server, merged := s.server, s.merged
 	s.mu.Unlock()
-	p.mu.Lock()
-	up, name, info, already := p.up, p.name, p.info, p.shared != nil
-	p.mu.Unlock()
-	if server == nil || !up || already {
+	if server == nil {
 		return
 	}
-	of := shareInfo(name, info)
-	var sh shared
-	var err error
-	if merged != nil {
-		sh, err = merged.Up(of)
-	} else {
-		sh, err = server.Up(of)
-	}
+	err := p.Share(func(id, name string, info apiconn.Info) (fleet.Shared, error) {
+		of := shareInfo(id, name, info)
+		if merged != nil {
+			return merged.Up(of)
+		}
+		return server.Up(of)
+	})
 	if err != nil {
 		s.d.log.Error("A proxy is not shared", "error", err)
-		return
 	}
-	p.telling.Lock()
-	defer p.telling.Unlock()
-	p.setShared(sh)
-	p.mu.Lock()
-	scan, known := p.scan, p.known
-	p.mu.Unlock()
-	if known {
-		sh.Scanner(scan.state, scan.mode, scan.configured)
-	}
-	p.tellSlots(sh)
 }
 
 // down withdraws a proxy that went offline.
-func (s *sharer) down(p *proxy) {
+func (s *sharer) down(p *fleet.Proxy) {
 	s.changing.Lock()
 	defer s.changing.Unlock()
-	if sh := p.sharing(); sh != nil {
-		p.setShared(nil)
+	if sh := p.Unshare(); sh != nil {
 		sh.Down()
 	}
 }
 
-func shareInfo(name string, info apiconn.Info) share.Info {
+func shareInfo(id, name string, info apiconn.Info) share.Info {
 	return share.Info{
-		Name: name, FriendlyName: info.FriendlyName, MAC: info.MAC, BluetoothMAC: info.BluetoothMAC, Version: info.Version,
+		ID: id, Name: name, FriendlyName: info.FriendlyName, MAC: info.MAC, BluetoothMAC: info.BluetoothMAC, Version: info.Version,
 		Model: info.Model, Manufacturer: info.Manufacturer, ProjectName: info.ProjectName, APIMinor: info.APIMinor, Features: info.Features,
 	}
 }
 
 // adverts hands a batch to the merged table and to the hosts. Who shares each proxy for itself gets the batch as it came, and before
 // anybody else; all proxies as one pass on what the table takes for new.
-func (s *sharer) adverts(name string, sh shared, at time.Time, batch []ble.RawAdvert) {
+func (s *sharer) adverts(id string, sh fleet.Shared, at time.Time, batch []ble.RawAdvert) {
 	if own, ok := sh.(*share.Proxy); ok {
 		own.Adverts(batch)
 	}
@@ -223,19 +204,19 @@ func (s *sharer) adverts(name string, sh shared, at time.Time, batch []ble.RawAd
 	merged := s.merged
 	s.mu.Unlock()
 	if merged == nil {
-		s.d.table.Adverts(name, at, batch)
+		s.d.table.Adverts(id, at, batch)
 		return
 	}
 	s.relaying.Lock()
 	defer s.relaying.Unlock()
-	s.relayed = s.d.table.Relay(name, at, batch, s.relayed[:0])
+	s.relayed = s.d.table.Relay(id, at, batch, s.relayed[:0])
 	merged.Adverts(s.relayed)
 	clear(s.relayed) // the data is the session's
 }
 
 // announce tells the network of a shared proxy, as devices with ESPHome do.
 func (d *Daemon) announce(ctx context.Context, s share.Service) {
-	a := mdns.Announced{Service: esphomeService, Instance: s.Name, Port: s.Port, Text: s.Text, Taken: func(mac string) {
+	a := mdns.Announced{Service: finder.Service, Instance: s.Name, Port: s.Port, Text: s.Text, Taken: func(mac string) {
 		d.log.Warn("Another device on the network has the name of a shared proxy: hosts may take one for the other; change share.names here, or the name there",
 			"name", s.Name, "mac", apiwire.Printable(mac, 17))
 	}}
@@ -247,79 +228,24 @@ func (d *Daemon) announce(ctx context.Context, s share.Service) {
 	}
 }
 
-// position is where the proxy with that MAC stands in the configuration, from 0; proxies that are not configured come behind.
-func (s *proxySet) position(mac ble.Address) int {
-	n, found := 0, -1
-	for _, p := range s.all() {
-		if p.auto != "" {
-			continue
+// mayBeOurs reports whether an instance may be a proxy that we offer ourselves.
+func (s *sharer) mayBeOurs(svc mdns.Service) bool {
+	cfg := s.configured()
+	if cfg.Listen == "" {
+		return false
+	}
+	list, err := net.InterfaceAddrs()
+	if err != nil {
+		return true // better none than a loop
+	}
+	for _, l := range list {
+		if n, ok := l.(*net.IPNet); ok {
+			for _, a := range svc.Addrs {
+				if svc.Port >= cfg.BasePort && n.IP.Equal(net.IP(a.WithZone("").AsSlice())) {
+					return true
+				}
+			}
 		}
-		if own, err := ble.ParseAddress(p.Proxy.Info().MAC); err == nil && own == mac && found < 0 {
-			found = n
-		}
-		n++
 	}
-	if found < 0 {
-		return n
-	}
-	return found
-}
-
-// sharing is the proxy as it is shared, or nil.
-func (p *proxy) sharing() shared {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.shared
-}
-
-func (p *proxy) setShared(sh shared) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.shared = sh
-}
-
-// shareSlots is what hosts are told of the slots: none of a proxy that another host has, since nothing that is asked of it is answered.
-func (p *proxy) shareSlots() ble.Slots {
-	slots := p.Slots()
-	if !p.Online() {
-		slots.Limit, slots.Free, slots.Allocated = 0, 0, nil
-	}
-	return slots
-}
-
-// slotsChanged tells the hosts; scannerChanged too.
-func (p *proxy) slotsChanged() {
-	p.telling.Lock()
-	defer p.telling.Unlock()
-	if sh := p.sharing(); sh != nil {
-		p.tellSlots(sh)
-	}
-}
-
-// tellSlots tells the hosts of the slots, if they are known. p.telling is held.
-func (p *proxy) tellSlots(sh shared) {
-	if slots := p.shareSlots(); slots.Known {
-		sh.Slots(slots)
-	}
-}
-
-// scan is what a proxy said of its scanner.
-type scan struct {
-	state            ble.ScannerState
-	mode, configured ble.ScannerMode
-}
-
-// scannerChanged notes what the proxy says and reports whether its mode is another.
-func (p *proxy) scannerChanged(now scan) bool {
-	p.telling.Lock()
-	defer p.telling.Unlock()
-	p.mu.Lock()
-	changed := !p.known || p.scan.mode != now.mode
-	p.scan, p.known = now, true
-	sh := p.shared
-	p.mu.Unlock()
-	if sh != nil {
-		sh.Scanner(now.state, now.mode, now.configured)
-	}
-	return changed
+	return false
 }

@@ -7,24 +7,18 @@ import (
 	systemd "github.com/coreos/go-systemd/v22/daemon"
 )
 
-// startWatchdog tells systemd every half of WatchdogSec= that the daemon lives, for as long as the loop that
+// serveWatchdog tells systemd every half of WatchdogSec= that the daemon lives, for as long as the loop that
 // serves the bus answers: a daemon that hangs is killed and started again. Without a watchdog it does nothing.
-// The channel is closed once ctx ended and nothing is sent any more.
-func (d *Daemon) startWatchdog(ctx context.Context) <-chan struct{} {
-	done := make(chan struct{})
+func (d *Daemon) serveWatchdog(ctx context.Context) error {
 	limit, err := systemd.SdWatchdogEnabled(false)
 	if err != nil {
 		d.log.Warn("The watchdog that systemd asks for cannot be served", "error", err)
-		close(done)
-		return done
+		return nil
 	}
-	go func() {
-		defer close(done)
-		if limit > 0 {
-			watchdog(ctx, limit/2, d.conn.Do, func() { d.notify(systemd.SdNotifyWatchdog) })
-		}
-	}()
-	return done
+	if limit > 0 {
+		watchdog(ctx, limit/2, d.conn.Do, func() { d.notify(systemd.SdNotifyWatchdog) })
+	}
+	return nil
 }
 
 // watchdog calls alive every interval in which do ran a function, until ctx ends.

@@ -28,7 +28,7 @@ type answer struct {
 func (s *session) attempt(ctx, dctx context.Context, dl *dialler, c *candidate, h *hold) (*link, context.Context, error) {
 	m, ps := s.m, c.ps
 	lctx, cancel := context.WithCancelCause(ctx)
-	known := dl.rec.MTU[ps.name]
+	known := dl.rec.MTU[ps.id]
 	l := &link{session: s, ps: ps, hold: h, cancel: cancel, armed: make(map[uint16]standing)}
 	l.evidence = dl.evidence(ps)
 	l.cached = l.evidence != noEvidence
@@ -75,12 +75,12 @@ func (s *session) attempt(ctx, dctx context.Context, dl *dialler, c *candidate, 
 		return nil, nil, err
 	}
 	m.updateRecord(s.addr, func(r *Record) {
-		r.Last = ps.name
+		r.Last = ps.id
 		if !l.cached {
 			if r.MTU == nil {
 				r.MTU = make(map[string]int)
 			}
-			r.MTU[ps.name] = l.mtu
+			r.MTU[ps.id] = l.mtu
 		}
 	})
 	return l, lctx, nil

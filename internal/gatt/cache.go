@@ -59,9 +59,9 @@ func (m *Manager) ClearCache(ctx context.Context, a ble.Address) (bool, error) {
 	missed := false
 	m.mu.Lock()
 	for _, ps := range m.proxies {
-		_, had := rec.MTU[ps.name]
+		_, had := rec.MTU[ps.id]
 		switch {
-		case !had && ps.links[a] == nil && rec.Last != ps.name:
+		case !had && ps.links[a] == nil && rec.Last != ps.id:
 		case ps.gone:
 			missed = true
 		default:

@@ -15,14 +15,14 @@ type Air interface {
 
 // Path is one proxy that hears a device.
 type Path struct {
-	Proxy     string
-	RSSI      int // dBm; 0 or -127 unknown
+	Proxy     string // its ID
+	RSSI      int    // dBm; 0 or -127 unknown
 	LastHeard time.Time
 	// Interval is the device's advertising interval as the proxy hears it, 0 unknown.
 	Interval time.Duration
 }
 
-// Rule restricts the proxies that may be used for one device.
+// Rule restricts the proxies that may be used for one device. It has their IDs.
 type Rule struct {
 	Pin    string   // only this one, unless empty
 	Prefer []string // these first, in this order

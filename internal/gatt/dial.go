@@ -86,7 +86,7 @@ func (dl *dialler) reserve(c *candidate) *hold {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	ps := c.ps
-	if ps.gone || m.proxies[ps.name] != ps || ps.holds[dl.s.addr] != nil || ps.free(c.reported)-dl.aheadLocked(ps.name) <= 0 {
+	if ps.gone || m.proxies[ps.id] != ps || ps.holds[dl.s.addr] != nil || ps.free(c.reported)-dl.aheadLocked(ps.id) <= 0 {
 		return nil
 	}
 	m.order++
@@ -103,7 +103,7 @@ func (dl *dialler) note(dctx context.Context, ps *proxyState, begun time.Time, e
 	now := time.Now()
 	dl.said = append(dl.said, ps.name+": "+said(err))
 	dl.last = failureOf(err)
-	t := dl.tries[ps.name]
+	t := dl.tries[ps.id]
 	m.mu.Lock()
 	noSlot := answeredNoSlot(err) && (!ps.slots.Known || ps.slots.Free == 0)
 	calledOff := errors.Is(context.Cause(dctx), errCanceled) || errors.Is(context.Cause(dctx), errLocal)
@@ -125,7 +125,7 @@ func (dl *dialler) note(dctx context.Context, ps *proxyState, begun time.Time, e
 		t.count++
 		t.again = now.Add(retryPause)
 	}
-	dl.tries[ps.name] = t
+	dl.tries[ps.id] = t
 	m.log.Info("attempt to connect failed", "device", dl.s.addr, "proxy", ps.name, "error", said(err))
 }
 
@@ -160,7 +160,7 @@ func (dl *dialler) giveUp(v *survey) error {
 func (dl *dialler) noSlot(v *survey) error {
 	wait := false
 	for _, c := range v.candidates {
-		wait = wait || c.state == full && dl.s.m.cfg.OnNoSlot(c.ps.name) != NoSlotFail
+		wait = wait || c.state == full && dl.s.m.cfg.OnNoSlot(c.ps.id) != NoSlotFail
 	}
 	if dl.full.IsZero() {
 		dl.full = time.Now()
@@ -236,7 +236,7 @@ func (dl *dialler) joinLine(v *survey) {
 	dl.waiter.proxies = dl.waiter.proxies[:0]
 	for _, c := range v.candidates {
 		if c.state == full {
-			dl.waiter.proxies = append(dl.waiter.proxies, c.ps.name)
+			dl.waiter.proxies = append(dl.waiter.proxies, c.ps.id)
 		}
 	}
 }

@@ -38,7 +38,7 @@ const (
 // evidence is what speaks for the cached database on a link through ps.
 func (dl *dialler) evidence(ps *proxyState) evidence {
 	rec := &dl.rec
-	if dl.fresh || rec.Stale || !rec.Complete || rec.Database == nil || rec.MTU[ps.name] < ble.MinMTU {
+	if dl.fresh || rec.Stale || !rec.Complete || rec.Database == nil || rec.MTU[ps.id] < ble.MinMTU {
 		return noEvidence
 	}
 	if dl.s.m.contradicted(dl.s.addr, rec) != "" {
@@ -48,7 +48,7 @@ func (dl *dialler) evidence(ps *proxyState) evidence {
 	switch {
 	case len(rec.Hash) > 0 && rec.Database.Find(ble.UUIDDatabaseHash) != nil:
 		return byHash
-	case rec.Bonded != "" && rec.Bonded == ps.name && rec.Armed == ps.name && changes != nil:
+	case rec.Bonded != "" && rec.Bonded == ps.id && rec.Armed == ps.id && changes != nil:
 		return byBond
 	case dl.momentAgo():
 		return byMoment
@@ -101,8 +101,8 @@ func (m *Manager) learned(a ble.Address, db *ble.Database, complete bool, hash [
 func (s *session) noteArmed(l *link) {
 	rec := s.m.record(s.addr)
 	holder := ""
-	if rec.Bonded == l.ps.name && l.serviceChanged != 0 && l.armed[l.serviceChanged].on() {
-		holder = l.ps.name
+	if rec.Bonded == l.ps.id && l.serviceChanged != 0 && l.armed[l.serviceChanged].on() {
+		holder = l.ps.id
 	}
 	if rec.Armed != holder {
 		s.m.updateRecord(s.addr, func(r *Record) { r.Armed = holder })

@@ -12,7 +12,8 @@ import (
 // proxyState is what the Manager knows of one proxy. Its fields are under
 // Manager.mu; proxy's methods are only called without it.
 type proxyState struct {
-	name  string
+	id    string
+	name  string // for messages
 	proxy Proxy
 	gone  bool // ProxyOffline was the last that was heard of its session
 	own   bool // slots that are not ours are leftovers, to be released
@@ -34,7 +35,7 @@ type proxyState struct {
 	warned     map[string]bool // warnings that are given once
 }
 
-// AddProxy makes a proxy usable. Another proxy of the same name is replaced; adding one again changes nothing.
+// AddProxy makes a proxy usable. Another proxy of the same ID is replaced; adding one again changes nothing.
 func (m *Manager) AddProxy(p Proxy) {
 	online, slots := p.Online(), p.Slots()
 	m.mu.Lock()
@@ -42,14 +43,14 @@ func (m *Manager) AddProxy(p Proxy) {
 	if m.closed {
 		return
 	}
-	if old := m.proxies[p.Name()]; old != nil {
+	if old := m.proxies[p.ID()]; old != nil {
 		if old.proxy == p {
 			return
 		}
 		m.offlineLocked(old, fmt.Errorf("proxy %s was replaced", old.name))
 	}
 	ps := &proxyState{
-		name: p.Name(), proxy: p, own: true, gone: !online,
+		id: p.ID(), name: p.Name(), proxy: p, own: true, gone: !online,
 		links:     make(map[ble.Address]*link),
 		holds:     make(map[ble.Address]*hold),
 		ghosts:    make(map[ble.Address]context.CancelCauseFunc),
@@ -58,7 +59,7 @@ func (m *Manager) AddProxy(p Proxy) {
 		unpairing: make(map[ble.Address]int),
 		warned:    make(map[string]bool),
 	}
-	m.proxies[ps.name] = ps
+	m.proxies[ps.id] = ps
 	if online && slots.Known {
 		m.slotsLocked(ps, slots)
 	}
@@ -66,24 +67,24 @@ func (m *Manager) AddProxy(p Proxy) {
 }
 
 // RemoveProxy ends what runs through a proxy and forgets it.
-func (m *Manager) RemoveProxy(name string) {
+func (m *Manager) RemoveProxy(id string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	ps := m.proxies[name]
+	ps := m.proxies[id]
 	if ps == nil {
 		return
 	}
-	m.offlineLocked(ps, fmt.Errorf("proxy %s was removed", name))
-	delete(m.proxies, name)
+	m.offlineLocked(ps, fmt.Errorf("proxy %s was removed", ps.name))
+	delete(m.proxies, id)
 }
 
 // SetOwnSlots says whether this daemon is the only host on a proxy. If so, the
 // default, a slot that is taken for nobody here is released; else it is left
 // alone, and its device is not dialled there.
-func (m *Manager) SetOwnSlots(name string, own bool) {
+func (m *Manager) SetOwnSlots(id string, own bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	ps := m.proxies[name]
+	ps := m.proxies[id]
 	if ps == nil || ps.own == own {
 		return
 	}
@@ -100,10 +101,10 @@ func (m *Manager) SetOwnSlots(name string, own bool) {
 }
 
 // ProxyOnline: the session with a proxy came up.
-func (m *Manager) ProxyOnline(name string) {
+func (m *Manager) ProxyOnline(id string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	ps := m.proxies[name]
+	ps := m.proxies[id]
 	if ps == nil || m.closed {
 		return
 	}
@@ -118,21 +119,21 @@ func (m *Manager) ProxyOnline(name string) {
 			m.slotsLocked(ps, slots)
 		}
 	})
-	for _, a := range m.cfg.Store.Unpairs(name) {
+	for _, a := range m.cfg.Store.Unpairs(id) {
 		m.unpairLocked(ps, a)
 	}
 	m.changedLocked()
 }
 
 // ProxyOffline: the session with a proxy ended, and every link through it.
-func (m *Manager) ProxyOffline(name string, err error) {
+func (m *Manager) ProxyOffline(id string, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if ps := m.proxies[name]; ps != nil {
+	if ps := m.proxies[id]; ps != nil {
 		if err == nil {
 			err = ble.ErrNotConnected
 		}
-		m.offlineLocked(ps, fmt.Errorf("proxy %s went offline: %w", name, err))
+		m.offlineLocked(ps, fmt.Errorf("proxy %s went offline: %w", ps.name, err))
 	}
 }
 
@@ -149,10 +150,10 @@ func (m *Manager) offlineLocked(ps *proxyState, err error) {
 }
 
 // LinkReport is fed each message 69 of a proxy, in the order of arrival.
-func (m *Manager) LinkReport(name string, a ble.Address, connected bool, _ int, code int32) {
+func (m *Manager) LinkReport(id string, a ble.Address, connected bool, _ int, code int32) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	ps := m.proxies[name]
+	ps := m.proxies[id]
 	if ps == nil {
 		return
 	}
@@ -169,25 +170,25 @@ func (m *Manager) LinkReport(name string, a ble.Address, connected bool, _ int, 
 	case l == nil:
 		// The second report of a disconnect, of firmware 2025.8 to 2026.7, or that of an
 		// attempt that was called off.
-		m.log.Debug("report of a link that is not ours", "proxy", name, "device", a, "code", code)
+		m.log.Debug("report of a link that is not ours", "proxy", ps.name, "device", a, "code", code)
 	case l.up || l.seenUp:
-		l.loseLocked(reasonOf(code), false, fmt.Errorf("%s: link ended: %s", name, codeText(code)))
+		l.loseLocked(reasonOf(code), false, fmt.Errorf("%s: link ended: %s", ps.name, codeText(code)))
 	}
 	// Otherwise it answers the attempt, which Proxy.Connect returns.
 }
 
 // Notification is fed each message 79 of a proxy, in the order of arrival.
-func (m *Manager) Notification(name string, a ble.Address, handle uint16, value []byte) {
-	if m.notified(name, a, handle, value) {
+func (m *Manager) Notification(id string, a ble.Address, handle uint16, value []byte) {
+	if m.notified(id, a, handle, value) {
 		m.events.help()
 	}
 }
 
 // notified reports whether there is something to tell.
-func (m *Manager) notified(name string, a ble.Address, handle uint16, value []byte) bool {
+func (m *Manager) notified(id string, a ble.Address, handle uint16, value []byte) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	ps := m.proxies[name]
+	ps := m.proxies[id]
 	if ps == nil {
 		return false
 	}
@@ -213,18 +214,18 @@ func (m *Manager) notified(name string, a ble.Address, handle uint16, value []by
 }
 
 // SlotsReport is fed each message 81 of a proxy, in the order of arrival.
-func (m *Manager) SlotsReport(name string, s ble.Slots) {
+func (m *Manager) SlotsReport(id string, s ble.Slots) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if ps := m.proxies[name]; ps != nil && !m.closed {
+	if ps := m.proxies[id]; ps != nil && !m.closed {
 		m.slotsLocked(ps, s)
 	}
 }
 
 // PairingReport is fed each message 85 of a proxy that answers no request of ours.
-func (m *Manager) PairingReport(name string, a ble.Address, paired bool) {
+func (m *Manager) PairingReport(id string, a ble.Address, paired bool) {
 	m.mu.Lock()
-	ps := m.proxies[name]
+	ps := m.proxies[id]
 	if ps == nil || !paired || ps.unpairing[a] > 0 {
 		m.mu.Unlock()
 		return
@@ -235,7 +236,7 @@ func (m *Manager) PairingReport(name string, a ble.Address, paired bool) {
 		return
 	}
 	l.secured = true
-	m.spawnLocked(func(context.Context) { m.bonded(name, a, nil, true) })
+	m.spawnLocked(func(context.Context) { m.bonded(id, a, nil, true) })
 	m.mu.Unlock()
 }
 

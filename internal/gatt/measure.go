@@ -64,7 +64,7 @@ func (m *Manager) Holds() []Hold {
 			case h.dialling:
 				state = HoldConnecting
 			}
-			out = append(out, Hold{Proxy: ps.name, Address: a, State: state, Since: h.since})
+			out = append(out, Hold{Proxy: ps.id, Address: a, State: state, Since: h.since})
 		}
 	}
 	slices.SortFunc(out, func(a, b Hold) int {

@@ -41,7 +41,7 @@ func (s *session) raiseSecurity(ctx context.Context, l *link, party *Owner) bool
 		m.log.Warn("the peripheral wants a paired link and pairing failed", "device", s.addr, "proxy", l.ps.name, "error", err)
 		return false
 	}
-	m.bonded(l.ps.name, s.addr, party, true)
+	m.bonded(l.ps.id, s.addr, party, true)
 	return true
 }
 
@@ -96,7 +96,7 @@ func (m *Manager) pair(party *Owner, a ble.Address, done func(error)) {
 			l.secured = l.secured || err == nil
 			m.mu.Unlock()
 			if err == nil {
-				m.bonded(p.Name(), a, party, false)
+				m.bonded(p.ID(), a, party, false)
 			}
 			return err
 		},
@@ -170,7 +170,7 @@ func (m *Manager) bondHolder(a ble.Address) string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if d := m.devices[a]; d != nil && d.cur != nil && d.cur.link != nil {
-		return d.cur.link.ps.name
+		return d.cur.link.ps.id
 	}
 	return ""
 }
@@ -188,7 +188,7 @@ func (m *Manager) unpairLocked(ps *proxyState, a ble.Address) {
 			delete(ps.unpairing, a)
 		}
 		later := errors.Is(err, ble.ErrNotConnected) || errors.Is(err, context.Canceled)
-		m.cfg.Store.SetUnpair(ps.name, a, later)
+		m.cfg.Store.SetUnpair(ps.id, a, later)
 		if err != nil {
 			m.log.Warn("cannot unpair", "device", a, "proxy", ps.name, "error", err, "again", later)
 		}

@@ -161,13 +161,13 @@ func (dl *dialler) survey() survey {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for ps, o := range proxies {
-		if m.proxies[ps.name] != ps || dl.s.via != "" && ps.name != dl.s.via {
+		if m.proxies[ps.id] != ps || dl.s.via != "" && ps.id != dl.s.via {
 			continue
 		}
-		i := slices.IndexFunc(paths, func(p Path) bool { return p.Proxy == ps.name })
-		c := candidate{ps: ps, rssi: unknownRSSI, blind: i < 0, bond: dl.rec.Bonded == ps.name}
+		i := slices.IndexFunc(paths, func(p Path) bool { return p.Proxy == ps.id })
+		c := candidate{ps: ps, rssi: unknownRSSI, blind: i < 0, bond: dl.rec.Bonded == ps.id}
 		if c.blind {
-			if !c.bond && dl.rec.Last != ps.name {
+			if !c.bond && dl.rec.Last != ps.id {
 				continue
 			}
 		} else {
@@ -175,7 +175,7 @@ func (dl *dialler) survey() survey {
 			c.rssi = effectiveRSSI(c.path, now)
 		}
 		switch {
-		case rule.Pin != "" && rule.Pin != ps.name, slices.Contains(rule.Deny, ps.name):
+		case rule.Pin != "" && rule.Pin != ps.id, slices.Contains(rule.Deny, ps.id):
 			v.denied = append(v.denied, ps.name)
 			continue
 		case ps.gone || !o.up:
@@ -188,11 +188,11 @@ func (dl *dialler) survey() survey {
 			v.foreign = append(v.foreign, ps.name)
 			continue
 		}
-		if c.rank = slices.Index(rule.Prefer, ps.name); c.rank < 0 {
+		if c.rank = slices.Index(rule.Prefer, ps.id); c.rank < 0 {
 			c.rank = len(rule.Prefer)
 		}
 		c.reported, c.version = o.slots, o.version
-		c.slots = ps.free(o.slots) - dl.aheadLocked(ps.name)
+		c.slots = ps.free(o.slots) - dl.aheadLocked(ps.id)
 		dl.judge(&c, now)
 		if !c.blind && (c.state != spent || ps == dl.current) {
 			m.makeWayLocked(ps, a, c.path.LastHeard, now, c.version)
@@ -231,7 +231,7 @@ func effectiveRSSI(p Path, now time.Time) int {
 // judge sets the state of c. m.mu is held.
 func (dl *dialler) judge(c *candidate, now time.Time) {
 	a := dl.s.addr
-	t := dl.tries[c.ps.name]
+	t := dl.tries[c.ps.id]
 	c.tries, c.tried = t.count, t != try{}
 	switch {
 	case c.ps == dl.current, t.count >= maxTries:
@@ -284,7 +284,7 @@ func (v *survey) rank(now time.Time, a ble.Address) {
 			-compareBool(x.bond, y.bond),
 			cmp.Compare(x.rank, y.rank),
 			-cmp.Compare(x.score, y.score),
-			cmp.Compare(x.ps.name, y.ps.name))
+			cmp.Compare(x.ps.id, y.ps.id))
 	})
 	for _, l := range []*[]string{&v.passive, &v.denied, &v.offline, &v.foreign} {
 		slices.Sort(*l)

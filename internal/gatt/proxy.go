@@ -13,7 +13,9 @@ import (
 // own stack. Calls of one link are made one after another in order, except that Do
 // returns once the request is queued where the peripheral does not answer (ble.OpWriteCommand).
 type Proxy interface {
-	// Name is the proxy's unique name, stable over reconnects.
+	// ID tells the proxy from all others. It stays the same over reconnects and restarts; records and bonds go by it, and it
+	// is never what the proxy calls itself. Name is for messages.
+	ID() string
 	Name() string
 	// Online reports whether a session is up.
 	Online() bool

@@ -25,14 +25,14 @@ type Record struct {
 	Armed string `json:"armed,omitempty"`
 	// MTU is the ATT_MTU that was negotiated through each proxy.
 	MTU map[string]int `json:"mtu,omitempty"`
-	// Bonded names the proxy that holds the bond, "" if none.
+	// Bonded is the ID of the proxy that holds the bond, "" if none.
 	Bonded string `json:"bonded,omitempty"`
 	// BondedBy is the party that made the bond, OwnerConfig.Party; "" if that is not known.
 	BondedBy string `json:"bonded_by,omitempty"`
 	// Stale: the peripheral did not know an attribute of Database; the proxy's own cache is to be
 	// cleared as well.
 	Stale bool `json:"stale,omitempty"`
-	// Last names the proxy of the last link.
+	// Last is the ID of the proxy of the last link.
 	Last string `json:"last,omitempty"`
 }
 

@@ -91,7 +91,7 @@ func (s *session) settleOn(ctx context.Context, l *link, db *ble.Database) error
 func (s *session) replace(ctx context.Context, l *link, fresh, silent bool) (*link, context.Context, error) {
 	last := ""
 	if silent {
-		last = l.ps.name
+		last = l.ps.id
 		s.dropWithin(l, callOffWait)
 	} else {
 		s.flush(ctx, l)

@@ -98,7 +98,7 @@ func (m *Manager) releaseLocked(ps *proxyState, a ble.Address, h *hold) {
 		return
 	}
 	s := ps.slots
-	gone := ps.gone || !s.Known || m.proxies[ps.name] != ps
+	gone := ps.gone || !s.Known || m.proxies[ps.id] != ps
 	if s.HasAllocated {
 		gone = gone || !slices.Contains(s.Allocated, a)
 	} else {

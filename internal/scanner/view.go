@@ -11,18 +11,19 @@ import (
 
 // Stats counts since the table was made.
 type Stats struct {
-	Devices   int    // now
-	Adverts   uint64 // taken
-	Repeats   uint64 // newest content again
-	Novel     uint64 // new content
-	Replays   uint64 // late copies of older content
-	Switches  uint64 // devices that went to another owner
-	Evicted   uint64 // devices dropped because the table was full
-	Expired   uint64 // devices dropped because nobody heard them
-	Overrun   uint64 // payloads dropped because nobody took reports in time
-	Late      uint64 // adverts of proxies that are not up
-	Oversized uint64 // adverts too long to be true
-	Crowded   uint64 // adverts of new devices that came faster than is believable
+	Devices    int    // now
+	MaxDevices int    // that there may be
+	Adverts    uint64 // taken
+	Repeats    uint64 // newest content again
+	Novel      uint64 // new content
+	Replays    uint64 // late copies of older content
+	Switches   uint64 // devices that went to another owner
+	Evicted    uint64 // devices dropped because the table was full
+	Expired    uint64 // devices dropped because nobody heard them
+	Overrun    uint64 // payloads dropped because nobody took reports in time
+	Late       uint64 // adverts of proxies that are not up
+	Oversized  uint64 // adverts too long to be true
+	Crowded    uint64 // adverts of new devices that came faster than is believable
 }
 
 // Path is one way to a device.
@@ -200,7 +201,7 @@ func (t *Table) Stats() Stats {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := t.stats
-	s.Devices = len(t.devices)
+	s.Devices, s.MaxDevices = len(t.devices), t.max
 	return s
 }
 

@@ -56,7 +56,8 @@ type Service struct {
 
 // Info is what the real proxy says of itself.
 type Info struct {
-	Name                string // unique among the real ones
+	ID                  string // tells it from the other real ones; Links take it for via
+	Name                string // for people
 	FriendlyName        string
 	MAC, BluetoothMAC   string // AA:BB:CC:DD:EE:FF
 	Version             string // of ESPHome

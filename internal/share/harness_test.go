@@ -87,6 +87,7 @@ type bench struct {
 }
 
 var testInfo = Info{
+	ID:   "kitchen",
 	Name: "kitchen", FriendlyName: "Kitchen", MAC: "24:6F:28:00:00:01", BluetoothMAC: "24:6F:28:00:00:03", Version: "2026.10.0",
 	Model: "esp32dev", APIMinor: 19, Features: 0xff,
 }

@@ -132,7 +132,7 @@ func (p *Proxy) Connect(s *apiserver.Session, r apiserver.ConnectRequest) {
 	d = &device{notified: map[uint16]bool{}}
 	h.devices[r.Address] = d
 	h.tellSlotsLocked()
-	h.links.Connect(r.Address, r.Type, p.name, func(err error) {
+	h.links.Connect(r.Address, r.Type, p.id, func(err error) {
 		if err != nil {
 			h.ended(r.Address, d, connectCode(err))
 		}

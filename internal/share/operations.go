@@ -180,7 +180,7 @@ func (p *Proxy) Pair(s *apiserver.Session, a ble.Address) {
 // Unpair implements apiserver.Backend. Firmware up to 2026.7 answers with message 85; clients take either.
 func (p *Proxy) Unpair(s *apiserver.Session, a ble.Address) {
 	h := p.host(s)
-	h.job(func(ctx context.Context) error { return h.links.Unpair(ctx, a, p.name) },
+	h.job(func(ctx context.Context) error { return h.links.Unpair(ctx, a, p.id) },
 		func(err error) { s.Unpaired(a, err == nil, gattCode(err)) })
 }
 

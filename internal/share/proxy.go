@@ -16,7 +16,8 @@ import (
 // backend of its hosts' sessions.
 type Proxy struct {
 	srv    *Server
-	name   string // of the real proxy; empty for all of them
+	id     string // of the real proxy; empty for all of them
+	name   string // of the real proxy, for people; empty for all of them
 	port   int
 	log    *slog.Logger
 	cancel context.CancelFunc
@@ -117,7 +118,7 @@ func (p *Proxy) modes() {
 	p.active = active
 	p.mu.Unlock()
 	if changed {
-		p.srv.cfg.ModeChanged(p.name)
+		p.srv.cfg.ModeChanged(p.id)
 	}
 }
 

@@ -24,7 +24,7 @@ type HostStatus struct {
 // Status is a shared proxy.
 type Status struct {
 	Name      string // as its hosts know it
-	Proxy     string // the real one; empty: all of them
+	Proxy     string // the ID of the real one; empty: all of them
 	Address   string // where it listens, host:port; empty: not yet
 	Encrypted bool
 	Hosts     []HostStatus
@@ -54,7 +54,7 @@ func (p *Proxy) Status() Status {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	st := Status{
-		Name: p.device.Name, Proxy: p.name, Address: p.address, Encrypted: p.srv.cfg.PSK != nil,
+		Name: p.device.Name, Proxy: p.id, Address: p.address, Encrypted: p.srv.cfg.PSK != nil,
 		Batches: gone.Adverts, Dropped: gone.DroppedAdverts,
 	}
 	for _, h := range p.hosts {

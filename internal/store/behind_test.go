@@ -33,7 +33,7 @@ func TestNobodyWaitsForTheWriter(t *testing.T) {
 		s.Unpairs("kitchen")
 		s.SetAdapter(1, s.Adapter(1))
 		s.ProxyAdapter(a)
-		s.SetProxyInfo(a, ProxyInfo{Name: "kitchen"})
+		s.SetProxyInfo(a, ProxyInfo{Name: "kitchen"}, time.Now())
 		s.ProxyAdapters(func(ble.Address, int, ProxyInfo) {})
 		s.FreeAdapter(a)
 		s.ShareIndex(a, 0)

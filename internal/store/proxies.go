@@ -1,6 +1,10 @@
 package store
 
-import "bluez-esphome/internal/ble"
+import (
+	"time"
+
+	"bluez-esphome/internal/ble"
+)
 
 // maxAdapters is how many proxies get an adapter of their own: several clients take a single digit
 // for granted, hci0 to hci8.
@@ -54,13 +58,61 @@ func (s *Store) ProxyAdapters(f func(mac ble.Address, index int, info ProxyInfo)
 	}
 }
 
-// SetProxyInfo remembers what the proxy with that MAC said of itself.
-func (s *Store) SetProxyInfo(mac ble.Address, info ProxyInfo) {
+// day is the number of a day, from 1970.
+func day(t time.Time) int { return int(t.Unix() / (24 * 60 * 60)) }
+
+// SetProxyInfo remembers what the proxy with that MAC said of itself, and that it is used at that time.
+func (s *Store) SetProxyInfo(mac ble.Address, info ProxyInfo, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if p := s.st.Proxies[mac]; p.ProxyInfo != info {
-		p.ProxyInfo = info
+	if p := s.st.Proxies[mac]; p.ProxyInfo != info || p.Used != day(now) {
+		p.ProxyInfo, p.Used = info, day(now)
 		s.setProxy(mac, p)
+	}
+}
+
+// Proxies calls f for every proxy that is remembered, in no particular order. f may call the Store.
+func (s *Store) Proxies(f func(mac ble.Address, info ProxyInfo)) {
+	s.mu.Lock()
+	all := cloneMap(s.st.Proxies)
+	s.mu.Unlock()
+	for mac, p := range all {
+		f(mac, p.ProxyInfo)
+	}
+}
+
+// MoveProxy gives what is remembered of one proxy, its numbers above all, to another one that took its place in the
+// configuration, unless that has something already.
+func (s *Store) MoveProxy(from, to ble.Address) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p, ok := s.st.Proxies[from]
+	if _, taken := s.st.Proxies[to]; !ok || taken {
+		return
+	}
+	delete(s.st.Proxies, from)
+	s.st.Proxies[to] = p
+	s.touch()
+}
+
+// ForgetProxies drops the proxies that were not used for that long: their adapters' and ports' numbers are free again. Of
+// those about which that is not known the time begins now.
+func (s *Store) ForgetProxies(now time.Time, unused time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for mac, p := range s.st.Proxies {
+		switch {
+		case p.Used == 0 || p.Used > day(now): // a clock that was wrong
+			p.Used = day(now)
+			s.st.Proxies[mac] = p
+			s.touch()
+		case p.Used < day(now.Add(-unused)):
+			if p.Adapter != 0 {
+				delete(s.st.Adapters, p.Adapter)
+			}
+			delete(s.st.Proxies, mac)
+			s.touch()
+		}
 	}
 }
 

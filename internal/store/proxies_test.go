@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"bluez-esphome/internal/ble"
 )
@@ -42,7 +43,8 @@ func TestProxyInfo(t *testing.T) {
 	for _, mac := range []ble.Address{30, 20, 10} {
 		s.ProxyAdapter(mac)
 	}
-	s.SetProxyInfo(20, kitchen)
+	now := time.Unix(1_790_000_000, 0)
+	s.SetProxyInfo(20, kitchen, now)
 	s.SetAdapter(1, AdapterState{Alias: "of 30"})
 	closeStore(t, s)
 	s, _ = open(t, dir)
@@ -57,5 +59,42 @@ func TestProxyInfo(t *testing.T) {
 	}
 	if n, ok := s.ProxyAdapter(40); n != 1 || !ok || s.Adapter(1) != newAdapter {
 		t.Errorf("the freed number: %d %v %+v", n, ok, s.Adapter(1))
+	}
+}
+
+// Numbers that nobody used for long are given to others; a proxy that is used keeps its own, and one that takes another's
+// place in the configuration takes its numbers.
+func TestForgetProxies(t *testing.T) {
+	s, _ := open(t, t.TempDir())
+	const month = 30 * 24 * time.Hour
+	begun := time.Unix(1_790_000_000, 0)
+	for i := range 8 {
+		s.ProxyAdapter(ble.Address(1 + i))
+		s.ShareIndex(ble.Address(1+i), 0)
+		s.SetProxyInfo(ble.Address(1+i), ProxyInfo{Name: "p"}, begun)
+	}
+	s.SetAdapter(3, AdapterState{Alias: "of 3"})
+	if _, ok := s.ProxyAdapter(100); ok {
+		t.Fatal("a ninth adapter")
+	}
+	s.ForgetProxies(begun.Add(month-time.Hour), month)
+	if _, ok := s.ProxyAdapter(100); ok {
+		t.Error("a number was free too early")
+	}
+	s.SetProxyInfo(8, ProxyInfo{Name: "p"}, begun.Add(month))
+	s.ForgetProxies(begun.Add(month+48*time.Hour), month)
+	if n, ok := s.ProxyAdapter(100); n != 1 || !ok {
+		t.Errorf("number %d, %v", n, ok)
+	}
+	if n, ok := s.ProxyAdapter(8); n != 8 || !ok || s.Adapter(3) != newAdapter {
+		t.Errorf("the one that is used has %d; of 3: %+v", n, s.Adapter(3))
+	}
+	s.MoveProxy(8, 200)
+	s.MoveProxy(9, 100)
+	if n, _ := s.ProxyAdapter(200); n != 8 {
+		t.Errorf("moved to %d", n)
+	}
+	if n, _ := s.ShareIndex(200, 0); n != 7 {
+		t.Errorf("its port is number %d", n)
 	}
 }

@@ -60,17 +60,17 @@ type GattState struct {
 	// Name and Advertised are what the device said in the air when Database was learned.
 	Name       string     `json:"name,omitempty"`
 	Advertised []ble.UUID `json:"advertised,omitempty"`
-	// Armed names the proxy of the bond for which Service Changed is enabled, "" if none.
+	// Armed is the ID of the proxy of the bond for which Service Changed is enabled, "" if none.
 	Armed string `json:"armed,omitempty"`
-	// MTU is the ATT_MTU that was negotiated through each proxy, by name.
+	// MTU is the ATT_MTU that was negotiated through each proxy, by its ID.
 	MTU map[string]int `json:"mtu,omitempty"`
-	// Bonded names the proxy that holds the bond, "" if none.
+	// Bonded is the ID of the proxy that holds the bond, "" if none. Before IDs it was its name.
 	Bonded string `json:"bonded,omitempty"`
 	// BondedBy is the party that made the bond, "" if that is not known.
 	BondedBy string `json:"bonded_by,omitempty"`
 	// Stale: Database was found wrong; the proxy's own cache is to be cleared as well.
 	Stale bool `json:"stale,omitempty"`
-	// Last names the proxy of the last link.
+	// Last is the ID of the proxy of the last link.
 	Last string `json:"last,omitempty"`
 }
 
@@ -78,11 +78,13 @@ type GattState struct {
 type proxyState struct {
 	Adapter int `json:"adapter,omitempty"` // N of hciN, 1…8
 	Share   int `json:"share,omitempty"`   // from 1; the port is the base port plus Share - 1
+	// Used is the day on which it was last online, in days since 1970; 0 is unknown.
+	Used int `json:"used,omitempty"`
 	ProxyInfo
 }
 
-// ProxyInfo is what a proxy with an adapter of its own last said, so that the adapter is there before the proxy
-// is online again.
+// ProxyInfo is what a proxy last said, so that its adapter is there before it is online again, and so that its name, its place in the
+// configuration and its MAC belong together.
 type ProxyInfo struct {
 	Name      string      `json:"name,omitempty"`
 	Endpoint  string      `json:"endpoint,omitempty"` // where it was reached, host:port
@@ -96,7 +98,7 @@ type state struct {
 	Adapters map[int]AdapterState        `json:"adapters"`
 	Devices  map[ble.Address]DeviceState `json:"devices"`
 	Proxies  map[ble.Address]proxyState  `json:"proxies"`
-	// Unpair has, by a proxy's name, the devices whose bond it is yet to drop. No slice is modified.
+	// Unpair has, by a proxy's ID, the devices whose bond it is yet to drop. No slice is modified.
 	Unpair map[string][]ble.Address `json:"unpair,omitempty"`
 }
 

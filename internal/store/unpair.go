@@ -6,7 +6,7 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
-// Unpairs lists the devices whose bond the proxy of that name is yet to drop.
+// Unpairs lists the devices whose bond the proxy with that ID is yet to drop.
 func (s *Store) Unpairs(proxy string) []ble.Address {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -33,6 +33,25 @@ func (s *Store) SetUnpair(proxy string, a ble.Address, pending bool) {
 		s.st.Unpair[proxy] = append(slices.Clone(list), a)
 	}
 	s.touch()
+}
+
+// MoveUnpairs gives the devices of the proxies that match, which may be names from before IDs, to the one with that ID.
+func (s *Store) MoveUnpairs(match func(proxy string) bool, id string) {
+	s.mu.Lock()
+	names := make([]string, 0, len(s.st.Unpair))
+	for name := range s.st.Unpair {
+		names = append(names, name)
+	}
+	s.mu.Unlock()
+	for _, name := range names {
+		if !match(name) {
+			continue
+		}
+		for _, a := range s.Unpairs(name) {
+			s.SetUnpair(name, a, false)
+			s.SetUnpair(id, a, true)
+		}
+	}
 }
 
 func (s *state) unpairs() int {

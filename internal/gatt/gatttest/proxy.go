@@ -214,7 +214,8 @@ func (p *Proxy) Allocated() []ble.Address {
 	return slices.Clone(p.allocated)
 }
 
-// Name, Online, Features, Version and Slots are as gatt.Proxy has them.
+// ID, Name, Online, Features, Version and Slots are as gatt.Proxy has them.
+func (p *Proxy) ID() string             { return p.Label }
 func (p *Proxy) Name() string           { return p.Label }
 func (p *Proxy) Features() ble.Features { return p.Flags }
 func (p *Proxy) Version() string        { return p.Firmware }

@@ -1,4 +1,4 @@
-package daemon
+package inspect
 
 import "bluez-esphome/internal/dbusobj"
 

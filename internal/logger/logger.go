@@ -1,4 +1,6 @@
-package daemon
+// Package logger makes the program's log: text or JSON, with the journal's priorities, without Bluetooth addresses if that is
+// wanted, and bounded where lines repeat or where strangers choose what differs in them.
+package logger
 
 import (
 	"context"
@@ -10,10 +12,10 @@ import (
 	"bluez-esphome/internal/config"
 )
 
-// NewLogger makes the program's logger. Under the journal each line of text begins with its priority, "<4>", which
+// New makes the program's logger. Under the journal each line of text begins with its priority, "<4>", which
 // the journal takes away, and carries no time, since the journal stamps it. A line that repeats is
 // written at most so often, and so are lines that differ in their attributes only; with log.redact no line has a Bluetooth address.
-func NewLogger(w io.Writer, cfg config.Log) *slog.Logger {
+func New(w io.Writer, cfg config.Log) *slog.Logger {
 	return newLogger(w, cfg, os.Getenv("JOURNAL_STREAM") != "")
 }
 

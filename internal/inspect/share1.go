@@ -1,4 +1,4 @@
-package daemon
+package inspect
 
 import (
 	"bluez-esphome/internal/dbusobj"
@@ -8,32 +8,39 @@ import (
 // sharePath is the object that tells of shared proxies. It is there while any are to be shared.
 const sharePath = "/org/bluez_esphome/share"
 
-// A shareObject tells on the bus what is shared with whom: org.bluez_esphome.Share1.
-type shareObject struct {
-	obj *dbusobj.Object // in the loop
+// Sharing shows on the bus what is shared with whom: org.bluez_esphome.Share1. It belongs to the loop.
+type Sharing struct {
+	conn   *dbusobj.Conn
+	board  *Board
+	status func() []share.Status
+	obj    *dbusobj.Object // nil: hidden
 }
 
-// show adds the object or takes it away; in the loop, or before it runs.
-func (o *shareObject) show(s *sharer, on bool) {
+// NewSharing makes a Sharing that is hidden.
+func NewSharing(conn *dbusobj.Conn, board *Board, status func() []share.Status) *Sharing {
+	return &Sharing{conn: conn, board: board, status: status}
+}
+
+// Show adds the object or takes it away; in the loop, or before it runs.
+func (s *Sharing) Show(on bool) {
 	switch {
-	case on && o.obj == nil:
-		o.obj = s.d.conn.Add(sharePath, s, newShareInterface())
-	case !on && o.obj != nil:
-		s.d.conn.Remove(o.obj)
-		o.obj = nil
+	case on && s.obj == nil:
+		s.obj = s.conn.Add(sharePath, s, s.newInterface())
+	case !on && s.obj != nil:
+		s.conn.Remove(s.obj)
+		s.obj = nil
 	}
 }
 
-// newShareInterface makes org.bluez_esphome.Share1. Its one property moves all the time and is never signalled.
-func newShareInterface() *dbusobj.Interface {
+// newInterface makes org.bluez_esphome.Share1. Its one property moves all the time and is never signalled.
+func (s *Sharing) newInterface() *dbusobj.Interface {
 	return &dbusobj.Interface{
 		Name: "org.bluez_esphome.Share1",
 		Properties: []dbusobj.Property{{
 			Name: "Proxies", Type: "aa{sv}",
-			Get: func(o *dbusobj.Object, e *dbusobj.Encoder) {
-				s := o.Data().(*sharer)
+			Get: func(_ *dbusobj.Object, e *dbusobj.Encoder) {
 				e.Array("a{sv}", func() {
-					for _, st := range s.Status() {
+					for _, st := range s.status() {
 						s.encode(e, st)
 					}
 				})
@@ -43,11 +50,11 @@ func newShareInterface() *dbusobj.Interface {
 }
 
 // encode writes one shared proxy: Name, Proxy (absent where all are shared as one), Address (host:port), Encrypted, Batches, Dropped, Hosts.
-func (s *sharer) encode(e *dbusobj.Encoder, st share.Status) {
+func (s *Sharing) encode(e *dbusobj.Encoder, st share.Status) {
 	e.Array("{sv}", func() {
 		text(e, "Name", st.Name)
 		if st.Proxy != "" {
-			entry(e, "Proxy", "o", func() { e.ObjectPath(s.d.proxies.path(st.Proxy)) })
+			entry(e, "Proxy", "o", func() { e.ObjectPath(s.board.Path(st.Proxy)) })
 		}
 		text(e, "Address", st.Address)
 		entry(e, "Encrypted", "b", func() { e.Bool(st.Encrypted) })

@@ -1,0 +1,116 @@
+package fleet
+
+import (
+	"time"
+
+	"bluez-esphome/internal/apiconn"
+	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/scanmode"
+	"bluez-esphome/internal/scanner"
+)
+
+// handler takes what one session says, in its reader goroutine, and hands it on.
+type handler struct{ p *Proxy }
+
+var _ apiconn.Handler = handler{}
+
+// Online follows admit, which gave the proxy its ID.
+func (h handler) Online(_ *apiconn.Proxy, info apiconn.Info) {
+	p, s := h.p, h.p.set
+	s.adopt(p, info.Name)
+	if info.Features == 0 {
+		s.cfg.Logger.Warn("The device is no Bluetooth proxy: add bluetooth_proxy: to its ESPHome configuration", "proxy", p.Name(), "address", HostPort(p.cfg))
+	}
+	p.mu.Lock()
+	p.info, p.up, p.known, p.own, p.since = info, true, false, nil, time.Now()
+	id := p.id
+	p.mu.Unlock()
+	s.cfg.Merged.ProxyUp(id)
+	s.settle(p)
+	s.cfg.Links.AddProxy(p)
+	s.cfg.Links.ProxyOnline(id)
+	s.cfg.Hooks.Online(p)
+	p.ModeChanged()
+	s.cfg.Board.Changed(p, "Name", "State", "LastError", "ESPHomeVersion", "Features", "BluetoothAddress", "ScanMode", "SlotLimit", "SlotFree", "Allocated", "Note")
+}
+
+func (h handler) Offline(_ *apiconn.Proxy, err error) {
+	p, s := h.p, h.p.set
+	p.mu.Lock()
+	p.up = false
+	id, own := p.id, p.own
+	if p.seat != nil {
+		p.seat.Stop()
+		p.seat = nil
+	}
+	p.mu.Unlock()
+	s.cfg.Hooks.Offline(p)
+	p.each(func(t *scanner.Table) { t.ProxyDown(id) })
+	if own != nil {
+		s.cfg.Hooks.AdapterOnline(own, false)
+	}
+	s.cfg.Links.ProxyOffline(id, err)
+	s.cfg.Board.Changed(p, "State", "LastError", "SlotLimit", "SlotFree", "Allocated")
+	s.reconsider(p)
+}
+
+func (h handler) Adverts(_ *apiconn.Proxy, at time.Time, adverts []ble.RawAdvert) {
+	p := h.p
+	p.mu.Lock()
+	p.heard = at
+	id, sh, own := p.id, p.shared, p.own
+	p.mu.Unlock()
+	p.set.cfg.Hooks.Adverts(id, sh, at, adverts)
+	if own != nil {
+		own.Table.Adverts(id, at, adverts)
+	}
+	if links := p.set.cfg.Links; links.Waits() {
+		for i := range adverts {
+			links.Heard(adverts[i].Address)
+		}
+	}
+}
+
+func (h handler) ScannerState(_ *apiconn.Proxy, state ble.ScannerState, mode, configured ble.ScannerMode) {
+	p, running := h.p, state == ble.ScannerRunning
+	changed := p.scannerChanged(Scan{state, mode, configured})
+	id := p.ID()
+	p.each(func(t *scanner.Table) {
+		if running {
+			t.ResumeProxy(id)
+		} else {
+			t.PauseProxy(id) // it connects, or changes its mode
+		}
+		if running && mode == ble.ScanActive {
+			scanmode.Changed(t, id)
+		}
+	})
+	if changed {
+		p.set.cfg.Board.Changed(p, "ScanMode")
+	}
+}
+
+func (h handler) Slots(p *apiconn.Proxy, slots ble.Slots) {
+	links, id := h.p.set.cfg.Links, h.p.ID()
+	// Slots that are not ours are leftovers to be released, unless another host is at work.
+	links.SetOwnSlots(id, p.State() != apiconn.StateDisplaced)
+	links.SlotsReport(id, slots)
+	h.p.slotsChanged()
+	h.p.set.cfg.Board.Changed(h.p, "SlotLimit", "SlotFree", "Allocated")
+}
+
+func (h handler) LinkUp(_ *apiconn.Proxy, a ble.Address, mtu int) {
+	h.p.set.cfg.Links.LinkReport(h.p.ID(), a, true, mtu, 0)
+}
+
+func (h handler) LinkDown(_ *apiconn.Proxy, a ble.Address, code int32) {
+	h.p.set.cfg.Links.LinkReport(h.p.ID(), a, false, 0, code)
+}
+
+func (h handler) Notification(_ *apiconn.Proxy, a ble.Address, handle uint16, value []byte) {
+	h.p.set.cfg.Links.Notification(h.p.ID(), a, handle, value)
+}
+
+func (h handler) PairingChanged(_ *apiconn.Proxy, a ble.Address, paired bool, _ int32) {
+	h.p.set.cfg.Links.PairingReport(h.p.ID(), a, paired)
+}

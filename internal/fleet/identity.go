@@ -1,0 +1,220 @@
+package fleet
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"bluez-esphome/internal/apiconn"
+	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/config"
+	"bluez-esphome/internal/store"
+)
+
+// seatAfter is how long the session of a proxy that was found must last before it gets numbers of adapters and ports, which
+// are few and kept for long: whoever is in the network can make up proxies.
+const seatAfter = time.Minute
+
+// admit decides on a session whose device told what it is, before anything of it is used. It gives the proxy its ID.
+func (s *Set) admit(p *Proxy, info apiconn.Info) error {
+	mac, _ := ble.ParseAddress(info.MAC) // 0: it says none
+	if p.instance != "" && info.Features == 0 {
+		return s.refuse(p, "it is no Bluetooth proxy")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p.mu.Lock()
+	before := p.mac
+	p.mu.Unlock()
+	if before != 0 && mac != before {
+		return &apiconn.RefusedError{Why: fmt.Sprintf("another device answers: its MAC is %v, that of the one before was %v; if you replaced the board, "+
+			"reload the configuration", showMAC(info), before)}
+	}
+	if mac != 0 {
+		if err := s.sameDevice(p, mac); err != nil {
+			return err
+		}
+		if before == 0 {
+			s.took(p, mac)
+		}
+	}
+	id := "at " + HostPort(p.cfg)
+	if mac != 0 {
+		id = mac.String()
+	} else if p.instance != "" {
+		id = "found at " + HostPort(p.cfg)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.id, p.mac = id, mac
+	return nil
+}
+
+func showMAC(info apiconn.Info) string {
+	if info.MAC == "" {
+		return "not told"
+	}
+	return info.MAC
+}
+
+// sameDevice finds another proxy of the set with that MAC: of two ways to one device the newer ends for good. Only a configured
+// proxy makes one that was found go. s.mu is held.
+func (s *Set) sameDevice(p *Proxy, mac ble.Address) error {
+	for _, q := range s.list {
+		if q == p || q.MAC() != mac || !q.Up() {
+			continue
+		}
+		if q.instance != "" && p.instance == "" {
+			s.background(func() {
+				s.cfg.Hooks.Refused(q, fmt.Sprintf("it is the same device as %q, which is configured", p.Label()))
+			})
+			continue
+		}
+		return s.refuse(p, fmt.Sprintf("the same device as %q (MAC %v): remove one of the two entries", q.Label(), mac))
+	}
+	if p.instance == "" {
+		return nil
+	}
+	// A configured proxy that is away is not taken for whoever claims its MAC.
+	meant := ""
+	for _, q := range s.list {
+		if q.instance == "" && (q.cfg.HasMAC && q.cfg.MAC == mac || q.MAC() == mac) {
+			meant = q.Label()
+		}
+	}
+	s.cfg.Store.Proxies(func(known ble.Address, info store.ProxyInfo) {
+		for _, q := range s.list {
+			if q.instance == "" && known == mac && info.Endpoint == HostPort(q.cfg) {
+				meant = q.Label()
+			}
+		}
+	})
+	if meant != "" {
+		return s.refuse(p, fmt.Sprintf("it claims to be %q (MAC %v), which is configured elsewhere", meant, mac))
+	}
+	return nil
+}
+
+// refuse ends a proxy for good, until it is reconsidered; one that was found is dropped.
+func (s *Set) refuse(p *Proxy, why string) error {
+	if p.instance != "" {
+		s.background(func() { s.cfg.Hooks.Refused(p, why) })
+	}
+	return &apiconn.RefusedError{Why: why, Final: true}
+}
+
+// took notes that a configured proxy has another MAC than in an earlier run: the board was replaced, and the new one takes the numbers of
+// the old one. s.mu is held.
+func (s *Set) took(p *Proxy, mac ble.Address) {
+	if p.instance != "" {
+		return
+	}
+	var old ble.Address
+	known := false
+	s.cfg.Store.Proxies(func(m ble.Address, info store.ProxyInfo) {
+		if m == mac {
+			known = true
+		}
+		if m != mac && info.Endpoint == HostPort(p.cfg) {
+			old = m
+		}
+	})
+	if old == 0 || known {
+		return
+	}
+	s.cfg.Logger.Warn("Another device answers at the address of a proxy than in the last run; set mac: to refuse that", "proxy", p.Label(),
+		"was", old, "now", mac)
+	s.cfg.Store.MoveProxy(old, mac)
+}
+
+// settle gives a proxy that is online its numbers: a configured one and one that had them before at once, one that was found for
+// the first time once its session has lasted.
+func (s *Set) settle(p *Proxy) {
+	p.mu.Lock()
+	mac, instance := p.mac, p.instance
+	p.mu.Unlock()
+	if instance == "" || s.remembered(mac) {
+		s.seat(p)
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.seat = time.AfterFunc(seatAfter, func() {
+		p.mu.Lock()
+		late := p.seat == nil // it went offline
+		p.seat = nil
+		p.mu.Unlock()
+		if !late {
+			s.seat(p)
+			s.cfg.Hooks.Online(p)
+		}
+	})
+}
+
+func (s *Set) remembered(mac ble.Address) (yes bool) {
+	s.cfg.Store.Proxies(func(m ble.Address, _ store.ProxyInfo) { yes = yes || m == mac })
+	return yes
+}
+
+// seat remembers a proxy and gives it its adapter, if it is to have one.
+func (s *Set) seat(p *Proxy) {
+	p.mu.Lock()
+	mac, id := p.mac, p.id
+	known := store.ProxyInfo{Name: p.name, Endpoint: HostPort(p.cfg)}
+	known.Bluetooth, _ = ble.ParseAddress(p.info.BluetoothMAC)
+	p.mu.Unlock()
+	perProxy := s.cfg.Live().Adapters == config.AdaptersPerProxy
+	if mac == 0 {
+		if perProxy {
+			s.cfg.Logger.Warn("The proxy has no adapter of its own: it does not say its MAC", "proxy", p.Label())
+		}
+		return
+	}
+	s.cfg.Store.SetProxyInfo(mac, known, time.Now())
+	if !perProxy {
+		return
+	}
+	own := s.cfg.Adapters.Attach(mac)
+	if own == nil {
+		return
+	}
+	own.Table.ProxyUp(id)
+	p.mu.Lock()
+	p.own = own
+	p.mu.Unlock()
+	s.cfg.Hooks.AdapterUsed(own, known)
+	s.cfg.Hooks.AdapterOnline(own, true)
+}
+
+// adopt gives a proxy that is online for the first time its name for people.
+func (s *Set) adopt(p *Proxy, claimed string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p.Name() != "" {
+		return
+	}
+	base := claimed
+	if base == "" {
+		base = HostPort(p.cfg)
+	}
+	name := base
+	for i := 2; s.taken(p, name); i++ {
+		name = fmt.Sprintf("%s-%d", base, i)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.name = name
+}
+
+// taken reports whether a name is another proxy's, or, for one that was found, whether the configuration means somebody by it. s.mu is held.
+func (s *Set) taken(p *Proxy, name string) bool {
+	for _, q := range s.list {
+		if q == p {
+			continue
+		}
+		if q.Name() == name || p.instance != "" && q.instance == "" && strings.EqualFold(hostLabel(q.cfg.Host), name) {
+			return true
+		}
+	}
+	return p.instance != "" && s.meant(name)
+}

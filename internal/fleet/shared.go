@@ -1,0 +1,92 @@
+package fleet
+
+import (
+	"bluez-esphome/internal/apiconn"
+	"bluez-esphome/internal/ble"
+)
+
+// Shared is a proxy that is online, as it is offered to other hosts: alone or as a part of all.
+type Shared interface {
+	Scanner(state ble.ScannerState, mode, configured ble.ScannerMode)
+	Slots(ble.Slots)
+	WantsActive() bool
+	Down()
+}
+
+// Shared is the proxy as it is offered, or nil.
+func (p *Proxy) Shared() Shared {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.shared
+}
+
+// Share offers the proxy by make, if it is online, has its numbers, and is not offered already.
+func (p *Proxy) Share(make func(id, name string, info apiconn.Info) (Shared, error)) error {
+	p.mu.Lock()
+	ready := p.up && p.seat == nil && p.shared == nil
+	id, name, info := p.id, p.name, p.info
+	p.mu.Unlock()
+	if !ready {
+		return nil
+	}
+	sh, err := make(id, name, info)
+	if err != nil {
+		return err
+	}
+	p.telling.Lock()
+	defer p.telling.Unlock()
+	p.mu.Lock()
+	p.shared = sh
+	scan, known := p.scan, p.known
+	p.mu.Unlock()
+	if known {
+		sh.Scanner(scan.State, scan.Mode, scan.Configured)
+	}
+	p.tellSlots(sh)
+	return nil
+}
+
+// Unshare takes the proxy back and returns what it was offered as, or nil.
+func (p *Proxy) Unshare() Shared {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	sh := p.shared
+	p.shared = nil
+	return sh
+}
+
+// slotsChanged tells the hosts of the slots; scannerChanged of the scanner.
+func (p *Proxy) slotsChanged() {
+	p.telling.Lock()
+	defer p.telling.Unlock()
+	if sh := p.Shared(); sh != nil {
+		p.tellSlots(sh)
+	}
+}
+
+// tellSlots tells the hosts of the slots, if they are known: of none where another host has the proxy, since nothing that is asked of
+// it is answered. p.telling is held.
+func (p *Proxy) tellSlots(sh Shared) {
+	slots := p.Slots()
+	if !p.Online() {
+		slots.Limit, slots.Free, slots.Allocated = 0, 0, nil
+	}
+	if slots.Known {
+		sh.Slots(slots)
+	}
+}
+
+// scannerChanged notes what the proxy says and reports whether its mode is another.
+func (p *Proxy) scannerChanged(now Scan) bool {
+	p.telling.Lock()
+	defer p.telling.Unlock()
+	p.mu.Lock()
+	changed := !p.known || p.scan.Mode != now.Mode
+	p.scan, p.known = now, true
+	sh := p.shared
+	p.mu.Unlock()
+	if sh != nil {
+		sh.Scanner(now.State, now.Mode, now.Configured)
+	}
+	return changed
+}

@@ -1,0 +1,135 @@
+// Package inspect shows on D-Bus what BlueZ has no interface for: the proxies (org.bluez_esphome.Proxy1), whose adapter is whose
+// (Radio1), and what is shared with whom (Share1).
+package inspect
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+
+	"bluez-esphome/internal/config"
+	"bluez-esphome/internal/dbusobj"
+	"bluez-esphome/internal/fleet"
+
+	"github.com/godbus/dbus/v5"
+)
+
+// proxyFolder has the objects of proxies. It is not below /org/bluez, where several clients take every child for an adapter.
+const proxyFolder = "/org/bluez_esphome/proxy/"
+
+// A Board shows proxies on D-Bus. Its methods are goroutine-safe.
+type Board struct {
+	conn  *dbusobj.Conn
+	links func(*fleet.Proxy) []Link
+	iface *dbusobj.Interface
+
+	mu      sync.Mutex
+	running bool // the loop does what is to be done
+	shown   map[*fleet.Proxy]*shown
+}
+
+// shown is one proxy's object.
+type shown struct {
+	proxy *fleet.Proxy
+	obj   *dbusobj.Object // set in the loop; nil before
+	path  dbus.ObjectPath
+	dirty []string // properties that wait to be signalled
+}
+
+var _ fleet.Board = (*Board)(nil)
+
+// NewBoard makes a Board of the objects of conn. links lists the connection slots of a proxy that are in use.
+func NewBoard(conn *dbusobj.Conn, links func(*fleet.Proxy) []Link) *Board {
+	b := &Board{conn: conn, links: links, shown: map[*fleet.Proxy]*shown{}}
+	b.iface = b.newInterface()
+	return b
+}
+
+// Show implements fleet.Board. The path is made of the name or host of the configuration, never of what the device claims.
+func (b *Board) Show(p *fleet.Proxy) {
+	s := &shown{proxy: p}
+	b.mu.Lock()
+	b.shown[p] = s
+	running := b.running
+	b.mu.Unlock()
+	add := func() {
+		label := p.Config().Name
+		if label == "" {
+			label = p.Config().Host
+		}
+		path := dbus.ObjectPath(proxyFolder + config.PathElement(label))
+		for i, first := 2, path; b.conn.Object(path) != nil; i++ {
+			path = dbus.ObjectPath(fmt.Sprintf("%s_%d", first, i))
+		}
+		obj := b.conn.Add(path, s, b.iface)
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		s.obj, s.path = obj, path
+	}
+	if running {
+		b.conn.Post(add)
+	} else {
+		add()
+	}
+}
+
+// Running says that the loop runs, or is about to: until then proxies are shown at once, by its goroutine.
+func (b *Board) Running() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.running = true
+}
+
+// Hide implements fleet.Board.
+func (b *Board) Hide(p *fleet.Proxy) {
+	b.mu.Lock()
+	s := b.shown[p]
+	delete(b.shown, p)
+	b.mu.Unlock()
+	if s != nil {
+		b.conn.Post(func() { b.conn.Remove(s.obj) })
+	}
+}
+
+// Changed implements fleet.Board; what changes before the loop gets to it goes into one signal.
+func (b *Board) Changed(p *fleet.Proxy, properties ...string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := b.shown[p]
+	if s == nil {
+		return
+	}
+	first := len(s.dirty) == 0
+	for _, name := range properties {
+		if !slices.Contains(s.dirty, name) {
+			s.dirty = append(s.dirty, name)
+		}
+	}
+	if first {
+		b.conn.Post(func() { b.signal(p, s) })
+	}
+}
+
+// signal runs in the loop.
+func (b *Board) signal(p *fleet.Proxy, s *shown) {
+	b.mu.Lock()
+	dirty, there := s.dirty, b.shown[p] == s
+	s.dirty = nil
+	b.mu.Unlock()
+	if there && s.obj != nil {
+		s.obj.Changed(b.iface, dirty...)
+	}
+}
+
+// Path is the object of the proxy with that ID, the root if there is none.
+func (b *Board) Path(id string) dbus.ObjectPath {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	path := dbus.ObjectPath("/")
+	for p, s := range b.shown {
+		if p.ID() == id && id != "" && s.path != "" && (path == "/" || p.Up()) {
+			path = s.path
+		}
+	}
+	return path
+}

@@ -1,0 +1,93 @@
+package inspect
+
+import (
+	"slices"
+	"time"
+
+	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/dbusobj"
+	"bluez-esphome/internal/fleet"
+)
+
+// newInterface makes org.bluez_esphome.Proxy1. LastHeard moves all the time and is never signalled; neither is Links.
+func (b *Board) newInterface() *dbusobj.Interface {
+	of := func(f func(p *fleet.Proxy, e *dbusobj.Encoder)) func(*dbusobj.Object, *dbusobj.Encoder) {
+		return func(o *dbusobj.Object, e *dbusobj.Encoder) { f(o.Data().(*shown).proxy, e) }
+	}
+	str := func(name string, get func(*fleet.Proxy) string) dbusobj.Property {
+		return dbusobj.Property{Name: name, Type: "s", Get: of(func(p *fleet.Proxy, e *dbusobj.Encoder) { e.String(get(p)) })}
+	}
+	return &dbusobj.Interface{
+		Name: "org.bluez_esphome.Proxy1",
+		Properties: []dbusobj.Property{
+			str("Name", (*fleet.Proxy).Label),
+			str("Host", func(p *fleet.Proxy) string { return fleet.HostPort(p.Config()) }),
+			str("State", func(p *fleet.Proxy) string { return p.State().String() }),
+			str("LastError", func(p *fleet.Proxy) string { return p.LastError() }),
+			str("ESPHomeVersion", func(p *fleet.Proxy) string { return p.Version() }),
+			{Name: "Features", Type: "as", Get: of(func(p *fleet.Proxy, e *dbusobj.Encoder) { e.Strings(p.Features().Names()) })},
+			str("BluetoothAddress", (*fleet.Proxy).BluetoothAddress),
+			str("ScanMode", (*fleet.Proxy).ScanMode),
+			{Name: "SlotLimit", Type: "q", Get: of(func(p *fleet.Proxy, e *dbusobj.Encoder) { e.Uint16(clamp16(p.Slots().Limit)) })},
+			{Name: "SlotFree", Type: "q", Get: of(func(p *fleet.Proxy, e *dbusobj.Encoder) { e.Uint16(clamp16(p.Slots().Free)) })},
+			{Name: "Allocated", Type: "as", Get: of(func(p *fleet.Proxy, e *dbusobj.Encoder) {
+				e.Array("s", func() {
+					for _, a := range p.Slots().Allocated {
+						e.String(a.String())
+					}
+				})
+			})},
+			str("Note", func(p *fleet.Proxy) string { return p.Note() }),
+			{Name: "Links", Type: "aa{sv}", Get: of(func(p *fleet.Proxy, e *dbusobj.Encoder) { encodeLinks(e, b.links(p)) })},
+			{Name: "LastHeard", Type: "t", Get: of(func(p *fleet.Proxy, e *dbusobj.Encoder) { e.Uint64(seconds(p.LastHeard())) })},
+		},
+	}
+}
+
+func clamp16(n int) uint16 { return uint16(min(max(n, 0), 0xffff)) }
+
+// seconds is a time in seconds since 1970; 0 for none.
+func seconds(t time.Time) uint64 {
+	if t.IsZero() {
+		return 0
+	}
+	return uint64(t.Unix())
+}
+
+// ForeignOwner is who has a slot that is not ours: a host that is on the proxy itself. StateForeign is the state of such a slot.
+const (
+	ForeignOwner = "another host"
+	StateForeign = "foreign"
+)
+
+// A Link is one connection slot of a proxy that is in use.
+type Link struct {
+	Address ble.Address
+	State   string    // a gatt.HoldState, or StateForeign
+	Since   time.Time // zero if it is not ours
+	Owners  []string  // who uses it, by name
+}
+
+// WithForeign adds to the slots of a proxy that are ours what else it shows as taken.
+func WithForeign(links []Link, p *fleet.Proxy) []Link {
+	for _, a := range p.Slots().Allocated {
+		if !slices.ContainsFunc(links, func(l Link) bool { return l.Address == a }) {
+			links = append(links, Link{Address: a, State: StateForeign, Owners: []string{ForeignOwner}})
+		}
+	}
+	return links
+}
+
+// encodeLinks writes them as {Address s, State s, Since t (seconds since 1970, 0 unknown), Owners as}.
+func encodeLinks(e *dbusobj.Encoder, links []Link) {
+	e.Array("a{sv}", func() {
+		for _, l := range links {
+			e.Array("{sv}", func() {
+				text(e, "Address", l.Address.String())
+				text(e, "State", l.State)
+				number(e, "Since", seconds(l.Since))
+				entry(e, "Owners", "as", func() { e.Strings(l.Owners) })
+			})
+		}
+	})
+}
