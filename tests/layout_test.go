@@ -55,7 +55,8 @@ func TestLayers(t *testing.T) {
 		"apiconn": {"ble", "apiwire", "apiwire/apipb", "rawsock"}, "scanner": {"ble"}, "links": {"ble"}, "gatt": {"ble", "links"}, "web": {"ble"},
 		"bluezshim": {"ble", "links", "dbusobj", "rawsock"}, "status": {"ble", "privatebus"}, "apiserver": {"ble", "apiwire", "apiwire/apipb"},
 		"proxysim": {"ble", "apiserver", "apiwire", "apiwire/apipb", "mdns"}, "config": {"ble"}, "store": {"ble"}, "privatebus": {},
-		"share": {"ble", "links", "apiserver", "apiwire", "apiwire/apipb"},
+		"share": {"ble", "links", "apiserver", "apiwire", "apiwire/apipb"}, "logger": {"ble", "config"}, "scanmode": {"ble", "scanner"},
+		"adapters": {"ble", "scanner", "scanmode", "store"},
 	}
 	seen := 0
 	for _, p := range packages(t) {
@@ -148,5 +149,84 @@ func TestArchitecture(t *testing.T) {
 	}
 	if named < 30 {
 		t.Errorf("only %d folders found", named)
+	}
+}
+
+// TestPicture holds the picture in docs/architecture.md against go list: every package of ours is in it once, and each imports only
+// packages that stand in lower lines. So there is no circle, and the picture shows which way things go.
+func TestPicture(t *testing.T) {
+	t.Parallel()
+	doc, err := os.ReadFile(harness.Path(t, "docs", "architecture.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, picture, ok := strings.Cut(string(doc), "<!-- imports -->\n```\n")
+	if picture, _, ok = strings.Cut(picture, "```"); !ok {
+		t.Fatal("docs/architecture.md has no picture of the imports")
+	}
+	line := map[string]int{}
+	for n, text := range strings.Split(picture, "\n") {
+		for _, name := range regexp.MustCompile(`[a-z0-9-]+`).FindAllString(text, -1) {
+			if _, twice := line[name]; twice {
+				t.Errorf("%s is in the picture twice", name)
+			}
+			line[name] = n
+		}
+	}
+	seen := 0
+	for _, p := range packages(t) {
+		name, ours := drawn(p.ImportPath)
+		if !ours {
+			continue
+		}
+		if seen++; line[name] == 0 && !strings.HasPrefix(picture, name) {
+			t.Errorf("%s is not in the picture", name)
+		}
+		for _, imp := range p.Imports {
+			if other, ours := drawn(imp); ours && other != name && line[other] <= line[name] {
+				t.Errorf("%s imports %s, which is not below it in the picture", name, other)
+			}
+		}
+	}
+	if seen < len(line) {
+		t.Errorf("%d packages are drawn, %d found", len(line), seen)
+	}
+}
+
+// drawn is how the picture calls a package of ours; what is only there for tests is not in it.
+func drawn(path string) (name string, ours bool) {
+	if path == "bluez-esphome/cmd/bluez-esphome" {
+		return "bluez-esphome", true
+	}
+	name, ours = strings.CutPrefix(path, "bluez-esphome/internal/")
+	return name, ours && !strings.Contains(name, "/")
+}
+
+// TestSizes: no package has more than 12 % of the code, and the one that puts everything together has less than 1,200 lines.
+func TestSizes(t *testing.T) {
+	t.Parallel()
+	lines, all := map[string]int{}, 0
+	for _, p := range packages(t) {
+		if !strings.HasPrefix(p.ImportPath, "bluez-esphome/internal/") && !strings.HasPrefix(p.ImportPath, "bluez-esphome/cmd/") {
+			continue
+		}
+		for _, f := range p.GoFiles {
+			b, err := os.ReadFile(filepath.Join(p.Dir, f))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.HasSuffix(f, ".pb.go") {
+				lines[p.ImportPath] += strings.Count(string(b), "\n")
+			}
+		}
+		all += lines[p.ImportPath]
+	}
+	for name, n := range lines {
+		if n*100 > all*12 {
+			t.Errorf("%s has %d of %d lines, more than 12 %%", name, n, all)
+		}
+	}
+	if n := lines["bluez-esphome/internal/daemon"]; n == 0 || n >= 1200 {
+		t.Errorf("internal/daemon has %d lines", n)
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -50,7 +51,7 @@ func reload(ctx context.Context, ready <-chan struct{}, hup <-chan os.Signal, lo
 // A verdict is what a daemon says of the newest reload.
 type verdict struct {
 	PID    int    `json:"pid"`
-	Time   int64  `json:"time"` // in nanoseconds: it tells one from the next
+	Mark   string `json:"mark"` // tells one from the next
 	Failed string `json:"failed,omitempty"`
 }
 
@@ -72,7 +73,7 @@ func reportVerdict(err error) {
 	if file == "" {
 		return
 	}
-	v := verdict{PID: os.Getpid(), Time: time.Now().UnixNano()}
+	v := verdict{PID: os.Getpid(), Mark: rand.Text()}
 	if err != nil {
 		v.Failed = err.Error()
 	}

@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"net"
 	"net/netip"
 	"reflect"
 	"sync"
@@ -231,21 +230,5 @@ func (d *Daemon) announce(ctx context.Context, s share.Service) {
 // mayBeOurs reports whether an instance may be a proxy that we offer ourselves.
 func (s *sharer) mayBeOurs(svc mdns.Service) bool {
 	cfg := s.configured()
-	if cfg.Listen == "" {
-		return false
-	}
-	list, err := net.InterfaceAddrs()
-	if err != nil {
-		return true // better none than a loop
-	}
-	for _, l := range list {
-		if n, ok := l.(*net.IPNet); ok {
-			for _, a := range svc.Addrs {
-				if svc.Port >= cfg.BasePort && n.IP.Equal(net.IP(a.WithZone("").AsSlice())) {
-					return true
-				}
-			}
-		}
-	}
-	return false
+	return cfg.Listen != "" && svc.Port >= cfg.BasePort && finder.OfThisHost(svc)
 }

@@ -12,13 +12,14 @@ import (
 	"time"
 
 	"bluez-esphome/internal/fleet"
+	"bluez-esphome/internal/mdns"
 )
 
 // Proxies that were found are strangers' suggestions of whom to connect to. How often that is done is bounded by target, so that nobody
 // can be flooded with our attempts, however many names point to him.
 const (
 	// perAddress is the least time between two attempts at one address.
-	perAddress = time.Second
+	perAddress = 250 * time.Millisecond
 	// firstPause is the pause after an attempt at one address and port; it doubles with each further one that brings no session.
 	firstPause = time.Second
 	maxPause   = 5 * time.Minute
@@ -173,4 +174,20 @@ func (f *Finder) networks() ([]netip.Prefix, error) {
 		}
 	}
 	return out, nil
+}
+
+// OfThisHost reports whether an instance has an address of this host.
+func OfThisHost(svc mdns.Service) bool {
+	list, err := net.InterfaceAddrs()
+	if err != nil {
+		return true // better none than a loop of our own
+	}
+	for _, l := range list {
+		if n, ok := l.(*net.IPNet); ok {
+			if ip, ok := netip.AddrFromSlice(n.IP); ok && contains(svc.Addrs, ip) {
+				return true
+			}
+		}
+	}
+	return false
 }
