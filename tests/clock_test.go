@@ -16,7 +16,6 @@ var wallClock = map[string]string{
 	"internal/bluezshim/extension.go": "LastHeard as clients see it",
 	"internal/web/collector.go":       "a time for Prometheus",
 	"internal/apiconn/dispatch.go":    "a proxy asks for the time of day",
-	"internal/inspect/share1.go":      "Since as clients see it",
 	"internal/store/proxies.go":       "the day on which a proxy was last used",
 	"internal/status/text.go":         "LastHeard and Since, beside the time of day",
 	"internal/store/disk.go":          "the name of a damaged file",

@@ -21,6 +21,7 @@ import (
 	"bluez-esphome/internal/scanmode"
 	"bluez-esphome/internal/scanner"
 	"bluez-esphome/internal/store"
+	"bluez-esphome/internal/task"
 	"bluez-esphome/internal/web"
 
 	systemd "github.com/coreos/go-systemd/v22/daemon"
@@ -213,19 +214,19 @@ func (d *Daemon) build() error {
 
 // serve runs the loop beside the proxies. The bus is left last, so that what the end brings is still signalled.
 func (d *Daemon) serve(ctx context.Context, address string) error {
-	t := newTasks(ctx)
+	g := task.NewGroup(ctx)
 	d.board.Running()
-	leaveBus := t.start(task{name: "bus", run: func(ctx context.Context) error {
+	leaveBus := g.Start(task.Task{Name: "bus", Run: func(ctx context.Context) error {
 		err := d.conn.Run(ctx)
 		if err == nil {
 			err = errors.New("the bus went away")
 		}
 		return err
 	}})
-	stopShim := t.start(task{name: "BlueZ's interfaces", run: d.shim.Run})
-	stopWeb := t.start(task{name: "HTTP", run: d.serveHTTP})
-	stopFinder := t.start(task{name: "multicast DNS", run: d.finder.Run, ready: d.finder.Ready()})
-	stopProxies := t.start(task{name: "proxies", run: d.proxies.Run, ready: d.proxies.Ready()})
+	stopShim := g.Start(task.Task{Name: "BlueZ's interfaces", Run: d.shim.Run})
+	stopWeb := g.Start(task.Task{Name: "HTTP", Run: d.serveHTTP})
+	stopFinder := g.Start(task.Task{Name: "multicast DNS", Run: d.finder.Run, Ready: d.finder.Ready()})
+	stopProxies := g.Start(task.Task{Name: "proxies", Run: d.proxies.Run, Ready: d.proxies.Ready()})
 	d.ready.Store(true)
 	close(d.started)
 	d.log.Info("org.bluez is ours", "bus", address, "proxies", len(d.config().Proxies), "version", d.opts.Version)
@@ -233,9 +234,9 @@ func (d *Daemon) serve(ctx context.Context, address string) error {
 		d.opts.Ready(address)
 	}
 	d.notify(systemd.SdNotifyReady)
-	stopWatchdog := t.start(task{name: "watchdog", run: d.serveWatchdog})
+	stopWatchdog := g.Start(task.Task{Name: "watchdog", Run: d.serveWatchdog})
 
-	<-t.ctx.Done()
+	<-g.Done()
 	d.ready.Store(false)
 	d.notify(systemd.SdNotifyStopping)
 	stopWeb()
@@ -249,7 +250,7 @@ func (d *Daemon) serve(ctx context.Context, address string) error {
 	stopShim()
 	leaveBus()
 	stopWatchdog()
-	return t.group.Wait()
+	return g.Wait()
 }
 
 // within calls f with a context that ends after d, not with ctx: that has ended already.
