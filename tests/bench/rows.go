@@ -22,6 +22,7 @@ func rows() []row {
 		{"rss", "Memory", aboutMemory, memory},
 		{"start", "Process start to the first device", aboutBegin, begin},
 		{"gatt", "GATT read through D-Bus", aboutGatt, gatt},
+		{"connect", "Connect, to the end of the list of services", aboutConnect, connect},
 		{"notify", "Notifications", aboutNotify, notify},
 		{"growth", "Growth", aboutGrowth, growth},
 		{"share", "Latency of a shared proxy", aboutShare, share},

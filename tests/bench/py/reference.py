@@ -5,6 +5,7 @@ proxy, with "first" FIRST and the CPU seconds used so far at the first advertise
 input until that ends:
 
 connect ADDRESS        connects; answers CONNECTED
+again first|again      ends the connection and makes it anew, forgetting the services before or not; answers AGAIN and the seconds
 read UUID N            reads N times; answers READ and the median in seconds
 notify UUID            subscribes; answers NOTIFYING
 await N                answers AWAITED and N once N notifications came
@@ -52,6 +53,18 @@ class Stack:
         self.client = habluetooth.HaBleakClientWrapper(device)
         await self.client.connect()
         return "CONNECTED"
+
+    async def again(self, kind):
+        """Ends the connection and makes it anew; "first" forgets the services before."""
+        address = self.client.address
+        if kind == "first":
+            await self.client.clear_cache()
+        await self.client.disconnect()
+        device = self.manager.async_ble_device_from_address(address, True)
+        self.client = habluetooth.HaBleakClientWrapper(device)
+        start = time.perf_counter()
+        await self.client.connect()
+        return f"AGAIN {time.perf_counter() - start:.9f}"
 
     async def read(self, uuid, count):
         char = self.client.services.get_characteristic(uuid)
@@ -110,7 +123,7 @@ async def main():
     clients = await asyncio.gather(*(add(manager, a, args["psk"]) for a in args["addresses"]))
     print("READY", flush=True)
     stack = Stack(manager)
-    do = {"connect": stack.connect, "read": stack.read, "notify": stack.notify, "await": stack.awaited}
+    do = {"connect": stack.connect, "read": stack.read, "again": stack.again, "notify": stack.notify, "await": stack.awaited}
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
