@@ -308,10 +308,16 @@ func (o *ops) fail(err error) {
 	}
 }
 
+// timeout is ble.ErrTimeout of a context that ran out.
+type timeout struct{}
+
+func (timeout) Error() string   { return ble.ErrTimeout.Error() }
+func (timeout) Unwrap() []error { return []error{ble.ErrTimeout, context.DeadlineExceeded} }
+
 // opError is the failure of a request.
 func (p *Proxy) opError(what string, a ble.Address, err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
-		err = fmt.Errorf("%w (%w)", ble.ErrTimeout, context.DeadlineExceeded)
+		err = timeout{}
 	}
 	return fmt.Errorf("cannot %s (%v through %s): %w", what, a, p.Name(), err)
 }

@@ -32,6 +32,7 @@ func (m *Manager) Connect(a ble.Address, t ble.AddressType, via string, done fun
 		connectDone: []func(error){done},
 	}
 	d.cur = s
+	m.recordLocked(s)
 	before := d.stopping
 	over := make(chan struct{})
 	d.stopping = over

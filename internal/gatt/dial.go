@@ -67,6 +67,7 @@ func (s *session) dial(ctx, dctx context.Context, fresh bool, last string) (*lin
 			}
 			begun := time.Now()
 			l, lctx, err := s.attempt(ctx, dctx, dl, c, h)
+			s.tried(c, l, begun, err)
 			if err == nil {
 				return l, lctx, nil
 			}
@@ -92,6 +93,9 @@ func (dl *dialler) reserve(c *candidate) *hold {
 	m.order++
 	h := &hold{dialling: true, blind: c.blind, order: m.order, since: time.Now()}
 	ps.holds[dl.s.addr] = h
+	if !dl.full.IsZero() {
+		dl.s.history.SlotWait += time.Since(dl.full)
+	}
 	dl.full = time.Time{}
 	dl.leaveLineLocked()
 	return h

@@ -30,6 +30,7 @@ type proxyState struct {
 	failures map[ble.Address]failure
 	// unpairing counts requests to unpair.
 	unpairing map[ble.Address]int
+	trouble   Trouble // the last one
 	// blindAgain is until when nobody is dialled blind through it.
 	blindAgain time.Time
 	warned     map[string]bool // warnings that are given once

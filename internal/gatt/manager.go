@@ -48,6 +48,8 @@ type Manager struct {
 	devices map[ble.Address]*device
 	waiters []*waiter     // for a slot, in the order of arrival
 	order   uint64        // of the last reservation
+	linked  uint64        // number of the last link
+	history []*Attempt    // the oldest first
 	changed chan struct{} // closed and replaced when a path may have become usable
 }
 

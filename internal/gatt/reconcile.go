@@ -29,7 +29,7 @@ func (m *Manager) ghostLocked(ps *proxyState, a ble.Address, why string) {
 		}
 		return
 	}
-	m.log.Warn("releasing a stale connection", "proxy", ps.name, "device", a, "reason", why)
+	m.log.Info("releasing a connection that nobody here wants", "proxy", ps.name, "device", a, "reason", why)
 	ctx, cancel := m.derive()
 	ps.ghosts[a] = cancel
 	m.spawnLocked(func(context.Context) {
@@ -56,6 +56,9 @@ func (m *Manager) exorcise(ctx context.Context, ps *proxyState, a ble.Address) {
 		}
 		if !m.awaitRelease(ctx, ps, a, pause) {
 			return
+		}
+		if pause == ghostRetryMax {
+			m.warnOnce(ps, "stuck", "a connection slot of the proxy is not released; if it stays so, restart the proxy")
 		}
 	}
 }

@@ -30,6 +30,7 @@ type session struct {
 	wake   chan struct{}           // holds one: queue or changed has something
 
 	phase       phase
+	history     *Attempt
 	link        *link // the present link or attempt
 	connectDone []func(error)
 	downDone    []func()
@@ -59,6 +60,7 @@ type link struct {
 	cancel         context.CancelCauseFunc // of the context that ends with the link
 	cached         bool                    // the proxy was told not to discover
 	evidence       evidence                // why
+	number         uint64                  // counts the links of the Manager
 	db             *ble.Database           // that was learned on it, nil as long as it is not
 	up             bool                    // Proxy.Connect returned nil
 	seenUp         bool                    // message 69 said connected
@@ -80,7 +82,7 @@ func (l *link) loseLocked(reason ble.DisconnectReason, proxyGone bool, why error
 	}
 	l.lost, l.reason, l.proxyGone = true, reason, proxyGone
 	if proxyGone {
-		why = errors.Join(errProxyGone, why)
+		why = fmt.Errorf("%w: %w", errProxyGone, why)
 	}
 	l.cancel(why)
 }
@@ -94,6 +96,7 @@ func (s *session) run(ctx context.Context, before <-chan struct{}) {
 			s.m.log.Info("no connection", "device", s.addr, "error", err)
 		}
 		s.m.mu.Lock()
+		s.history.Took, s.history.Error = time.Since(s.history.At), err.Error()
 		if s.phase == phaseDialling {
 			s.failConnectLocked(err)
 		}
@@ -107,7 +110,7 @@ func (s *session) run(ctx context.Context, before <-chan struct{}) {
 		s.drop(l)
 		return
 	}
-	s.m.log.Info("connected", "device", s.addr, "proxy", l.ps.name, "mtu", l.mtu, "cached", l.cached)
+	s.m.log.Info("connected", "link", l.number, "device", s.addr, "proxy", l.ps.name, "mtu", l.mtu, "cached", l.cached)
 	reason := s.live(ctx, lctx, l)
 	s.over(reason)
 }
@@ -138,6 +141,7 @@ func (s *session) goLive(l *link) bool {
 		return false
 	}
 	s.phase = phaseLive
+	s.succeededLocked(l)
 	mtu := l.mtu
 	s.m.events.post(func() { s.m.cfg.Events.LinkUp(s.addr, mtu) })
 	for _, done := range s.connectDone {
@@ -149,6 +153,7 @@ func (s *session) goLive(l *link) bool {
 
 // live makes the link usable and serves it to its end. It returns why it ended.
 func (s *session) live(ctx, lctx context.Context, l *link) ble.DisconnectReason {
+	number, proxy, up := l.number, l.ps.name, time.Now()
 	l, lctx, db, err := s.resolve(ctx, lctx, l, false)
 	if err == nil {
 		s.m.mu.Lock()
@@ -176,12 +181,18 @@ func (s *session) live(ctx, lctx context.Context, l *link) ble.DisconnectReason 
 	case l != nil:
 		reason = ble.DisconnectLocal // we end it: it is of no use
 	}
+	if l != nil {
+		proxy = l.ps.name
+	}
+	why := endText(err)
+	s.endedLocked(l, why, reason == ble.DisconnectLocal && (s.draining || ctx.Err() != nil))
 	s.dev.lost = time.Time{}
 	if l != nil && l.lost && l.proxyGone && ctx.Err() == nil {
 		s.dev.lost = time.Now()
 	}
 	s.m.mu.Unlock()
-	s.m.log.Info("disconnected", "device", s.addr, "why", err, "reason", reasonText(reason))
+	s.m.log.Info("disconnected", "link", number, "device", s.addr, "proxy", proxy, "after", time.Since(up).Round(time.Millisecond),
+		"why", why, "reason", reasonText(reason))
 	if l != nil {
 		s.drop(l)
 	}
@@ -273,6 +284,14 @@ func (s *session) over(reason ble.DisconnectReason) {
 		m.events.post(done)
 	}
 	s.downDone = nil
+}
+
+// endText says why a link ended.
+func endText(err error) string {
+	if err == nil || errors.Is(err, errLocal) {
+		return errLocal.Error()
+	}
+	return said(err)
 }
 
 func reasonText(r ble.DisconnectReason) string {

@@ -14,7 +14,8 @@ import (
 
 // New makes the program's logger. Under the journal each line of text begins with its priority, "<4>", which
 // the journal takes away, and carries no time, since the journal stamps it. A line that repeats is
-// written at most so often, and so are lines that differ in their attributes only; with log.redact no line has a Bluetooth address.
+// written at most so often, and so are lines that differ in their attributes only, but for those of a link's beginning and end; with
+// log.redact no line has a Bluetooth address.
 func New(w io.Writer, cfg config.Log) *slog.Logger {
 	return newLogger(w, cfg, os.Getenv("JOURNAL_STREAM") != "")
 }
@@ -49,7 +50,7 @@ type logHandler struct {
 }
 
 func (h *logHandler) Handle(ctx context.Context, r slog.Record) error {
-	if r.Level >= slog.LevelInfo { // who debugs wants them all
+	if r.Level >= slog.LevelInfo && !ofLink(r) { // who debugs wants them all
 		write, held, similar := h.repeats.pass(r.Message, recordKey(h.with, r), time.Now())
 		if !write {
 			return nil
@@ -69,6 +70,17 @@ func (h *logHandler) Handle(ctx context.Context, r slog.Record) error {
 		prefix = priority(r.Level)
 	}
 	return h.out.line(prefix, func() error { return h.Handler.Handle(ctx, r) })
+}
+
+// ofLink reports whether a line is the beginning or the end of a link: whoever asks why it dropped needs each of them. There are no
+// more than proxies make links.
+func ofLink(r slog.Record) bool {
+	found := false
+	r.Attrs(func(a slog.Attr) bool {
+		found = a.Key == "link"
+		return !found
+	})
+	return found
 }
 
 func (h *logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {

@@ -122,3 +122,18 @@ func TestLogRepeats(t *testing.T) {
 		}
 	})
 }
+
+// TestLogLinks: the beginning and the end of each link is a line of its own, however many there are and however alike.
+func TestLogLinks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b bytes.Buffer
+		log := newLogger(&b, config.Log{}, false)
+		for i := range 2000 {
+			log.Info("connected", "link", i, "device", "AA:00:00:00:00:01")
+			log.Info("disconnected", "link", i, "device", "AA:00:00:00:00:01", "why", "link ended")
+		}
+		if n := strings.Count(b.String(), "\n"); n != 4000 || strings.Contains(b.String(), "others_like_it") || strings.Contains(b.String(), "repeats") {
+			t.Errorf("%d lines of 4000", n)
+		}
+	})
+}

@@ -257,6 +257,13 @@ func (p *Proxy) SetLimit(n int) {
 	p.SendSlots()
 }
 
+// SetLimitQuietly changes the number of slots before the first report.
+func (p *Proxy) SetLimitQuietly(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.Limit = n
+}
+
 // Occupy takes a slot for somebody else and reports it.
 func (p *Proxy) Occupy(a ble.Address) {
 	p.mu.Lock()
