@@ -75,7 +75,7 @@ func (a *Air) with(id string, fn func(*peripheral) error) error {
 func (a *Air) Reset(id string) error {
 	return a.with(id, func(p *peripheral) error {
 		p.writes = nil
-		p.table.restore()
+		p.restoreTable()
 		p.restoreAdvert()
 		p.stopFrames()
 		p.startFrames(0)

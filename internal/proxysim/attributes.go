@@ -260,5 +260,6 @@ func (a *attribute) writeCCCD(l *link, value []byte) ble.ATTError {
 		return e
 	}
 	l.cccd[a.handle] = binary.LittleEndian.Uint16(value)
+	l.p.enabled(l, a)
 	return 0
 }

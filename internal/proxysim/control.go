@@ -38,6 +38,10 @@ const (
 //	                                     notify or indicate if subscribed
 //	{"op":"set_value","handle":n,"value":hex}
 //	                                     change a value silently
+//	{"op":"set_gatt","gatt":{…},"indicate":bool}
+//	                                     another GATT table, in the format of the file; told by Service Changed
+//	{"op":"notify_early","handle":n,"value":hex}
+//	                                     notify with each enabling, before its answer
 //	{"op":"status"}                      connections, advertising, writes, subscriptions
 //	{"op":"set_rssi","proxy":name,"rssi":dBm}
 //	                                     how a proxy hears it; without rssi it does not
@@ -129,6 +133,7 @@ type controlRequest struct {
 	Indicate         bool      `json:"indicate"`
 	Proxy            string    `json:"proxy"`
 	RSSI             *int8     `json:"rssi"`
+	GATT             *GATTSpec `json:"gatt"`
 }
 
 // controlReply is one answer; Status is only there for the request of that name.
@@ -181,6 +186,13 @@ func (c *ControlServer) do(ctx context.Context, id string, r controlRequest) (*S
 		return nil, c.air.Notify(id, r.Handle, r.Value, r.Indicate)
 	case "set_value":
 		return nil, c.air.SetValue(id, r.Handle, r.Value)
+	case "set_gatt":
+		if r.GATT == nil {
+			return nil, errors.New(`cannot change the GATT table: "gatt" is missing`)
+		}
+		return nil, c.air.SetGATT(id, *r.GATT, r.Indicate)
+	case "notify_early":
+		return nil, c.air.NotifyEarly(id, r.Handle, r.Value)
 	case "status":
 		s, err := c.air.Status(id)
 		return &s, err

@@ -53,6 +53,7 @@ type peripheral struct {
 	link         *link
 	bonds        map[string]*bond
 	writes       []Write
+	early        map[uint16][]byte // what is notified as soon as it is enabled, by value handle
 }
 
 func newPeripheral(spec DeviceSpec) (*peripheral, error) {
