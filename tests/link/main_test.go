@@ -70,6 +70,7 @@ type row struct {
 type report struct {
 	mu    sync.Mutex
 	rows  []row
+	hosts []string // by firmware version
 	fleet []string
 }
 
@@ -122,6 +123,17 @@ A key that is not base64 of 32 bytes never gets that far: the configuration is r
 
 The reference (aioesphomeapi 46 with bleak-esphome 4) notices a dead link after 110 to 130 s, and a stolen subscription or a deaf radio
 not at all.
+
+## Another host on the same proxy, by firmware version
+
+Up to ESPHome 2026.6 the first host that subscribes keeps a proxy, from 2026.7 on the newest one takes it. *Known after* is the time from our
+start, or from the other host's subscription, to the first line in the log; *costs it* is the longest time that the other host, which takes back what is its,
+hears nothing because of our start; *back after* is the time from the other host's leaving to advertisements being here. All in fake time, with
+on_conflict: yield.
+
+| ESPHome | another has it: known after | costs it | back after | another comes: known after | we keep ours | back after |
+| --- | --- | --- | --- | --- | --- | --- |
+` + strings.Join(r.hosts, "\n") + `
 
 ## Many proxies at once
 

@@ -263,6 +263,8 @@ func isUp(e entry) bool { return e.message == "Proxy is online" || e.message == 
 type quietHandler struct {
 	mu      sync.Mutex
 	adverts int
+	last    time.Time     // when some came
+	pause   time.Duration // the longest without any
 	offline error
 }
 
@@ -270,6 +272,19 @@ func (h *quietHandler) Adverts(_ *apiconn.Proxy, _ time.Time, a []ble.RawAdvert)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.adverts += len(a)
+	if !h.last.IsZero() {
+		h.pause = max(h.pause, time.Since(h.last))
+	}
+	h.last = time.Now()
+}
+
+// longestPause is the longest time without advertisements since it was asked last.
+func (h *quietHandler) longestPause() time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	d := max(h.pause, time.Since(h.last))
+	h.pause, h.last = 0, time.Now()
+	return d
 }
 
 func (h *quietHandler) heard() int {

@@ -35,8 +35,9 @@ func (s *scene) replace(change func(*proxysim.ProxyConfig)) func() {
 // other is another host that subscribes; end makes it leave.
 func (s *scene) other() (p *apiconn.Proxy, end func()) {
 	near, far := net.Pipe()
+	s.host = new(quietHandler)
 	s.net.wg.Go(func() { _ = s.sim.ServeConn(s.net.ctx, far) })
-	host, err := apiconn.Open(s.net.ctx, near, apiconn.Config{Handler: new(quietHandler), ClientInfo: "other host", OnConflict: apiconn.Retake})
+	host, err := apiconn.Open(s.net.ctx, near, apiconn.Config{Handler: s.host, ClientInfo: "other host", OnConflict: apiconn.Retake})
 	if err != nil {
 		s.t.Fatal(err)
 	}
