@@ -48,6 +48,7 @@ type found struct {
 	// Proxy is true or false once the device was asked; nil if that was not possible, and then Error says why.
 	Proxy      *bool    `json:"bluetooth_proxy"`
 	Features   []string `json:"bluetooth_features,omitempty"`
+	abilities  string   // the same in words
 	Error      string   `json:"error,omitempty"`
 	Configured bool     `json:"configured"`
 	// Shared: a bluez-esphome offers it, this host's or another's, and somewhere there is an original.
@@ -189,6 +190,7 @@ func (d *discovery) add(ctx context.Context, s mdns.Service) {
 			return
 		}
 		f.Shared = strings.HasPrefix(info.ServerInfo, sharedBy)
+		f.abilities = abilities(info.Features)
 		f.Proxy, f.Features, f.Version = new(info.Features != 0), info.Features.Names(), apiwire.Printable(info.Version, 32)
 	})
 }
@@ -280,7 +282,7 @@ or configure their IP addresses. A device that just started may need longer: try
 			encrypted = "yes"
 		}
 		if f.Proxy != nil {
-			if bluetooth = strings.Join(f.Features, ","); !*f.Proxy {
+			if bluetooth = f.abilities; !*f.Proxy {
 				bluetooth = "no Bluetooth proxy"
 			}
 		}
@@ -304,7 +306,33 @@ or configure their IP addresses. A device that just started may need longer: try
 	if len(lines) == 0 {
 		return nil
 	}
-	_, err := fmt.Fprintf(w, "\nFor the configuration; a noise_psk_file holds the key of api: encryption: in the device's ESPHome configuration (mode 0600):\n\nproxies:\n%s\n",
-		strings.Join(lines, "\n"))
+	_, err := fmt.Fprintf(w, `
+%s
+For the configuration; a noise_psk_file holds the key of api: encryption: in the device's ESPHome configuration (mode 0600):
+
+proxies:
+%s
+`, oneHost(list), strings.Join(lines, "\n"))
 	return err
+}
+
+// oneHost says what happens to those of the proxies that Home Assistant uses. It depends on their firmware: whether another host has
+// a proxy can be told up to ESPHome 2026.6, and again from 2026.8 on.
+func oneHost(list []*found) string {
+	var taken []string
+	for _, f := range list {
+		if f.Configuration != "" && strings.HasPrefix(f.Version, "2026.7.") {
+			taken = append(taken, f.Name)
+		}
+	}
+	const left = `A proxy serves one host at a time. One that Home Assistant uses is left to it`
+	if len(taken) == 0 {
+		return left + `; home-assistant.md says how both can use it.
+`
+	}
+	return left + `, except with ESPHome 2026.7: such a proxy is taken, and
+Home Assistant is not told. List these only if nobody else uses them, or share them: home-assistant.md says how.
+
+  ESPHome 2026.7: ` + strings.Join(taken, ", ") + `
+`
 }
