@@ -27,29 +27,41 @@ var elsewhere = map[string]struct{ file, contains string }{
 	"make deb":              {"tests/install/deb_test.go", `"sh", "scripts/deb.sh"`},
 	"make release":          {"tests/install/release_test.go", `scripts/release.sh `},
 	"make test-install":     {"Makefile", "sh scripts/test-install.sh"}, // itself a test, which wants root and a long time
-	"apt install ./dist/bluez-esphome_*_amd64.deb": {"scripts/install/chroot.sh", "apt install /root/bluez-esphome_1.0.0_amd64.deb"},
-	"systemctl reload bluez-esphome":               {"scripts/install/inside.sh", `ok "systemctl reload" systemctl reload bluez-esphome`},
-	"systemctl reload":                             {"scripts/install/inside.sh", `ok "systemctl reload" systemctl reload bluez-esphome`},
-	"systemctl status":                             {"scripts/install/inside.sh", "systemctl status -n 20 bluez-esphome"},
-	"systemctl restart":                            {"scripts/install/inside.sh", `ok "systemctl restart" systemctl restart bluez-esphome`},
-	"systemd-analyze security --offline=true FILE": {"tests/install/unit_test.go", `"systemd-analyze", "security", "--offline=true"`},
-	"bluez-esphome-setup private":                  {"scripts/install/chroot.sh", "in_root bluez-esphome-setup private"},
-	"bluez-esphome-setup take-over":                {"scripts/install/chroot.sh", "in_root bluez-esphome-setup take-over"},
-	"bluez-esphome-setup give-back":                {"scripts/deb/prerm", "bluez-esphome-setup give-back"}, // by apt remove, in make test-install
-	"bin/bluez-esphome discover":                   {"tests/link/netns_test.go", `harness.Binary(), "discover"`},
-	"bluez-esphome discover":                       {"tests/link/netns_test.go", `harness.Binary(), "discover"`},
-	"bluez-esphome version":                        {"cmd/bluez-esphome/testdata/script/version.txtar", "exec bluez-esphome version"},
-	"bluez-esphome status":                         {"cmd/bluez-esphome/testdata/script/demo.txtar", "bluez-esphome status'"},
-	"bluez-esphome status --json":                  {"cmd/bluez-esphome/testdata/script/demo.txtar", "bluez-esphome status --json'"},
-	"bluez-esphome status NAME":                    {"cmd/bluez-esphome/testdata/script/demo.txtar", "bluez-esphome status garage'"},
-	"bluez-esphome status -v":                      {"cmd/bluez-esphome/testdata/script/demo.txtar", "bluez-esphome status -v'"},
-	"bluez-esphome status attic":                   {"tests/docs/status_test.go", "bluez-esphome ([^"},
-	"bluez-esphome devices":                        {"cmd/bluez-esphome/testdata/script/demo.txtar", "bluez-esphome devices'"},
-	"bluez-esphome check --config FILE":            {"cmd/bluez-esphome/testdata/script/config.txtar", "bluez-esphome check --config good.yaml"},
-	"bluez-esphome check --try FILE":               {"cmd/bluez-esphome/check_test.go", `"check", "--try", file`},
-	"bin/bluez-esphome check --try my.yaml":        {"cmd/bluez-esphome/check_test.go", `"check", "--try", file`},
-	"bluetoothctl scan le":                         {"tests/clients/run_test.go", `say("scan le"`},
-	"go test ./tests/link -update":                 {"tests/link/main_test.go", "update"},
+	"apt install ./dist/bluez-esphome_*_amd64.deb":           {"scripts/install/chroot.sh", "apt install /root/bluez-esphome_1.0.0_amd64.deb"},
+	"systemctl reload bluez-esphome":                         {"scripts/install/inside.sh", `ok "systemctl reload" systemctl reload bluez-esphome`},
+	"systemctl reload":                                       {"scripts/install/inside.sh", `ok "systemctl reload" systemctl reload bluez-esphome`},
+	"systemctl status":                                       {"scripts/install/inside.sh", "systemctl status -n 20 bluez-esphome"},
+	"systemctl restart":                                      {"scripts/install/inside.sh", `ok "systemctl restart" systemctl restart bluez-esphome`},
+	"systemd-analyze security --offline=true FILE":           {"tests/install/unit_test.go", `"systemd-analyze", "security", "--offline=true"`},
+	"bluez-esphome-setup private":                            {"scripts/install/chroot.sh", "in_root bluez-esphome-setup private"},
+	"bluez-esphome-setup take-over":                          {"scripts/install/chroot.sh", "in_root bluez-esphome-setup take-over"},
+	"bluez-esphome-setup give-back":                          {"scripts/deb/prerm", "bluez-esphome-setup give-back"}, // by apt remove, in make test-install
+	"bin/bluez-esphome discover":                             {"tests/link/netns_test.go", `harness.Binary(), "discover"`},
+	"bluez-esphome discover":                                 {"tests/link/netns_test.go", `harness.Binary(), "discover"`},
+	"bluez-esphome version":                                  {"cmd/bluez-esphome/testdata/script/version.txtar", "exec bluez-esphome version"},
+	"bluez-esphome status":                                   {"cmd/bluez-esphome/testdata/script/demo.txtar", "bluez-esphome status'"},
+	"bluez-esphome status --json":                            {"cmd/bluez-esphome/testdata/script/demo.txtar", "bluez-esphome status --json'"},
+	"bluez-esphome status NAME":                              {"cmd/bluez-esphome/testdata/script/demo.txtar", "bluez-esphome status garage'"},
+	"bluez-esphome status -v":                                {"cmd/bluez-esphome/testdata/script/demo.txtar", "bluez-esphome status -v'"},
+	"bluez-esphome status attic":                             {"tests/docs/status_test.go", "bluez-esphome ([^"},
+	"bluez-esphome devices":                                  {"cmd/bluez-esphome/testdata/script/demo.txtar", "bluez-esphome devices'"},
+	"git clone REPOSITORY bluez-esphome && cd bluez-esphome": {"scripts/release-check.sh", "git clone -q . "},
+	"bluez-esphome-setup status":                             {"scripts/deb/bluez-esphome-setup", "status)"},
+	"apt install ./FILE.deb":                                 {"scripts/install/chroot.sh", `ok "upgrade" apt install`},
+	"apt install --allow-downgrades ./FILE.deb":              {},
+	"bin/bluez-esphome run --config FILE":                    {"scripts/run.sh", `"$program" run --config "$CONFIG"`},
+	"bluetoothctl remove ADDRESS":                            {},
+	"systemctl disable --now bluez-esphome":                  {},
+	"esphome run kitchen.yaml":                               {},
+	"pkill -HUP -f 'bluez-esphome run'":                      {"internal/daemon/reload_test.go", "Reload("}, // what the signal does
+	"kill -QUIT PID":                                         {},
+	"usermod -a -G bluez-esphome-bus USER":                   {},
+	"apt remove bluez-esphome":                               {"scripts/install/chroot.sh", "apt remove"},
+	"apt purge bluez-esphome":                                {"scripts/install/chroot.sh", "apt purge"},
+	"bluez-esphome check --config FILE":                      {"cmd/bluez-esphome/testdata/script/config.txtar", "bluez-esphome check --config good.yaml"},
+	"bluez-esphome check --try FILE":                         {"cmd/bluez-esphome/check_test.go", `"check", "--try", file`},
+	"bluetoothctl scan le":                                   {"tests/clients/run_test.go", `say("scan le"`},
+	"go test ./tests/link -update":                           {"tests/link/main_test.go", "update"},
 	// Other people's programs, in passing.
 	"apt install dbus-daemon":                     {"scripts/lib.sh", "list dbus-daemon"},
 	"journalctl -u bluez-esphome":                 {},
@@ -60,14 +72,14 @@ var elsewhere = map[string]struct{ file, contains string }{
 
 // here are the commands of the README that TestReadme runs.
 var here = []string{
-	"make run", "install -m 600 configs/bluez-esphome.yaml my.yaml", "bin/bluez-esphome check --config my.yaml", "make run CONFIG=my.yaml", "bin/bluez-esphome status", "bin/bluez-esphome devices",
+	"make run", "install -m 600 configs/bluez-esphome.yaml my.yaml", "bin/bluez-esphome check --try my.yaml", "make run CONFIG=my.yaml", "bin/bluez-esphome status", "bin/bluez-esphome devices",
 }
 
 // TestCommands: each command of the documents that people follow is run by a test.
 func TestCommands(t *testing.T) {
 	t.Parallel()
 	total := 0
-	for _, name := range []string{"README.md", "docs/troubleshooting.md", "docs/operations.md", "docs/proxies.md", "docs/home-assistant.md", "docs/evidence/link.md", "docs/evidence/clients.md"} {
+	for _, name := range []string{"README.md", "docs/troubleshooting.md", "docs/operations.md", "docs/proxies.md", "docs/home-assistant.md", "docs/install.md", "docs/evidence/link.md", "docs/evidence/clients.md"} {
 		d := read(t, name)
 		total += len(d.commands)
 		for _, c := range d.commands {

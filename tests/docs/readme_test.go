@@ -42,11 +42,11 @@ func TestReadme(t *testing.T) {
 	_, addrs := harness.Simulate(t, "", "kitchen=127.0.0.1:0,psk="+key, "hall=127.0.0.1:0")
 	yaml := readme.blockWith(t, "proxies:")
 	s.run(0, "", "install", "-m", "600", "configs/bluez-esphome.yaml", "my.yaml")
-	s.run(0, "my.yaml is valid: no proxies", "bin/bluez-esphome", "check", "--config", "my.yaml")
+	s.run(0, "my.yaml is valid: no proxies", "bin/bluez-esphome", "check", "--try", "my.yaml")
 	s.write("my.yaml", yaml)
-	s.run(3, "not base64", "bin/bluez-esphome", "check", "--config", "my.yaml")
+	s.run(3, "not base64", "bin/bluez-esphome", "check", "--try", "my.yaml")
 	for placeholder, real := range map[string]string{
-		"the value of api: encryption: key:": key, "kitchen.local.": addrs["kitchen"], "192.168.1.31": addrs["hall"],
+		"the value of api: encryption: key:": key, "kitchen.local": addrs["kitchen"], "192.168.1.31": addrs["hall"],
 	} {
 		if !strings.Contains(yaml, placeholder) {
 			t.Fatalf("the README's configuration has no %q", placeholder)
@@ -54,7 +54,7 @@ func TestReadme(t *testing.T) {
 		yaml = strings.Replace(yaml, placeholder, real, 1)
 	}
 	s.write("my.yaml", yaml)
-	s.run(0, `my.yaml is valid: 2 proxies`, "bin/bluez-esphome", "check", "--config", "my.yaml")
+	s.run(0, `(?s)my.yaml is valid: 2 proxies.* kitchen +([0-9A-F]{2}:){5}.* hall +([0-9A-F]{2}:){5}`, "bin/bluez-esphome", "check", "--try", "my.yaml")
 	daemon := s.start("make", "run", "CONFIG=my.yaml")
 	daemon.Out.ExpectIn(t, `(?m)^DBUS_SYSTEM_BUS_ADDRESS=unix:path=\S+$`, buildLimit)
 	for range 2 { // both proxies, each once
