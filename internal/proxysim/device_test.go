@@ -415,3 +415,25 @@ func TestEntitiesAreChecked(t *testing.T) {
 		}
 	}
 }
+
+func TestWhenAHelloAuthenticates(t *testing.T) {
+	for _, tt := range []struct {
+		cfg  ProxyConfig
+		want bool
+	}{
+		{ProxyConfig{Version: "2026.10.0"}, true}, {ProxyConfig{Version: "2025.8.0"}, true},
+		{ProxyConfig{Version: "2025.8.0", Password: "x"}, false}, {ProxyConfig{Version: "2025.7.0"}, false},
+		{ProxyConfig{Version: "2026.1.0", Password: "x"}, true}, // nobody looks at it any more
+	} {
+		inWorld(t, nil, func(w *world) {
+			c, _ := w.dialRaw(w.proxy(tt.cfg), nil)
+			c.next(apiwire.HelloResponse)
+			c.send(apiwire.SubscribeBluetoothConnectionsFreeRequest, nil)
+			m, ok := <-c.msgs
+			if got := ok && m.id == apiwire.BluetoothConnectionsFreeResponse; got != tt.want {
+				t.Errorf("%s, password %q: answered %v", tt.cfg.Version, tt.cfg.Password, got)
+			}
+			_ = c.conn.Close()
+		})
+	}
+}
