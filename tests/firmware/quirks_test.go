@@ -222,6 +222,25 @@ func quirks() []quirk {
 			s.until(limit, s.path, deviceIface, "Connected", false) // the proxy knew no link
 			usual(t, s)
 		}},
+		{name: "a radio that scans passively only", proxy: proxysim.ProxyConfig{PassiveRadio: true},
+			play: func(t *testing.T, s *scene) {
+				s.online()
+				s.until(limit, s.path, deviceIface, "AddressType", "public") // its name is in the scan response
+				s.until(limit, s.status, proxyIface, "ScanMode", "passive")
+				s.link(s.path)
+				s.hear(t)
+			}},
+		{name: "one slot", proxy: proxysim.ProxyConfig{Slots: 1, MaxClients: 4, Features: 0xef}},
+		{name: "asleep most of the time", proxy: proxysim.ProxyConfig{Sleep: proxysim.Sleep{Awake: 12 * time.Second, Asleep: 3 * time.Second}},
+			play: func(t *testing.T, s *scene) {
+				for range 2 {
+					s.online()
+					s.until(limit, s.path, deviceIface, "AddressType", "public")
+					s.link(s.path)
+					s.until(limit, s.path, deviceIface, "Connected", false)
+					s.until(limit, s.status, proxyIface, "State", "offline")
+				}
+			}},
 		{name: "an MTU of 23", device: func(d *proxysim.DeviceSpec) { d.MTU = 0 },
 			play: func(t *testing.T, s *scene) {
 				usual(t, s)
