@@ -4,8 +4,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"math"
-	"net"
 	"strings"
 	"testing"
 	"time"
@@ -16,97 +14,6 @@ import (
 	"bluez-esphome/internal/apiwire"
 	"bluez-esphome/internal/apiwire/apipb"
 )
-
-// rawPeer is a client that takes messages of every kind as they are.
-type rawPeer struct {
-	t    *testing.T
-	conn net.Conn
-	f    *apiwire.Framer
-	msgs chan rawMessage
-}
-
-type rawMessage struct {
-	id      apiwire.ID
-	payload []byte
-}
-
-// dialRaw connects a client, in Noise if there is a key, and says hello.
-func (w *world) dialRaw(p *Proxy, key *[32]byte) (*rawPeer, error) {
-	w.t.Helper()
-	client, server := net.Pipe()
-	c := &rawPeer{t: w.t, conn: client, msgs: make(chan rawMessage, 1000)}
-	w.wg.Go(func() { _ = p.ServeConn(w.ctx, server) })
-	c.f = apiwire.NewPlain(client)
-	if key != nil {
-		var err error
-		if c.f, _, err = apiwire.ClientHandshake(client, apiwire.ClientNoise{PSK: *key}); err != nil {
-			_ = client.Close()
-			return nil, err
-		}
-	}
-	w.wg.Go(func() {
-		defer close(c.msgs)
-		for {
-			id, payload, err := c.f.Read()
-			if err != nil {
-				return
-			}
-			c.msgs <- rawMessage{id, append([]byte(nil), payload...)}
-		}
-	})
-	c.sendMessage(&apipb.HelloRequest{ApiVersionMajor: 1, ApiVersionMinor: 19})
-	return c, nil
-}
-
-func (c *rawPeer) send(id apiwire.ID, payload []byte) {
-	c.t.Helper()
-	buf, err := c.f.Append(nil, id, payload)
-	if err == nil {
-		_, err = c.conn.Write(buf)
-	}
-	if err != nil {
-		c.t.Fatalf("cannot send %v: %v", id, err)
-	}
-}
-
-func (c *rawPeer) sendMessage(m proto.Message) {
-	c.t.Helper()
-	payload, err := proto.Marshal(m)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	c.send(apiwire.IDOf(m), payload)
-}
-
-// next takes the next message, which has to be id; the hello may come before it.
-func (c *rawPeer) next(id apiwire.ID) []byte {
-	c.t.Helper()
-	for {
-		select {
-		case m, ok := <-c.msgs:
-			if !ok {
-				c.t.Fatalf("the connection ended before %v", id)
-			}
-			if m.id == id {
-				return m.payload
-			}
-			if m.id != apiwire.HelloResponse {
-				c.t.Fatalf("got %v, want %v", m.id, id)
-			}
-		case <-time.After(2 * time.Minute):
-			c.t.Fatalf("no %v", id)
-		}
-	}
-}
-
-func (c *rawPeer) ended() bool {
-	select {
-	case _, ok := <-c.msgs:
-		return !ok
-	case <-time.After(10 * time.Second):
-		return false
-	}
-}
 
 func TestFact12AKeyIsSet(t *testing.T) {
 	key := [32]byte{9, 8, 7, 31: 1}
@@ -323,97 +230,6 @@ func TestSleeper(t *testing.T) {
 			<-time.After(time.Until(at.Add(sleepGrace + time.Minute)))
 		}
 	})
-}
-
-func TestEntities(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		p := w.proxy(ProxyConfig{Entities: DemoEntities()})
-		c, _ := w.dialRaw(p, nil)
-		c.send(apiwire.ListEntitiesRequest, nil)
-		keys := map[string]uint32{}
-		for _, id := range []apiwire.ID{
-			listBinarySensorResponse, listLightResponse, listSensorResponse, listSensorResponse, listSwitchResponse,
-			listButtonResponse, listButtonResponse,
-		} {
-			payload := c.next(id)
-			keys[strings.ToLower(string(payload[2:2+payload[1]]))] = uint32(parseFields(payload)[2])
-		}
-		c.next(apiwire.ListEntitiesDoneResponse)
-		state := func(id apiwire.ID, name string) map[int]uint64 {
-			t.Helper()
-			f := parseFields(c.next(id))
-			if uint32(f[1]) != keys[name] {
-				t.Errorf("the state of key %x, want that of %s", f[1], name)
-			}
-			return f
-		}
-		c.send(subscribeStatesRequest, nil)
-		state(binarySensorState, "motion")
-		state(lightState, "status_light")
-		if v := state(sensorState, "temperature")[2]; math.Float32frombits(uint32(v)) != 21.4 {
-			t.Errorf("temperature %x", v)
-		}
-		state(sensorState, "humidity")
-		state(switchState, "relay")
-		// It changes by itself, and by what is done to it.
-		if v := state(sensorState, "temperature")[2]; math.Float32frombits(uint32(v)) != 21.5 {
-			t.Errorf("temperature %x", v)
-		}
-		command := appendFixed32(nil, 1, keys["status_light"])
-		command = appendVarint(appendVarint(command, 2, 1), 4, 1) // has a state, which is off, and a brightness
-		c.send(lightCommandRequest, appendFloat(command, 5, 0.25))
-		if f := state(lightState, "status_light"); f[2] != 0 || math.Float32frombits(uint32(f[3])) != 0.25 {
-			t.Errorf("light %v", f)
-		}
-		c.send(switchCommandRequest, appendVarint(appendFixed32(nil, 1, keys["relay"]), 2, 1))
-		if f := state(switchState, "relay"); f[2] != 1 {
-			t.Errorf("switch %v", f)
-		}
-		c.send(apiwire.SubscribeLogsRequest, appendVarint(nil, 1, logDebug))
-		c.send(buttonCommandRequest, appendFixed32(nil, 1, keys["identify"]))
-		if line := string(c.next(apiwire.SubscribeLogsResponse)); !strings.Contains(line, `"Identify" pressed`) {
-			t.Errorf("log line %q", line)
-		}
-		if s, err := p.Entity("identify"); err != nil || s.Presses != 1 {
-			t.Errorf("button %+v, %v", s, err)
-		}
-		c.send(switchCommandRequest, appendFixed32(nil, 1, keys["identify"])) // of another kind: nothing happens
-		c.send(buttonCommandRequest, []byte{0x0a, 0xff})                      // damage
-		c.send(apiwire.GetTimeRequest, nil)
-		if got := parseFields(c.next(apiwire.GetTimeResponse))[1]; got != uint64(time.Now().Unix()) {
-			t.Errorf("the device's time is %d", got)
-		}
-		c.send(apiwire.GetTimeResponse, appendFixed32(nil, 1, 1_700_000_000))
-		if err := p.SetEntity("motion", EntityState{On: true}); err != nil {
-			t.Error(err)
-		}
-		if f := state(binarySensorState, "motion"); f[2] != 1 {
-			t.Errorf("binary sensor %v", f)
-		}
-		if told, _ := p.Clock(); told.Unix() != 1_700_000_000 {
-			t.Errorf("clock %v", told)
-		}
-		c.send(buttonCommandRequest, appendFixed32(nil, 1, keys["restart"]))
-		c.next(apiwire.SubscribeLogsResponse)
-		c.next(apiwire.DisconnectRequest)
-		if !c.ended() {
-			t.Error("it did not restart")
-		}
-	})
-}
-
-func TestEntitiesAreChecked(t *testing.T) {
-	for _, bad := range [][]EntitySpec{
-		{{Kind: "toaster", ID: "x"}}, {{Kind: EntityLight}}, {{Kind: EntityLight, ID: "x"}, {Kind: EntitySensor, ID: "x"}},
-	} {
-		air, err := NewAir(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := NewProxy(air, ProxyConfig{Name: "k", Entities: bad}); err == nil {
-			t.Errorf("%v was taken", bad)
-		}
-	}
 }
 
 func TestWhenAHelloAuthenticates(t *testing.T) {
