@@ -71,7 +71,8 @@ type Daemon struct {
 	shim     *bluezshim.Shim
 	board    *inspect.Board
 	radios   *inspect.Radios
-	web      *web.Server // nil without http.listen, as is metrics
+	onDisk   atomic.Pointer[inspect.Configuration] // nil before Run
+	web      *web.Server                           // nil without http.listen, as is metrics
 	metrics  *web.Metrics
 	ready    atomic.Bool   // org.bluez is ours and the work goes on
 	reloads  atomic.Int32  // asked for, applied or not
@@ -175,6 +176,7 @@ func (d *Daemon) build() error {
 	d.links = d.owners.Manager()
 	d.board = inspect.NewBoard(d.conn, d.linksOf)
 	d.radios = inspect.NewRadios(d.conn, d.board)
+	d.onDisk.Store(inspect.NewConfiguration(d.conn, d.config().Path))
 	d.sharing = newSharer(d)
 	d.finder = finder.New(finder.Config{Interfaces: d.opts.Interfaces, Own: d.sharing.mayBeOurs, Logger: d.log})
 	view := new(scanmode.View)

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"reflect"
+	"time"
 
 	"bluez-esphome/internal/adapters"
 	"bluez-esphome/internal/ble"
@@ -35,7 +36,9 @@ func (d *Daemon) Reload(cfg *config.Config) {
 	}
 	d.sharing.reload(cfg.Share)
 	d.log.Info("The configuration was read again", "reload", d.reloads.Add(1), "added", added, "removed", removed)
-	if later := needRestart(d.opts.Config, cfg); len(later) > 0 {
+	later := needRestart(d.opts.Config, cfg)
+	d.onDisk.Load().Applied(later)
+	if len(later) > 0 {
 		d.log.Warn("Some changes take effect only when the daemon is started again", "keys", later)
 	}
 }
@@ -44,6 +47,7 @@ func (d *Daemon) Reload(cfg *config.Config) {
 // another one, so that none is held back as a repeat: somebody waits for it.
 func (d *Daemon) ReloadFailed(err error) {
 	d.log.Error("The configuration has mistakes; nothing was changed", "reload", d.reloads.Add(1), "error", err)
+	d.onDisk.Load().Failed(err, time.Now())
 }
 
 // needRestart lists the keys that differ between what the daemon was started with and cfg, and that a reload does not apply.

@@ -1,5 +1,5 @@
 // Package inspect shows on D-Bus what BlueZ has no interface for: the proxies (org.bluez_esphome.Proxy1), whose adapter is whose
-// (Radio1), and what is shared with whom (Share1).
+// (Radio1), what is shared with whom (Share1), and how the file on disk stands to the configuration in use (Configuration1).
 package inspect
 
 import (

@@ -19,6 +19,7 @@ const (
 func (r *Report) PrintProxies(w io.Writer, now time.Time) {
 	if len(r.Proxies) == 0 {
 		fmt.Fprintln(w, "no proxies: list them in the configuration (bluez-esphome discover finds those on the network)")
+		r.Configuration.print(w, now)
 		return
 	}
 	t := table(w, "PROXY\tSTATE\tESPHOME\tSCAN\tSLOTS\tHEARD")
@@ -37,6 +38,7 @@ func (r *Report) PrintProxies(w io.Writer, now time.Time) {
 			wrap(w, "", "  ", p.Name+": "+remark)
 		}
 	}
+	r.Configuration.print(w, now)
 	r.printShared(w, now)
 	r.printCounts(w)
 }
@@ -115,6 +117,7 @@ func (r *Report) PrintProxy(w io.Writer, now time.Time, name string) (found bool
 	}
 	if name == "" {
 		fmt.Fprintln(w)
+		r.Configuration.print(w, now)
 		r.printCounts(w)
 	}
 	return found || name == ""

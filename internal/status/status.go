@@ -23,6 +23,8 @@ type Report struct {
 	Devices  []Device  `json:"devices"`
 	// Shared is what other hosts may use; empty where nothing is shared.
 	Shared []Shared `json:"shared,omitempty"`
+	// Configuration is nil with daemons that do not tell.
+	Configuration *Configuration `json:"configuration,omitempty"`
 
 	guessed bool // nobody named the bus, and it is at no usual place
 }
@@ -144,6 +146,7 @@ func reportOf(address string, objects map[dbus.ObjectPath]map[string]map[string]
 		}
 	}
 	r.Shared = sharedOf(objects["/org/bluez_esphome/share"]["org.bluez_esphome.Share1"], names)
+	r.Configuration = configurationOf(objects["/org/bluez_esphome/configuration"]["org.bluez_esphome.Configuration1"])
 	slices.SortFunc(r.Proxies, func(a, b Proxy) int { return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Host, b.Host)) })
 	slices.SortFunc(r.Adapters, func(a, b Adapter) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(r.Devices, func(a, b Device) int { return strings.Compare(a.Adapter+a.Address, b.Adapter+b.Address) })

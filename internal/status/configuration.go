@@ -1,0 +1,55 @@
+package status
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+)
+
+// A Configuration is how the file on disk stands to the configuration that is in use.
+type Configuration struct {
+	File string `json:"file"`
+	// Problem has a mistake a line, at most five; empty while the file is in use. Since is when the first reload in a row found
+	// one, in seconds since 1970.
+	Problem string `json:"problem,omitempty"`
+	Since   uint64 `json:"since,omitempty"`
+	// RestartKeys are those that changed and take effect with the next start.
+	RestartKeys []string `json:"restart_keys,omitempty"`
+}
+
+func configurationOf(p map[string]dbus.Variant) *Configuration {
+	if p == nil {
+		return nil // an older daemon
+	}
+	return &Configuration{
+		File: get[string](p, "File"), Problem: get[string](p, "Problem"), Since: get[uint64](p, "Since"), RestartKeys: get[[]string](p, "RestartKeys"),
+	}
+}
+
+// print writes what is to be done about the file, if anything is.
+func (c *Configuration) print(w io.Writer, now time.Time) {
+	if c == nil {
+		return
+	}
+	if c.Problem != "" {
+		wrap(w, "", "  ", fmt.Sprintf("the file on disk has mistakes since %s, and nothing of it is applied until they are mended:", clock(c.Since, now)))
+		for line := range strings.SplitSeq(c.Problem, "\n") {
+			wrap(w, "  ", "    ", line)
+		}
+	}
+	if len(c.RestartKeys) > 0 {
+		wrap(w, "", "  ", "restart to apply: "+strings.Join(c.RestartKeys, ", "))
+	}
+}
+
+// clock tells a time of day, with the date if it is not of the last day.
+func clock(unix uint64, now time.Time) string {
+	at := time.Unix(int64(unix), 0).In(now.Location())
+	if now.Sub(at) < 24*time.Hour {
+		return at.Format("15:04")
+	}
+	return at.Format("2006-01-02 15:04")
+}
