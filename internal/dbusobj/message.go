@@ -89,10 +89,11 @@ func parseHeader(b []byte) (*message, error) {
 			if pos+4 > len(b) {
 				return nil, errHeader
 			}
-			n := int(order.Uint32(b[pos:]))
-			if n < 0 || pos+4+n+1 > len(b) {
+			length := order.Uint32(b[pos:])
+			if uint64(pos)+4+uint64(length)+1 > uint64(len(b)) { // an int may have 32 bits
 				return nil, errHeader
 			}
+			n := int(length)
 			m.setString(field, typ, s[pos+4:pos+4+n])
 			pos += 4 + n + 1
 		case 'u':

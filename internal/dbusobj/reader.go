@@ -201,7 +201,7 @@ func (r *reader) shorten(fixed []byte, n int) ([]byte, error) {
 		case len(field) < 4:
 		case field[2] == 's' || field[2] == 'o':
 			if b := take(4); len(b) == 4 {
-				size = int(order.Uint32(b)) + 1
+				size = int(min(order.Uint32(b), maxMessageSize)) + 1 // an int may have 32 bits
 			}
 		case field[2] == 'g':
 			if b := take(1); len(b) == 1 {
@@ -243,7 +243,7 @@ func (r *reader) claim(m *message, start uint64) {
 		closeFDs(r.fds[0].fds)
 		r.fds = r.fds[1:]
 	}
-	want := int(m.nfds)
+	want := int(min(m.nfds, fdRoom+1)) // more than there can be
 	for want > len(m.fds) && len(r.fds) > 0 && r.fds[0].start < r.pos {
 		b := &r.fds[0]
 		k := min(want-len(m.fds), len(b.fds))
