@@ -3,6 +3,7 @@ package bluezshim
 import (
 	"errors"
 	"slices"
+	"time"
 
 	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/dbusobj"
@@ -35,7 +36,7 @@ func (d *device) callConnect(c *dbusobj.Call) {
 
 // connect starts an attempt; done is called in the loop. LinkUp has then been signalled.
 func (p *peer) connect(via string, done func(error)) {
-	at := &attempt{done: []func(error){done}}
+	at := &attempt{begun: p.shim.clock.Now(), done: []func(error){done}}
 	p.connecting, p.via = at, via
 	p.shim.links.Connect(p.addr, p.typ, via, func(err error) {
 		p.shim.inbox.put(func() {
@@ -46,25 +47,40 @@ func (p *peer) connect(via string, done func(error)) {
 				done(err)
 			}
 			if err != nil {
-				p.attemptFailed(err)
+				p.attemptFailed(at, err)
 			}
 		})
 	})
 }
 
-// attemptFailed lets the 30 s of a temporary device begin anew. One whose attempt was called off goes at once,
-// as recorded of bluetoothd 5.87.
-func (p *peer) attemptFailed(err error) {
+// attemptFailed lets the 30 s of a temporary device begin anew. One whose attempt was called off goes at once if it was not heard
+// meanwhile, as recorded of bluetoothd 5.87 (connect_then_disconnect_at_once). Where a client discovers, it is back with its next
+// advertisement.
+func (p *peer) attemptFailed(at *attempt, err error) {
 	canceled := errors.Is(err, ble.ErrCanceled)
 	for _, d := range slices.Clone(p.devices) {
-		if canceled && d.temporary() && !p.connected && !p.everResolved {
+		if canceled && d.temporary() && !p.connected && !p.everResolved && !d.heardSince(at.begun) {
 			p.shim.conn.Flush()
 			d.remove()
+			if d.seen {
+				d.adapter.cfg.Air.Forget(p.addr)
+			}
 			continue
 		}
 		d.touch()
 	}
 	p.release()
+}
+
+// onTheWay is how long an advertisement may take until we have it: proxies collect them.
+const onTheWay = 500 * time.Millisecond
+
+// heardSince says whether the device was heard after begun or is heard right now.
+func (d *device) heardSince(begun time.Time) bool {
+	now := d.adapter.shim.clock.Now()
+	return slices.ContainsFunc(d.adapter.cfg.Air.Sources(d.peer.addr), func(s ble.Source) bool {
+		return s.LastHeard.Sub(begun) > onTheWay || now.Sub(s.LastHeard) <= onTheWay
+	})
 }
 
 // callDisconnect is Device1.Disconnect: it succeeds on an unconnected device, calls off a pending

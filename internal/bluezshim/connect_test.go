@@ -202,6 +202,49 @@ func TestDisconnectWhileConnecting(t *testing.T) {
 	c.want("Connect: Failed: br-connection-canceled", "Disconnect: ok", "- hci0/dev1")
 }
 
+// TestCalledOffDeviceThatIsHeard: an object of a device that is still there stays.
+func TestCalledOffDeviceThatIsHeard(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name        string
+		discovering bool
+		heard       time.Duration // after the beginning of the attempt, which is called off after 2 s
+		stays       bool
+	}{
+		{"heard meanwhile", false, 1500 * time.Millisecond, true},
+		{"heard meanwhile, seldom", false, 700 * time.Millisecond, true},
+		{"heard before", false, -time.Second, false},
+		{"heard before and handed over meanwhile", false, 300 * time.Millisecond, false},
+		{"heard meanwhile, a client discovers", true, time.Second, true},
+		{"heard before, a client discovers", true, -time.Second, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			h := start(t, 1)
+			c := h.client()
+			h.found(c)
+			if tt.discovering {
+				c.send("hci0", "Adapter1.StartDiscovery")
+				h.air[0].Report(t, heard(dev1, plain("One")))
+				c.lines()
+			}
+			h.air[0].SetSources(dev1, ble.Source{Proxy: "kitchen", LastHeard: h.clock.Now().Add(tt.heard)})
+			c.send("hci0/dev1", "Device1.Connect")
+			op := h.links.Next(t, "Connect")
+			h.clock.Advance(2 * time.Second)
+			c.send("hci0/dev1", "Device1.Disconnect")
+			h.links.Next(t, "CancelConnect")
+			op.End(ble.ErrCanceled)
+			want := []string{"Connect: Failed: br-connection-canceled", "Disconnect: ok"}
+			if !tt.stays {
+				want = append(want, "- hci0/dev1")
+			}
+			c.want(want...)
+			check(t, "forgotten, so that it is reported again", len(h.air[0].Forgotten()), map[bool]int{true: 1}[tt.discovering && !tt.stays])
+		})
+	}
+}
+
 // TestDisconnectThatComesLate: the link came up before the attempt could be called off.
 func TestDisconnectThatComesLate(t *testing.T) {
 	t.Parallel()

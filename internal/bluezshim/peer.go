@@ -2,6 +2,7 @@ package bluezshim
 
 import (
 	"slices"
+	"time"
 
 	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/dbusobj"
@@ -43,7 +44,10 @@ type peer struct {
 }
 
 // An attempt is a pending connection.
-type attempt struct{ done []func(error) }
+type attempt struct {
+	begun time.Time
+	done  []func(error)
+}
 
 type downReason struct{ reason ble.DisconnectReason }
 
