@@ -111,4 +111,3 @@ func pairReader(t *testing.T, b []byte) *reader {
 	t.Cleanup(r.close)
 	return r
 }
-
