@@ -2,6 +2,7 @@ package bluezshim_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"testing"
@@ -62,16 +63,21 @@ func newRootApp(t *testing.T, h *harness) *rootApp {
 // bluetoothctl goes on with its command. The answer to the first comes out of the channel.
 func (app *rootApp) register(next string) <-chan string {
 	app.t.Helper()
+	return app.registerOn("/org/bluez/hci0", next)
+}
+
+func (app *rootApp) registerOn(adapter dbus.ObjectPath, next string) <-chan string {
+	app.t.Helper()
 	ch := make(chan string, 1)
 	gone := make(chan struct{})
 	app.conn.Post(func() {
-		app.conn.Call("org.bluez", "/org/bluez/hci0", "org.bluez.AdvertisementMonitorManager1", "RegisterMonitor", "o",
+		app.conn.Call("org.bluez", adapter, "org.bluez.AdvertisementMonitorManager1", "RegisterMonitor", "o",
 			func(e *dbusobj.Encoder) { e.ObjectPath("/") }, 0, func(_ []any, err error) { ch <- errorLine(err) })
 		if next == "" {
 			close(gone)
 			return
 		}
-		app.conn.Call("org.bluez", "/org/bluez/hci0", "org.bluez.Adapter1", next, "", nil, patience, func([]any, error) { close(gone) })
+		app.conn.Call("org.bluez", adapter, "org.bluez.Adapter1", next, "", nil, patience, func([]any, error) { close(gone) })
 	})
 	<-gone
 	return ch
@@ -180,4 +186,22 @@ func TestHeldMonitorRoot(t *testing.T) {
 		h.gone(app.conn.UniqueName(), app.leave)
 		check(t, "timers", h.clock.Timers(), 0)
 	})
+}
+
+// TestHeldMonitorRootOfEveryAdapter: what is held does not count as what its client has not answered.
+func TestHeldMonitorRootOfEveryAdapter(t *testing.T) {
+	t.Parallel()
+	const adapters = bluezshim.MaxClientAsked + 2
+	h := start(t, adapters)
+	app := newRootApp(t, h)
+	var answers []<-chan string
+	for i := range adapters {
+		answer := app.registerOn(dbus.ObjectPath(fmt.Sprint("/org/bluez/hci", i)), "GetDiscoveryFilters")
+		check(t, "answered", app.settled(answer), false)
+		answers = append(answers, answer)
+	}
+	app.show("/m0")
+	for _, answer := range answers {
+		check(t, "answer", <-answer, "")
+	}
 }

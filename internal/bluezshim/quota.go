@@ -64,7 +64,7 @@ func (t *monitorTable) mayRegister(sender string) bool {
 			continue
 		}
 		n++
-		if app.call != nil {
+		if !app.complete {
 			asked++
 		}
 	}
