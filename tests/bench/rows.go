@@ -23,6 +23,7 @@ func rows() []row {
 		{"start", "Process start to the first device", aboutBegin, begin},
 		{"gatt", "GATT read through D-Bus", aboutGatt, gatt},
 		{"connect", "Connect, to the end of the list of services", aboutConnect, connect},
+		{"absent", "Devices that are off and wanted for ever", aboutAbsent, absent},
 		{"notify", "Notifications", aboutNotify, notify},
 		{"growth", "Growth", aboutGrowth, growth},
 		{"share", "Latency of a shared proxy", aboutShare, share},
