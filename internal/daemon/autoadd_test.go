@@ -58,6 +58,9 @@ func lamp(t *testing.T, ctx context.Context) (port uint16) {
 // TestAutoAdd: a proxy that is announced is used, a lamp and a device with a key are not, and the proxy is dropped once it
 // is gone for long.
 func TestAutoAdd(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	specs, err := proxysim.DemoPeripherals()

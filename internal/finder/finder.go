@@ -36,10 +36,10 @@ const (
 	// maxFound bounds how many proxies strangers can make us use. Beside them maxTrial may be tried that never were online:
 	// one that had its trial makes room for another, whose last trial is longest ago. Of maxUseless it is known that they are of no use.
 	maxFound   = 256
-	maxTrial   = 64
+	maxTrial   = 128
 	maxUseless = 1024
 	// trial is how long one that never was online keeps its place though others want it.
-	trial = 10 * time.Second
+	trial = 5 * time.Second
 )
 
 // Config makes a Finder. Only Interfaces may be nil: it is mdns.RealInterfaces then.
@@ -62,8 +62,9 @@ type Finder struct {
 	ready      chan struct{} // closed once Run serves
 
 	mu     sync.Mutex
-	set    *fleet.Set // nil before Use
-	auto   *config.AutoAdd
+	set    *fleet.Set           // nil before Use
+	cfg    *config.Config       // the present one
+	auto   *config.AutoAdd      // of cfg
 	needed bool                 // a name, or auto, needs multicast DNS
 	found  map[string]*found    // by instance; also those that are of no use
 	tried  map[string]time.Time // by instance, when its trial began
@@ -109,7 +110,7 @@ func (f *Finder) Apply(cfg *config.Config) {
 	}
 	f.mu.Lock()
 	old := f.auto
-	f.auto, f.needed = cfg.AutoAdd, needed
+	f.cfg, f.auto, f.needed = cfg, cfg.AutoAdd, needed
 	var drop []*fleet.Proxy
 	if (old == nil) != (cfg.AutoAdd == nil) || old != nil && old.PSK != cfg.AutoAdd.PSK {
 		for _, e := range f.found {
@@ -223,7 +224,7 @@ func (f *Finder) look(svc mdns.Service, turn bool) {
 	release := svc.Text["version"] + " " + svc.Text["config_hash"] + " " + svc.Text["api_encryption"]
 	now := time.Now()
 	f.mu.Lock()
-	set, auto, e := f.set, f.auto, f.found[svc.Instance]
+	cfg, set, auto, e := f.cfg, f.set, f.auto, f.found[svc.Instance]
 	if e != nil {
 		e.seen = max2(e.seen, svc.Seen)
 		if e.p != nil || e.release == release {
@@ -232,7 +233,7 @@ func (f *Finder) look(svc mdns.Service, turn bool) {
 	}
 	ended := f.ended
 	f.mu.Unlock()
-	if auto == nil || ended || f.known(set, svc) || f.own(svc) {
+	if auto == nil || ended || configured(cfg, svc) || f.known(set, svc) || f.own(svc) {
 		return
 	}
 	evicted, ok := f.place(svc.Instance, release, now, turn)
@@ -338,27 +339,30 @@ func (f *Finder) begin(set *fleet.Set, svc mdns.Service, auto *config.AutoAdd) *
 	return p
 }
 
+// configured reports whether an instance is a proxy of the configuration, by its name, MAC or address, whether or not that is in use yet.
+func configured(cfg *config.Config, svc mdns.Service) bool {
+	mac, _ := ble.ParseAddress(apiwire.MAC(svc.Text["mac"]))
+	return slices.ContainsFunc(cfg.Proxies, func(p config.Proxy) bool {
+		host := strings.TrimSuffix(p.Host, ".")
+		label, _, _ := strings.Cut(host, ".")
+		ip, err := netip.ParseAddr(host)
+		return err != nil && strings.EqualFold(label, svc.Instance) || p.HasMAC && p.MAC == mac ||
+			p.Port == svc.Port && (strings.EqualFold(host, svc.Host) || err == nil && contains(svc.Addrs, ip))
+	})
+}
+
 // known reports whether an instance is a proxy that is used already, by whatever name: of two ways to one device one is enough.
 func (f *Finder) known(set *fleet.Set, svc mdns.Service) bool {
 	mac, _ := ble.ParseAddress(apiwire.MAC(svc.Text["mac"]))
 	for _, p := range set.All() {
 		pc := p.Config()
 		_, other := p.Found()
-		host := strings.TrimSuffix(pc.Host, ".")
-		label, _, _ := strings.Cut(host, ".")
 		switch remote, up := p.Remote(); {
-		case !other && (strings.EqualFold(label, svc.Instance) || strings.EqualFold(p.Info().Name, svc.Instance)):
+		case !other && strings.EqualFold(p.Info().Name, svc.Instance),
+			mac != 0 && (p.MAC() == mac || pc.HasMAC && pc.MAC == mac),
+			pc.Port == svc.Port && strings.EqualFold(pc.Host, svc.Host),
+			up && remote.Port() == svc.Port && contains(svc.Addrs, remote.Addr()):
 			return true
-		case mac != 0 && (p.MAC() == mac || pc.HasMAC && pc.MAC == mac):
-			return true
-		case pc.Port == svc.Port && strings.EqualFold(host, svc.Host):
-			return true
-		case up && remote.Port() == svc.Port && contains(svc.Addrs, remote.Addr()):
-			return true
-		default:
-			if ip, err := netip.ParseAddr(host); err == nil && pc.Port == svc.Port && contains(svc.Addrs, ip) {
-				return true
-			}
 		}
 	}
 	return false

@@ -68,7 +68,8 @@ func (s *Set) sameDevice(p *Proxy, mac ble.Address) error {
 			s.background(func() {
 				s.cfg.Hooks.Refused(q, fmt.Sprintf("it is the same device as %q, which is configured", p.Label()))
 			})
-			continue
+			// As soon as that has left, this one tries again.
+			return &apiconn.RefusedError{Why: "the same device was found by multicast DNS; its session is being ended", Final: true}
 		}
 		return s.refuse(p, fmt.Sprintf("the same device as %q (MAC %v): remove one of the two entries", q.Label(), mac))
 	}

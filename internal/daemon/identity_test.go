@@ -1,0 +1,520 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"bluez-esphome/internal/apiserver"
+	"bluez-esphome/internal/apiwire"
+	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/config"
+	"bluez-esphome/internal/finder"
+	"bluez-esphome/internal/fleet"
+	"bluez-esphome/internal/gatt"
+	"bluez-esphome/internal/mdns"
+	"bluez-esphome/internal/privatebus"
+	"bluez-esphome/internal/proxysim"
+	"bluez-esphome/internal/store"
+
+	"golang.org/x/sys/unix"
+)
+
+// home is a daemon on a bus of its own, whose multicast DNS is spoken on loopback.
+type home struct {
+	*testing.T
+	d     *Daemon
+	bus   *privatebus.Bus
+	state string
+	done  chan error
+	stop  context.CancelFunc
+}
+
+// background runs f until the test ends.
+func background(t *testing.T, f func(context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- f(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// begin starts a daemon with the text of a configuration, "" being none.
+func begin(t *testing.T, text string) *home {
+	t.Helper()
+	bus, err := privatebus.Start(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &home{T: t, bus: bus, state: filepath.Join(t.TempDir(), "state"), done: make(chan error, 1)}
+	t.Cleanup(bus.Stop)
+	h.run(text)
+	return h
+}
+
+func (h *home) run(text string) {
+	h.Helper()
+	ready := make(chan struct{})
+	h.d = New(Options{
+		Config: h.config(text), Version: "test", Logger: slog.New(slog.DiscardHandler), Interfaces: mdns.NamedInterfaces("lo"),
+		Ready: func(string) { close(ready) },
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	d, done := h.d, make(chan error, 1)
+	h.stop, h.done = cancel, done
+	go func() { done <- d.Run(ctx) }()
+	h.Cleanup(h.end)
+	select {
+	case <-ready:
+	case err := <-h.done:
+		h.done <- err
+		h.Fatal(err)
+	}
+}
+
+// end stops the daemon; once more does nothing.
+func (h *home) end() {
+	h.stop()
+	select {
+	case err := <-h.done:
+		if err != nil {
+			h.Error(err)
+		}
+		h.done = make(chan error, 1)
+		h.done <- nil
+	case <-time.After(limit):
+		h.Error("the daemon does not stop")
+	}
+}
+
+func (h *home) config(text string) *config.Config {
+	h.Helper()
+	cfg, err := config.Parse(fmt.Appendf(nil, "bus: %q\nstate_dir: %q\n%s", h.bus.Address, h.state, text), "test")
+	if err != nil {
+		h.Fatal(err)
+	}
+	return cfg
+}
+
+// eventually waits until ok.
+func (h *home) eventually(what string, ok func() bool) {
+	h.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(limit); !ok(); <-tick.C {
+		if time.Now().After(end) {
+			h.Fatalf("not so: %s; proxies %q", what, h.list())
+		}
+	}
+}
+
+// list tells of the proxies: name, state, and what is wrong.
+func (h *home) list() (out []string) {
+	for _, p := range h.d.proxies.All() {
+		out = append(out, p.Label()+" "+p.State().String()+" "+p.LastError())
+	}
+	return out
+}
+
+// at gives the proxy at an address.
+func (h *home) at(address string) *fleet.Proxy {
+	for _, p := range h.d.proxies.All() {
+		if fleet.HostPort(p.Config()) == address {
+			return p
+		}
+	}
+	return nil
+}
+
+func (h *home) online(address string) bool {
+	p := h.at(address)
+	return p != nil && p.Online()
+}
+
+// proxy simulates one on an address of loopback and gives where it listens.
+func proxy(t *testing.T, cfg proxysim.ProxyConfig, listen string) (*proxysim.Proxy, netip.AddrPort) {
+	t.Helper()
+	specs, err := proxysim.DemoPeripherals()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sim, err := proxysim.New(proxysim.Options{
+		Peripherals: specs, Log: slog.New(slog.DiscardHandler), Proxies: []proxysim.ProxySpec{{ProxyConfig: cfg, Listen: listen}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	background(t, sim.Run)
+	return sim.Proxy(cfg.Name), netip.MustParseAddrPort(sim.Addr(cfg.Name).String())
+}
+
+// announce has names point to a place.
+func announce(t *testing.T, at netip.AddrPort, names ...string) {
+	t.Helper()
+	var list []mdns.Announced
+	for _, name := range names {
+		list = append(list, mdns.Announced{Service: finder.Service, Instance: name, Port: at.Port(), Addrs: []netip.Addr{at.Addr()}})
+	}
+	background(t, mdns.NewResponder(list, mdns.NamedInterfaces("lo"), slog.New(slog.DiscardHandler)).Run)
+}
+
+// isolated runs the rest of a test in a network namespace of its own, by this program started again, and reports whether this is that one: what is
+// announced on loopback is heard by every test that runs on the machine.
+func isolated(t *testing.T) bool {
+	t.Helper()
+	const inside = "BLUEZ_ESPHOME_TEST_NAMESPACE"
+	if os.Getenv(inside) != "" {
+		lo, err := unix.NewIfreq("lo")
+		if err != nil {
+			t.Fatal(err)
+		}
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(fd)
+		lo.SetUint16(unix.IFF_UP | unix.IFF_LOOPBACK | unix.IFF_RUNNING)
+		if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo); err != nil {
+			t.Fatal(err)
+		}
+		return true
+	}
+	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=8m")
+	cmd.Env = append(os.Environ(), inside+"=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	if os.Getuid() != 0 {
+		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
+		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: os.Getuid(), HostID: os.Getuid(), Size: 1}}
+	}
+	out, err := cmd.CombinedOutput()
+	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.ENOSPC) {
+		fmt.Println("skipped: no network namespaces here:", err)
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Errorf("in a network namespace: %v\n%s", err, out)
+	}
+	return false
+}
+
+// freePort gives an address that nobody listens at yet.
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// TestRogueName (security report, R4): a device without a key that anybody announced calls itself like a proxy with a key, and is online
+// first. It does not become the one that rules and bonds mean, before or after the real one is there.
+func TestRogueName(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	key := [apiwire.KeySize]byte{1}
+	const rogueMAC, realMAC = 0x24_6F_28_AA_00_01, 0x24_6F_28_00_00_01
+	_, rogue := proxy(t, proxysim.ProxyConfig{Name: "kitchen", MAC: rogueMAC}, "127.0.0.1:0")
+	place := freePort(t)
+	device := ble.Address(0xC8_2B_96_10_00_01)
+	psk := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(psk, []byte(key64(key)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	text := fmt.Sprintf("proxies:\n  - {address: %q, noise_psk_file: %q}\ndevices:\n  - {address: %q, pin: kitchen}\nauto_add: {}\n", place, psk, device)
+	h := begin(t, text)
+	announce(t, rogue, "zz")
+	found := func() *fleet.Proxy { return h.at(fmt.Sprintf("zz.local:%d", rogue.Port())) }
+	h.eventually("the rogue is online", func() bool { return found() != nil && found().Online() })
+	meant := func() string { return h.d.proxies.Rule(device).Pin }
+	if id := meant(); id == found().ID() || id == "" {
+		t.Errorf("the device is pinned to %q, the rogue is %q", id, found().ID())
+	}
+	if n := found().Name(); n == "kitchen" {
+		t.Errorf("the rogue is called %q", n)
+	}
+	proxy(t, proxysim.ProxyConfig{Name: "kitchen", MAC: realMAC, PSK: &key}, place)
+	h.eventually("the real one is online", func() bool { return h.online(place) })
+	if got := h.at(place); got.Name() != "kitchen" || meant() != ble.Address(realMAC).String() || got.ID() != meant() {
+		t.Errorf("the real one is %q, ID %q; the device is pinned to %q", got.Name(), got.ID(), meant())
+	}
+	// A record from before IDs names the proxy with the key too.
+	h.d.store.SetGatt(device, store.GattState{Bonded: "kitchen"})
+	if r, _ := (gattStore{h.d.store, h.d.proxies.IDOf}).Load(device); r.Bonded != meant() {
+		t.Errorf("the bond is %q's", r.Bonded)
+	}
+}
+
+func key64(key [apiwire.KeySize]byte) string {
+	s, err := config.ParseSecret("AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")
+	if err != nil || s.Key() != key {
+		panic("another key")
+	}
+	return "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+}
+
+// TestRogueClash: two devices claim one name, and neither is known. Both are used, each with a table, an object and rules of its own.
+func TestRogueClash(t *testing.T) {
+	_, one := proxy(t, proxysim.ProxyConfig{Name: "twin", MAC: 0x24_6F_28_00_00_01}, "127.0.0.1:0")
+	_, two := proxy(t, proxysim.ProxyConfig{Name: "twin", MAC: 0x24_6F_28_00_00_02}, "127.0.0.1:0")
+	h := begin(t, fmt.Sprintf("proxies:\n  - {address: %q, on_no_slot: fail}\n  - {address: %q, on_no_slot: wait}\n", one, two))
+	h.eventually("both are online", func() bool { return h.online(one.String()) && h.online(two.String()) })
+	a, b := h.at(one.String()), h.at(two.String())
+	if a.ID() == b.ID() || a.Name() == b.Name() || h.d.board.Path(a.ID()) == h.d.board.Path(b.ID()) {
+		t.Errorf("IDs %q, %q; names %q, %q", a.ID(), b.ID(), a.Name(), b.Name())
+	}
+	// What is configured of proxies without names is not mixed up (issue 16).
+	if h.d.proxies.NoSlot(a.ID()) != gatt.NoSlotFail || h.d.proxies.NoSlot(b.ID()) != gatt.NoSlotWait {
+		t.Error("on_no_slot of proxies without names does not count")
+	}
+	h.eventually("each is heard for itself", func() bool {
+		infos := h.d.table.Proxies()
+		return len(infos) == 2 && infos[0].Adverts > 0 && infos[1].Adverts > 0
+	})
+}
+
+// TestAliases (R5): forty names point to a proxy that is configured. It gets one session, ours.
+func TestAliases(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	sim, at := proxy(t, proxysim.ProxyConfig{Name: "kitchen"}, "127.0.0.1:0")
+	h := begin(t, fmt.Sprintf("proxies:\n  - {address: %q}\nauto_add: {}\n", at))
+	h.eventually("it is online", func() bool { return h.online(at.String()) })
+	var most atomic.Int64
+	background(t, func(ctx context.Context) error {
+		for ctx.Err() == nil {
+			most.Store(max(most.Load(), int64(sim.Clients())))
+			select {
+			case <-ctx.Done():
+			case <-time.After(time.Millisecond):
+			}
+		}
+		return nil
+	})
+	var names []string
+	for i := range 40 {
+		names = append(names, fmt.Sprintf("alias%d", i))
+	}
+	announce(t, at, names...)
+	_, honest := proxy(t, proxysim.ProxyConfig{Name: "honest"}, "127.0.0.1:0")
+	announce(t, honest, "honest") // after them: when it is used, they were heard
+	h.eventually("an honest one is used", func() bool { return h.online(fmt.Sprintf("honest.local:%d", honest.Port())) })
+	if n := len(h.d.proxies.All()); n != 2 || most.Load() > 1 {
+		t.Errorf("proxies %q, up to %d sessions with the one that has aliases", h.list(), most.Load())
+	}
+}
+
+// TestSameDevice: two entries that lead to one device are one session. The newer says which the other is, and takes over when that is removed.
+func TestSameDevice(t *testing.T) {
+	sim, at := proxy(t, proxysim.ProxyConfig{Name: "kitchen", MAC: 0x24_6F_28_00_00_01}, "127.0.0.1:0")
+	byName := fmt.Sprintf("localhost:%d", at.Port())
+	h := begin(t, fmt.Sprintf("proxies:\n  - {name: k, address: %q}\n", at))
+	h.eventually("the first is online", func() bool { return h.online(at.String()) })
+	h.d.Reload(h.config(fmt.Sprintf("proxies:\n  - {name: k, address: %q}\n  - {name: other, address: %q}\n", at, byName)))
+	const want = `the same device as "k" (MAC 24:6F:28:00:00:01): remove one of the two entries`
+	h.eventually("the second is refused", func() bool {
+		p := h.at(byName)
+		return p != nil && p.LastError() == want
+	})
+	h.eventually("there is one session", func() bool { return sim.Clients() == 1 && h.online(at.String()) })
+	h.d.Reload(h.config(fmt.Sprintf("proxies:\n  - {name: other, address: %q}\n", byName)))
+	h.eventually("the second takes over", func() bool { return h.online(byName) })
+}
+
+// chameleon serves a proxy that has another MAC in each session, which it ends once it told it.
+func chameleon(t *testing.T) (address string, sessions *atomic.Int32) {
+	t.Helper()
+	air, err := proxysim.NewAir(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	backend, err := proxysim.NewProxy(air, proxysim.ProxyConfig{Name: "chameleon"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sessions = new(atomic.Int32)
+	background(t, func(ctx context.Context) error {
+		context.AfterFunc(ctx, func() { _ = ln.Close() })
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return nil
+			}
+			n := sessions.Add(1)
+			go func() {
+				ctx, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
+				defer cancel()
+				_ = apiserver.Serve(ctx, conn, apiserver.Config{
+					Device: func() apiserver.Device {
+						return apiserver.Device{
+							Name: "chameleon", MAC: ble.Address(0x24_6F_28_BB_00_00 + ble.Address(n)).String(), ESPHomeVersion: "2026.10.0", Features: ble.FeaturePassiveScan | ble.FeatureRawAdvertisements,
+						}
+					},
+					APIMinor: 14, AuthOnHello: true, Log: slog.New(slog.DiscardHandler),
+				}, backend)
+			}()
+		}
+	})
+	return ln.Addr().String(), sessions
+}
+
+// TestMACChanges (R11): a device that is taken over claims another MAC with each session. It gets one number of an adapter and one port.
+func TestMACChanges(t *testing.T) {
+	address, sessions := chameleon(t)
+	h := begin(t, fmt.Sprintf("proxies:\n  - {name: c, address: %q}\nadapters: per-proxy\nshare: {listen: 127.0.0.1, base_port: %s}\n", address, strings.Split(freePort(t), ":")[1]))
+	h.eventually("the second session is refused", func() bool {
+		h.d.finder.Apply(h.d.config())
+		h.at(address).Kick()
+		return sessions.Load() >= 2 && strings.Contains(h.at(address).LastError(), "another device answers")
+	})
+	numbers, known := 0, 0
+	h.d.store.ProxyAdapters(func(ble.Address, int, store.ProxyInfo) { numbers++ })
+	h.d.store.Proxies(func(ble.Address, store.ProxyInfo) { known++ })
+	if numbers != 1 || known != 1 {
+		t.Errorf("%d numbers of adapters, %d proxies remembered after %d sessions", numbers, known, sessions.Load())
+	}
+	// After a restart it is what it says; the numbers move.
+	h.end()
+	h.run(fmt.Sprintf("proxies:\n  - {name: c, address: %q}\nadapters: per-proxy\n", address))
+	before := sessions.Load()
+	h.eventually("it is online again", func() bool { return h.at(address).MAC() != 0 && sessions.Load() > before })
+	numbers, known = 0, 0
+	h.d.store.ProxyAdapters(func(ble.Address, int, store.ProxyInfo) { numbers++ })
+	h.d.store.Proxies(func(ble.Address, store.ProxyInfo) { known++ })
+	if numbers != 1 || known != 1 {
+		t.Errorf("%d numbers of adapters, %d proxies remembered after a restart", numbers, known)
+	}
+}
+
+// TestMadeUpNames (R10): somebody announces 256 names that point to a service of somebody else. An honest proxy that comes
+// afterwards is used all the same, and the victim sees few attempts.
+func TestMadeUpNames(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	victim, err := net.Listen("tcp", "127.0.0.3:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var attempts atomic.Int32
+	background(t, func(ctx context.Context) error {
+		context.AfterFunc(ctx, func() { _ = victim.Close() })
+		for {
+			conn, err := victim.Accept()
+			if err != nil {
+				return nil
+			}
+			attempts.Add(1)
+			_ = conn.Close()
+		}
+	})
+	h := begin(t, "auto_add: {}\n")
+	target := netip.MustParseAddrPort(victim.Addr().String())
+	for i := range 4 {
+		var names []string
+		for j := range 64 {
+			names = append(names, fmt.Sprintf("fake%d-%d", i, j))
+		}
+		announce(t, target, names...)
+	}
+	begun := time.Now()
+	h.eventually("they are heard", func() bool { return len(h.d.proxies.All()) >= 128 })
+	_, honest := proxy(t, proxysim.ProxyConfig{Name: "honest"}, "127.0.0.2:0")
+	announce(t, honest, "honest")
+	h.eventually("the honest one is used", func() bool { return h.online(fmt.Sprintf("honest.local:%d", honest.Port())) })
+	took := time.Since(begun)
+	// One and then ever fewer at a port; four a second at an address, whatever the port.
+	if n := attempts.Load(); n > 2+int32(took/time.Second)*4 {
+		t.Errorf("%d attempts at the victim in %v", n, took)
+	}
+	if n := len(h.d.proxies.All()); n > 128+1 {
+		t.Errorf("%d proxies", n)
+	}
+}
+
+// TestNotOnLink (R10): what is not below .local, or is in another network, is not dialled, whoever announces it.
+func TestNotOnLink(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	h := begin(t, "auto_add: {}\n")
+	announce(t, netip.MustParseAddrPort("192.0.2.1:6053"), "elsewhere")
+	_, honest := proxy(t, proxysim.ProxyConfig{Name: "honest"}, "127.0.0.1:0")
+	announce(t, honest, "honest")
+	h.eventually("the honest one is used", func() bool { return h.online(fmt.Sprintf("honest.local:%d", honest.Port())) })
+	if n := len(h.d.proxies.All()); n != 1 {
+		t.Errorf("proxies %q", h.list())
+	}
+}
+
+// TestReloadFromEmpty (issue 16): the documented way to install is to start with an empty list and to reload. Whatever is in the file then has
+// the effect that it has at a start.
+func TestReloadFromEmpty(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	_, ip := proxy(t, proxysim.ProxyConfig{Name: "ip", MAC: 0x24_6F_28_00_00_01}, "127.0.0.1:0")
+	_, host := proxy(t, proxysim.ProxyConfig{Name: "host", MAC: 0x24_6F_28_00_00_02}, "127.0.0.1:0")
+	_, local := proxy(t, proxysim.ProxyConfig{Name: "named", MAC: 0x24_6F_28_00_00_03}, "127.0.0.1:0")
+	_, found := proxy(t, proxysim.ProxyConfig{Name: "found", MAC: 0x24_6F_28_00_00_04}, "127.0.0.1:0")
+	announce(t, local, "named")
+	announce(t, found, "found")
+	port := strings.Split(freePort(t), ":")[1]
+	text := fmt.Sprintf("proxies:\n  - {name: one, address: %q}\n  - {address: \"localhost:%d\"}\n  - {address: \"named.local.:%d\"}\n"+
+		"auto_add: {}\nadapters: per-proxy\nshare: {listen: 127.0.0.1, base_port: %s}\n", ip, host.Port(), local.Port(), port)
+	world := func(h *home) string {
+		var out []string
+		for _, p := range h.d.proxies.All() {
+			own := ""
+			if o := p.OwnAdapter(); o != nil {
+				own = fmt.Sprintf(" hci%d", o.Index)
+			}
+			out = append(out, p.Label()+" "+p.State().String()+own)
+		}
+		for _, s := range h.d.sharing.Status() {
+			out = append(out, s.Name)
+		}
+		slices.Sort(out)
+		return strings.Join(out, "\n")
+	}
+	h := begin(t, "proxies: []\n")
+	h.d.Reload(h.config(text))
+	complete := func() bool {
+		w := world(h)
+		return strings.Count(w, " online") == 4 && strings.Count(w, " hci") == 3 && strings.Count(w, "-shared") == 3
+	}
+	h.eventually("everything of the file is there after the reload", complete)
+	reloaded := world(h)
+	h.end()
+	h.run(text)
+	h.eventually("everything of the file is there after a start", complete)
+	if started := world(h); started != reloaded {
+		t.Errorf("after a reload:\n%s\nafter a start:\n%s", reloaded, started)
+	}
+	h.d.Reload(h.config("proxies: []\n"))
+	h.eventually("nothing is left", func() bool { return len(h.d.proxies.All()) == 0 && h.d.sharing.Status() == nil })
+}
