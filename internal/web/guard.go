@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"os"
 	"strings"
-	"sync"
 )
 
 // csp lets the page use what this listener serves and nothing else.
@@ -69,47 +68,4 @@ func ownHosts(listen string, bound net.Addr) func(string) bool {
 		}
 		return names[strings.ToLower(strings.TrimSuffix(host, "."))]
 	}
-}
-
-// limitedListener closes connections beyond a number at once.
-type limitedListener struct {
-	net.Listener
-	free chan struct{} // a token for each connection that may be open
-}
-
-func limit(l net.Listener, n int) *limitedListener {
-	free := make(chan struct{}, n)
-	for range n {
-		free <- struct{}{}
-	}
-	return &limitedListener{l, free}
-}
-
-// Accept implements net.Listener.
-func (l *limitedListener) Accept() (net.Conn, error) {
-	for {
-		c, err := l.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		select {
-		case <-l.free:
-			return &limitedConn{Conn: c, free: l.free}, nil
-		default:
-			_ = c.Close() // too many
-		}
-	}
-}
-
-type limitedConn struct {
-	net.Conn
-	free chan struct{}
-	once sync.Once
-}
-
-// Close implements net.Conn.
-func (c *limitedConn) Close() error {
-	err := c.Conn.Close()
-	c.once.Do(func() { c.free <- struct{}{} })
-	return err
 }

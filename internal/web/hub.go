@@ -13,6 +13,8 @@ const (
 	snapshotEvery = time.Second
 	// maxDevices bounds a snapshot; those heard last count.
 	maxDevices = 500
+	// streamTime is how long one event stream lasts; browsers begin another one by themselves.
+	streamTime = time.Hour
 	// eventTimeout is how long a viewer may take to take an event.
 	eventTimeout = 10 * time.Second
 )
@@ -122,6 +124,8 @@ func (h *hub) serve(w http.ResponseWriter, r *http.Request) {
 	defer h.leave(v)
 	out := http.NewResponseController(w)
 	_ = out.SetReadDeadline(time.Time{}) // that of the request would end the stream
+	ends := time.NewTimer(streamTime)
+	defer ends.Stop()
 	first := h.snapshot(snapshotEvery)
 	for data := first; ; {
 		if out.SetWriteDeadline(time.Now().Add(eventTimeout)) != nil {
@@ -132,6 +136,8 @@ func (h *hub) serve(w http.ResponseWriter, r *http.Request) {
 		}
 		select {
 		case data = <-v.next:
+		case <-ends.C:
+			return
 		case <-r.Context().Done():
 			return
 		}

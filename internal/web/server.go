@@ -17,7 +17,9 @@ import (
 // Bounds of what anybody who can reach the listener may use.
 const (
 	maxConns      = 64
-	maxViewers    = 24 // of the live page; the other connections are left for scrapes and health
+	maxAnswers    = 40 // under way at a time: the other connections are left for health checks
+	maxOfAddress  = 8  // connections of one address that is not this host's
+	maxViewers    = 24 // of the live page; the other answers are left for scrapes
 	maxHeader     = 16 << 10
 	headerTimeout = 5 * time.Second
 	readTimeout   = 10 * time.Second
@@ -44,7 +46,7 @@ type Config struct {
 // Server is the listener.
 type Server struct {
 	cfg      Config
-	listener net.Listener
+	listener *door
 	hub      *hub
 	http     *http.Server
 }
@@ -58,12 +60,14 @@ func Listen(ctx context.Context, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen for HTTP on %s: %w; choose another address or port for http.listen", cfg.Listen, err)
 	}
-	s := &Server{cfg: cfg, listener: limit(l, maxConns), hub: newHub(cfg.Source, cfg.Version)}
+	s := &Server{cfg: cfg, listener: newDoor(l, maxConns, maxOfAddress), hub: newHub(cfg.Source, cfg.Version)}
 	// A registry of its own: the metrics outlive this listener.
 	source := prometheus.NewRegistry()
 	source.MustRegister(sourceCollector{cfg.Source})
 	s.http = &http.Server{
-		Handler:           guard(s.routes(prometheus.Gatherers{cfg.Metrics.registry, source}), ownHosts(cfg.Listen, l.Addr())),
+		Handler: s.listener.counted(
+			guard(s.routes(prometheus.Gatherers{cfg.Metrics.registry, source}), ownHosts(cfg.Listen, l.Addr())), maxAnswers),
+		ConnContext:       s.listener.remember,
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 		MaxHeaderBytes: maxHeader,
 		ErrorLog:       slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),

@@ -177,35 +177,127 @@ func TestListenError(t *testing.T) {
 	}
 }
 
-// Connections beyond the bound are closed at once, and the others are not harmed.
+// Beyond the bound the connection makes room that has been without an answer for longest; those with an answer under way stay.
 func TestConnectionsAreBounded(t *testing.T) {
 	s := start(t, &fakeSource{}, nil)
-	var conns []net.Conn
-	defer func() {
-		for _, c := range conns {
-			_ = c.Close()
-		}
-	}()
-	dial := func() net.Conn {
+	dial := dialer(t, s)
+	stream := dial()
+	fmt.Fprintf(stream, "GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	if line, err := bufio.NewReader(stream).ReadString('\n'); err != nil || !strings.Contains(line, "200 OK") {
+		t.Fatal(line, err)
+	}
+	oldest := dial()
+	for range maxConns - 2 {
+		dial()
+	}
+	c := dial()
+	if _, err := oldest.Read(make([]byte, 1)); err == nil || isTimeout(err) {
+		t.Fatalf("the oldest connection: %v", err)
+	}
+	fmt.Fprintf(c, "GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n")
+	if b, err := io.ReadAll(c); err != nil || !strings.Contains(string(b), "200 OK") {
+		t.Errorf("the newest connection: %q, %v", b, err)
+	}
+	if _, err := stream.Read(make([]byte, 1)); err != nil {
+		t.Errorf("the stream: %v", err)
+	}
+}
+
+func dialer(t *testing.T, s *Server) func() net.Conn {
+	return func() net.Conn {
 		c, err := net.Dial("tcp", s.listener.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
-		conns = append(conns, c)
+		t.Cleanup(func() { _ = c.Close() })
+		_ = c.SetDeadline(time.Now().Add(2 * time.Minute))
 		return c
 	}
-	for range maxConns {
-		dial()
+}
+
+// TestHealthUnderSiege (security report, R12): somebody holds all the streams and connections that there are: idle ones, half of a request,
+// answers that are not read. Each health check is answered.
+func TestHealthUnderSiege(t *testing.T) {
+	s := start(t, hostileSource(), nil)
+	dial := dialer(t, s)
+	for range maxViewers {
+		fmt.Fprintf(dial(), "GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	}
-	c := dial()
-	_ = c.SetReadDeadline(time.Now().Add(2 * time.Minute))
-	if _, err := c.Read(make([]byte, 1)); err == nil || isTimeout(err) {
-		t.Fatalf("a connection too many: %v", err)
+	for i := range 3 * maxConns {
+		switch c := dial(); i % 3 {
+		case 0: // asks again and again
+			go func() {
+				r := bufio.NewReader(c)
+				for {
+					if _, err := fmt.Fprintf(c, "GET /api/snapshot HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
+						return
+					}
+					resp, err := http.ReadResponse(r, nil)
+					if err != nil {
+						return
+					}
+					if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+						return
+					}
+				}
+			}()
+		case 1:
+			fmt.Fprint(c, "GET /")
+		case 2: // never reads
+			go func() {
+				for {
+					if _, err := fmt.Fprintf(c, "GET /page.js HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
+						return
+					}
+				}
+			}()
+		}
 	}
-	fmt.Fprintf(conns[0], "GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n")
-	_ = conns[0].SetReadDeadline(time.Now().Add(2 * time.Minute))
-	if b, err := io.ReadAll(conns[0]); err != nil || !strings.Contains(string(b), "200 OK") {
-		t.Errorf("an earlier connection: %q, %v", b, err)
+	for i := range 20 {
+		c := dial()
+		fmt.Fprintf(c, "GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n")
+		if b, err := io.ReadAll(c); err != nil || !strings.Contains(string(b), "200 OK") {
+			t.Fatalf("health check %d: %q, %v", i, b, err)
+		}
+	}
+}
+
+// An address that is not this host's has fewer places, and pushes out its own connections only.
+func TestPlacesOfAddress(t *testing.T) {
+	d := newDoor(nil, 5, 3)
+	begun := time.Now()
+	visitor := func(from string, n int) *visit {
+		a, b := net.Pipe()
+		t.Cleanup(func() { _, _ = a.Close(), b.Close() })
+		return &visit{Conn: a, door: d, from: from, idle: begun.Add(time.Duration(n) * time.Second)}
+	}
+	own := visitor("", 0)
+	d.enter(own)
+	var others []*visit
+	for i := range 3 {
+		v := visitor("192.0.2.1", 1+i)
+		if out, ok := d.enter(v); out != nil || !ok {
+			t.Fatal(out, ok)
+		}
+		others = append(others, v)
+	}
+	if out, ok := d.enter(visitor("192.0.2.1", 9)); out != others[0] || !ok {
+		t.Errorf("%v, %v", out, ok)
+	}
+	for _, v := range []*visit{others[1], others[2]} {
+		v.busy = 1
+	}
+	busy := visitor("192.0.2.1", 10)
+	busy.busy = 1
+	d.enter(busy)
+	if out, ok := d.enter(visitor("192.0.2.1", 11)); out != nil || ok {
+		t.Errorf("all of its answers are under way: %v, %v", out, ok)
+	}
+	if out, ok := d.enter(visitor("192.0.2.2", 12)); out != nil || !ok {
+		t.Errorf("another address: %v, %v", out, ok)
+	}
+	if out, ok := d.enter(visitor("", 13)); out != own || !ok {
+		t.Errorf("with no place left: %v, %v", out, ok)
 	}
 }
 
