@@ -240,7 +240,7 @@ func TestRogueName(t *testing.T) {
 	if err := os.WriteFile(psk, []byte(key64(key)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	text := fmt.Sprintf("proxies:\n  - {address: %q, noise_psk_file: %q}\ndevices:\n  - {address: %q, pin: kitchen}\nauto_add: {}\n", place, psk, device)
+	text := fmt.Sprintf("proxies:\n  - {address: %q, noise_psk_file: %q}\ndevices:\n  - {address: %q, pin: kitchen}\n  - {address: \"C8:2B:96:10:00:02\", pin: ghost}\nauto_add: {}\n", place, psk, device)
 	h := begin(t, text)
 	announce(t, rogue, "zz")
 	found := func() *fleet.Proxy { return h.at(fmt.Sprintf("zz.local:%d", rogue.Port())) }
@@ -248,6 +248,13 @@ func TestRogueName(t *testing.T) {
 	meant := func() string { return h.d.proxies.Rule(device).Pin }
 	if id := meant(); id == found().ID() || id == "" {
 		t.Errorf("the device is pinned to %q, the rogue is %q", id, found().ID())
+	}
+	// A name that no entry has means nobody, not whoever claims it.
+	_, ghost := proxy(t, proxysim.ProxyConfig{Name: "ghost", MAC: rogueMAC + 1}, "127.0.0.1:0")
+	announce(t, ghost, "ghost")
+	h.eventually("the ghost is online", func() bool { return h.online(fmt.Sprintf("ghost.local:%d", ghost.Port())) })
+	if g := h.at(fmt.Sprintf("ghost.local:%d", ghost.Port())); h.d.proxies.Rule(device+1).Pin == g.ID() || g.Name() == "ghost" {
+		t.Errorf("a device is pinned to the ghost, or it is called %q", g.Name())
 	}
 	if n := found().Name(); n == "kitchen" {
 		t.Errorf("the rogue is called %q", n)

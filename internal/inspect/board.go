@@ -26,6 +26,7 @@ type Board struct {
 	mu      sync.Mutex
 	running bool // the loop does what is to be done
 	shown   map[*fleet.Proxy]*shown
+	paths   map[string]dbus.ObjectPath // by the proxy's ID; nil: to be made anew
 }
 
 // shown is one proxy's object.
@@ -65,6 +66,7 @@ func (b *Board) Show(p *fleet.Proxy) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		s.obj, s.path = obj, path
+		b.paths = nil
 	}
 	if running {
 		b.conn.Post(add)
@@ -85,6 +87,7 @@ func (b *Board) Hide(p *fleet.Proxy) {
 	b.mu.Lock()
 	s := b.shown[p]
 	delete(b.shown, p)
+	b.paths = nil
 	b.mu.Unlock()
 	if s != nil {
 		b.conn.Post(func() { b.conn.Remove(s.obj) })
@@ -99,6 +102,7 @@ func (b *Board) Changed(p *fleet.Proxy, properties ...string) {
 	if s == nil {
 		return
 	}
+	b.paths = nil // a session gives a proxy its ID
 	first := len(s.dirty) == 0
 	for _, name := range properties {
 		if !slices.Contains(s.dirty, name) {
@@ -125,11 +129,17 @@ func (b *Board) signal(p *fleet.Proxy, s *shown) {
 func (b *Board) Path(id string) dbus.ObjectPath {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	path := dbus.ObjectPath("/")
-	for p, s := range b.shown {
-		if p.ID() == id && id != "" && s.path != "" && (path == "/" || p.Up()) {
-			path = s.path
+	if b.paths == nil {
+		b.paths = make(map[string]dbus.ObjectPath, len(b.shown))
+		for p, s := range b.shown {
+			of := p.ID()
+			if _, other := b.paths[of]; of != "" && s.path != "" && (!other || p.Up()) {
+				b.paths[of] = s.path
+			}
 		}
 	}
-	return path
+	if path, ok := b.paths[id]; ok {
+		return path
+	}
+	return "/"
 }

@@ -16,8 +16,11 @@ import (
 
 const (
 	maxAddresses = 16   // of one host
-	maxServices  = 1024 // instances that are kept
+	maxServices  = 1024 // instances that are kept; the one that was heard longest ago makes room
 	maxRecent    = 1024 // hosts whose last words are kept
+	// forgetAfter is how long an instance is kept that is not announced any more: the life of the records of those that we know
+	// (ESPHome's are 75 minutes).
+	forgetAfter = 75 * time.Minute
 	// settle is how long further addresses of a host are waited for after the first.
 	settle = 50 * time.Millisecond
 	// recently: an answer that was just multicast is not repeated within a second (RFC 6762, 6), so a question
@@ -225,8 +228,11 @@ func (c *Client) Services() []Service {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var out []Service
-	for _, e := range c.table {
-		if e.complete() {
+	now := time.Now()
+	for name, e := range c.table {
+		if now.Sub(e.Seen) >= forgetAfter {
+			delete(c.table, name)
+		} else if e.complete() {
 			out = append(out, e.copy())
 		}
 	}
@@ -300,9 +306,7 @@ func (c *Client) instances(r *records, now time.Time, alive map[string]bool) map
 		}
 		e := c.table[name]
 		if e == nil {
-			if len(c.table) >= maxServices {
-				return nil
-			}
+			c.makeRoom(now)
 			e = &entry{Service: Service{Instance: name}}
 			c.table[name] = e
 		}
@@ -335,10 +339,35 @@ func (c *Client) instances(r *records, now time.Time, alive map[string]bool) map
 	return touched
 }
 
+// makeRoom drops instances that were not heard for long, and if there are too many all the same the one that was heard longest ago. c.mu
+// is held.
+func (c *Client) makeRoom(now time.Time) {
+	if len(c.table) < maxServices {
+		return
+	}
+	oldest := ""
+	for name, e := range c.table {
+		if now.Sub(e.Seen) >= forgetAfter {
+			delete(c.table, name)
+		} else if o := c.table[oldest]; o == nil || e.Seen.Before(o.Seen) {
+			oldest = name
+		}
+	}
+	if len(c.table) >= maxServices {
+		delete(c.table, oldest)
+	}
+}
+
 // address notes what a packet says of a host, and answers who asked for it.
 func (c *Client) address(host string, l *addresses, now time.Time) {
 	if _, known := c.recent[host]; !known && len(c.recent) >= maxRecent {
 		maps.DeleteFunc(c.recent, func(_ string, h heard) bool { return now.Sub(h.at) > recently })
+		for other := range c.recent { // whoever: somebody waits for this one, and others are made up by the thousand
+			if len(c.recent) < maxRecent || len(c.asks[host]) == 0 {
+				break
+			}
+			delete(c.recent, other)
+		}
 		if len(c.recent) >= maxRecent {
 			return
 		}

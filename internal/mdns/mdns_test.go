@@ -125,6 +125,70 @@ func TestFlood(t *testing.T) {
 	}
 }
 
+// TestExpiry: what somebody made up keeps nobody out for ever: it makes room for what is announced later, and is forgotten.
+func TestExpiry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := New(Config{Service: service})
+		flood := func() {
+			for i := range 2 * maxServices {
+				a := kitchen("192.0.2.1")
+				a.Instance = fmt.Sprintf("fake-%d", i)
+				c.handle(a.answer(net.Interface{}, false), "")
+			}
+		}
+		flood()
+		time.Sleep(time.Second)
+		c.handle(kitchen("192.0.2.7").answer(net.Interface{}, false), "")
+		there := func() bool {
+			return slices.ContainsFunc(c.Services(), func(s Service) bool { return s.Instance == "kitchen" })
+		}
+		if !there() || len(c.table) != maxServices {
+			t.Errorf("kitchen: %v, of %d instances", there(), len(c.table))
+		}
+		time.Sleep(forgetAfter / 2)
+		c.handle(kitchen("192.0.2.7").answer(net.Interface{}, false), "")
+		time.Sleep(forgetAfter/2 + time.Minute)
+		if got := c.Services(); len(got) != 1 || !there() || len(c.table) != 1 {
+			t.Errorf("%d instances after %v", len(got), forgetAfter)
+		}
+		time.Sleep(forgetAfter)
+		if got := c.Services(); len(got) != 0 {
+			t.Errorf("%d instances are still there", len(got))
+		}
+	})
+}
+
+// TestFloodLookup: a name that somebody waits for is resolved while thousands of others are made up.
+func TestFloodLookup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := New(Config{Service: service})
+		got := make(chan []netip.Addr, 1)
+		go func() {
+			addrs, _ := c.Lookup(t.Context(), "kitchen.local")
+			got <- addrs
+		}()
+		synctest.Wait()
+		for i := range 2 * maxRecent {
+			a := kitchen("192.0.2.1")
+			a.Instance = fmt.Sprintf("fake-%d", i)
+			c.handle(a.answer(net.Interface{}, false), "")
+		}
+		c.handle(kitchen("192.0.2.7").answer(net.Interface{}, false), "")
+		time.Sleep(time.Second)
+		select {
+		case addrs := <-got:
+			if fmt.Sprint(addrs) != "[192.0.2.7]" {
+				t.Errorf("%v", addrs)
+			}
+		default:
+			t.Error("kitchen.local is not resolved")
+		}
+		if len(c.recent) > maxRecent {
+			t.Errorf("%d hosts", len(c.recent))
+		}
+	})
+}
+
 // TestQuestions checks when what is asked, by the fake clock.
 func TestQuestions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
