@@ -15,18 +15,22 @@ import (
 // elsewhere names who runs a command that TestReadme does not: a file of the repository, and what it contains where it does so.
 // A command whose file is empty is not one to be run as it stands.
 var elsewhere = map[string]struct{ file, contains string }{
-	"make test":             {".ci/run", "make lint test"},
-	"make lint":             {".ci/run", "make lint test"},
-	"make generate":         {"scripts/lint.sh", "sh scripts/generate.sh"},
-	"make test-clients":     {"scripts/test.sh", "clients-table)"},
-	"bluetoothctl COMMAND":  {"tests/clients/oneshot_test.go", "func TestOneShot("},
-	"bluetoothctl scan on":  {"tests/clients/oneshot_test.go", "func TestOneShotScanGoesOn("},
-	"make test-golden":      {"scripts/test.sh", "golden)"},
-	"make test-golden-full": {"tests/golden/main.go", `"full"`},
-	"make bench":            {"tests/bench/bench_test.go", `"-quick"`}, // with little load
-	"make deb":              {"tests/install/deb_test.go", `"sh", "scripts/deb.sh"`},
-	"make release":          {"tests/install/release_test.go", `scripts/release.sh `},
-	"make test-install":     {"Makefile", "sh scripts/test-install.sh"}, // itself a test, which wants root and a long time
+	"make test":                         {".ci/run", "make lint test"},
+	"make lint":                         {".ci/run", "make lint test"},
+	"make generate":                     {"scripts/lint.sh", "sh scripts/generate.sh"},
+	"make test-clients":                 {"scripts/test.sh", "clients-table)"},
+	"bluetoothctl --timeout 10 scan le": {"tests/clients/oneshot_test.go", `"--timeout 3 scan le"`},
+	"bluetoothctl connect AA:BB:CC:DD:EE:FF || exit 1":       {"tests/clients/oneshot_test.go", `"connect " + pulse, 0`},
+	"bluetoothctl info AA:BB:CC:DD:EE:FF":                    {"tests/clients/oneshot_test.go", `"info " + pulse, 0`},
+	"bluetoothctl disconnect AA:BB:CC:DD:EE:FF":              {"tests/clients/oneshot_test.go", `"disconnect " + pulse, 0`},
+	"bluetoothctl COMMAND":                                   {"tests/clients/oneshot_test.go", "func TestOneShot("},
+	"bluetoothctl scan on":                                   {"tests/clients/oneshot_test.go", "func TestOneShotScanGoesOn("},
+	"make test-golden":                                       {"scripts/test.sh", "golden)"},
+	"make test-golden-full":                                  {"tests/golden/main.go", `"full"`},
+	"make bench":                                             {"tests/bench/bench_test.go", `"-quick"`}, // with little load
+	"make deb":                                               {"tests/install/deb_test.go", `"sh", "scripts/deb.sh"`},
+	"make release":                                           {"tests/install/release_test.go", `scripts/release.sh `},
+	"make test-install":                                      {"Makefile", "sh scripts/test-install.sh"}, // itself a test, which wants root and a long time
 	"apt install ./dist/bluez-esphome_*_amd64.deb":           {"scripts/install/chroot.sh", "apt install /root/bluez-esphome_1.0.0_amd64.deb"},
 	"systemctl reload bluez-esphome":                         {"scripts/install/inside.sh", `ok "systemctl reload" systemctl reload bluez-esphome`},
 	"systemctl reload":                                       {"scripts/install/inside.sh", `ok "systemctl reload" systemctl reload bluez-esphome`},
