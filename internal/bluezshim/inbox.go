@@ -20,6 +20,19 @@ const (
 
 // linkInbox hands link events to the loop in order. Events wait in one list and one
 // posted function at a time takes them, so that a burst of notifications costs one wake-up.
+//
+// A notification passes three queues, each of which is empty unless what is behind it is slow:
+//
+//	                  gatt's dispatcher        linkInbox               dbusobj's inbox
+//	reader of ──add──▶ order among the ──put──▶ order among events ──▶ turns with the ──▶ loop ──▶ signal, or
+//	the proxy          links' events            bound by device         clients' calls            packet of a pipe
+//
+//	who takes it out:  the reader itself,       the loop               whoever runs the loop: the reader,
+//	                   unless somebody does                             if the note comes alone and the loop is
+//	                                                                    idle; else the goroutine of Conn.Run
+//
+// So a notification that comes alone is on the bus before the reader reads on; those of a burst (see burstGap) are gathered
+// for the loop's own goroutine.
 type linkInbox struct {
 	shim *Shim
 
