@@ -9,6 +9,7 @@ import (
 const (
 	MaxNotes          = maxNotes
 	MaxNotifySessions = maxNotifySessions
+	MaxRepeats        = maxRepeats
 	MaxMonitorApps    = maxMonitorApps
 	MaxClientAsked    = maxClientAsked
 	MaxMonitors       = maxMonitors

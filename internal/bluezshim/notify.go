@@ -243,8 +243,12 @@ func (c *char) removed() {
 	}
 }
 
-// notified is one notification or indication: each session signals it, however often that repeats it
-// (recorded of bluetoothd 5.87).
+// maxRepeats is how often one notification is signalled. bluetoothd has no bound: the bus carries each signal to all that listen, so
+// that the sessions of one program could hold up all others. Programs with a session each are served far below it.
+const maxRepeats = 16
+
+// notified is one notification or indication: each session signals it, although that repeats it
+// (recorded of bluetoothd 5.87), up to maxRepeats times.
 func (c *char) notified(value []byte) {
 	n := &c.notify
 	if n.internal {
@@ -254,8 +258,10 @@ func (c *char) notified(value []byte) {
 		n.pipe.send(value)
 		return
 	}
+	repeats := 0
 	for _, s := range n.sessions {
-		if s.call == nil {
+		if s.call == nil && repeats < maxRepeats {
+			repeats++
 			c.setValue(value)
 		}
 	}

@@ -2,6 +2,7 @@ package bluezshim_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -152,6 +153,9 @@ func TestNotifySessionsAreBounded(t *testing.T) {
 	}
 	_, e := c.call(charNtf, char1+"StartNotify")
 	check(t, "one too many", e, "Failed: Failed to register notify session")
+	c.lines()
+	h.shim.Notified(dev1, 0x16, []byte{7})
+	check(t, "a value", c.lines(), slices.Repeat([]string{charNtf + " GattCharacteristic1 Value=07"}, bluezshim.MaxRepeats))
 }
 
 // TestFloodIsBounded: while the loop is busy, a peripheral can make so many notifications wait and no more; the rest of
