@@ -1,6 +1,5 @@
-// Command golden plays the recorded scenarios of bluetoothd against this program and compares. The recordings
-// and their driver are looked for in ../shared/golden beside the repository; where they are not there, it
-// says so and does nothing.
+// Command golden plays the recorded scenarios of bluetoothd against this program and compares. The recordings and their driver are
+// in testdata, where README.md tells how they came about.
 //
 // Each scenario gets a simulated proxy, a bus and a daemon of its own; since scenarios mostly
 // wait, several run at a time. Every differing line needs a reason by the rules of reasons.json; one without
@@ -57,11 +56,7 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	golden := filepath.Join(filepath.Dir(root), "shared", "golden")
-	if !exists(filepath.Join(golden, "driver", "golden.py")) {
-		fmt.Println("golden: no recordings beside the repository (../shared/golden): skipped")
-		return nil
-	}
+	golden := filepath.Join(root, "tests", "golden", "testdata")
 	work, err := os.MkdirTemp("", "beg")
 	if err != nil {
 		return err
@@ -72,7 +67,8 @@ func run(ctx context.Context) error {
 			return err
 		}
 	}
-	p := &player{bin: o.bin, golden: golden, python: filepath.Join(root, ".venv", "bin", "python"), work: work}
+	p := &player{bin: o.bin, golden: golden, python: filepath.Join(root, ".venv", "bin", "python"), work: work,
+		peripherals: filepath.Join(root, "internal", "proxysim", "testdata", "golden-peripheral.json")}
 	if p.reasons, err = loadReasons(filepath.Join(root, "docs", "quirks.md")); err != nil {
 		return err
 	}

@@ -27,6 +27,7 @@ type scenario struct {
 // player plays scenarios against one binary.
 type player struct {
 	bin, golden, python, work string
+	peripherals               string // file with the devices in the air
 	reasons                   []reason
 }
 
@@ -132,11 +133,10 @@ func (p *player) record(ctx context.Context, m mode, name string) (note string, 
 	defer func() { _ = os.RemoveAll(dir) }()
 	env := append(os.Environ(), "XDG_RUNTIME_DIR="+dir, "HOME="+dir, "STATE_DIRECTORY=", "RUNTIME_DIRECTORY=", "NOTIFY_SOCKET=",
 		"BLUEZ_ESPHOME_STATE_DIR="+filepath.Join(dir, "state"), "PYTHONDONTWRITEBYTECODE=1")
-	peripherals := filepath.Join(p.golden, "peripheral.json")
-	proxies, air := []string{"golden"}, peripherals
+	proxies, air := []string{"golden"}, p.peripherals
 	if m.background {
 		proxies = append(proxies, "second", "third")
-		if air, err = crowd(peripherals, dir); err != nil {
+		if air, err = crowd(p.peripherals, dir); err != nil {
 			return "", err
 		}
 	}
@@ -172,7 +172,7 @@ func (p *player) record(ctx context.Context, m mode, name string) (note string, 
 	}
 
 	cmd := exec.CommandContext(ctx, p.python, filepath.Join(p.golden, "driver", "golden.py"), "record", "--only", name, "--out", m.out,
-		"--peripheral", peripherals, "--control", "main="+filepath.Join(control, "main.sock"), "--control", "beacon="+filepath.Join(control, "beacon.sock"))
+		"--peripheral", p.peripherals, "--control", "main="+filepath.Join(control, "main.sock"), "--control", "beacon="+filepath.Join(control, "beacon.sock"))
 	cmd.Env = append(env, "DBUS_SYSTEM_BUS_ADDRESS="+daemon.found[0])
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError

@@ -1,4 +1,4 @@
-// Package replay plays recordings of bluetoothd 5.87 again, from testdata and in Go alone: the calls with their arguments, and
+// Package replay plays recordings of bluetoothd 5.87 again, those of tests/golden, in Go alone: the calls with their arguments, and
 // what the simulated peripheral does, come from the recording itself, and what the daemon answers and signals
 // is compared step by step, as sets of single facts. It waits for what the recording says will come, so it is as fast as the daemon.
 //

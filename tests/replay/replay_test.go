@@ -3,8 +3,6 @@ package replay
 import (
 	"encoding/json"
 	"fmt"
-	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -13,15 +11,9 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) {
-	if _, err := exec.LookPath("dbus-daemon"); err != nil {
-		fmt.Println("replay: skipped: dbus-daemon is not installed")
-		os.Exit(0)
-	}
-	goleak.VerifyTestMain(m)
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// recording is a file of testdata.
+// recording is a file of tests/golden/testdata.
 type recording struct {
 	Scenario    string
 	AdapterPath string `json:"adapter_path"`

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -46,7 +47,7 @@ func (w *world) DeliverSignal(_, _ string, s *dbus.Signal) { w.arrived <- &dbus.
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	peripherals, err := proxysim.LoadPeripherals(filepath.Join("testdata", "peripheral.json"))
+	peripherals, err := proxysim.LoadPeripherals(filepath.Join("..", "..", "internal", "proxysim", "testdata", "golden-peripheral.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -225,9 +226,16 @@ func (h *hexData) UnmarshalText(b []byte) (err error) {
 	return err
 }
 
+// readFile reads a file of the recordings. Discovery follows the dual-mode controller where that was recorded, as in tests/golden.
 func readFile(t *testing.T, name string) []byte {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join("testdata", name))
+	const recordings = "../golden/testdata"
+	if strings.HasPrefix(name, "discovery_") || strings.HasPrefix(name, "matrix_discovery") {
+		if b, err := os.ReadFile(filepath.Join(recordings, "bluez-5.87-dualmode", name)); err == nil {
+			return b
+		}
+	}
+	b, err := os.ReadFile(filepath.Join(recordings, "bluez-5.87", name))
 	if err != nil {
 		t.Fatal(err)
 	}
