@@ -20,7 +20,7 @@ const maxProgram = 15_000_000
 // only when it runs, as package text/template does: with one that does, the linker keeps every exported method of every type.
 func TestProgramSize(t *testing.T) {
 	if testing.Short() {
-		t.Skip("skipped: builds the program")
+		t.Skip("it builds the program (run it without -short)")
 	}
 	t.Parallel()
 	out := filepath.Join(t.TempDir(), "bluez-esphome")

@@ -74,7 +74,7 @@ type harness struct {
 func start(t testing.TB, adapters int, prepare ...func(*bluezshim.Config)) *harness {
 	t.Helper()
 	if noBus != nil {
-		t.Skip(noBus)
+		t.Skip("dbus-daemon is not installed (apt install dbus-daemon)")
 	}
 	h := &harness{
 		t: t, addr: dbustest.Start(t), links: linkstest.NewLinks(t), store: shimtest.NewStore(),

@@ -146,7 +146,7 @@ func await(t *testing.T, bus string, want map[string]string) {
 // A reload adds and removes proxies and leaves the others' sessions alone.
 func TestReload(t *testing.T) {
 	if _, err := exec.LookPath("dbus-daemon"); err != nil {
-		t.Skip("skipped: dbus-daemon is not installed")
+		t.Skip("dbus-daemon is not installed (apt install dbus-daemon)")
 	}
 	bus := dbustest.Start(t)
 	addrs := simulate(t, "kitchen", "garage")
@@ -174,7 +174,7 @@ func TestReload(t *testing.T) {
 // A proxy whose configuration changes while it has a link is back at once: the link that it still shows is no other host's.
 func TestReloadOfProxyWithLink(t *testing.T) {
 	if _, err := exec.LookPath("dbus-daemon"); err != nil {
-		t.Skip("skipped: dbus-daemon is not installed")
+		t.Skip("dbus-daemon is not installed (apt install dbus-daemon)")
 	}
 	bus := dbustest.Start(t)
 	addrs := simulate(t, "kitchen")

@@ -28,7 +28,7 @@ func TestTable(t *testing.T) {
 
 func TestExecStatus(t *testing.T) {
 	if _, err := exec.LookPath("dbus-daemon"); err != nil {
-		t.Skip("skipped: dbus-daemon is not installed")
+		t.Skip("dbus-daemon is not installed (apt install dbus-daemon)")
 	}
 	for _, c := range []struct {
 		name, command string
@@ -58,7 +58,7 @@ func TestExecStatus(t *testing.T) {
 // A demo that is stopped says nothing of an error, and shows how to use it while it runs.
 func TestShow(t *testing.T) {
 	if _, err := exec.LookPath("dbus-daemon"); err != nil {
-		t.Skip("skipped: dbus-daemon is not installed")
+		t.Skip("dbus-daemon is not installed (apt install dbus-daemon)")
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	out := &untilTable{stop: cancel}

@@ -72,7 +72,7 @@ func TestPortTaken(t *testing.T) {
 // its own.
 func TestSamePlace(t *testing.T) {
 	if _, err := exec.LookPath("dbus-daemon"); err != nil {
-		t.Skip("skipped: dbus-daemon is not installed")
+		t.Skip("dbus-daemon is not installed (apt install dbus-daemon)")
 	}
 	dir, err := os.MkdirTemp("", "demo") // short: it holds a socket
 	if err != nil {

@@ -56,7 +56,7 @@ func TestFindNobody(t *testing.T) {
 	stale := filepath.Join(t.TempDir(), "bus")
 	bus := dbustest.Start
 	if _, err := exec.LookPath("dbus-daemon"); err != nil {
-		t.Skip("skipped: dbus-daemon is not installed")
+		t.Skip("dbus-daemon is not installed (apt install dbus-daemon)")
 	}
 	empty, taken := bus(t), bus(t)
 	conn, err := dbus.Connect(taken)

@@ -133,7 +133,7 @@ func TestOneShot(t *testing.T) {
 func TestOneShotScanGoesOn(t *testing.T) {
 	t.Parallel()
 	if version, missing := printed(`(\d+\.\d+)`, "bluetoothctl", "--version")(t); missing != "" || version > "5.73" {
-		t.Skipf("bluetoothctl %s%s", version, missing)
+		t.Skipf("it is about bluetoothctl up to 5.73, and there is %s%s (run it on Debian 12)", version, missing)
 	}
 	bus := harness.Demo(t)
 	p := harness.StartTerminal(t, bus.Env(), "bluetoothctl", "scan", "on")

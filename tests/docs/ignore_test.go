@@ -12,7 +12,7 @@ import (
 func TestKeysStayPrivate(t *testing.T) {
 	t.Parallel()
 	if err := exec.Command("git", "-C", harness.Path(t), "rev-parse").Run(); err != nil {
-		t.Skip("skipped: this is no git repository, or git is not installed")
+		t.Skip("this is no git repository, or git is not installed (git clone it)")
 	}
 	for name, want := range map[string]bool{
 		"my.yaml": true, "my-home.yaml": true, "kitchen.key": true, "proxy.key": true, "keys/kitchen": true,

@@ -17,14 +17,14 @@ import (
 func mount(t *testing.T, w *world) string {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("only root can mount a file system for this test")
+		t.Skip("only root can mount a file system (run it as root)")
 	}
 	dir := filepath.Join(w.place.Dir, "disk")
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=128k"); errors.Is(err, unix.EPERM) {
-		t.Skip("mounting a file system for this test is forbidden here")
+		t.Skip("mounting a file system is forbidden here (run it outside of the container)")
 	} else if err != nil {
 		t.Fatal(err)
 	}

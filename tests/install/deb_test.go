@@ -38,7 +38,7 @@ type file struct {
 func build(t *testing.T, env ...string) *pack {
 	t.Helper()
 	if _, err := exec.LookPath("dpkg-deb"); err != nil {
-		t.Skip("skipped: there is no dpkg-deb to build packages with")
+		t.Skip("there is no dpkg-deb to build packages with (apt install dpkg)")
 	}
 	arch := debArch(t)
 	dir := t.TempDir()
@@ -71,7 +71,7 @@ func debArch(t *testing.T) string {
 	t.Helper()
 	arch := map[string]string{"amd64": "amd64", "arm64": "arm64", "arm": "armhf"}[runtime.GOARCH]
 	if arch == "" {
-		t.Skipf("skipped: no package for %s", runtime.GOARCH)
+		t.Skipf("there is no package for %s (run it on amd64, arm64 or arm)", runtime.GOARCH)
 	}
 	return arch
 }
@@ -209,7 +209,7 @@ func TestPackage(t *testing.T) {
 	})
 	t.Run("lint", func(t *testing.T) {
 		if _, err := exec.LookPath("lintian"); err != nil {
-			t.Skip("skipped: lintian is not installed")
+			t.Skip("lintian is not installed (apt install lintian)")
 		}
 		out := run(t, nil, "lintian", "--fail-on", "none", "--allow-root", p.path)
 		if lines := regexp.MustCompile(`(?m)^[EW]: .*$`).FindAllString(string(out), -1); len(lines) > 0 {

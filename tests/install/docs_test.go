@@ -50,7 +50,7 @@ const manualWidth = 80
 // checkWidth: the manual pages fit a terminal, and say where to report bugs.
 func checkWidth(t *testing.T, p *pack) {
 	if _, err := exec.LookPath("groff"); err != nil {
-		t.Skip("skipped: groff is not installed")
+		t.Skip("groff is not installed (apt install groff)")
 	}
 	for _, name := range []string{"man1/bluez-esphome.1", "man5/bluez-esphome.yaml.5", "man8/bluez-esphome-setup.8"} {
 		c := exec.Command("groff", "-man", "-Tutf8", "-rLL=78n", "-P-c", "-P-b", "-P-o", "-P-u")

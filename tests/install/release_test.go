@@ -26,7 +26,7 @@ func release(t *testing.T, arch string, umask string, env ...string) string {
 	c.Dir, c.Env = harness.Path(t), append(append(os.Environ(), "OUT="+dir, "VERSION=v1.2.3", "SOURCE_DATE_EPOCH=1700000000"), env...)
 	out, err := c.CombinedOutput()
 	if err != nil && strings.Contains(string(out), "cyclonedx-gomod") && strings.Contains(string(out), "dial tcp") {
-		t.Skip("skipped: the generator of the bill of materials cannot be downloaded here")
+		t.Skip("the generator of the bill of materials cannot be downloaded here (run it with a network)")
 	}
 	if err != nil {
 		t.Fatalf("release.sh: %v\n%s", err, out)
@@ -39,7 +39,7 @@ func release(t *testing.T, arch string, umask string, env ...string) string {
 func TestRelease(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("dpkg-deb"); err != nil {
-		t.Skip("skipped: there is no dpkg-deb to build packages with")
+		t.Skip("there is no dpkg-deb to build packages with (apt install dpkg)")
 	}
 	arch := debArch(t)
 	one := release(t, arch, "022", "TZ=UTC", "LC_ALL=C")

@@ -29,12 +29,10 @@ const (
 func cable(t *testing.T) (sim, ours string) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		fmt.Println("skipped: names on a network: only root can make network namespaces")
-		t.Skip("not root")
+		t.Skip("only root can make network namespaces (run it as root)")
 	}
 	if _, err := exec.LookPath("ip"); err != nil {
-		fmt.Println("skipped: names on a network: there is no ip(8)")
-		t.Skip("no ip")
+		t.Skip("there is no ip(8) (apt install iproute2)")
 	}
 	sim, ours = fmt.Sprintf("be%da", os.Getpid()), fmt.Sprintf("be%db", os.Getpid())
 	ip := func(args ...string) error {
@@ -57,8 +55,7 @@ func cable(t *testing.T) (sim, ours string) {
 		"-n " + sim + " link set eth7 up", "-n " + ours + " link set eth7 up", "-n " + ours + " link set lo up", "-n " + sim + " link set lo up",
 	} {
 		if err := ip(strings.Fields(args)...); err != nil {
-			fmt.Println("skipped: names on a network: no network namespaces here:", err)
-			t.Skip(err)
+			t.Skipf("no network namespaces can be made here (run it outside of the container): %v", err)
 		}
 	}
 	return sim, ours

@@ -55,7 +55,7 @@ func (o *output) await(t *testing.T, pattern string) string {
 func TestDemo(t *testing.T) {
 	webtest.Find(t)
 	if _, err := exec.LookPath("dbus-daemon"); err != nil {
-		t.Skip("skipped: dbus-daemon is not installed")
+		t.Skip("dbus-daemon is not installed (apt install dbus-daemon)")
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var out output

@@ -78,6 +78,7 @@ func (r *runner) summary() *summary {
 // build builds the program for all packages, with and without the race detector.
 func (r *runner) build(ctx context.Context) bool {
 	begun := time.Now()
+	r.out.begin("the program")
 	dir := filepath.Join(r.logs, "program")
 	err := harness.BuildAll(dir)
 	o := &outcome{name: "the program", alone: "make build", action: "pass", took: time.Since(begun)}

@@ -61,6 +61,9 @@ func Folder(t testing.TB) string {
 // StartIn is StartStoppable with the socket in dir, in place of that of a bus that was stopped.
 func StartIn(t testing.TB, dir string) (address string, stop func()) {
 	t.Helper()
+	if _, err := exec.LookPath("dbus-daemon"); err != nil {
+		t.Skip("dbus-daemon is not installed (apt install dbus-daemon)")
+	}
 	_ = os.Remove(filepath.Join(dir, "bus"))
 	file := filepath.Join(dir, "conf")
 	conf := strings.ReplaceAll(config, "SOCKET", filepath.Join(dir, "bus"))

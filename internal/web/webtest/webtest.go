@@ -26,7 +26,7 @@ func Find(t testing.TB) string {
 			return path
 		}
 	}
-	t.Skip("skipped: chromium is not installed (apt install chromium)")
+	t.Skip("chromium is not installed (apt install chromium)")
 	return ""
 }
 

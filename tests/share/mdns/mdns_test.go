@@ -29,15 +29,11 @@ const ourAddr, otherAddr = "10.99.8.1", "10.99.8.2"
 // cable makes two network namespaces with a cable between them; they go with the test. What is multicast in them stays in them.
 func cable(t *testing.T) (ours, other string) {
 	t.Helper()
-	skip := func(why string) {
-		fmt.Println("skipped: shared proxies on a network:", why)
-		t.Skip(why)
-	}
 	if os.Geteuid() != 0 {
-		skip("only root can make network namespaces")
+		t.Skip("only root can make network namespaces (run it as root)")
 	}
 	if _, err := exec.LookPath("ip"); err != nil {
-		skip("there is no ip(8)")
+		t.Skip("there is no ip(8) (apt install iproute2)")
 	}
 	ours, other = fmt.Sprintf("bs%da", os.Getpid()), fmt.Sprintf("bs%db", os.Getpid())
 	ip := func(args string) error {
@@ -59,7 +55,7 @@ func cable(t *testing.T) (ours, other string) {
 		"-n " + ours + " link set eth8 up", "-n " + other + " link set eth8 up", "-n " + ours + " link set lo up", "-n " + other + " link set lo up",
 	} {
 		if err := ip(args); err != nil {
-			skip(err.Error())
+			t.Skipf("no network namespaces can be made here (run it outside of the container): %v", err)
 		}
 	}
 	return ours, other
