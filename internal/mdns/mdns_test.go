@@ -7,11 +7,14 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"bluez-esphome/internal/mdns/mdnstest"
 
 	"go.uber.org/goleak"
 	"golang.org/x/net/dns/dnsmessage"
@@ -19,7 +22,17 @@ import (
 
 const service = "_esphomelib._tcp"
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain: what other tests on this machine announce is none of ours.
+func TestMain(m *testing.M) {
+	os.Exit(mdnstest.Main(func() int {
+		status := m.Run()
+		if err := goleak.Find(); err != nil && status == 0 {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return status
+	}))
+}
 
 // seen records what a client reports.
 type seen struct {
