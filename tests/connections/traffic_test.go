@@ -22,7 +22,8 @@ import (
 // pythonVariable names a Python that has the packages of tests/requirements.txt, if it is not that of .venv.
 const pythonVariable = "BLUEZ_ESPHOME_PYTHON"
 
-const many = 10_000
+// many is how many values go at once.
+var many = harness.ByNight(2_000, 10_000)
 
 // quick is a world with one proxy and one sensor whose radio takes no time. The proxy drops no notification, as
 // the firmware would where the network is slower than the radio: what is lost here was lost by us.

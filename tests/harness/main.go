@@ -23,11 +23,19 @@ const (
 // Nightly reports whether the long variants of tests are wanted (make test-nightly).
 func Nightly() bool { return os.Getenv(NightlyEnv) != "" }
 
+// ByNight gives the size of a test: that of make test, or the larger one of make test-nightly.
+func ByNight[T any](small, large T) T {
+	if Nightly() {
+		return large
+	}
+	return small
+}
+
 // OnlyNightly skips a test that make test leaves out. The reason is printed by the summary of make test.
 func OnlyNightly(t testing.TB) {
 	t.Helper()
 	if !Nightly() {
-		t.Skip("left to make test-nightly")
+		t.Skip("it takes long (make test-nightly)")
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"bluez-esphome/tests/harness"
+
 	"github.com/godbus/dbus/v5"
 )
 
@@ -143,11 +145,11 @@ func TestHostileClients(t *testing.T) {
 	t.Logf("before: %v", quiet)
 	fdsBefore := w.bus.Daemon.Descriptors(t)
 
-	all := assaults(t)
+	all, each := assaults(t), harness.ByNight(500*time.Millisecond, 1500*time.Millisecond)
 	for _, a := range all {
 		stop := make(chan struct{})
 		rounds := w.attack(t, a.names, stop, a.f)
-		l := c.reads(after(1500 * time.Millisecond))
+		l := c.reads(after(each))
 		close(stop)
 		t.Logf("%s: %d rounds; %v", a.name, rounds(), l)
 	}
@@ -157,7 +159,7 @@ func TestHostileClients(t *testing.T) {
 		ends = append(ends, w.attack(t, a.names, stop, a.f))
 	}
 	n := heard()
-	l := c.reads(after(6 * time.Second))
+	l := c.reads(after(4 * each))
 	close(stop)
 	for _, end := range ends {
 		end()

@@ -17,7 +17,6 @@ const (
 	// proxyMemory is what the daemon may need for 17 proxies, 4,096 devices and their objects under attack: 20 MiB for itself,
 	// under 10 KiB a device, and as much again for what waits and for the garbage collector.
 	proxyMemory = 160 << 20
-	attackTime  = 12 * time.Second
 )
 
 // TestHostileProxies lets sixteen proxies do at once all that a proxy can do wrong. The daemon goes on, and so do the good
@@ -47,12 +46,13 @@ func TestHostileProxies(t *testing.T) {
 	c := w.client()
 	c.Call(adapterPath, adapterIface+".StartDiscovery")
 	c.link(goodPath)
+	c.Eventually("the other good device is there", func() bool { return c.Get(otherPath, deviceIface, "Address") != nil })
 	heard := w.counted()
 	before := c.reads(after(3 * time.Second))
 	quiet := w.memory()
 
 	open()
-	done := after(attackTime)
+	done := after(harness.ByNight(5*time.Second, 12*time.Second))
 	others := make(chan error, 1)
 	go func() { others <- meanwhile(w, done) }()
 	n := heard()

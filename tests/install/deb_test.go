@@ -217,6 +217,7 @@ func TestPackage(t *testing.T) {
 		}
 	})
 	t.Run("reproducible", func(t *testing.T) {
+		harness.OnlyNightly(t)
 		again, err := os.ReadFile(build(t).path)
 		if err != nil {
 			t.Fatal(err)
