@@ -172,6 +172,10 @@ log: {level: debug, format: json, redact: true}
 		HTTP:  HTTP{Listen: "127.0.0.1:9551"},
 		Log:   Log{Level: slog.LevelDebug, Format: LogJSON, Redact: true},
 	}
+	for _, name := range []string{"a", "b", "c"} {
+		want.Warnings = append(want.Warnings, fmt.Sprintf("b.yaml:12: no entry of proxies is named %q: the rule counts only if the device of an entry "+
+			"without name calls itself so; give that entry this name", name))
+	}
 	if d := cmp.Diff(want, c, exportSecrets); d != "" {
 		t.Error(d)
 	}
@@ -422,5 +426,39 @@ func TestDeviceNames(t *testing.T) {
 		if c := parse(t, text); c.Devices[0].Pin != "other" {
 			t.Errorf("%+v", c.Devices)
 		}
+	}
+}
+
+// A rule whose name no entry has is told: which proxy it means is then up to what devices call themselves, or nobody.
+func TestRuleOfNobody(t *testing.T) {
+	for _, tc := range []struct {
+		name, text string
+		want       []string // parts of the warnings, in order
+	}{
+		{"named", "proxies: [{name: kitchen, address: 192.0.2.1}]\nauto_add: {}\ndevices: [{address: \"AA:BB:CC:DD:EE:FF\", pin: kitchen}]\n", nil},
+		{"by the host's label", "proxies: [{address: Kitchen.local.}]\ndevices: [{address: \"AA:BB:CC:DD:EE:FF\", pin: kitchen}]\n", nil},
+		{
+			"by what the device says", "proxies: [{address: 192.0.2.1}]\ndevices:\n  - {address: \"AA:BB:CC:DD:EE:FF\", prefer: [kitchen], deny: [hall]}\n",
+			[]string{`test:3: no entry of proxies is named "kitchen": the rule counts only if the device of an entry without name`, `named "hall"`},
+		},
+		{
+			"one that is found", "proxies: [{name: hall, address: 192.0.2.1}]\nauto_add: {}\ndevices:\n  - {address: \"AA:BB:CC:DD:EE:FF\", pin: kitchen}\n",
+			[]string{`test:4: no entry of proxies is named "kitchen": the rule means nobody, since a proxy that auto_add finds may claim any name`},
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			cfg, err := Parse([]byte(tc.text), "test")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(cfg.Warnings) != len(tc.want) {
+				t.Fatalf("warnings %q", cfg.Warnings)
+			}
+			for i, w := range tc.want {
+				if !strings.Contains(cfg.Warnings[i], w) {
+					t.Errorf("%q does not say %q", cfg.Warnings[i], w)
+				}
+			}
+		})
 	}
 }

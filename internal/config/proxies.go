@@ -151,6 +151,8 @@ func (l *loader) devices(list []rawDevice, autoAdd bool) {
 				}
 				rep.at(key, remedy, "no proxy is named %q", clip(n))
 			}
+		} else if !l.meant(n) {
+			l.out.Warnings = append(l.out.Warnings, l.unmeant(rep.where(key), n, autoAdd))
 		}
 	}
 	for i, r := range list {
@@ -180,6 +182,33 @@ func (l *loader) devices(list []rawDevice, autoAdd bool) {
 		}
 		l.out.Devices = append(l.out.Devices, Device{Address: a, Pin: r.Pin, Prefer: r.Prefer, Deny: r.Deny})
 	}
+}
+
+// meant reports whether a name stands for an entry of proxies: by its name, or without one by the first label of its host.
+func (l *loader) meant(name string) bool {
+	for _, p := range l.out.Proxies {
+		label, _, _ := strings.Cut(p.Host, ".")
+		if p.Name == name || p.Name == "" && net.ParseIP(p.Host) == nil && strings.EqualFold(label, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// unmeant is the warning of a rule that names no entry.
+func (l *loader) unmeant(where, name string, autoAdd bool) string {
+	nameless := false
+	for _, p := range l.out.Proxies {
+		nameless = nameless || p.Name == ""
+	}
+	w := fmt.Sprintf("%s: no entry of proxies is named %q", where, clip(name))
+	if nameless {
+		return w + ": the rule counts only if the device of an entry without name calls itself so; give that entry this name"
+	}
+	if autoAdd {
+		return w + ": the rule means nobody, since a proxy that auto_add finds may claim any name; list the proxy with this name"
+	}
+	return w + ": the rule means nobody"
 }
 
 // knownNames are the proxies' names if the configuration decides them all, else nil: a proxy without
