@@ -32,23 +32,29 @@ const (
 
 func absentAddress(i int) string { return fmt.Sprintf("C0:00:00:00:01:%02X", i) }
 
-// absentCounts are how many devices are off and wanted.
-var absentCounts = []int{1, 3, 5}
+// absentCounts are how many devices are off and wanted, with how many proxies.
+func (w *world) absentCounts() (off, proxies []int) {
+	if w.quick {
+		return []int{2}, []int{1}
+	}
+	return []int{1, 3, 5}, []int{1, 2}
+}
 
 func absent(ctx context.Context, w *world, r *result) error {
-	for _, proxies := range []int{1, 2} {
+	off, counts := w.absentCounts()
+	for _, proxies := range counts {
 		g := r.group(fmt.Sprintf("%d prox%s", proxies, map[bool]string{true: "y", false: "ies"}[proxies == 1]))
 		for range min(w.rounds, 2) {
 			if err := w.absentRound(ctx, g, proxies); err != nil {
 				return err
 			}
 		}
-		for _, n := range absentCounts {
+		for _, n := range off {
 			who := fmt.Sprintf("%d off", n)
 			g.ratioAtLeast(heardRate, who, undisturbed, 0.9)
 			g.ratio(connectP95, who, undisturbed, 1.5)
 		}
-		g.atMost(fmt.Sprintf("%d off", slices.Max(absentCounts)), slowConnect, " s", 20)
+		g.atMost(fmt.Sprintf("%d off", slices.Max(off)), slowConnect, " s", 20)
 	}
 	return nil
 }
@@ -79,12 +85,19 @@ func (w *world) absentRound(ctx context.Context, g *group, proxies int) error {
 	if err := a.measureHere(ctx, g, undisturbed); err != nil {
 		return a.daemon.failed(err)
 	}
-	for _, n := range absentCounts {
+	off, _ := w.absentCounts()
+	for _, n := range off {
 		if err := a.disturbed(ctx, g, n); err != nil {
 			return a.daemon.failed(err)
 		}
 	}
 	return nil
+}
+
+// mostOff is the largest number of devices that are off.
+func (w *world) mostOff() int {
+	off, _ := w.absentCounts()
+	return slices.Max(off)
 }
 
 // absentWorld starts everything, links the devices that are to be off once, and switches them off.
@@ -101,7 +114,7 @@ func (w *world) absentWorld(ctx context.Context, count int) (_ *absentWorld, err
 	}
 	a.control = filepath.Join(dir, "c")
 	peripherals := filepath.Join(dir, "p.json")
-	if err := os.WriteFile(peripherals, absentPeripherals(), 0o600); err != nil {
+	if err := os.WriteFile(peripherals, absentPeripherals(w.mostOff()), 0o600); err != nil {
 		return nil, err
 	}
 	var addresses []string
@@ -132,7 +145,7 @@ func (w *world) absentWorld(ctx context.Context, count int) (_ *absentWorld, err
 	if err := startDiscovery(ctx, a.conn.Conn); err != nil {
 		return nil, err
 	}
-	for i := range slices.Max(absentCounts) {
+	for i := range a.mostOff() {
 		if err := poll(ctx, "a link to "+absentAddress(i), 200*time.Millisecond, func() bool {
 			return bluez(ctx, a.conn.Conn, devPath(absentAddress(i)), deviceIface+".Connect").Err == nil
 		}); err != nil {
@@ -161,7 +174,7 @@ func (a *absentWorld) close() {
 }
 
 // absentPeripherals is the file of the devices.
-func absentPeripherals() []byte {
+func absentPeripherals(off int) []byte {
 	type object = map[string]any
 	var devices []object
 	add := func(id, address string, interval int) {
@@ -172,7 +185,7 @@ func absentPeripherals() []byte {
 	}
 	add("here", absentHere, 100)
 	add("slow", absentSlow, 10_000)
-	for i := range slices.Max(absentCounts) {
+	for i := range off {
 		add(fmt.Sprintf("off%d", i), absentAddress(i), 100)
 	}
 	b, err := json.Marshal(object{"devices": devices})
@@ -221,7 +234,7 @@ func (a *absentWorld) disturbed(ctx context.Context, g *group, n int) error {
 	if err := a.measureHere(ctx, g, who); err != nil {
 		return err
 	}
-	if n < slices.Max(absentCounts) {
+	if n < a.mostOff() {
 		return nil
 	}
 	start := time.Now()

@@ -43,7 +43,7 @@ type situation struct {
 func situations() []situation {
 	return []situation{
 		{"connect", "the services are listed", func(w *world) string { return w.timed(near) }},
-		{"connect again", "the services are known", func(w *world) string { return w.timed(near) }},
+		{"connect again", "without Database Hash: they are listed anew", func(w *world) string { return w.timed(near) }},
 		{"the device leaves; connect again", "from its leaving", func(w *world) string {
 			w.link(devicePath(near))
 			begun := time.Now()
@@ -73,6 +73,8 @@ func situations() []situation {
 			return w.timed(moved)
 		}},
 		{"Disconnect during an attempt, and another device", "from the Disconnect", func(w *world) string {
+			w.air(gone, true)
+			eventually(w.t, gone.ID+" is heard", func() bool { return w.Try(devicePath(gone), properties+".Get", deviceIface, "RSSI").Err == nil })
 			w.air(gone, false)
 			call := w.object(devicePath(gone)).Go(deviceIface+".Connect", 0, nil)
 			eventually(w.t, "north dials", func() bool { return w.holder(gone) == "north" })

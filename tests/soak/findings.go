@@ -98,7 +98,7 @@ func (t *tally) linked() int {
 
 // expected are the warnings of the daemon's log that outages explain.
 var expected = regexp.MustCompile(`msg="?(` + strings.Join([]string{
-	"Lost the proxy", "Cannot use the proxy", "cannot subscribe again", "releasing a stale connection", "the proxy no longer has the link",
+	"Lost the proxy", "Cannot use the proxy", "cannot subscribe again", "the proxy no longer has the link",
 }, "|") + `)`)
 
 var level = regexp.MustCompile(`\blevel=(WARN|ERROR)\b`)
