@@ -192,22 +192,27 @@ func (s *session) unregister(ctx context.Context, l *link, valueHandle uint16) b
 	return err == nil
 }
 
-// arm subscribes to Service Changed and to everything that is remembered. Only the end of
-// the link is an error.
+// armServiceChanged has the peripheral tell of changes of its database.
+func (s *session) armServiceChanged(ctx context.Context, l *link, db *ble.Database) {
+	c := db.Find(ble.UUIDServiceChanged)
+	if c == nil || !c.Properties.Has(ble.PropIndicate|ble.PropNotify) {
+		return
+	}
+	s.m.mu.Lock()
+	l.serviceChanged = c.ValueHandle
+	s.m.mu.Unlock()
+	if err := s.converge(ctx, l, db, c.ValueHandle); err != nil {
+		s.m.log.Debug("cannot subscribe to Service Changed", "device", s.addr, "error", err)
+	}
+}
+
+// arm subscribes to everything that is remembered. Only the end of the link is an error.
 func (s *session) arm(ctx context.Context, l *link, db *ble.Database) error {
 	m := s.m
 	m.mu.Lock()
 	subs := slices.Clone(s.dev.subs)
 	m.mu.Unlock()
 	s.db = db
-	if c := db.Find(ble.UUIDServiceChanged); c != nil && c.Properties.Has(ble.PropIndicate|ble.PropNotify) {
-		m.mu.Lock()
-		l.serviceChanged = c.ValueHandle
-		m.mu.Unlock()
-		if err := s.converge(ctx, l, db, c.ValueHandle); err != nil {
-			m.log.Debug("cannot subscribe to Service Changed", "device", s.addr, "error", err)
-		}
-	}
 	for _, sub := range subs {
 		if ctx.Err() != nil {
 			break

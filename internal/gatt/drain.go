@@ -25,6 +25,10 @@ func (s *session) drainLocked() bool {
 	}
 	s.phase, s.draining = phaseOver, true
 	s.cancelPairLocked()
+	s.queue.take(func(o *op) bool { return o.ours })
+	if s.oursCancel != nil {
+		s.oursCancel(errLocal)
+	}
 	s.drainTimer = time.AfterFunc(drainWait, func() { s.cancel(errLocal) })
 	s.wakeLocked()
 	return true

@@ -88,11 +88,11 @@ func (m *Manager) contradicted(a ble.Address, rec *Record) string {
 const maxAdvertised = 64
 
 // learned keeps the database of a link, with what the air says of the device at this time.
-func (m *Manager) learned(a ble.Address, db *ble.Database, complete bool, hash []byte) {
+func (m *Manager) learned(a ble.Address, db *ble.Database, complete bool) {
 	name, advertised := m.cfg.Name(a), m.cfg.Expected(a)
 	advertised = slices.Clone(advertised[:min(len(advertised), maxAdvertised)])
 	m.updateRecord(a, func(r *Record) {
-		r.Database, r.Complete, r.Hash, r.Stale = db, complete, hash, false
+		r.Database, r.Complete, r.Hash, r.Stale = db, complete, nil, false
 		r.Name, r.Advertised = name, advertised
 	})
 }

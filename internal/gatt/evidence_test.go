@@ -349,3 +349,42 @@ func TestSameHash(t *testing.T) {
 		})
 	})
 }
+
+// TestAfterwards: nobody waits for Service Changed and the Database Hash: the services are told before either, and a disconnection does not
+// wait for them.
+func TestAfterwards(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dev := withGATT(thermometer(addrA), "hash")
+		dev.ReadDelay = time.Second
+		p := gatttest.New("near", dev)
+		st := store{}
+		run(t, gatt.Config{Store: st}, []*gatttest.Proxy{p}, func(t *testing.T, w *world) {
+			w.hears(addrA, "near")
+			start := time.Now()
+			if err := w.connect(addrA, ""); err != nil {
+				t.Fatal(err)
+			}
+			settle(60 * time.Millisecond)
+			wantEvents(t, w, "up 247", "connected", "resolved 3 services, mtu 247")
+			if took := time.Since(start); took > 200*time.Millisecond {
+				t.Errorf("the services took %v", took)
+			}
+			settle(300 * time.Millisecond) // the hash is being read
+			start = time.Now()
+			w.disconnect(addrA)
+			if took := time.Since(start); took > 0 {
+				t.Errorf("Disconnect took %v", took)
+			}
+			if len(st[addrA].Hash) != 0 {
+				t.Error("a hash that was not read is kept")
+			}
+			if err := w.connect(addrA, ""); err != nil {
+				t.Fatal(err)
+			}
+			settle(3 * time.Second)
+			if string(st[addrA].Hash) != "hash" {
+				t.Errorf("hash %q", st[addrA].Hash)
+			}
+		})
+	})
+}

@@ -19,6 +19,7 @@ type op struct {
 	size   int    // of the value it holds, in bytes
 	handle uint16 // of the attribute, 0 if it is about none
 	reads  bool   // its result is a value of the attribute
+	ours   bool   // nobody asked for it, and nobody waits for it
 	again  bool   // it was left to be repeated once the database is known
 	// told is the database that the caller knew.
 	told   *ble.Database
@@ -99,6 +100,11 @@ func (s *session) exec(ctx context.Context, l *link, o *op) {
 	defer cancel(nil)
 	if o.ctx != nil {
 		defer context.AfterFunc(o.ctx, func() { cancel(context.Cause(o.ctx)) })()
+	}
+	if o.ours {
+		s.m.mu.Lock()
+		s.oursCancel = cancel
+		s.m.mu.Unlock()
 	}
 	if o.pair {
 		s.m.mu.Lock()

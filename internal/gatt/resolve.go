@@ -79,12 +79,48 @@ func (s *session) settleOn(ctx context.Context, l *link, db *ble.Database) error
 	if err := s.arm(ctx, l, db); err != nil {
 		return err
 	}
-	if l.evidence == byBond && (l.serviceChanged == 0 || !l.armed[l.serviceChanged].on()) {
+	if l.evidence != byBond {
+		s.afterwards(l, db)
+		return nil
+	}
+	if s.armServiceChanged(ctx, l, db); l.serviceChanged == 0 || !l.armed[l.serviceChanged].on() {
 		s.m.forgetDatabase(s.addr)
 		return fmt.Errorf("Service Changed is not where it was: %w", errAgain)
 	}
 	s.noteArmed(l)
-	return nil
+	return ctx.Err()
+}
+
+// afterwards does what nobody has to wait for once the services are known: it enables Service Changed, and then reads the Database
+// Hash of what was listed. In this order a change in between is not missed.
+func (s *session) afterwards(l *link, db *ble.Database) {
+	s.m.mu.Lock()
+	defer s.m.mu.Unlock()
+	s.queue.push(&op{ours: true, run: func(ctx context.Context, now *link) error {
+		if now != l {
+			return nil
+		}
+		s.armServiceChanged(ctx, l, db)
+		s.noteArmed(l)
+		if l.cached {
+			return nil
+		}
+		hash, err := s.readHash(ctx, l, db)
+		if err != nil || len(hash) == 0 {
+			return err
+		}
+		s.m.mu.Lock()
+		stale := s.stale
+		s.m.mu.Unlock()
+		if !stale {
+			s.m.updateRecord(s.addr, func(r *Record) {
+				if r.Database == db {
+					r.Hash = hash
+				}
+			})
+		}
+		return nil
+	}})
 }
 
 // replace ends l and dials anew. silent says that the proxy does not answer: the others are tried first.
@@ -120,14 +156,10 @@ func (s *session) database(ctx context.Context, l *link, final bool) (*ble.Datab
 	if err != nil {
 		return nil, err
 	}
-	hash, err := s.readHash(ctx, l, db)
-	if err != nil {
-		return nil, err
-	}
 	if err := s.readExtended(ctx, l, db); err != nil {
 		return nil, err
 	}
-	s.m.learned(s.addr, db, complete, hash)
+	s.m.learned(s.addr, db, complete)
 	return db, nil
 }
 

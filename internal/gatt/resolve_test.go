@@ -240,12 +240,12 @@ func TestCache(t *testing.T) {
 			}
 			settle(time.Second)
 			w.disconnect(addrA)
-		}, want: append(slices.Clone(list), "read "+A+" 20", "notify "+A+" 17 true", "write-descriptor "+A+" 18 0200")},
+		}, want: append(slices.Clone(list), "notify "+A+" 17 true", "write-descriptor "+A+" 18 0200", "read "+A+" 20")},
 		{name: "hash changed", hash: "h1", between: func(_ *world, _ *gatttest.Proxy, dev *gatttest.Peripheral) {
 			dev.Values[20] = []byte("h2")
 			dev.Services = append(dev.Services, ble.Service{Handle: 30, UUID: ble.UUID16(0xfff8)})
 		}, want: []string{"connect-cached " + A, "read " + A + " 20", "disconnect " + A, "clear-cache " + A, "connect " + A,
-			"services " + A, "read " + A + " 20", "notify " + A + " 17 true", "write-descriptor " + A + " 18 0200"},
+			"services " + A, "notify " + A + " 17 true", "write-descriptor " + A + " 18 0200", "read " + A + " 20"},
 			events: []string{"up 247", "connected", "resolved 4 services, mtu 247"}},
 		{name: "ClearCache", between: func(w *world, near *gatttest.Proxy, _ *gatttest.Peripheral) {
 			if ok, err := w.m.ClearCache(context.Background(), addrA); !ok || err != nil || near.Count("clear-cache "+A) != 2 {

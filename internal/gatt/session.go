@@ -38,10 +38,11 @@ type session struct {
 	idle        *link   // what the goroutine waits on for an operation, nil if it does not
 	flight      *flight // an operation that runs without the goroutine
 	pairCancel  context.CancelCauseFunc
-	serving     bool        // operations are run
-	draining    bool        // the link ends when what was accepted is done
-	drainTimer  *time.Timer // the link ends then in any case
-	stale       bool        // Service Changed was indicated
+	oursCancel  context.CancelCauseFunc // of the last operation that nobody waits for
+	serving     bool                    // operations are run
+	draining    bool                    // the link ends when what was accepted is done
+	drainTimer  *time.Timer             // the link ends then in any case
+	stale       bool                    // Service Changed was indicated
 	suspect     suspect
 	staleTimer  *time.Timer
 

@@ -14,8 +14,8 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-const aboutConnect = `From the call of Connect to the end of the list of services, on an encrypted proxy that answers at once and a device with two
-characteristics and no Database Hash. For the program that is a call over the bus until ServicesResolved is signalled; the reference connects by its own calls, without
+const aboutConnect = `From the call of Connect to the end of the list of services, on an encrypted proxy that has the link after 10 ms and answers all else at once, and a device
+with two characteristics and no Database Hash. For the program that is a call over the bus until ServicesResolved is signalled; the reference connects by its own calls, without
 D-Bus. First time: nothing is known of the device, whatever was known was dropped before. Again: right after that. The reference then takes the services that it
 knows; the program lists them anew, since nothing says that the device still has them.`
 

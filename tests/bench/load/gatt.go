@@ -2,6 +2,7 @@ package load
 
 import (
 	"encoding/binary"
+	"time"
 
 	"bluez-esphome/internal/apiwire/apipb"
 
@@ -19,13 +20,17 @@ const (
 // value is what reading gives.
 var value = []byte("twenty bytes to read")
 
-// gatt answers, at once, what concerns the one device.
+// linkTime is how long a link takes to come up: no radio is faster than an advertising interval and a connection interval.
+const linkTime = 10 * time.Millisecond
+
+// gatt answers what concerns the one device: at once, but for a new link.
 func (s *session) gatt(m proto.Message) error {
 	switch m := m.(type) {
 	case *apipb.BluetoothDeviceRequest:
 		switch m.GetRequestType() {
 		case apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_CONNECT_V3_WITH_CACHE,
 			apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_CONNECT_V3_WITHOUT_CACHE:
+			<-time.After(linkTime)
 			return s.send(&apipb.BluetoothDeviceConnectionResponse{Address: m.GetAddress(), Connected: true, Mtu: 247})
 		case apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_DISCONNECT:
 			return s.send(&apipb.BluetoothDeviceConnectionResponse{Address: m.GetAddress()})
