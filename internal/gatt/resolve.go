@@ -85,7 +85,7 @@ func (s *session) settleOn(ctx context.Context, l *link, db *ble.Database) error
 	}
 	if s.armServiceChanged(ctx, l, db); l.serviceChanged == 0 || !l.armed[l.serviceChanged].on() {
 		s.m.forgetDatabase(s.addr)
-		return fmt.Errorf("Service Changed is not where it was: %w", errAgain)
+		return fmt.Errorf("the characteristic Service Changed is not where it was: %w", errAgain)
 	}
 	s.noteArmed(l)
 	return ctx.Err()
