@@ -308,7 +308,8 @@ or configure their IP addresses. A device that just started may need longer: try
 	}
 	_, err := fmt.Fprintf(w, `
 %s
-For the configuration; a noise_psk_file holds the key of api: encryption: in the device's ESPHome configuration (mode 0600):
+For the configuration; a noise_psk_file holds the key of api: encryption: in the device's ESPHome configuration, and
+(umask 077; echo KEY >FILE) makes it, beside the configuration:
 
 proxies:
 %s

@@ -50,6 +50,7 @@ var elsewhere = map[string]struct{ file, contains string }{
 	"bluez-esphome status attic":                             {"tests/docs/status_test.go", "bluez-esphome ([^"},
 	"bluez-esphome devices":                                  {"cmd/bluez-esphome/testdata/script/demo.txtar", "bluez-esphome devices'"},
 	"git clone REPOSITORY bluez-esphome && cd bluez-esphome": {"scripts/release-check.sh", "git clone -q . "},
+	"docker compose up":                                      {"scripts/install/container.sh", `ok "compose up -d" compose up -d`},
 	"bluez-esphome-setup status":                             {"scripts/deb/bluez-esphome-setup", "status)"},
 	"apt install ./FILE.deb":                                 {"scripts/install/chroot.sh", `ok "upgrade" apt install`},
 	"apt install --allow-downgrades ./FILE.deb":              {},
