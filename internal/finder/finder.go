@@ -149,7 +149,8 @@ func (f *Finder) Run(ctx context.Context) error {
 	defer tick.Stop()
 	close(f.ready)
 	for ctx.Err() == nil {
-		switch needed := f.active(); {
+		needed := f.active()
+		switch {
 		case needed && !running:
 			var clientCtx context.Context
 			clientCtx, stop = context.WithCancel(ctx)
@@ -158,7 +159,7 @@ func (f *Finder) Run(ctx context.Context) error {
 			stop()
 			client.Wait()
 		}
-		running = f.active()
+		running = needed
 		select {
 		case <-ctx.Done():
 		case <-f.wake:
@@ -357,7 +358,8 @@ func (f *Finder) known(set *fleet.Set, svc mdns.Service) bool {
 	for _, p := range set.All() {
 		pc := p.Config()
 		_, other := p.Found()
-		switch remote, up := p.Remote(); {
+		remote, up := p.Remote()
+		switch {
 		case !other && strings.EqualFold(p.Info().Name, svc.Instance),
 			mac != 0 && (p.MAC() == mac || pc.HasMAC && pc.MAC == mac),
 			pc.Port == svc.Port && strings.EqualFold(pc.Host, svc.Host),

@@ -70,7 +70,8 @@ func (p *Proxy) Name() string {
 
 // Label names the proxy; before its first session and without a configured name it is its address.
 func (p *Proxy) Label() string {
-	switch n := p.Name(); {
+	n := p.Name()
+	switch {
 	case n != "":
 		return n
 	case p.cfg.Port != config.DefaultPort: // several may be at one address

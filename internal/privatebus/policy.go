@@ -48,7 +48,8 @@ func policy(sealed bool) string {
 func escape(path string) string {
 	var b strings.Builder
 	for i := range len(path) {
-		switch c := path[i]; {
+		c := path[i]
+		switch {
 		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', strings.IndexByte("-_/.*", c) >= 0:
 			b.WriteByte(c)
 		default: // D-Bus specification, Server Addresses
