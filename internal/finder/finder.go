@@ -122,9 +122,11 @@ func (f *Finder) Apply(cfg *config.Config) {
 	}
 	set := f.set
 	f.mu.Unlock()
-	for _, p := range drop {
-		set.Leave(p)
+	var left sync.WaitGroup
+	for _, p := range drop { // each may take a moment to say goodbye
+		left.Go(func() { set.Leave(p) })
 	}
+	left.Wait()
 	select {
 	case f.wake <- struct{}{}:
 	default:
