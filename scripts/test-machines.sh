@@ -94,18 +94,25 @@ inside() {
 		GOCACHE=/gocache PATH=/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"
 }
 
-# demo USER FOLDER: make run until the page and the bus are told, then Ctrl-C.
+# demo USER FOLDER: make run until the bus is told, then it is stopped; it has to end well.
 demo() {
-	# shellcheck disable=SC2016
-	inside "$1" "$2" sh -c 'make run >/tmp/demo.log 2>&1 & pid=$!
-		for _ in $(seq 600); do
-			if grep -q "export DBUS_SYSTEM_BUS_ADDRESS=" /tmp/demo.log; then
-				pkill -INT -x bluez-esphome || kill -INT "$(pgrep -x bluez-esphome)"; wait $pid; exit 0
-			fi
-			if ! kill -0 $pid 2>/dev/null; then cat /tmp/demo.log; exit 1; fi
-			sleep 1
-		done
-		cat /tmp/demo.log; exit 1' 2>/dev/null
+	log=$work/demo.log
+	inside "$1" "$2" make run >"$log" 2>&1 &
+	job=$!
+	for _ in $(seq 900); do
+		if grep -q "export DBUS_SYSTEM_BUS_ADDRESS=" "$log"; then
+			for p in /proc/[0-9]*; do
+				if [ "$(readlink "$p/root")" = "$case_root" ] && [ "$(cat "$p/comm")" = bluez-esphome ]; then kill -TERM "${p#/proc/}"; fi
+			done
+			break
+		fi
+		kill -0 $job 2>/dev/null || break
+		sleep 1
+	done 2>/dev/null
+	status=0
+	wait $job || status=$?
+	cat "$log"
+	return $status
 }
 
 # row MACHINE LISTS USER GO COMMAND WANT: adds a row. WANT is "works", or a pattern that the one line has to match that is printed.
