@@ -190,30 +190,39 @@ func (i *Info) apiAtLeast(major, minor uint32) bool {
 	return i.APIMajor > major || i.APIMajor == major && i.APIMinor >= minor
 }
 
-// lookAtSlots asks for the connection slots. One that is in use, and not by us, means that another host is
-// at work here: then the proxy is left to it, if so configured.
+// lookAtSlots finds out whether another host is at work here, as far as that can be without taking the proxy from it: by the
+// connection slots, and by the question of whose.go. Under Yield the proxy is then left to it.
 func (s *session) lookAtSlots() (ble.Slots, error) {
 	if !s.info.Features.Has(ble.FeatureActiveConnections) {
 		return ble.Slots{}, nil
 	}
-	s.w.post(&apipb.SubscribeBluetoothConnectionsFreeRequest{})
-	answer, err := s.await(apiwire.BluetoothConnectionsFreeResponse, simpleTimeout)
-	var silent *NoAnswerError
-	if errors.As(err, &silent) {
-		return ble.Slots{}, nil // the numbers come with the next change
-	}
-	if err != nil {
+	slots, _, err := s.askSlots()
+	if err != nil || !slots.Known {
 		return ble.Slots{}, err
 	}
-	slots := slotsFrom(answer.(*apipb.BluetoothConnectionsFreeResponse))
 	conflict := &ConflictError{Addresses: s.p.foreign(slots), Slots: s.p.foreignSlots(slots)}
 	s.p.forget(slots)
-	if s.p.cfg.OnConflict == Yield && conflict.Slots > 0 {
-		s.w.post(&apipb.DisconnectRequest{})
-		_, _ = s.await(apiwire.DisconnectResponse, leaveTimeout) // it ends here anyway
-		return ble.Slots{}, conflict
+	if s.p.cfg.OnConflict != Yield || s.p.forced() {
+		return slots, nil
 	}
-	return slots, nil
+	theirs := conflict.Slots > 0
+	switch {
+	case !s.newestWins(): // the subscription will tell
+		theirs = false
+	case s.canAsk() && slots.Free > 0 && !s.p.ghost():
+		if theirs, err = s.hasSubscriber(); err != nil {
+			return ble.Slots{}, err
+		}
+	}
+	if !theirs {
+		s.probe.mu.Lock()
+		s.probe.strangers = conflict.Addresses
+		s.probe.mu.Unlock()
+		return slots, nil
+	}
+	s.w.post(&apipb.DisconnectRequest{})
+	_, _ = s.await(apiwire.DisconnectResponse, leaveTimeout) // it ends here anyway
+	return ble.Slots{}, conflict
 }
 
 // Inherit makes the links that old has asked the same device for p's own: what p, which takes old's place, still finds there is no sign
@@ -271,15 +280,15 @@ func (s *session) announce(slots ble.Slots) {
 		p.name = s.info.Name
 	}
 	clear(p.warned)
-	p.thefts.since = time.Now()
+	p.thefts.since, p.force = time.Now(), false
 	wasUp := p.everUp
 	p.everUp = true
 	p.mu.Unlock()
 	p.changed()
 	p.log.Info("Proxy is online", "name", apiwire.Printable(s.info.Name, 32), "esphome", apiwire.Printable(s.info.Version, 32),
 		"features", s.info.Features.String(), "encrypted", s.info.Encrypted)
-	if !wasUp && s.newestWins() { // which nothing tells
-		p.log.Info(notePrevious)
+	if !wasUp && s.newestWins() && !s.canAsk() { // which nothing tells
+		p.cfg.Previous.add(p)
 		p.mu.Lock()
 		p.taken = time.Now()
 		p.mu.Unlock()
@@ -294,6 +303,7 @@ func (s *session) announce(slots ble.Slots) {
 	if slots.Known {
 		p.cfg.Handler.Slots(p, p.Slots())
 	}
+	s.proveNow()
 	if !wasUp {
 		close(p.first)
 	}

@@ -62,7 +62,7 @@ func (c *Session) Run(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}()
-	err := c.s.serve(ctx)
+	err := c.p.fault(c.s.serve(ctx))
 	c.p.setState(stateOf(err), err)
 	cancel()
 	<-watched

@@ -70,7 +70,7 @@ func (s *session) giveUp(ctx context.Context, r *op) error {
 
 // call runs one request on the present session.
 func (p *Proxy) call(ctx context.Context, what string, r *op, limit time.Duration, request proto.Message) error {
-	s := p.current.Load()
+	s := p.session()
 	err := errOffline
 	if s != nil {
 		err = s.do(ctx, r, limit, request)
@@ -193,7 +193,7 @@ func (p *Proxy) Write(ctx context.Context, a ble.Address, handle uint16, value [
 	if response {
 		return p.call(ctx, what, newOp(a, opGATT, handle, apiwire.BluetoothGATTWriteResponse), requestTimeout, request)
 	}
-	s := p.current.Load()
+	s := p.session()
 	err := errOffline
 	if s != nil {
 		err = s.writeCommand(ctx, a, handle, request)

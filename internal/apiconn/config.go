@@ -62,6 +62,8 @@ type Config struct {
 	// Admit, if not nil, is asked once a session knows its device and before it uses anything of it. An error, such as a
 	// *RefusedError, ends the session. It is called in the goroutine of the Handler and must not block.
 	Admit func(info Info) error
+	// Previous, if not nil, tells together of all proxies that may have been taken from another host, see [Previous].
+	Previous *Previous
 	// Pace, if not nil, is waited for before each attempt to connect; see Pacer.
 	Pace func(ctx context.Context) error
 

@@ -156,8 +156,8 @@ func (s *session) pairing(m *apipb.BluetoothDevicePairingResponse) {
 func (s *session) connection(m *apipb.BluetoothDeviceConnectionResponse) {
 	p := s.p
 	a := ble.AddressFromWire(m.GetAddress())
-	if a == 0 {
-		return // up to 2025.7 a second report without an address follows each disconnect
+	if a == 0 || a == probeAddress {
+		return // up to 2025.7 a second report without an address follows each disconnect; or somebody asked whose the proxy is
 	}
 	if m.GetConnected() {
 		mtu := ble.ClampMTU(m.GetMtu())
@@ -166,8 +166,12 @@ func (s *session) connection(m *apipb.BluetoothDeviceConnectionResponse) {
 		return
 	}
 	p.mu.Lock()
-	delete(p.ours, a)
 	held := p.slots.HasAllocated && slices.Contains(p.slots.Allocated, a)
+	if held { // a slot that stays in use is our own
+		p.parted[a] = true
+	} else {
+		delete(p.ours, a)
+	}
 	p.mu.Unlock()
 	p.cfg.Handler.LinkDown(p, a, m.GetError())
 	s.ops.disconnected(a, m.GetError(), held)
@@ -176,28 +180,39 @@ func (s *session) connection(m *apipb.BluetoothDeviceConnectionResponse) {
 // maxAllocated bounds the list of slots; a proxy has nine at most.
 const maxAllocated = 64
 
-func slotsFrom(m *apipb.BluetoothConnectionsFreeResponse) ble.Slots {
-	out := ble.Slots{Known: true, Free: int(min(m.GetFree(), maxAllocated)), Limit: int(min(m.GetLimit(), maxAllocated))}
-	for _, a := range m.GetAllocated()[:min(len(m.GetAllocated()), maxAllocated)] {
-		if a := ble.AddressFromWire(a); a != 0 {
+// slotsFrom reads a message 81, without the slot that somebody's question of whose.go holds for a moment.
+func slotsFrom(m *apipb.BluetoothConnectionsFreeResponse) (out ble.Slots, held bool) {
+	out = ble.Slots{Known: true, Free: int(min(m.GetFree(), maxAllocated)), Limit: int(min(m.GetLimit(), maxAllocated))}
+	for _, wire := range m.GetAllocated()[:min(len(m.GetAllocated()), maxAllocated)] {
+		switch a := ble.AddressFromWire(wire); {
+		case a == probeAddress && !held:
+			held = true
+			out.Free++
+		case a != 0 && a != probeAddress:
 			out.Allocated = append(out.Allocated, a)
 		}
 	}
 	// Firmware with the list keeps it in step with the numbers.
 	out.HasAllocated = len(out.Allocated) == out.Limit-out.Free
-	return out
+	return out, held
 }
 
 func (s *session) slots(m *apipb.BluetoothConnectionsFreeResponse) {
-	slots := slotsFrom(m)
+	slots, held := slotsFrom(m)
 	if !s.up {
 		return
 	}
 	p := s.p
 	p.mu.Lock()
 	p.slots = slots
+	for a := range p.parted {
+		if slots.HasAllocated && !slices.Contains(slots.Allocated, a) {
+			delete(p.parted, a)
+			delete(p.ours, a)
+		}
+	}
 	p.mu.Unlock()
-	s.judge(slots)
+	s.judge(slots, held)
 	handed := slots
 	handed.Allocated = slices.Clone(slots.Allocated)
 	p.cfg.Handler.Slots(p, handed)

@@ -122,18 +122,39 @@ func (*PasswordError) AuthFailure() bool { return true }
 // does for updates and restarts.
 type PeerDisconnectError struct{ Reason int32 }
 
+// reasonProvisioning is what a device says that keeps the API closed until it has a key (ESPHome native API, DisconnectReason).
+const reasonProvisioning = 1
+
 func (e *PeerDisconnectError) Error() string {
+	if e.Reason == reasonProvisioning {
+		return "the device waits for its encryption key and closes the session until it has one: run bluez-esphome provision, or set the key in its ESPHome configuration"
+	}
 	return "the device closed the session, as it does for a restart or an update"
 }
 
-// ConflictError: connection slots are in use that are not ours, so another API client works with
-// the proxy, and on_conflict is yield.
+// AuthFailure is true for a device that waits for a key: only that helps.
+func (e *PeerDisconnectError) AuthFailure() bool { return e.Reason == reasonProvisioning }
+
+// DamagedError: a frame of an encrypted session could not be decrypted, for the first time in a minute: something damaged it on the way. A
+// wrong key shows in the handshake.
+type DamagedError struct{}
+
+func (*DamagedError) Error() string {
+	return "a frame could not be decrypted: it was damaged on the way; if it happens again, look for something that alters the connection"
+}
+
+// ConflictError: another API client works with the proxy, and on_conflict is yield. It has the subscription, or connection slots
+// are in use that are not ours.
 type ConflictError struct {
 	Addresses []ble.Address // none from firmware before 2025.2
-	Slots     int           // how many
+	Slots     int           // how many; 0: only the subscription tells
 }
 
 func (e *ConflictError) Error() string {
+	const remedy = "remove the proxy there, share it from here, take it with bluez-esphome take, or set on_conflict: retake"
+	if e.Slots == 0 {
+		return "another host (Home Assistant?) uses this proxy: " + remedy
+	}
 	list := []string{fmt.Sprintf("%d of its connection slots", e.Slots)}
 	if len(e.Addresses) > 0 {
 		list = nil
@@ -141,8 +162,8 @@ func (e *ConflictError) Error() string {
 	for _, a := range e.Addresses {
 		list = append(list, a.String())
 	}
-	return fmt.Sprintf("another host (Home Assistant?) uses this proxy for %s: remove the proxy there, or set on_conflict: retake",
-		strings.Join(list, ", "))
+	return fmt.Sprintf("another host (Home Assistant?) uses this proxy for %s: %s; if no other host does, a slot is stuck: restart the proxy",
+		strings.Join(list, ", "), remedy)
 }
 
 // DisplacedError: the session is up, but another API client has the subscription.

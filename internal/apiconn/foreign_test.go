@@ -1,7 +1,6 @@
 package apiconn
 
 import (
-	"errors"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -65,29 +64,6 @@ func TestOtherHostBeforeUs(t *testing.T) {
 			})
 		})
 	}
-}
-
-// TestSlotsWithoutList: before 2025.2 only the number of slots tells of another host.
-func TestSlotsWithoutList(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, nil)
-		started := only(func() error { return b.p.Start(t.Context()) })
-		far := b.accept()
-		far.hello(old("2024.10.0", 0x3f))
-		far.read()
-		far.send(&apipb.BluetoothConnectionsFreeResponse{Free: 1, Limit: 3})
-		want[*apipb.DisconnectRequest](far)
-		far.send(&apipb.DisconnectResponse{})
-		synctest.Wait()
-		if b.p.State() != StateDisplaced || !strings.Contains(b.p.LastError(), "for 2 of its connection slots") {
-			t.Errorf("state %v (%s)", b.p.State(), b.p.LastError())
-		}
-		b.p.Stop()
-		if err := started(); !errors.Is(err, ErrStopped) {
-			t.Error(err)
-		}
-		_ = far.conn.Close()
-	})
 }
 
 // TestAdvertsAreProof: a proxy that never says what its scanner does is ours if its advertisements come.

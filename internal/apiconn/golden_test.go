@@ -46,7 +46,9 @@ func TestGoldenSession(t *testing.T) {
 	}
 	steps[2], steps[3] = steps[3], steps[2]
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, func(c *Config) { c.ClientInfo = "golden" })
+		b := newBench(t, func(c *Config) {
+			c.ClientInfo, c.OnConflict = "golden", Retake // that client does not ask whose the proxy is
+		})
 		frames := 0
 		far := result(func() (struct{}, error) {
 			p := b.accept()

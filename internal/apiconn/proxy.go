@@ -27,6 +27,7 @@ type Proxy struct {
 	first chan struct{} // closed when the first session is up
 	kick  chan struct{} // capacity 1: try at once
 	again chan struct{} // capacity 1: see Reconsider
+	wake  chan struct{} // capacity 1: try at once, whatever the pause is for
 
 	current atomic.Pointer[session] // nil without a session
 	traffic traffic
@@ -40,10 +41,14 @@ type Proxy struct {
 	info     Info
 	slots    ble.Slots
 	wish     *ble.ScannerMode
-	original *ble.ScannerMode // the mode before we asked for another
-	ours     map[ble.Address]bool
-	warned   map[string]bool // failures that were logged since the last session
+	original *ble.ScannerMode     // the mode before we asked for another
+	ours     map[ble.Address]bool // devices whose slots are ours
+	parted   map[ble.Address]bool // of these, those whose link ended and whose slot is yet to be free
+	force    bool                 // the next session takes the proxy from whoever has it
+	wasOurs  time.Time            // when the last session ended in which the subscription was ours
+	warned   map[string]bool      // failures that were logged since the last session
 	everUp   bool
+	damaged  time.Time // when a frame could not be decrypted
 	taken    time.Time // of the first subscription, if nobody would have told whom it took the proxy from
 	hears    bool      // an advertisement came, in whichever session
 	thefts   thefts
@@ -74,8 +79,9 @@ func newProxy(cfg Config) (*Proxy, error) {
 	}
 	p := &Proxy{
 		cfg: cfg, name: cfg.Name,
-		stop: make(chan struct{}), ended: make(chan struct{}), first: make(chan struct{}), kick: make(chan struct{}, 1), again: make(chan struct{}, 1),
-		ours: make(map[ble.Address]bool), warned: make(map[string]bool),
+		stop: make(chan struct{}), ended: make(chan struct{}), first: make(chan struct{}),
+		kick: make(chan struct{}, 1), again: make(chan struct{}, 1), wake: make(chan struct{}, 1),
+		ours: make(map[ble.Address]bool), parted: make(map[ble.Address]bool), warned: make(map[string]bool),
 	}
 	shown := cfg.Name
 	if shown == "" {
@@ -108,6 +114,14 @@ func (p *Proxy) Address() string { return p.cfg.Address }
 // nothing that is asked for is answered.
 func (p *Proxy) Online() bool { return p.current.Load() != nil && p.State() != StateDisplaced }
 
+// session is the present session if requests to it may be sent: while another host has the proxy, nothing is asked of it.
+func (p *Proxy) session() *session {
+	if s := p.current.Load(); s != nil && p.State() != StateDisplaced {
+		return s
+	}
+	return nil
+}
+
 // State is the proxy's present state.
 func (p *Proxy) State() State {
 	p.mu.Lock()
@@ -128,7 +142,7 @@ func (p *Proxy) LastError() string {
 // noteFor is how long a Note is given: who misses the proxy elsewhere looks within a day.
 const noteFor = 24 * time.Hour
 
-// notePrevious: the newest subscriber gets everything, and the one before is not told (ESPHome since 2026.7).
+// notePrevious: the newest subscriber gets everything, and nothing tells of the one before (ESPHome 2026.7, and proxies without connections).
 const notePrevious = "If another host (Home Assistant?) used this proxy, it gets nothing from it any more: remove the proxy there, or share it from here"
 
 // Note is what the operator should know though nothing is wrong, "" if there is nothing: that subscribing may have taken the proxy from

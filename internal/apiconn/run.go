@@ -161,6 +161,8 @@ func (p *Proxy) pause(ctx context.Context, d time.Duration, begun time.Time, dea
 			kick, kicked = nil, true
 			// Announcements come in bunches, and anybody can send them.
 			timer.Reset(min(d, max(0, time.Until(begun.Add(firstRetry)))))
+		case <-p.wake:
+			return true
 		case <-ctx.Done():
 			return false
 		}
@@ -177,5 +179,24 @@ func (p *Proxy) attempt(ctx context.Context) (wasUp bool, err error) {
 	if err = s.open(ctx); err == nil {
 		err = s.serve(ctx)
 	}
-	return s.up, err
+	return s.up, p.fault(err)
+}
+
+// damagedWithin: two damaged frames in so short a time are no accident.
+const damagedWithin = time.Minute
+
+// fault is why a session ended: one frame that cannot be decrypted says as little of the key as any broken stream.
+func (p *Proxy) fault(err error) error {
+	var damaged *apiwire.DecryptError
+	if !errors.As(err, &damaged) {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	again := !p.damaged.IsZero() && time.Since(p.damaged) < damagedWithin
+	p.damaged = time.Now()
+	if again {
+		return err
+	}
+	return &DamagedError{}
 }

@@ -19,7 +19,7 @@ func (p *Proxy) SetScannerMode(ctx context.Context, mode ble.ScannerMode) error 
 	p.mu.Lock()
 	p.wish = &mode
 	p.mu.Unlock()
-	s := p.current.Load()
+	s := p.session()
 	if s == nil {
 		return fmt.Errorf("cannot set the scan mode of %s: %w", p.Name(), errOffline)
 	}
@@ -35,8 +35,9 @@ func (p *Proxy) SetScannerMode(ctx context.Context, mode ble.ScannerMode) error 
 // scannerState handles message 126, and on the first of a session asks for the wished mode.
 func (s *session) scannerState(m *apipb.BluetoothScannerStateResponse) {
 	p := s.p
-	first := !s.subscribed.Load()
+	first := !s.subscribed.Load() || s.wishAgain.Swap(false)
 	s.proved()
+	s.proof()
 	if s.probe.used.Load() {
 		s.reinstated()
 	}
@@ -64,6 +65,13 @@ func scannerMode(m apipb.BluetoothScannerMode) ble.ScannerMode {
 		return ble.ScanActive
 	}
 	return ble.ScanPassive
+}
+
+// restoreMode leaves the proxy in the mode in which it was.
+func (s *session) restoreMode() {
+	if m := s.p.restoreMode(); m != nil {
+		s.w.post(&apipb.BluetoothScannerSetModeRequest{Mode: apipb.BluetoothScannerMode(*m)})
+	}
 }
 
 // restoreMode is the mode to leave the proxy in, or nil if we did not ask for

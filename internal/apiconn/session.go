@@ -50,6 +50,9 @@ type session struct {
 	nudged     atomic.Int64 // when a sign of life last made us ping
 	regained   atomic.Int64 // when the subscription came back from another host
 	probe      probe
+	poke       chan struct{}               // capacity 1: somebody wants to know now whose the proxy is
+	takeNow    atomic.Bool                 // and to have it
+	wishAgain  atomic.Bool                 // the mode was restored when the proxy was lost
 	subscribed atomic.Bool                 // a message 126 proved the subscription
 	closing    atomic.Bool                 // we have taken leave
 	peerLeft   atomic.Bool                 // the proxy asked to end the session: it is not asked for the same
@@ -60,7 +63,7 @@ type session struct {
 }
 
 func newSession(p *Proxy, conn net.Conn) *session {
-	s := &session{p: p, conn: newRawConn(conn), done: make(chan struct{}), ops: newOps(), begun: time.Now()}
+	s := &session{p: p, conn: newRawConn(conn), done: make(chan struct{}), ops: newOps(), begun: time.Now(), poke: make(chan struct{}, 1)}
 	s.lastAdvert.Store(-1)
 	return s
 }
@@ -131,6 +134,10 @@ func (s *session) end(err error) {
 		p.current.Store(nil)
 		p.mu.Lock()
 		p.slots = ble.Slots{}
+		p.wasOurs = time.Time{}
+		if p.state != StateDisplaced && !s.closing.Load() && !s.peerLeft.Load() {
+			p.wasOurs = time.Now()
+		}
 		p.mu.Unlock()
 		p.cfg.Handler.Offline(p, err)
 		p.callLost(err)
@@ -226,8 +233,8 @@ func (s *session) leave() {
 	if s.peerLeft.Load() {
 		return
 	}
-	if m := s.p.restoreMode(); m != nil {
-		s.w.post(&apipb.BluetoothScannerSetModeRequest{Mode: apipb.BluetoothScannerMode(*m)})
+	if s.p.State() != StateDisplaced { // else it was restored when the proxy was lost
+		s.restoreMode()
 	}
 	s.w.post(&apipb.DisconnectRequest{})
 	_ = s.conn.SetReadDeadline(time.Now().Add(leaveTimeout)) // without deadlines the peer's close ends it

@@ -52,7 +52,7 @@ func (p *Proxy) StartWrite(a ble.Address, handle uint16, value []byte, done func
 }
 
 func (p *Proxy) start(r *op, request proto.Message) (cancel func(), ok bool) {
-	s := p.current.Load()
+	s := p.session()
 	if s == nil || !s.ops.enterNow(r, requestTimeout) {
 		return nil, false
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 // A proxy has one subscriber, to whom alone its adverts and the answers to GATT requests go. Since ESPHome 2026.7 the
-// newest subscription wins, and who loses it is not told. So when the adverts pause, a question that only the subscriber
+// newest subscription wins, and the host that loses it is not told. So when the adverts pause, a question that only the subscriber
 // gets an answer to tells whose the proxy is:
 //
 //	adverts pause -> read an attribute of a device that is not there, then ask for the slots
@@ -20,10 +20,12 @@ import (
 //
 // The other host gets the error for a device that it does not know, and skips it.
 const (
-	// suspectAfter is how long adverts may pause before we ask; a proxy that connects pauses for up to ten seconds.
-	suspectAfter = 15 * time.Second
-	probeEvery   = 30 * time.Second
-	probeRounds  = 3 // unanswered ones; answers may be late on a congested proxy
+	// suspectAfter is how long adverts may pause before we ask, and probeEvery how often we ask while they do: a theft is noticed
+	// within 5 s. A question and its answer are four messages of 60 bytes together, which a proxy has answered in 0.2 to 11 ms, also while it
+	// connects (esphome-contract.md §11.3); a proxy with nothing near costs 20 of them a minute.
+	suspectAfter = 3 * time.Second
+	probeEvery   = 3 * time.Second
+	probeRounds  = 3 // unanswered ones; answers may be lost on a congested proxy
 	// deafAfter is how long a proxy that heard something may hear nothing.
 	deafAfter = 90 * time.Second
 	// maxDeafPause bounds the growing pauses between attempts to get the adverts back.
@@ -40,7 +42,6 @@ const (
 	yieldFirst, yieldMost   = 30 * time.Minute, 24 * time.Hour // without a sign of the other host meanwhile
 	// calm is how long the proxy must have been ours for losses to be forgotten.
 	retakeCalm, yieldCalm = 10 * time.Minute, 24 * time.Hour
-	slotsEvery            = time.Minute // how often a displaced session looks for signs of the other host
 )
 
 var (
@@ -61,8 +62,11 @@ type probe struct {
 	rounds   int  // unanswered, in a row
 	ours     bool // the last verdict
 	stolen   bool
+	asked    bool      // the answer to the question of whose.go is due
 	since    time.Time // of the theft, or of the other host's last sign
 	retries  int       // since the theft
+	// strangers hold slots, and nobody knows who asked for them.
+	strangers []ble.Address
 }
 
 // thefts of one proxy, over all sessions.
@@ -89,8 +93,9 @@ func (t thefts) pause(policy OnConflict, retries int) time.Duration {
 
 // vigil is the watch's own memory of a quiet proxy.
 type vigil struct {
-	nextProbe, nextDeaf, nextSlots time.Time
-	deafPause                      time.Duration
+	nextProbe, nextDeaf, nextAsk time.Time
+	asking                       bool // a slot is asked for, and the slots are to be looked at
+	deafPause                    time.Duration
 }
 
 // listen looks whether adverts still come, and returns when to look again.
@@ -99,10 +104,11 @@ func (s *session) listen(now time.Time, v *vigil) time.Time {
 		return at
 	}
 	heard := s.begun
+	never := false
 	if last := s.lastAdvert.Load(); last >= 0 {
 		heard = s.at(last)
-	} else if !s.p.everHeard() {
-		return s.listenFirst(now, v)
+	} else {
+		never = !s.p.everHeard()
 	}
 	if back := s.at(s.regained.Load()); back.After(heard) {
 		heard = back
@@ -116,6 +122,10 @@ func (s *session) listen(now time.Time, v *vigil) time.Time {
 		v.nextProbe = now.Add(probeEvery)
 		s.askWhose(true)
 	}
+	if never {
+		s.listenFirst(now, v)
+		return now.Add(suspectAfter)
+	}
 	if quiet >= deafAfter && !now.Before(v.nextDeaf) {
 		v.nextDeaf = now.Add(v.deafPause)
 		v.deafPause = min(2*v.deafPause, maxDeafPause)
@@ -124,31 +134,20 @@ func (s *session) listen(now time.Time, v *vigil) time.Time {
 	return now.Add(suspectAfter)
 }
 
-// listenFirst is listen for a proxy that never heard anything. Perhaps there is nothing to hear; or, where no message 126
-// proves the subscription, another host has had it from the start, of which firmware says nothing.
-func (s *session) listenFirst(now time.Time, v *vigil) time.Time {
-	if s.info.Features.Has(ble.FeatureStateAndMode) || !s.info.Features.Has(ble.FeaturePassiveScan) || now.Sub(s.begun) < suspectAfter {
-		return now.Add(suspectAfter)
+// listenFirst looks at a proxy that never heard anything. Perhaps there is nothing to hear; or, where neither a message 126 nor a
+// read tells, another host has had it from the start.
+func (s *session) listenFirst(now time.Time, v *vigil) {
+	f := s.info.Features
+	if f.Has(ble.FeatureStateAndMode) || !f.Has(ble.FeaturePassiveScan) || f.Has(ble.FeatureActiveConnections) ||
+		now.Sub(s.begun) < deafAfter || now.Before(v.nextDeaf) {
+		return
 	}
-	s.probe.mu.Lock()
-	ours := s.probe.ours
-	s.probe.mu.Unlock()
-	switch {
-	case ours: // and stays so: such firmware grants a subscription only if nobody has it
-	case s.info.Features.Has(ble.FeatureActiveConnections):
-		if !now.Before(v.nextProbe) {
-			v.nextProbe = now.Add(probeEvery)
-			s.askWhose(true)
-		}
-	case now.Sub(s.begun) >= deafAfter && !now.Before(v.nextDeaf): // nothing tells
-		v.nextDeaf = now.Add(v.deafPause)
-		v.deafPause = min(2*v.deafPause, maxDeafPause)
-		s.deaf.Store(true)
-		s.p.setState(StateDeaf, errNeverHeard)
-		s.p.explain("The proxy hears nothing", errNeverHeard)
-		s.subscribe()
-	}
-	return now.Add(suspectAfter)
+	v.nextDeaf = now.Add(v.deafPause)
+	v.deafPause = min(2*v.deafPause, maxDeafPause)
+	s.deaf.Store(true)
+	s.p.setState(StateDeaf, errNeverHeard)
+	s.p.explain("The proxy hears nothing", errNeverHeard)
+	s.subscribe()
 }
 
 // goDeaf shows a proxy that hears nothing any more as such, and subscribes again where that takes it from nobody.
@@ -168,40 +167,59 @@ func (s *session) goDeaf() {
 	}
 }
 
-// newestWins: before ESPHome 2026.7 a second subscription was ignored.
-func (s *session) newestWins() bool { return versionAtLeast(s.info.Version, 2026, 7) }
-
 // askWhose sends the read and, behind it, the question for the slots, which everybody gets an answer to.
 func (s *session) askWhose(fresh bool) {
 	s.probe.mu.Lock()
-	s.probe.waiting, s.probe.answered = true, false
 	if fresh {
 		s.probe.rounds = 0
 	}
+	s.postProbe()
 	s.probe.mu.Unlock()
+}
+
+// postProbe sends both. The caller holds the probe's lock.
+func (s *session) postProbe() {
+	s.probe.waiting, s.probe.answered = true, false
 	s.probe.used.Store(true)
 	s.w.post(&apipb.BluetoothGATTReadRequest{Address: uint64(probeAddress), Handle: probeHandle}, &apipb.SubscribeBluetoothConnectionsFreeRequest{})
 }
 
-// probeAnswered notes the error that only the subscriber gets.
+// probeAnswered notes the error for the read, which only the subscriber gets.
 func (s *session) probeAnswered() {
 	s.probe.mu.Lock()
-	s.probe.answered, s.probe.ours = true, true
+	s.probe.ours = true
 	s.probe.mu.Unlock()
+	s.proof()
 }
 
-// judge takes a message 81, which ends a round of the probe, or shows the other host at work. It is called by the reader.
-func (s *session) judge(slots ble.Slots) {
-	foreign := len(s.p.foreign(slots)) > 0
+// proof notes something that only the subscriber gets.
+func (s *session) proof() {
 	s.probe.mu.Lock()
-	again, stolen := false, false
+	s.probe.answered = true
+	s.probe.mu.Unlock()
+	s.releaseStrangers()
+}
+
+// judge takes a message 81, which ends a round of the probe or a question, or shows the other host at work. held says that a
+// slot is in use for the question. It is called by the reader.
+func (s *session) judge(slots ble.Slots, held bool) {
+	foreign := len(s.p.foreign(slots)) > 0 && s.newestWins()
+	s.probe.mu.Lock()
+	again, stolen, back, free := false, false, false, false
 	switch {
-	case s.probe.stolen:
-		if foreign {
-			s.probe.since = time.Now()
-		}
 	case s.probe.waiting && s.probe.answered:
 		s.probe.waiting = false
+		back = s.probe.stolen
+	case s.probe.stolen && s.probe.asked:
+		s.probe.asked = false
+		if free = !held; held {
+			s.probe.since = time.Now()
+		}
+		s.endQuestion()
+	case s.probe.stolen:
+		if s.probe.waiting = false; foreign {
+			s.probe.since = time.Now()
+		}
 	case s.probe.waiting:
 		s.probe.rounds++
 		stolen = s.probe.rounds >= probeRounds
@@ -209,10 +227,16 @@ func (s *session) judge(slots ble.Slots) {
 		s.probe.waiting = again
 	}
 	s.probe.mu.Unlock()
-	if again {
+	switch {
+	case back:
+		s.reinstated()
+	case free:
+		s.p.log.Info("No host has the proxy any more: taking it")
+		s.probe.used.Store(true)
+		s.subscribe()
+	case again:
 		s.askWhose(false)
-	}
-	if stolen || foreign && s.deaf.Load() {
+	case stolen, foreign && s.deaf.Load():
 		s.stolenFromUs(slots)
 	}
 }
@@ -226,9 +250,12 @@ func (s *session) stolenFromUs(slots ble.Slots) {
 		return
 	}
 	s.probe.stolen, s.probe.ours, s.probe.since, s.probe.retries = true, false, now, 0
+	s.probe.waiting, s.probe.asked, s.probe.strangers = false, false, nil
 	s.probe.mu.Unlock()
 	s.probe.used.Store(true)
 	s.deaf.Store(false)
+	s.restoreMode() // nothing of ours is left behind
+	s.wishAgain.Store(true)
 	p.mu.Lock()
 	calm := yieldCalm
 	if p.cfg.OnConflict == Retake {
@@ -263,32 +290,53 @@ func (s *session) stolenFromUs(slots ble.Slots) {
 // codeLocalHost is HCI's: the connection was terminated by the local host.
 const codeLocalHost = 0x16
 
-// displaced watches a proxy that another host has, and asks for it when its time has come. It reports false if
-// the proxy is not known to be lost.
+// displaced watches a proxy that another host has: it asks each minute whether that one is still there, where the proxy tells, and takes
+// the proxy when its time has come. It reports false if the proxy is not known to be lost.
 func (s *session) displaced(now time.Time, v *vigil) (time.Time, bool) {
 	s.p.mu.Lock()
 	t := s.p.thefts
+	free := s.p.slots.Free > 0
 	s.p.mu.Unlock()
 	s.probe.mu.Lock()
 	defer s.probe.mu.Unlock()
 	if !s.probe.stolen {
+		v.asking = false
+		s.takeNow.Store(false) // it is ours already
 		return time.Time{}, false
 	}
 	due := s.probe.since.Add(t.pause(s.p.cfg.OnConflict, s.probe.retries))
+	if s.canAsk() && s.p.cfg.OnConflict == Yield {
+		due = now.Add(askEvery) // it is only taken if the answer is that nobody has it
+	}
 	if !s.newestWins() {
-		due = now // it is only granted if it is free
+		due = v.nextAsk // it is only granted if it is free
+	}
+	if s.takeNow.Swap(false) {
+		due = now
 	}
 	switch {
 	case !now.Before(due):
+		v.nextAsk = now.Add(askEvery)
 		s.probe.retries++
 		s.probe.since = now
 		s.p.log.Info("Asking for the proxy again", "losses", t.count, "attempt", s.probe.retries)
 		s.subscribe()
-	case !now.Before(v.nextSlots):
-		v.nextSlots = now.Add(slotsEvery)
+		if !s.newestWins() && s.info.Features.Has(ble.FeatureActiveConnections) {
+			s.postProbe()
+		}
+	case v.asking:
+		v.asking = false
+		s.probe.asked = true
+		s.w.post(&apipb.SubscribeBluetoothConnectionsFreeRequest{})
+	case !now.Before(v.nextAsk) && s.canAsk() && free:
+		v.nextAsk, v.asking = now.Add(askEvery), true
+		s.askForNobody()
+		return now.Add(sweepWithin), true
+	case !now.Before(v.nextAsk):
+		v.nextAsk = now.Add(askEvery)
 		s.w.post(&apipb.SubscribeBluetoothConnectionsFreeRequest{})
 	}
-	return now.Add(slotsEvery), true
+	return earlier(now.Add(askEvery), v.nextAsk), true
 }
 
 // hearing notes that adverts come, after a time when they did not. It is called by the reader.
@@ -308,7 +356,7 @@ func (s *session) hearing() {
 func (s *session) reinstated() {
 	s.probe.mu.Lock()
 	was := s.probe.stolen
-	s.probe.waiting, s.probe.answered, s.probe.rounds, s.probe.stolen = false, false, 0, false
+	s.probe.answered, s.probe.rounds, s.probe.stolen, s.probe.asked = true, 0, false, false
 	s.probe.mu.Unlock()
 	s.probe.used.Store(false)
 	if was {
@@ -317,6 +365,7 @@ func (s *session) reinstated() {
 		s.p.thefts.since = time.Now()
 		s.p.mu.Unlock()
 		s.recovered(StateDisplaced)
+		s.look()
 	}
 }
 

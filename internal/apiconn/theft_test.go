@@ -16,10 +16,16 @@ import (
 // firmware is a far end that answers as a proxy does, whoever has its subscription.
 type firmware struct {
 	far        *peer
-	mu         sync.Mutex // guards the following and what far sends
-	ours       bool       // the subscription is the session's
-	grants     bool       // a new subscription wins
-	dull       bool       // no adverts follow it
+	psk        *[32]byte
+	info       *apipb.DeviceInfoResponse // what it says of itself, if it is brought up by serve
+	mu         sync.Mutex                // guards the following and what far sends
+	ours       bool                      // the subscription is the session's
+	other      bool                      // another host has it
+	grants     bool                      // a new subscription wins
+	asked      bool                      // somebody asks whose it is, and the answer is in the slots
+	questions  int                       // so many times
+	modes      []apipb.BluetoothScannerMode
+	dull       bool // no adverts follow it
 	foreign    []uint64
 	subscribed []time.Duration // since begun, when it was asked for
 	dropped    []uint64        // disconnect requests
@@ -47,8 +53,18 @@ func (f *firmware) answer(m proto.Message) {
 	switch m := m.(type) {
 	case *apipb.PingRequest:
 		out = append(out, &apipb.PingResponse{})
+	case *apipb.HelloRequest:
+		out = append(out, &apipb.HelloResponse{ApiVersionMajor: 1, ApiVersionMinor: 19, Name: f.info.Name})
+	case *apipb.DeviceInfoRequest:
+		out = append(out, f.info)
+	case *apipb.BluetoothScannerSetModeRequest:
+		f.modes = append(f.modes, m.Mode)
 	case *apipb.SubscribeBluetoothConnectionsFreeRequest:
-		out = append(out, freeSlots(f.foreign...))
+		allocated := f.foreign
+		if f.asked && (f.ours || f.other) {
+			allocated = append([]uint64{1}, allocated...)
+		}
+		out = append(out, freeSlots(allocated...))
 	case *apipb.BluetoothGATTReadRequest:
 		if f.ours {
 			out = append(out, &apipb.BluetoothGATTErrorResponse{Address: m.Address, Handle: m.Handle, Error: -1})
@@ -56,7 +72,7 @@ func (f *firmware) answer(m proto.Message) {
 	case *apipb.SubscribeBluetoothLEAdvertisementsRequest:
 		f.subscribed = append(f.subscribed, time.Since(f.begun))
 		if f.grants {
-			f.ours = true
+			f.ours, f.other = true, false
 		}
 		if f.ours {
 			out = append(out, &apipb.BluetoothScannerStateResponse{State: 2})
@@ -65,7 +81,15 @@ func (f *firmware) answer(m proto.Message) {
 			out = append(out, heard())
 		}
 	case *apipb.BluetoothDeviceRequest:
-		if m.RequestType == apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_DISCONNECT {
+		if m.Address == uint64(probeAddress) {
+			f.asked = m.RequestType == apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_CONNECT_V3_WITHOUT_CACHE
+			if f.asked {
+				f.questions++
+			}
+			if m.HasAddressType {
+				f.far.t.Error("the question has an address type: the proxy would dial")
+			}
+		} else if m.RequestType == apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_DISCONNECT {
 			f.dropped = append(f.dropped, m.Address)
 		}
 	case *apipb.DisconnectRequest:
@@ -96,8 +120,8 @@ func TestTheft(t *testing.T) {
 		within  time.Duration // until the first attempt to have it back
 		soonest time.Duration
 	}{
-		{"yield", Yield, "2026.10.0", 32 * time.Minute, 30 * time.Minute},
-		{"retake", Retake, "2026.10.0", 2 * time.Minute, 0},
+		{"yield", Yield, "2026.7.4", 32 * time.Minute, 30 * time.Minute},
+		{"retake", Retake, "2026.7.4", 2 * time.Minute, 0},
 		{"old firmware", Yield, "2026.6.1", 2 * time.Minute, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -130,10 +154,10 @@ func TestTheft(t *testing.T) {
 				f := &firmware{far: far, foreign: []uint64{wireAddr}} // our link holds its slot
 				served := only(func() error { f.serve(); return nil })
 				read := result(func() ([]byte, error) { return b.p.Read(t.Context(), testAddr, 3) })
-				time.Sleep(20 * time.Second)
+				time.Sleep(5 * time.Second)
 				synctest.Wait()
 				if b.p.State() != StateDisplaced || b.p.Online() || changes == 0 {
-					t.Fatalf("after 20 s: state %v, online %v, %d changes", b.p.State(), b.p.Online(), changes)
+					t.Fatalf("after 5 s: state %v, online %v, %d changes", b.p.State(), b.p.Online(), changes)
 				}
 				if events := b.rec.take(); !slices.Contains(events, "down AA:BB:CC:DD:EE:FF 0x16") {
 					t.Errorf("the link was not given up: %q", events)

@@ -16,13 +16,16 @@ const (
 	laterProof = 60 * time.Second
 )
 
+// stoppedFor is how late the watch's timer is if the process did not run: a busy machine delays it by less.
+const stoppedFor = 2 * time.Second
+
 var errDisplaced = &DisplacedError{why: "the proxy does not confirm the subscription: another API client (Home Assistant?) has it; remove the proxy there, or share it from here"}
 
 // watch keeps the session's time: pings after silence, the end of a dead connection, the proof
 // of the subscription, and the leave when ctx ends.
 func (s *session) watch(ctx context.Context) {
 	cfg := &s.p.cfg
-	timer := time.NewTimer(cfg.PingAfter)
+	timer := time.NewTimer(min(cfg.PingAfter, suspectAfter))
 	defer timer.Stop()
 	now := time.Now()
 	proof := now.Add(firstProof)
@@ -30,6 +33,7 @@ func (s *session) watch(ctx context.Context) {
 	v := vigil{deafPause: deafAfter}
 	look := now.Add(suspectAfter)
 	pinged := int64(-1) // the lastRead after which we have pinged
+	due, woken := now.Add(min(cfg.PingAfter, suspectAfter)), now
 	for {
 		select {
 		case <-s.done:
@@ -37,11 +41,21 @@ func (s *session) watch(ctx context.Context) {
 		case <-ctx.Done():
 			s.leave()
 			return
+		case <-s.poke:
+			v.nextAsk, look, due = time.Time{}, time.Time{}, time.Now()
 		case <-timer.C:
 		}
 		now = time.Now()
 		read := s.lastRead.Load()
 		heard := s.at(read)
+		if now.Sub(due) >= stoppedFor {
+			// The process was stopped, or the machine: what came meanwhile is unread, and the device may wait for our answer.
+			woken = now
+			s.w.post(&apipb.PingRequest{})
+		}
+		if woken.After(heard) && now.Sub(woken) < cfg.DeadAfter {
+			heard = woken
+		}
 		silent := now.Sub(heard)
 		if silent >= cfg.DeadAfter {
 			s.abort(&SilentError{For: silent})
@@ -55,7 +69,7 @@ func (s *session) watch(ctx context.Context) {
 			}
 			next = heard.Add(cfg.DeadAfter)
 		}
-		if s.info.Features.Has(ble.FeatureStateAndMode) && !s.subscribed.Load() && s.lastAdvert.Load() < 0 { // adverts are proof too
+		if s.info.Features.Has(ble.FeatureStateAndMode) && s.newestWins() && !s.subscribed.Load() && s.lastAdvert.Load() < 0 { // adverts are proof too
 			if !now.Before(proof) {
 				proofs++
 				proof = now.Add(s.prove(proofs))
@@ -65,7 +79,8 @@ func (s *session) watch(ctx context.Context) {
 		if !now.Before(look) {
 			look = s.listen(now, &v)
 		}
-		timer.Reset(earlier(next, look).Sub(now))
+		due = earlier(next, look)
+		timer.Reset(due.Sub(now))
 	}
 }
 

@@ -1,0 +1,45 @@
+package apiconn
+
+import (
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"bluez-esphome/internal/apiwire"
+)
+
+// previousWait is how long it is waited for more proxies of the same fate: most are online within seconds of the start.
+const previousWait = 10 * time.Second
+
+// Previous warns of proxies that may have been taken from another host, once for all that come online at about the same time. A nil
+// Previous says nothing.
+type Previous struct {
+	log *slog.Logger
+
+	mu    sync.Mutex
+	names []string
+}
+
+// NewPrevious makes a Previous that warns in that log.
+func NewPrevious(log *slog.Logger) *Previous { return &Previous{log: log} }
+
+func (v *Previous) add(p *Proxy) {
+	if v == nil {
+		return
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.names = append(v.names, apiwire.Printable(p.Name(), 32)); len(v.names) == 1 {
+		time.AfterFunc(previousWait, v.tell)
+	}
+}
+
+func (v *Previous) tell() {
+	v.mu.Lock()
+	names := v.names
+	v.names = nil
+	v.mu.Unlock()
+	v.log.Warn("These proxies do not tell whether another host (Home Assistant?) used them: if one did, it gets nothing from them any more; "+
+		"remove them there, share them from here, or update them to ESPHome 2026.8 or later, where we ask first", "proxies", strings.Join(names, ", "))
+}

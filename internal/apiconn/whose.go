@@ -1,0 +1,147 @@
+package apiconn
+
+import (
+	"errors"
+	"time"
+
+	"bluez-esphome/internal/apiwire"
+	"bluez-esphome/internal/apiwire/apipb"
+	"bluez-esphome/internal/ble"
+)
+
+// Whose a proxy is can be found out without taking it, depending on its ESPHome (esphome-contract.md §11.1-2):
+//
+//	up to 2026.6  a subscription is granted only if nobody has it: subscribe and see. The proof, a message 126 or the error
+//	              for a read, comes before the answer to a question for the slots that was sent behind.
+//	2026.7        the newest subscription wins, and nothing tells whom it was taken from.
+//	from 2026.8   ask for a slot for a device that is not there. The proxy frees it within 100 ms if nobody is subscribed.
+const (
+	// sweepWithin is how long the proxy may take to free a slot if nobody is subscribed: it looks every 100 ms.
+	sweepWithin = 250 * time.Millisecond
+	// askEvery is how often a host that is displaced asks whether the proxy is free.
+	askEvery = time.Minute
+	// ghostFor is how long a proxy may take our own last session for alive: it pings every 60 s, and gives up after 150 s.
+	ghostFor = 3 * time.Minute
+)
+
+// newestWins: before ESPHome 2026.7 a second subscription was ignored.
+func (s *session) newestWins() bool { return versionAtLeast(s.info.Version, 2026, 7) }
+
+// canAsk reports whether the proxy tells whether it has a subscriber. Firmware up to 2026.7 would lose the slot for good.
+func (s *session) canAsk() bool {
+	v, known := ble.ParseVersion(s.info.Version)
+	return known && v.AtLeast(2026, 8) && s.info.Features.Has(ble.FeatureActiveConnections)
+}
+
+// askForNobody asks for a slot for a device that is not there.
+func (s *session) askForNobody() {
+	s.w.post(deviceRequest(probeAddress, apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_CONNECT_V3_WITHOUT_CACHE))
+}
+
+// endQuestion gives the slot back, if it is still there.
+func (s *session) endQuestion() {
+	s.w.post(deviceRequest(probeAddress, apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_DISCONNECT))
+}
+
+// hasSubscriber asks during the bring-up whether another host has the proxy. That one loses nothing by it.
+func (s *session) hasSubscriber() (bool, error) {
+	s.askForNobody()
+	<-time.After(sweepWithin) // what comes meanwhile waits in the socket
+	_, held, err := s.askSlots()
+	s.endQuestion()
+	return held, err
+}
+
+// askSlots asks for the slots during the bring-up, and whether one is held for the question. They are not known if the
+// proxy does not answer.
+func (s *session) askSlots() (slots ble.Slots, held bool, err error) {
+	s.w.post(&apipb.SubscribeBluetoothConnectionsFreeRequest{})
+	m, err := s.await(apiwire.BluetoothConnectionsFreeResponse, simpleTimeout)
+	var silent *NoAnswerError
+	if errors.As(err, &silent) {
+		return ble.Slots{}, false, nil // the numbers come with the next change
+	}
+	if err != nil {
+		return ble.Slots{}, false, err
+	}
+	slots, held = slotsFrom(m.(*apipb.BluetoothConnectionsFreeResponse))
+	return slots, held, nil
+}
+
+// ghost reports whether the subscriber that the proxy has may be our own last session, which it does not know to be over.
+func (p *Proxy) ghost() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.wasOurs.IsZero() && time.Since(p.wasOurs) < ghostFor
+}
+
+// Retry has a proxy that is displaced or offline looked at now: under Yield it is taken only if nobody has it.
+func (p *Proxy) Retry() { p.now(false) }
+
+// Take takes the proxy from whichever host has it, now, or with the next session. The policy holds again afterwards.
+func (p *Proxy) Take() { p.now(true) }
+
+func (p *Proxy) now(take bool) {
+	s := p.current.Load()
+	p.mu.Lock()
+	if take {
+		p.thefts.count = 0
+		p.force = s == nil
+	}
+	p.mu.Unlock()
+	if s != nil {
+		if take {
+			s.takeNow.Store(true)
+		}
+		s.look()
+		return
+	}
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// look wakes the watch.
+func (s *session) look() {
+	select {
+	case s.poke <- struct{}{}:
+	default:
+	}
+}
+
+// forced reports whether somebody asked to take the proxy from others.
+func (p *Proxy) forced() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.force
+}
+
+// releaseStrangers frees the slots that we never asked for, once it is known that nobody else can have: they are stuck.
+func (s *session) releaseStrangers() {
+	s.probe.mu.Lock()
+	strangers := s.probe.strangers
+	s.probe.strangers = nil
+	s.probe.mu.Unlock()
+	if len(strangers) == 0 {
+		return
+	}
+	s.p.log.Warn("The proxy holds slots for devices that no host can be connected to: asking it to release them; restart it if they stay in use",
+		"devices", strangers)
+	for _, a := range strangers {
+		s.w.post(deviceRequest(a, apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_DISCONNECT))
+	}
+	s.w.post(&apipb.SubscribeBluetoothConnectionsFreeRequest{})
+}
+
+// proveNow asks, behind a subscription, for what only the subscriber gets and for what everybody gets: if only the latter comes, another
+// host has the proxy. Up to ESPHome 2026.6, a subscription takes nothing from it.
+func (s *session) proveNow() {
+	if s.newestWins() || !s.info.Features.Has(ble.FeatureActiveConnections) {
+		return
+	}
+	s.askWhose(true)
+	s.probe.mu.Lock()
+	s.probe.rounds = probeRounds - 1 // answers come in order: the first one without proof is proof
+	s.probe.mu.Unlock()
+}
