@@ -67,8 +67,9 @@ type Config struct {
 
 // A Set is the proxies. Its methods are goroutine-safe.
 type Set struct {
-	cfg   Config
-	tasks sync.WaitGroup
+	cfg      Config
+	tasks    sync.WaitGroup
+	previous *apiconn.Previous
 
 	mu    sync.Mutex // taken before Proxy.mu
 	list  []*Proxy
@@ -79,7 +80,7 @@ type Set struct {
 
 // New makes the Set of the proxies of the configuration, which do nothing before Run.
 func New(cfg Config) (*Set, error) {
-	s := &Set{cfg: cfg, ready: make(chan struct{})}
+	s := &Set{cfg: cfg, ready: make(chan struct{}), previous: apiconn.NewPrevious(cfg.Logger)}
 	for _, pc := range cfg.Live().Proxies {
 		p, err := s.Make(pc, "")
 		if err != nil {
@@ -181,7 +182,7 @@ func (s *Set) Make(pc config.Proxy, instance string) (*Proxy, error) {
 	ac := apiconn.Config{
 		Name: pc.Name, Address: HostPort(pc), Password: pc.Password.Reveal(), ClientInfo: "bluez-esphome " + s.cfg.Version,
 		PingAfter: cfg.Link.PingAfter, DeadAfter: cfg.Link.DeadAfter,
-		Logger: s.cfg.Logger, Handler: handler{p}, Pace: s.cfg.Network.Pace,
+		Logger: s.cfg.Logger, Handler: handler{p}, Pace: s.cfg.Network.Pace, Previous: s.previous,
 		Admit: func(info apiconn.Info) error { return s.admit(p, info) },
 		Changed: func() {
 			s.cfg.Board.Changed(p, "State", "LastError")
@@ -342,6 +343,9 @@ func (s *Set) Apply() (added, removed int) {
 			return added, removed
 		}
 		added++
+	}
+	for _, p := range s.All() {
+		p.Retry() // a reload is what one does after a change elsewhere, such as another host that is gone
 	}
 	return added, removed
 }

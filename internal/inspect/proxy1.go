@@ -9,7 +9,7 @@ import (
 	"bluez-esphome/internal/fleet"
 )
 
-// newInterface makes org.bluez_esphome.Proxy1. LastHeard moves all the time and is never signalled; neither is Links.
+// newInterface makes org.bluez_esphome.Proxy1. Take takes the proxy from whichever host has it, and returns at once. LastHeard moves all the time and is never signalled; neither is Links.
 func (b *Board) newInterface() *dbusobj.Interface {
 	of := func(f func(p *fleet.Proxy, e *dbusobj.Encoder)) func(*dbusobj.Object, *dbusobj.Encoder) {
 		return func(o *dbusobj.Object, e *dbusobj.Encoder) { f(o.Data().(*shown).proxy, e) }
@@ -19,6 +19,10 @@ func (b *Board) newInterface() *dbusobj.Interface {
 	}
 	return &dbusobj.Interface{
 		Name: "org.bluez_esphome.Proxy1",
+		Methods: []dbusobj.Method{{Name: "Take", Call: func(c *dbusobj.Call) {
+			c.Object.Data().(*shown).proxy.Take()
+			c.Reply()
+		}}},
 		Properties: []dbusobj.Property{
 			str("Name", (*fleet.Proxy).Label),
 			str("Host", func(p *fleet.Proxy) string { return fleet.HostPort(p.Config()) }),

@@ -58,6 +58,8 @@ type Proxy struct {
 	LastHeard        uint64    `json:"last_heard"`
 	// Note is what to know though nothing is wrong.
 	Note string `json:"note,omitempty"`
+
+	path dbus.ObjectPath
 }
 
 // A Link is a connection slot in use. Since is when it came into its state, in seconds since 1970, 0 unknown.
@@ -130,6 +132,7 @@ func reportOf(address string, objects map[dbus.ObjectPath]map[string]map[string]
 	for path, ifaces := range objects {
 		if props, ok := ifaces["org.bluez_esphome.Proxy1"]; ok {
 			p := proxyOf(props)
+			p.path = path
 			names[path] = p.Name
 			r.Proxies = append(r.Proxies, p)
 		}

@@ -18,6 +18,8 @@ import (
 
 // host is another API client of a proxy, such as Home Assistant.
 type host struct {
+	yields bool // it does not take the proxy back
+
 	*apiconn.Proxy
 	adverts atomic.Int32
 	down    atomic.Int32 // links that ended
@@ -47,7 +49,11 @@ func (h *host) PairingChanged(*apiconn.Proxy, ble.Address, bool, int32) {}
 func (h *host) arrive(t testing.TB, address string, a ble.Address) {
 	t.Helper()
 	var err error
-	if h.Proxy, err = apiconn.New(apiconn.Config{Address: address, Handler: h, OnConflict: apiconn.Retake}); err != nil {
+	policy := apiconn.Retake
+	if h.yields {
+		policy = apiconn.Yield
+	}
+	if h.Proxy, err = apiconn.New(apiconn.Config{Address: address, Handler: h, OnConflict: policy}); err != nil {
 		t.Fatal(err)
 	}
 	if err := h.Start(t.Context()); err != nil {
@@ -106,12 +112,24 @@ func companies() []company {
 		{name: "another host, which has a link, 2024.10", proxy: proxysim.ProxyConfig{Version: "2024.10.0"}, other: &host{}, links: true, devices: 2, play: displaced(limit)},
 		{name: "another host, 2024.10", proxy: proxysim.ProxyConfig{Version: "2024.10.0"}, other: &host{}, devices: 1, play: displaced(limit)},
 		{name: "another host, 2026.3", proxy: proxysim.ProxyConfig{Version: "2026.3.0"}, other: &host{}, devices: 1, play: displaced(limit)},
-		{name: "another host, which loses it", other: &host{}, devices: 1, play: func(t *testing.T, s *scene, c company, devices []dbus.ObjectPath) {
+		{name: "another host, 2026.10", other: &host{}, devices: 1, play: displaced(limit)},
+		{name: "another host, 2026.10, from which it is taken", other: &host{yields: true}, devices: 1, play: func(t *testing.T, s *scene, c company, devices []dbus.ObjectPath) {
+			displaced(limit)(t, s, c, devices)
+			if call := s.try(limit, s.status, proxyIface+".Take"); call.Err != nil {
+				t.Fatal(call.Err)
+			}
+			s.online()
+			s.until(limit, devices[0], deviceIface, "Name", "Sensor Übung")
+		}},
+		{name: "another host, which loses it", proxy: proxysim.ProxyConfig{Version: "2026.7.4"}, other: &host{yields: true}, devices: 1, play: func(t *testing.T, s *scene, c company, devices []dbus.ObjectPath) {
 			s.online()
 			s.until(limit, devices[0], deviceIface, "Name", "Sensor Übung")
 			s.link(devices[0])
-			if len(s.w.logs.with("proxy="+c.proxy.Name+" ", "Home Assistant")) != 1 {
-				t.Error("the log does not say that another host may have lost the proxy")
+			eventually(t, limit, "the log says that another host may have lost the proxy", func() bool {
+				return len(s.w.logs.with("level=WARN", "do not tell whether another host", c.proxy.Name)) == 1
+			})
+			if note, _ := s.get(s.status, proxyIface, "Note").(string); !strings.Contains(note, "Home Assistant") {
+				t.Errorf("Note is %q, state %v", note, s.get(s.status, proxyIface, "State"))
 			}
 		}},
 		{name: "another host, from which the proxy is retaken", proxy: proxysim.ProxyConfig{Slots: 1}, entry: ", on_conflict: retake", other: &host{}, links: true, devices: 2,

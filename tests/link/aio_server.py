@@ -128,7 +128,7 @@ class Session:
         self.send(pb.GetTimeRequest())
         self.send(pb.DeviceInfoResponse(
             name="aio", friendly_name="Aïo", mac_address="AA:BB:CC:DD:EE:01", bluetooth_mac_address="AA:BB:CC:DD:EE:03",
-            esphome_version="2026.10.0", model="test", manufacturer="Python", bluetooth_proxy_feature_flags=0xFF))
+            esphome_version="2026.7.4", model="test", manufacturer="Python", bluetooth_proxy_feature_flags=0xFF))
         check("time", (await self.take(pb.GetTimeResponse)).epoch_seconds > 1_700_000_000, True)
         await self.take(pb.SubscribeBluetoothConnectionsFreeRequest)
         self.send(pb.BluetoothConnectionsFreeResponse(free=3, limit=3))

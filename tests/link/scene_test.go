@@ -90,7 +90,7 @@ func outageDuringRead(s *scene) func() {
 // rebooted: the device has forgotten its connections and resets them when it is spoken to.
 func rebooted(s *scene) func() {
 	s.net.present(func(w *wire) { w.set(func() { w.forgot = true }) })
-	time.Sleep(4 * time.Second)
+	time.Sleep(2 * time.Second)
 	s.proxy.Kick()
 	return nil
 }
