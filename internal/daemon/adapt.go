@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"fmt"
 	"os"
 
 	"bluez-esphome/internal/adapters"
@@ -73,6 +74,15 @@ func (d *Daemon) listening() bool {
 	any := false
 	d.adapters.Each(func(t *scanner.Table) { any = any || t.Listening() })
 	return any
+}
+
+// linkError says what went wrong last with an attempt or a link through a proxy: when, with which device, and what.
+func (d *Daemon) linkError(p *fleet.Proxy) string {
+	t := d.links.ProxyTrouble(p.ID())
+	if t.What == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s %v: %s", t.At.Format("2006-01-02 15:04:05"), t.Device, t.What)
 }
 
 // linkEvents passes events of the links that D-Bus holds on to the shim, which is made later than they are.

@@ -21,7 +21,10 @@ const proxyFolder = "/org/bluez_esphome/proxy/"
 type Board struct {
 	conn  *dbusobj.Conn
 	links func(*fleet.Proxy) []Link
-	iface *dbusobj.Interface
+	// LinkError, if not nil, says what went wrong last with an attempt or a link through a proxy, "" for nothing. It is set before
+	// the objects are shown.
+	LinkError func(*fleet.Proxy) string
+	iface     *dbusobj.Interface
 
 	mu      sync.Mutex
 	running bool // the loop does what is to be done

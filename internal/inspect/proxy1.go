@@ -9,7 +9,8 @@ import (
 	"bluez-esphome/internal/fleet"
 )
 
-// newInterface makes org.bluez_esphome.Proxy1. Take takes the proxy from whichever host has it, and returns at once. LastHeard moves all the time and is never signalled; neither is Links.
+// newInterface makes org.bluez_esphome.Proxy1. Take takes the proxy from whichever host has it, and returns at once. LastHeard moves
+// all the time and is never signalled; neither are Links and LastLinkError.
 func (b *Board) newInterface() *dbusobj.Interface {
 	of := func(f func(p *fleet.Proxy, e *dbusobj.Encoder)) func(*dbusobj.Object, *dbusobj.Encoder) {
 		return func(o *dbusobj.Object, e *dbusobj.Encoder) { f(o.Data().(*shown).proxy, e) }
@@ -28,6 +29,12 @@ func (b *Board) newInterface() *dbusobj.Interface {
 			str("Host", func(p *fleet.Proxy) string { return fleet.HostPort(p.Config()) }),
 			str("State", func(p *fleet.Proxy) string { return p.State().String() }),
 			str("LastError", func(p *fleet.Proxy) string { return p.LastError() }),
+			str("LastLinkError", func(p *fleet.Proxy) string {
+				if b.LinkError == nil {
+					return ""
+				}
+				return b.LinkError(p)
+			}),
 			str("ESPHomeVersion", func(p *fleet.Proxy) string { return p.Version() }),
 			{Name: "Features", Type: "as", Get: of(func(p *fleet.Proxy, e *dbusobj.Encoder) { e.Strings(p.Features().Names()) })},
 			str("BluetoothAddress", (*fleet.Proxy).BluetoothAddress),

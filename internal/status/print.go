@@ -145,6 +145,9 @@ func (p *Proxy) print(w io.Writer, now time.Time) {
 	if p.LastError != "" {
 		line("error", p.LastError)
 	}
+	if p.LastLinkError != "" {
+		line("link error", p.LastLinkError)
+	}
 	line("address", p.Host)
 	if p.ESPHomeVersion != "" {
 		line("firmware", "ESPHome "+p.ESPHomeVersion)

@@ -41,10 +41,12 @@ type Adapter struct {
 
 // A Proxy is one configured proxy. Times are in seconds since 1970, 0 never.
 type Proxy struct {
-	Name           string   `json:"name"`
-	Host           string   `json:"host"`
-	State          string   `json:"state"`
-	LastError      string   `json:"last_error,omitempty"`
+	Name      string `json:"name"`
+	Host      string `json:"host"`
+	State     string `json:"state"`
+	LastError string `json:"last_error,omitempty"`
+	// LastLinkError is what went wrong last with an attempt or a link: when, with which device, and what.
+	LastLinkError  string   `json:"last_link_error,omitempty"`
 	ESPHomeVersion string   `json:"esphome_version,omitempty"`
 	Features       []string `json:"features"`
 	// Missing is empty until the proxy was online.
@@ -181,7 +183,7 @@ func get[T any](props map[string]dbus.Variant, name string) T {
 func proxyOf(p map[string]dbus.Variant) Proxy {
 	out := Proxy{
 		Name: get[string](p, "Name"), Host: get[string](p, "Host"), State: get[string](p, "State"),
-		LastError: get[string](p, "LastError"), ESPHomeVersion: get[string](p, "ESPHomeVersion"),
+		LastError: get[string](p, "LastError"), LastLinkError: get[string](p, "LastLinkError"), ESPHomeVersion: get[string](p, "ESPHomeVersion"),
 		Features: get[[]string](p, "Features"), BluetoothAddress: get[string](p, "BluetoothAddress"),
 		ScanMode: get[string](p, "ScanMode"), SlotLimit: get[uint16](p, "SlotLimit"), SlotFree: get[uint16](p, "SlotFree"),
 		Allocated: get[[]string](p, "Allocated"), LastHeard: get[uint64](p, "LastHeard"),

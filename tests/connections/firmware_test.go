@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/proxysim"
 
 	"github.com/godbus/dbus/v5"
@@ -32,7 +33,37 @@ var (
 	large = sensor(2, "north")
 	gone  = sensor(3, "north")
 	moved = sensor(4, "north", "south")
+	// With as many services, and a Database Hash or none.
+	fiveListed, fiveKnown   = sized(5, 5, false), sized(6, 5, true)
+	fortyListed, fortyKnown = sized(7, 40, false), sized(8, 40, true)
 )
+
+// sized is a sensor with so many services in all; with hash it has a Database Hash, by which its services are known again.
+func sized(n, services int, hash bool) proxysim.DeviceSpec {
+	d := sensor(n, "north")
+	if hash {
+		d.GATT.Services = append(d.GATT.Services, proxysim.ServiceSpec{UUID: ble.UUID16(0x1801), Characteristics: []proxysim.CharSpec{
+			{UUID: ble.UUIDDatabaseHash, Properties: []string{"read"}, Value: []byte("0123456789abcdef")}}})
+	}
+	for i := len(d.GATT.Services); i < services; i++ {
+		d.GATT.Services = append(d.GATT.Services, proxysim.ServiceSpec{UUID: ble.UUID{0: 0xb1, 15: byte(i)}, Characteristics: []proxysim.CharSpec{
+			{UUID: ble.UUID{0: 0xb2, 15: byte(i)}, Properties: []string{"read"}, Value: []byte{1}}}})
+	}
+	return d
+}
+
+// services connects to a device of which everything is known but whether it is so still, and says how long its services took.
+func services(d proxysim.DeviceSpec) func(w *world) string {
+	return func(w *world) string {
+		w.timed(d)
+		w.timed(d) // the hash is read a moment after the services are told: by now it is known
+		begun := time.Now()
+		w.link(devicePath(d))
+		took := time.Since(begun)
+		w.leave(d)
+		return fmt.Sprintf("%d ms", took.Milliseconds())
+	}
+}
 
 // A situation is one line of the table: it gives its cell.
 type situation struct {
@@ -72,10 +103,12 @@ func situations() []situation {
 			}
 			return w.timed(moved)
 		}},
+		{"5 services, listed", "no Database Hash: without the proxy's cache", services(fiveListed)},
+		{"5 services, known", "its Database Hash is the same: with the cache", services(fiveKnown)},
+		{"40 services, listed", "as above", services(fortyListed)},
+		{"40 services, known", "as above", services(fortyKnown)},
 		{"Disconnect during an attempt, and another device", "from the Disconnect", func(w *world) string {
-			w.air(gone, true)
-			eventually(w.t, gone.ID+" is heard", func() bool { return w.Try(devicePath(gone), properties+".Get", deviceIface, "RSSI").Err == nil })
-			w.air(gone, false)
+			w.hearLast(gone)
 			call := w.object(devicePath(gone)).Go(deviceIface+".Connect", 0, nil)
 			eventually(w.t, "north dials", func() bool { return w.holder(gone) == "north" })
 			begun := time.Now()
@@ -92,9 +125,7 @@ func situations() []situation {
 			return seconds(took)
 		}},
 		{"nobody there", "until Connect says so", func(w *world) string {
-			w.air(gone, true)
-			eventually(w.t, gone.ID+" is heard", func() bool { return w.Try(devicePath(gone), properties+".Get", deviceIface, "RSSI").Err == nil })
-			w.air(gone, false)
+			w.hearLast(gone)
 			begun := time.Now()
 			w.fails(devicePath(gone), deviceIface+".Connect", "org.bluez.Error.Failed", nil)
 			took := time.Since(begun)
@@ -111,6 +142,22 @@ func (w *world) air(d proxysim.DeviceSpec, on bool) {
 	if err := w.sim.Air().Advertise(d.ID, on); err != nil {
 		w.t.Error(err)
 	}
+}
+
+// hearLast takes a device off the air that was heard just before: it is dialled.
+func (w *world) hearLast(d proxysim.DeviceSpec) {
+	w.t.Helper()
+	w.air(d, true)
+	begun := uint64(time.Now().Unix())
+	eventually(w.t, d.ID+" is heard", func() bool {
+		for _, source := range w.Get(devicePath(d), extensionIface, "Sources").([]map[string]dbus.Variant) {
+			if at, ok := source["LastHeard"].Value().(uint64); ok && at > begun {
+				return true
+			}
+		}
+		return false
+	})
+	w.air(d, false)
 }
 
 func (w *world) free() bool {
@@ -156,7 +203,7 @@ func byFirmware(t *testing.T) *firmwareCells {
 			t.Run(version, func(t *testing.T) {
 				t.Parallel()
 				w := newWorld(t, setup{
-					devices: []proxysim.DeviceSpec{near, small, large, gone, moved},
+					devices: []proxysim.DeviceSpec{near, small, large, gone, moved, fiveListed, fiveKnown, fortyListed, fortyKnown},
 					proxies: []proxysim.ProxyConfig{{Name: "north", Version: version}, {Name: "south", Version: version}},
 				})
 				for _, s := range situations() {
