@@ -55,7 +55,7 @@ func (p pathsOf) Paths(a ble.Address) []gatt.Path {
 	heard := p.table.Paths(a)
 	out := make([]gatt.Path, len(heard))
 	for i, h := range heard {
-		out[i] = gatt.Path{Proxy: h.Proxy, RSSI: h.RSSI, LastHeard: h.LastHeard, Interval: h.Interval}
+		out[i] = gatt.Path{Proxy: h.Proxy, RSSI: h.RSSI, LastHeard: h.LastHeard, Interval: h.Interval, Type: h.Type}
 	}
 	return out
 }

@@ -38,7 +38,7 @@ func (s *session) attempt(ctx, dctx context.Context, dl *dialler, c *candidate, 
 	defer acancel(nil)
 	defer context.AfterFunc(dctx, func() { acancel(context.Cause(dctx)) })()
 
-	ans := &answer{done: make(chan struct{})}
+	ans, typ := &answer{done: make(chan struct{})}, dl.addressType(c)
 	m.mu.Lock()
 	s.link, dl.current = l, ps
 	ps.links[s.addr] = l
@@ -50,10 +50,10 @@ func (s *session) attempt(ctx, dctx context.Context, dl *dialler, c *candidate, 
 		if !l.cached {
 			m.clearBefore(actx, ps, s.addr)
 		}
-		ans.mtu, ans.err = ps.proxy.Connect(actx, s.addr, s.typ, l.cached)
+		ans.mtu, ans.err = ps.proxy.Connect(actx, s.addr, typ, l.cached)
 	})
 	m.mu.Unlock()
-	m.log.Debug("dialling", "device", s.addr, "proxy", ps.name, "cached", l.cached, "evidence", l.evidence, "score", c.score)
+	m.log.Debug("dialling", "device", s.addr, "type", typ, "proxy", ps.name, "cached", l.cached, "evidence", l.evidence, "score", c.score)
 
 	m.mu.Lock()
 	h.yield = acancel

@@ -20,6 +20,7 @@ type Path struct {
 	LastHeard time.Time
 	// Interval is the device's advertising interval as the proxy hears it, 0 unknown.
 	Interval time.Duration
+	Type     ble.AddressType // what the proxy mostly reports of it
 }
 
 // Rule restricts the proxies that may be used for one device. It has their IDs.

@@ -89,6 +89,7 @@ type candidate struct {
 	blind    bool      // it does not hear the device: it is not in the table, or is dialled blind
 	burst    bool      // dialled blind, but shortly
 	path     Path      // zero if it is not in the table
+	doubt    bool      // not everybody says the same of the device's address type
 	due      time.Time // when a quiet one may be dialled without being heard, zero for never
 	version  string
 	tries    int
@@ -172,6 +173,7 @@ func (dl *dialler) survey() survey {
 			}
 		} else {
 			c.path = paths[i]
+			c.doubt = c.path.Type&1 != dl.s.typ&1 || slices.ContainsFunc(paths, func(p Path) bool { return p.Type&1 != c.path.Type&1 })
 			c.rssi = effectiveRSSI(c.path, now)
 		}
 		switch {
@@ -211,6 +213,18 @@ func passive(name string, o online) string {
 		remedy = "update its ESPHome"
 	}
 	return fmt.Sprintf("%s (ESPHome %s): does not make connections: %s", name, o.version, remedy)
+}
+
+// addressType is the type to ask c for: what its proxy reports of the device, and with the second try, if others say otherwise, the other
+// one. What is in the air changes nothing for a device with a bond.
+func (dl *dialler) addressType(c *candidate) ble.AddressType {
+	switch {
+	case c.blind || dl.rec.Bonded != "":
+		return dl.s.typ
+	case c.doubt && c.tries > 0:
+		return c.path.Type ^ 1
+	}
+	return c.path.Type
 }
 
 // effectiveRSSI is the RSSI of p less a penalty for silence.

@@ -4,6 +4,8 @@ import (
 	"iter"
 	"math"
 	"time"
+
+	"bluez-esphome/internal/ble"
 )
 
 // source is one proxy's history of one device. A building with 200 proxies and 5,000 devices has a million of them: 32
@@ -21,14 +23,16 @@ type source struct {
 	count    uint8 // adverts in the present learning window
 	skipped  uint8 // how many contents before the cursor it never said
 	lag      lag
+	typ      typeVote
 }
 
 type sourceFlags uint8
 
 const (
-	known sourceFlags = 1 << iota // some RSSI was known
-	lost                          // lost the device to a louder proxy
-	rough                         // the lag is the most that it can be
+	known    sourceFlags = 1 << iota // some RSSI was known
+	lost                             // lost the device to a louder proxy
+	rough                            // the lag is the most that it can be
+	identity                         // the newest address type was one of the identity types
 )
 
 func (s *source) has(f sourceFlags) bool { return s.flags&f != 0 }
@@ -158,3 +162,37 @@ func (l *sources) all() iter.Seq[*source] {
 		}
 	}
 }
+
+// typeVote is which address type a proxy mostly reports of a device, above 0 random: each report moves it by one, so that a
+// wrong one, or a spoofed one, changes nothing.
+type typeVote int8
+
+// maxVote is how far a vote goes: after so many and one reports of the other type it is that.
+const maxVote = 8
+
+// report notes one report.
+func (s *source) report(t ble.AddressType) {
+	if s.set(identity, t >= ble.PublicIdentity); t&1 == 1 {
+		s.typ = min(s.typ+1, maxVote)
+	} else {
+		s.typ = max(s.typ-1, -maxVote)
+	}
+}
+
+// addressType is what the proxy mostly reports; before is the answer in doubt.
+func (s *source) addressType(before ble.AddressType) ble.AddressType {
+	t := ble.Public
+	switch {
+	case s.typ == 0:
+		return before
+	case s.typ > 0:
+		t = ble.Random
+	}
+	if s.has(identity) {
+		t += ble.PublicIdentity
+	}
+	return t
+}
+
+// sureVote is how clear a vote has to be for the device's own type to follow.
+const sureVote = maxVote / 2

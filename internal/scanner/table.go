@@ -247,13 +247,17 @@ func (t *Table) advert(p *proxy, d *device, now int64, raw *ble.RawAdvert, merge
 				return
 			}
 			d = t.add(raw.Address, now)
+			d.typ = raw.Type
 		}
 		t.touch(d, now)
 	}
-	d.typ = raw.Type
 	s := t.sourceOf(d, p)
+	s.report(raw.Type)
 	audible := d.hear(p, s, now, raw.RSSI)
 	t.elect(d, p, s, now, audible)
+	if d.typ != raw.Type && d.owner == p && (s.typ >= sureVote || s.typ <= -sureVote) {
+		d.typ = s.addressType(d.typ)
+	}
 	news := t.content(d, s, raw.Data, now)
 	if t.want.anybody {
 		t.consider(d, p, news, raw.Data, now)

@@ -33,7 +33,8 @@ type Path struct {
 	LastHeard time.Time
 	Interval  time.Duration // learned, 0 unknown
 	Owner     bool
-	Paused    bool // the proxy is connecting at present
+	Type      ble.AddressType // what the proxy mostly reports
+	Paused    bool            // the proxy is connecting at present
 }
 
 // Device is a device of the table, for status and listing.
@@ -88,7 +89,7 @@ func (t *Table) MarkConnectable(a ble.Address) {
 	}
 }
 
-// Lookup gives the address type, as the proxy reported it, and whether the device was heard at all.
+// Lookup gives the address type, as the owner mostly reports it, and whether the device was heard at all.
 func (t *Table) Lookup(a ble.Address) (ble.AddressType, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -141,7 +142,7 @@ func (t *Table) Paths(a ble.Address) []Path {
 			rssi = int(math.Round(s.smoothed.dBm()))
 		}
 		out = append(out, Path{Proxy: p.name, RSSI: rssi, LastHeard: t.timeOf(s.heard), Interval: s.interval.duration(),
-			Owner: p == d.owner, Paused: p.paused})
+			Owner: p == d.owner, Type: s.addressType(d.typ), Paused: p.paused})
 	}
 	slices.SortFunc(out, func(a, b Path) int {
 		return cmp.Or(cmp.Compare(b.RSSI, a.RSSI), cmp.Compare(a.Proxy, b.Proxy))

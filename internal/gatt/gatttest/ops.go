@@ -10,7 +10,7 @@ import (
 )
 
 // Connect answers as scripted.
-func (p *Proxy) Connect(ctx context.Context, a ble.Address, _ ble.AddressType, cached bool) (int, error) {
+func (p *Proxy) Connect(ctx context.Context, a ble.Address, t ble.AddressType, cached bool) (int, error) {
 	kind := "connect"
 	if cached {
 		kind = "connect-cached"
@@ -35,6 +35,9 @@ func (p *Proxy) Connect(ctx context.Context, a ble.Address, _ ble.AddressType, c
 	o := Outcome{Delay: 100 * time.Millisecond}
 	if p.Script != nil {
 		o = p.Script(a, n)
+	}
+	if p.Types = append(p.Types, t); p.Accepts != nil && !p.Accepts(t) {
+		o = Outcome{Delay: time.Second, Code: 133}
 	}
 	dev := p.peripherals[a]
 	if dev == nil {

@@ -110,6 +110,10 @@ type Proxy struct {
 	OnCall func(call string)
 	// Script gives the outcome of the n-th attempt (from 0) to connect to a; nil: all succeed in 100 ms.
 	Script func(a ble.Address, n int) Outcome
+	// Accepts reports whether peripherals answer when they are dialled with that address type; nil: with any. Types are those of the
+	// attempts, in order.
+	Accepts func(ble.AddressType) bool
+	Types   []ble.AddressType
 	// Streams gives the list that the n-th discovery streams, nil: the peripheral's.
 	Streams func(a ble.Address, n int) ([]ble.Service, error)
 	// StreamDelay is how long the n-th discovery takes, nil: 50 ms.
