@@ -1,6 +1,7 @@
 package hostile
 
 import (
+	"hash/fnv"
 	"net"
 	"strings"
 	"sync"
@@ -159,6 +160,13 @@ func (s *session) serve(p plan) {
 	}
 }
 
+// macOf is a device's own: of two with the same one the second would be refused.
+func macOf(name string) ble.Address {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(name))
+	return 0x02EE_0000_0000 | ble.Address(h.Sum32())&^3
+}
+
 // usual is what a harmless proxy answers.
 func usual(name string, m proto.Message) proto.Message {
 	switch m.(type) {
@@ -168,8 +176,8 @@ func usual(name string, m proto.Message) proto.Message {
 		return &apipb.AuthenticationResponse{}
 	case *apipb.DeviceInfoRequest:
 		return &apipb.DeviceInfoResponse{
-			Name: name, FriendlyName: name, MacAddress: "02:EE:00:00:00:01", EsphomeVersion: "2026.10.0",
-			BluetoothMacAddress: "02:EE:00:00:00:02", BluetoothProxyFeatureFlags: uint32(ble.FeaturePassiveScan | ble.FeatureActiveConnections |
+			Name: name, FriendlyName: name, MacAddress: macOf(name).String(), EsphomeVersion: "2026.10.0",
+			BluetoothMacAddress: (macOf(name) + 2).String(), BluetoothProxyFeatureFlags: uint32(ble.FeaturePassiveScan | ble.FeatureActiveConnections |
 				ble.FeatureRemoteCaching | ble.FeaturePairing | ble.FeatureCacheClearing | ble.FeatureRawAdvertisements | ble.FeatureStateAndMode),
 		}
 	case *apipb.SubscribeBluetoothConnectionsFreeRequest:
