@@ -115,11 +115,14 @@ func TestCheckTry(t *testing.T) {
 	sim, addrs := simulate(t,
 		proxysim.ProxySpec{ProxyConfig: proxysim.ProxyConfig{Name: "kitchen", PSK: &tryKey, Slots: 2}, Listen: "127.0.0.1:0"},
 		proxysim.ProxySpec{ProxyConfig: proxysim.ProxyConfig{Name: "garage", Version: "2026.7.0"}, Listen: "127.0.0.1:0"},
+		proxysim.ProxySpec{ProxyConfig: proxysim.ProxyConfig{Name: "hall"}, Listen: "127.0.0.1:0"},
+		proxysim.ProxySpec{ProxyConfig: proxysim.ProxyConfig{Name: "porch", Version: "2026.8.2"}, Listen: "127.0.0.1:0"},
 		proxysim.ProxySpec{ProxyConfig: proxysim.ProxyConfig{Name: "attic", Version: "2024.10.0", Passive: true}, Listen: "127.0.0.1:0"},
 	)
 	psk := base64.StdEncoding.EncodeToString(tryKey[:])
 	user := subscribe(t, addrs["kitchen"], &tryKey)
 	subscribe(t, addrs["garage"], nil)
+	subscribe(t, addrs["hall"], nil)
 	device, err := ble.ParseAddress("C8:2B:96:10:00:01")
 	if err != nil {
 		t.Fatal(err)
@@ -128,7 +131,8 @@ func TestCheckTry(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := checkTry(t, fmt.Sprintf("{address: %q, noise_psk: %q}", addrs["kitchen"], psk),
-		fmt.Sprintf("{name: drive, address: %q}", addrs["garage"]), fmt.Sprintf("{name: top, address: %q}", addrs["attic"]))
+		fmt.Sprintf("{name: drive, address: %q}", addrs["garage"]), fmt.Sprintf("{name: top, address: %q}", addrs["attic"]),
+		fmt.Sprintf("{name: hall, address: %q}", addrs["hall"]), fmt.Sprintf("{name: porch, address: %q}", addrs["porch"]))
 	if err != nil {
 		t.Errorf("%v\n%s", err, got)
 	}
@@ -138,11 +142,13 @@ func TestCheckTry(t *testing.T) {
 		kitchen+` +kitchen +`+mac+` +2026\.10\.0 +connects, pairs +yes +1/2 used +another host`,
 		`drive +garage +`+mac+` +2026\.7\.0 +connects, pairs +no +0/3 used +\?`,
 		`top +attic +`+mac+` +2024\.10\.0 +listens +no +- +\?`,
+		`hall +hall +`+mac+` +2026\.10\.0 +connects, pairs +no +0/3 used +another host`,
+		`porch +porch +`+mac+` +2026\.8\.2 +connects, pairs +no +0/3 used +nobody`,
 		`\? no connection is in use; .*`,
 		kitchen+`: another host is connected through it to C8:2B:96:10:00:01`,
 	)
 	for _, p := range sim.Proxies() {
-		if want := p.Name() != "attic"; p.Subscribed() != want {
+		if want := p.Name() != "attic" && p.Name() != "porch"; p.Subscribed() != want {
 			t.Errorf("%s has a subscriber: %v, want %v", p.Name(), p.Subscribed(), want)
 		}
 	}

@@ -228,7 +228,7 @@ func ask(ctx context.Context, targets []string, key config.Secret, encrypted boo
 	var errs []error
 	for _, target := range targets {
 		cfg.Address = target
-		found, err := apiconn.Probe(ctx, cfg)
+		found, err := apiconn.Probe(ctx, cfg, false)
 		if err == nil {
 			return found.Info, nil
 		}

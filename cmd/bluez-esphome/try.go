@@ -88,7 +88,7 @@ func (t *try) probe(ctx context.Context, timeout time.Duration, resolve func(con
 	if t.HasMAC {
 		ac.ExpectMAC = t.MAC.String()
 	}
-	t.found, t.err = apiconn.Probe(limited, ac)
+	t.found, t.err = apiconn.Probe(limited, ac, true)
 	var resolving *apiconn.ResolveError
 	var dialling *apiconn.DialError
 	if t.err != nil && limited.Err() != nil && ctx.Err() == nil && !errors.As(t.err, &resolving) && !errors.As(t.err, &dialling) {
@@ -169,7 +169,7 @@ func printTries(w io.Writer, tries []*try, autoAdd bool) error {
 		return err
 	}
 	if slices.ContainsFunc(tries, func(t *try) bool { return slices.Contains(t.cells(), unknown) }) {
-		fmt.Fprintln(w, "\n? no connection is in use; whether another host listens is not known without taking the proxy")
+		fmt.Fprintln(w, "\n? no connection is in use; whether another host listens to it cannot be told without taking the proxy")
 	}
 	blank := sync.OnceFunc(func() { fmt.Fprintln(w) })
 	for _, t := range tries {
@@ -201,9 +201,12 @@ func (t *try) cells() []string {
 	slots, by := "-", unknown
 	if f.Slots.Known {
 		slots = fmt.Sprintf("%d/%d used", max(0, f.Slots.Limit-f.Slots.Free), f.Slots.Limit)
-		if f.Slots.Free < f.Slots.Limit {
-			by = "another host"
-		}
+	}
+	switch f.Host {
+	case apiconn.HostOther:
+		by = "another host"
+	case apiconn.HostNone:
+		by = "nobody"
 	}
 	return []string{label(t.Proxy), cmp.Or(f.Name, "-"), cmp.Or(apiwire.MAC(f.MAC), "-"), cmp.Or(f.Version, "-"), abilities(f.Features), key, slots, by}
 }

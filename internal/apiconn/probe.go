@@ -14,11 +14,23 @@ type Probed struct {
 	// Slots are its connection slots; not Known for a device that has none or does not say. None of them is ours: what is
 	// allocated is in use by another host.
 	Slots ble.Slots
+	Host  Host
 }
 
+// Host says whether another host has a proxy.
+type Host uint8
+
+// Answers to that question. It is unknown where nobody asked, and with ESPHome up to 2026.7, which tells only whose
+// connections it has.
+const (
+	HostUnknown Host = iota
+	HostNone
+	HostOther
+)
+
 // Probe connects to the proxy of cfg once, asks what it is and takes leave. It subscribes to nothing, so whoever
-// uses the proxy keeps it. Handler and OnConflict are not used; the errors are those of a Proxy's attempts.
-func Probe(ctx context.Context, cfg Config) (Probed, error) {
+// uses the proxy keeps it. With whose, a proxy that can tell is also asked whether another host has it. Handler and OnConflict are not used; the errors are those of a Proxy's attempts.
+func Probe(ctx context.Context, cfg Config, whose bool) (Probed, error) {
 	cfg.Handler, cfg.OnConflict = nobody{}, Retake // a probe is in nobody's way
 	p, err := New(cfg)
 	if err != nil {
@@ -34,11 +46,24 @@ func Probe(ctx context.Context, cfg Config) (Probed, error) {
 	if err := s.open(ctx); err != nil {
 		return Probed{}, err
 	}
+	found := Probed{Info: s.info, Slots: s.first}
+	var asked error
+	switch {
+	case s.first.Known && s.first.Free < s.first.Limit:
+		found.Host = HostOther // it is connected to something
+	case whose && s.canAsk() && s.first.Known:
+		var held bool
+		if held, asked = s.hasSubscriber(); held {
+			found.Host = HostOther
+		} else if asked == nil {
+			found.Host = HostNone
+		}
+	}
 	s.w.post(&apipb.DisconnectRequest{})
 	_, _ = s.await(apiwire.DisconnectResponse, leaveTimeout) // it ends here anyway
 	s.unhook()
 	s.end(ErrStopped)
-	return Probed{s.info, s.first}, nil
+	return found, asked
 }
 
 // nobody is the Handler of a session that is never run.
