@@ -63,8 +63,12 @@ $(sed -e 's/\\/\\e/g' -e "s/^[.']/\\\\\\&&/" -e 's/-/\\-/g' configs/bluez-esphom
 END
 {
 	printf 'bluez-esphome (%s) unstable; urgency=medium\n\n' "$version"
-	# The first section of CHANGELOG.md that has entries.
-	awk '/^## /{if (n) exit; next} /^\* /{n++; sub(/^\* /, "  * "); print; next} n && /^  /{print "  " $0}' CHANGELOG.md |
+	# The section of CHANGELOG.md for this version, else the first that has entries.
+	awk -v version="$version" '
+		BEGIN { while ((getline line <"CHANGELOG.md") > 0) if (index(line, "## " version " ") == 1) own = 1 }
+		/^## / { if (n) exit; here = !own || $2 == version; next }
+		here && /^\* / { n++; sub(/^\* /, "  * "); print; next }
+		n && /^  / { print "  " $0 }' CHANGELOG.md |
 		awk '{ # at most 80 columns
 			line = $0
 			while (length(line) > 78) {
