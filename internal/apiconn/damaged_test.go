@@ -63,7 +63,7 @@ func TestDeviceWaitsForKey(t *testing.T) {
 			f.far.send(&apipb.DisconnectRequest{Reason: apipb.DisconnectReason_DISCONNECT_REASON_PROVISIONING_CLOSED})
 		})
 		h.after(10 * time.Second)
-		if h.p.State() != StateAuthFailed || !strings.Contains(h.p.LastError(), "bluez-esphome provision") {
+		if h.p.State() != StateAuthFailed || !strings.Contains(h.p.LastError(), "noise_psk") {
 			t.Errorf("state %v (%s)", h.p.State(), h.p.LastError())
 		}
 	})

@@ -1,6 +1,7 @@
 package apiconn
 
 import (
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -45,6 +46,25 @@ func TestNote(t *testing.T) {
 			b.p.mu.Unlock()
 			if got := b.p.Note(); got != "" {
 				t.Errorf("%s: after a day: %q", tt.version, got)
+			}
+		})
+	}
+}
+
+// A device that has encryption but no key yet stops to answer with ESPHome 2027.2: that is said as long as it has none.
+func TestNoteOfKeylessDevice(t *testing.T) {
+	for _, c := range []struct {
+		provisionable bool
+		key           *[32]byte
+		want          bool
+	}{{true, nil, true}, {false, nil, false}, {true, &[32]byte{7}, false}} {
+		info := device("2026.10.0", 0xff)
+		info.ApiEncryptionSupported, info.ApiEncryptionProvisionable = true, c.provisionable
+		f := &firmware{info: info, grants: true, psk: c.key}
+		inHome(t, f, func(cfg *Config) { cfg.PSK = c.key }, func(h *home) {
+			h.expect(StateOnline, 1)
+			if got := strings.Contains(h.p.Note(), "2027.2"); got != c.want {
+				t.Errorf("%+v: note %q", c, h.p.Note())
 			}
 		})
 	}

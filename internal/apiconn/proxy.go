@@ -145,15 +145,23 @@ const noteFor = 24 * time.Hour
 // notePrevious: the newest subscriber gets everything, and nothing tells of the one before (ESPHome 2026.7, and proxies without connections).
 const notePrevious = "If another host (Home Assistant?) used this proxy, it gets nothing from it any more: remove the proxy there, or share it from here"
 
+// noteKeyless: a device with encryption in its configuration and no key yet speaks plaintext until ESPHome 2027.2 (esphome-contract.md §11.12).
+const noteKeyless = "This device has encryption but no key yet, and anybody in the network can set one; from ESPHome 2027.2 on it does not answer without: " +
+	"set api: encryption: key: in its ESPHome configuration, and noise_psk here"
+
 // Note is what the operator should know though nothing is wrong, "" if there is nothing: that subscribing may have taken the proxy from
-// another host, which nobody tells. It is given for a day after the first subscription, while the proxy is ours.
+// another host, which nobody tells, for a day after the first subscription, while the proxy is ours; or that the device waits for a key.
 func (p *Proxy) Note() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.taken.IsZero() || p.state == StateDisplaced || time.Since(p.taken) >= noteFor {
-		return ""
+	var notes []string
+	if !p.taken.IsZero() && p.state != StateDisplaced && time.Since(p.taken) < noteFor {
+		notes = append(notes, notePrevious)
 	}
-	return notePrevious
+	if p.info.EncryptionProvisionable && !p.info.Encrypted {
+		notes = append(notes, noteKeyless)
+	}
+	return strings.Join(notes, ". ")
 }
 
 // Remote is the address and port of the device in the present session; false without one.

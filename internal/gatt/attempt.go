@@ -67,7 +67,8 @@ func (s *session) attempt(ctx, dctx context.Context, dl *dialler, c *candidate, 
 		m.rested(s, ps, begun)
 	}
 	dl.current = nil
-	err := s.settle(actx, l, ans, known)
+	v, readable := ble.ParseVersion(c.version)
+	err := s.settle(actx, l, ans, known, !readable || v.AtLeast(2026, 8))
 	if errors.Is(err, errMovedOn) || errors.Is(err, errParked) {
 		s.awaitCallOff(dctx, callOffWait) // never two proxies at once
 	}
@@ -186,7 +187,7 @@ func (m *Manager) parked(ps *proxyState, h *hold) (bool, <-chan struct{}) {
 // settle turns the answer into a link that is up, or an error with everything
 // given up. Where there is no answer yet, or one because the attempt was called
 // off, the proxy is told to end it.
-func (s *session) settle(actx context.Context, l *link, ans *answer, known int) error {
+func (s *session) settle(actx context.Context, l *link, ans *answer, known int, reportsMTU bool) error {
 	m, ps := s.m, l.ps
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -204,8 +205,10 @@ func (s *session) settle(actx context.Context, l *link, ans *answer, known int) 
 	case answered && ans.err == nil && !l.lost:
 		l.up = true
 		l.mtu = min(max(ans.mtu, ble.MinMTU), ble.MaxMTU)
-		if l.cached { // which reports 23, whatever was negotiated
-			l.mtu = min(max(known, l.mtu), ble.MaxMTU)
+		// A cached link reports 23 whatever was negotiated, and up to ESPHome 2026.7 the MTU of the link that had its slot
+		// before (esphome-contract.md §11.8): what was negotiated the last time counts.
+		if l.cached && (l.mtu == ble.MinMTU || !reportsMTU) {
+			l.mtu = min(max(known, ble.MinMTU), ble.MaxMTU)
 		}
 		delete(ps.failures, s.addr)
 		return nil

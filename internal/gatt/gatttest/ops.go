@@ -69,7 +69,7 @@ func (p *Proxy) Connect(ctx context.Context, a ble.Address, t ble.AddressType, c
 		mtu = 247
 	}
 	if cached {
-		mtu = 23
+		mtu = max(23, p.CachedMTU)
 	}
 	p.Sink.LinkReport(p.Label, a, true, mtu, 0)
 	p.SendSlots()

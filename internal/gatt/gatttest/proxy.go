@@ -110,6 +110,8 @@ type Proxy struct {
 	OnCall func(call string)
 	// Script gives the outcome of the n-th attempt (from 0) to connect to a; nil: all succeed in 100 ms.
 	Script func(a ble.Address, n int) Outcome
+	// CachedMTU is what a cached link reports as its MTU; 0: 23.
+	CachedMTU int
 	// Accepts reports whether peripherals answer when they are dialled with that address type; nil: with any. Types are those of the
 	// attempts, in order.
 	Accepts func(ble.AddressType) bool
