@@ -12,14 +12,16 @@ import (
 // wallClock is where the time of day is meant, and may jump; everything else measures with the clock that
 // nobody sets, which package time does as long as no time is converted.
 var wallClock = map[string]string{
-	"internal/inspect/proxy1.go":      "LastHeard and Since as clients see them",
-	"internal/bluezshim/extension.go": "LastHeard as clients see it",
-	"internal/web/collector.go":       "a time for Prometheus",
-	"internal/apiconn/dispatch.go":    "a proxy asks for the time of day",
-	"internal/store/proxies.go":       "the day on which a proxy was last used",
-	"internal/status/text.go":         "LastHeard and Since, beside the time of day",
-	"internal/store/disk.go":          "the name of a damaged file",
-	"internal/dbusobj/auth.go":        "a deadline in the past",
+	"internal/inspect/proxy1.go":        "LastHeard and Since as clients see them",
+	"internal/bluezshim/extension.go":   "LastHeard as clients see it",
+	"internal/web/collector.go":         "a time for Prometheus",
+	"internal/apiconn/dispatch.go":      "a proxy asks for the time of day",
+	"internal/store/proxies.go":         "the day on which a proxy was last used",
+	"internal/inspect/configuration.go": "when the file was read and changed, as clients see it",
+	"internal/status/configuration.go":  "the same, beside the time of day",
+	"internal/status/text.go":           "LastHeard and Since, beside the time of day",
+	"internal/store/disk.go":            "the name of a damaged file",
+	"internal/dbusobj/auth.go":          "a deadline in the past",
 }
 
 // TestMonotonic: nothing that waits or measures loses the monotonic reading of the clock (package time, Monotonic Clocks),
