@@ -29,6 +29,9 @@ const (
 	maxLong  = 128
 )
 
+// maxDeviceInfo is the longest message 10 that is kept as it came, in bytes.
+const maxDeviceInfo = 32 << 10
+
 const (
 	handshakeTimeout = 60 * time.Second // an ESP8266 on weak Wi-Fi needs 30
 	helloTimeout     = 30 * time.Second
@@ -114,6 +117,9 @@ func (s *session) await(want apiwire.ID, timeout time.Duration) (proto.Message, 
 			return nil, s.readError(err)
 		}
 		if id == want {
+			if id == apiwire.DeviceInfoResponse && len(payload) <= maxDeviceInfo {
+				s.info.Said = slices.Clone(payload)
+			}
 			return apiwire.Unmarshal(id, payload)
 		}
 		if err := s.dispatch(id, payload); err != nil {

@@ -88,7 +88,8 @@ type Info struct {
 	DeepSleep               bool
 	Encrypted               bool // this session
 	EncryptionSupported     bool
-	EncryptionProvisionable bool // it would accept a key
+	EncryptionProvisionable bool   // it would accept a key
+	Said                    []byte // message 10 as it came; not modified
 }
 
 // Handler receives what a proxy says. All calls come from one goroutine, in wire

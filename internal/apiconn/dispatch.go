@@ -21,7 +21,8 @@ func (s *session) dispatch(id apiwire.ID, payload []byte) error {
 	case apiwire.PingResponse, apiwire.AuthenticationRequest:
 		return nil
 	}
-	if !apiwire.Known(id) {
+	if !apiwire.Known(id) || id == apiwire.ListEntitiesDoneResponse || id == apiwire.DeviceCapabilitiesResponse {
+		s.unread(id, payload)
 		return nil
 	}
 	m, err := apiwire.Unmarshal(id, payload)

@@ -30,6 +30,7 @@ type Proxy struct {
 	wake  chan struct{} // capacity 1: try at once, whatever the pause is for
 
 	current atomic.Pointer[session] // nil without a session
+	asking  chan struct{}           // capacity 1: one question of beside.go at a time
 	traffic traffic
 
 	mu       sync.Mutex // guards the following
@@ -78,7 +79,7 @@ func newProxy(cfg Config) (*Proxy, error) {
 		return nil, fmt.Errorf("cannot use MAC %q: want 12 hexadecimal digits", cfg.ExpectMAC)
 	}
 	p := &Proxy{
-		cfg: cfg, name: cfg.Name,
+		cfg: cfg, name: cfg.Name, asking: make(chan struct{}, 1),
 		stop: make(chan struct{}), ended: make(chan struct{}), first: make(chan struct{}),
 		kick: make(chan struct{}, 1), again: make(chan struct{}, 1), wake: make(chan struct{}, 1),
 		ours: make(map[ble.Address]bool), parted: make(map[ble.Address]bool), warned: make(map[string]bool),

@@ -53,6 +53,7 @@ type session struct {
 	poke       chan struct{}               // capacity 1: somebody wants to know now whose the proxy is
 	takeNow    atomic.Bool                 // and to have it
 	wishAgain  atomic.Bool                 // the mode was restored when the proxy was lost
+	asked      atomic.Pointer[question]    // of beside.go
 	subscribed atomic.Bool                 // a message 126 proved the subscription
 	closing    atomic.Bool                 // we have taken leave
 	peerLeft   atomic.Bool                 // the proxy asked to end the session: it is not asked for the same

@@ -1,9 +1,8 @@
 package apiserver
 
 import (
-	"slices"
-
 	"bluez-esphome/internal/apiwire"
+	"bluez-esphome/internal/apiwire/apipb"
 )
 
 // OtherBackend is a Backend with more features than a Bluetooth proxy: the sensors, lights and buttons of the device,
@@ -11,7 +10,7 @@ import (
 type OtherBackend interface {
 	Backend
 	// Other takes a message of another feature, in order with the rest: entities, states, commands, logs, the time and
-	// whatever this program does not know. The payload belongs to the backend. It is called once the client is
+	// whatever this program does not know. The payload is valid during the call. It is called once the client is
 	// authenticated only.
 	Other(s *Session, id apiwire.ID, payload []byte)
 }
@@ -32,9 +31,20 @@ func (s *Session) otherFeature(id apiwire.ID, payload []byte) bool {
 	}
 	switch {
 	case s.other != nil:
-		s.other.Other(s, id, slices.Clone(payload))
+		s.other.Other(s, id, payload)
 	case id == apiwire.ListEntitiesRequest: // clients such as Home Assistant wait for the end of the list
 		s.sendEmpty(apiwire.ListEntitiesDoneResponse)
 	}
 	return true
+}
+
+// LogLevel is how serious a line of a device's log is (ESPHome native API).
+type LogLevel uint8
+
+// LogError is the most serious level; who asked for a log at all has it.
+const LogError LogLevel = 1
+
+// LogLine sends message 29, a line of the device's log.
+func (s *Session) LogLine(level LogLevel, text string) {
+	s.send(&apipb.SubscribeLogsResponse{Level: apipb.LogLevel(level), Message: []byte(text)})
 }

@@ -16,6 +16,8 @@ type QueueLimits struct {
 	// Adverts and Notifications bound the messages among them that may be lost, in number.
 	// Defaults: 32 and 128.
 	Adverts, Notifications int
+	// Relayed and RelayedBytes bound what Session.Relay has waiting; more makes it wait. Defaults: 32 and 64 KiB.
+	Relayed, RelayedBytes int
 	// DropOldest: of too many advertisement batches the oldest is lost, otherwise the
 	// newest, as in the firmware. Of too many notifications it is always the newest.
 	DropOldest bool
@@ -27,6 +29,8 @@ const (
 	defaultQueueBytes         = 256 << 10
 	defaultQueueAdverts       = 32
 	defaultQueueNotifications = 128
+	defaultQueueRelayed       = 32
+	defaultQueueRelayedBytes  = 64 << 10
 	// writeSize is about how much is written at once.
 	writeSize = 16 << 10
 )
@@ -38,6 +42,7 @@ const (
 	reliable class = iota
 	advert
 	notification
+	relayed // whose sender waits for room
 	classes
 )
 
@@ -52,10 +57,12 @@ type queue struct {
 	limits QueueLimits
 	wake   chan struct{} // capacity 1: "there is something to write, or an end"
 	kicked chan struct{} // capacity 1: "look at the times again"
+	room   chan struct{} // capacity 1: "there may be room for what is relayed"
 
 	mu       sync.Mutex
 	msgs     []message
 	bytes    int          // of msgs
+	relayed  int          // bytes of those that are relayed
 	count    [classes]int // of msgs
 	busy     bool
 	finished error           // why, once nothing more is taken
@@ -77,7 +84,13 @@ func newQueue(l QueueLimits) *queue {
 	if l.Notifications == 0 {
 		l.Notifications = defaultQueueNotifications
 	}
-	return &queue{limits: l, wake: make(chan struct{}, 1), kicked: make(chan struct{}, 1)}
+	if l.Relayed == 0 {
+		l.Relayed = defaultQueueRelayed
+	}
+	if l.RelayedBytes == 0 {
+		l.RelayedBytes = defaultQueueRelayedBytes
+	}
+	return &queue{limits: l, wake: make(chan struct{}, 1), kicked: make(chan struct{}, 1), room: make(chan struct{}, 1)}
 }
 
 // put adds m and reports false if the queue of what must not be lost is full.
@@ -100,11 +113,18 @@ func (q *queue) put(m message) bool {
 	case m.class == reliable && (q.count[reliable] >= q.limits.Messages || q.bytes+len(m.payload) > q.limits.Bytes):
 		return false
 	}
+	q.addLocked(m)
+	return true
+}
+
+func (q *queue) addLocked(m message) {
 	q.msgs = append(q.msgs, m)
 	q.bytes += len(m.payload)
 	q.count[m.class]++
+	if m.class == relayed {
+		q.relayed += len(m.payload)
+	}
 	q.signal()
-	return true
 }
 
 // dropOldest drops the oldest advertisement batch.
@@ -119,17 +139,14 @@ func (q *queue) dropOldest() {
 	}
 }
 
-func (q *queue) signal() {
-	select {
-	case q.wake <- struct{}{}:
-	default:
-	}
-}
+func (q *queue) signal() { signal(q.wake) }
 
 // kick makes keepAlive look at the times again.
-func (q *queue) kick() {
+func (q *queue) kick() { signal(q.kicked) }
+
+func signal(c chan struct{}) {
 	select {
-	case q.kicked <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -148,13 +165,21 @@ func (q *queue) take(ctx context.Context) ([]message, error) {
 	for {
 		q.mu.Lock()
 		n, size := 0, 0
+		before := q.count[relayed]
 		for n < len(q.msgs) && size < writeSize {
-			size += len(q.msgs[n].payload)
-			q.count[q.msgs[n].class]--
-			q.taken[q.msgs[n].class]++
+			m := &q.msgs[n]
+			size += len(m.payload)
+			q.count[m.class]--
+			q.taken[m.class]++
+			if m.class == relayed {
+				q.relayed -= len(m.payload)
+			}
 			n++
 		}
 		if n > 0 {
+			if q.count[relayed] < before {
+				signal(q.room)
+			}
 			out := q.msgs[:n:n]
 			if q.msgs = q.msgs[n:]; len(q.msgs) == 0 {
 				q.msgs = nil

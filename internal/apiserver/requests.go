@@ -77,7 +77,7 @@ func (s *Session) handle(id ID, payload []byte) error {
 			s.leave(ErrNotAuthenticated)
 			return nil
 		}
-		s.send(s.deviceInfo())
+		s.enqueue(message{id: apiwire.DeviceInfoResponse, payload: s.deviceInfo()})
 	default:
 		if !s.authed {
 			s.leave(ErrNotAuthenticated)
@@ -105,7 +105,7 @@ func (s *Session) hello(m *apipb.HelloRequest) {
 	s.greeted = true
 	s.mu.Lock()
 	s.name = apiwire.Printable(m.GetClientInfo(), maxClientName)
-	s.minor = m.GetApiVersionMinor()
+	s.major, s.minor = m.GetApiVersionMajor(), m.GetApiVersionMinor()
 	s.mu.Unlock()
 	d := s.cfg.Device()
 	info := s.cfg.ServerInfo
@@ -160,29 +160,12 @@ func (s *Session) authenticated() {
 	s.backend.Opened(s)
 }
 
-func (s *Session) deviceInfo() *apipb.DeviceInfoResponse {
-	d := s.cfg.Device()
-	return &apipb.DeviceInfoResponse{
-		UsesPassword: s.cfg.Password != "", Name: d.Name, FriendlyName: d.FriendlyName,
-		MacAddress: d.MAC, BluetoothMacAddress: d.BluetoothMAC, EsphomeVersion: d.ESPHomeVersion,
-		CompilationTime: d.CompiledAt, Model: d.Model, Manufacturer: d.Manufacturer,
-		ProjectName: d.ProjectName, ProjectVersion: d.ProjectVersion, SuggestedArea: d.SuggestedArea,
-		HasDeepSleep: d.DeepSleep, BluetoothProxyFeatureFlags: uint32(d.Features),
-		LegacyBluetoothProxyVersion: d.LegacyProxyVersion,
-		ApiEncryptionSupported:      s.cfg.PSK != nil || s.cfg.Unprovisioned,
-		ApiEncryptionProvisionable:  s.cfg.PSK == nil && s.cfg.Unprovisioned && !s.cfg.PlainUntilKey,
-	}
-}
-
 // request hands a request of the Bluetooth proxy to the backend.
 func (s *Session) request(m any) {
 	switch m := m.(type) {
 	case *apipb.DeviceCapabilitiesRequest:
 		if s.cfg.APIMinor >= capabilitiesMinor {
-			d := s.cfg.Device()
-			s.send(&apipb.DeviceCapabilitiesResponse{BluetoothProxy: &apipb.BluetoothProxyCapabilities{
-				FeatureFlags: uint32(d.Features), MacAddress: d.BluetoothMAC,
-			}})
+			s.enqueue(message{id: apiwire.DeviceCapabilitiesResponse, payload: s.cfg.Device().capabilities()})
 		}
 	case *apipb.NoiseEncryptionSetKeyRequest:
 		if s.cfg.SetKey == nil {

@@ -54,7 +54,10 @@ func estimate(s *ble.Service, short bool) int {
 }
 
 // ShortUUIDs reports whether the client takes short UUIDs.
-func (s *Session) ShortUUIDs() bool { return s.clientMinor() >= shortUUIDMinor }
+func (s *Session) ShortUUIDs() bool {
+	_, minor := s.ClientVersion()
+	return minor >= shortUUIDMinor
+}
 
 // Services sends one message 71. Short is as in ServiceBatches.
 func (s *Session) Services(a ble.Address, services []ble.Service, short bool) {

@@ -109,9 +109,9 @@ type Session struct {
 	greeted, authed, leaving bool
 	turnedAway               bool // by ProvisioningClosed: only goodbyes count
 
-	mu    sync.Mutex
-	name  string // as the client calls itself
-	minor uint32 // of the API version that the client announced
+	mu           sync.Mutex
+	name         string // as the client calls itself
+	major, minor uint32 // of the API, as the client announced
 }
 
 // Serve runs one session on conn until it ends, and closes conn. The error
@@ -177,11 +177,11 @@ func (s *Session) RemoteAddr() net.Addr { return s.conn.RemoteAddr() }
 // Done is closed when the session begins to end.
 func (s *Session) Done() <-chan struct{} { return s.done }
 
-// clientMinor is the minor version of API 1 that the client announced.
-func (s *Session) clientMinor() uint32 {
+// ClientVersion is the version of the API that the client announced.
+func (s *Session) ClientVersion() (major, minor uint32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.minor
+	return s.major, s.minor
 }
 
 func (s *Session) handshake() error {

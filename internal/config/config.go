@@ -87,6 +87,8 @@ type Share struct {
 	Listen string
 	// Offer is what other hosts see.
 	Offer ShareOffer
+	// Identity is as what the shared proxies show themselves.
+	Identity ShareIdentity
 	// BasePort is the port of the first shared proxy; the others follow, all ≤ 65535.
 	BasePort uint16
 	// PSK is the Noise key that other hosts need; not set means plaintext.
@@ -125,6 +127,15 @@ type ShareOffer string
 const (
 	ShareEach   ShareOffer = "each"
 	ShareMerged ShareOffer = "merged"
+)
+
+// ShareIdentity says who a shared proxy is for other hosts.
+type ShareIdentity string
+
+// Identities: a device beside the original, with a name and addresses of its own, or the original itself at another place.
+const (
+	IdentityOwn      ShareIdentity = "own"
+	IdentityOriginal ShareIdentity = "original"
 )
 
 // ScanMode is how a proxy scans; auto follows what clients ask for.

@@ -67,7 +67,7 @@ func defaultConfig() *Config {
 		Link:       Link{PingAfter: 10 * time.Second, DeadAfter: 20 * time.Second},
 		Connect:    Connect{Timeout: 20 * time.Second, PerPath: 8 * time.Second, SlotWait: 5 * time.Second},
 		MaxDevices: 16384,
-		Share:      Share{Offer: ShareEach, BasePort: 16053, Names: "{name}-shared"},
+		Share:      Share{Offer: ShareEach, Identity: IdentityOwn, BasePort: 16053, Names: "{name}-shared"},
 		Log:        Log{Level: slog.LevelInfo, Format: LogAuto},
 		Warnings:   []string{`/etc/b/b.yaml: no proxies: list them under "proxies", or set auto_add; until then nothing is heard`},
 	}
@@ -168,7 +168,7 @@ log: {level: debug, format: json, redact: true}
 		},
 		AutoAdd: &AutoAdd{}, Link: Link{time.Second, 1500 * time.Millisecond},
 		Connect: Connect{2 * time.Second, 2 * time.Second, 0}, MaxDevices: 7,
-		Share: Share{Listen: "0.0.0.0", Offer: ShareMerged, BasePort: 100, PSK: share, Names: "x {name}", Exclusive: true},
+		Share: Share{Listen: "0.0.0.0", Offer: ShareMerged, Identity: IdentityOwn, BasePort: 100, PSK: share, Names: "x {name}", Exclusive: true},
 		HTTP:  HTTP{Listen: "127.0.0.1:9551"},
 		Log:   Log{Level: slog.LevelDebug, Format: LogJSON, Redact: true},
 	}

@@ -62,6 +62,7 @@ type rawShare struct {
 	Names        string `mapstructure:"names"`
 	InUse        string `mapstructure:"in_use"`
 	Offer        string `mapstructure:"offer"`
+	Identity     string `mapstructure:"identity"`
 }
 
 type rawHTTP struct {
@@ -95,6 +96,7 @@ func defaults() map[string]string {
 		"share.names":          "{name}-shared",
 		"share.in_use":         "share",
 		"share.offer":          "each",
+		"share.identity":       "own",
 		"http.listen":          "",
 		"log.level":            "info",
 		"log.format":           "auto",

@@ -98,6 +98,10 @@ func (l *loader) share(r *rawShare) {
 	}
 	c.Share.Exclusive = oneOf(rep, "share.in_use", r.InUse, "share", "refuse") == "refuse"
 	c.Share.Offer = oneOf(rep, "share.offer", r.Offer, ShareEach, ShareMerged)
+	c.Share.Identity = oneOf(rep, "share.identity", r.Identity, IdentityOwn, IdentityOriginal)
+	if c.Share.Identity == IdentityOriginal && c.Share.Offer == ShareMerged {
+		rep.at("share.identity", "set it to own, or offer to each", "all proxies as one are none of the original devices")
+	}
 	c.Share.BasePort = uint16(l.number("share.base_port", r.BasePort, 1, 65535))
 	if r.Listen != "" {
 		if err := checkListenHost(r.Listen); err != nil {

@@ -69,7 +69,7 @@ func (s *sharer) begin(cfg config.Share) {
 func (s *sharer) config(cfg config.Share) share.Config {
 	d := s.d
 	sc := share.Config{
-		Listen: cfg.Listen, BasePort: cfg.BasePort, Names: cfg.Names, Identity: d.store.Address(),
+		Listen: cfg.Listen, BasePort: cfg.BasePort, Names: cfg.Names, Installation: d.store.Address(), Original: cfg.Identity == config.IdentityOriginal,
 		Links: func(host share.Host, events links.Events) links.Links {
 			return d.owners.Owner(gatt.OwnerConfig{Name: host.Name, Party: host.Party(), Guest: true, Events: events})
 		},
@@ -170,6 +170,7 @@ func (s *sharer) offer(p *fleet.Proxy) {
 		if merged != nil {
 			return merged.Up(of)
 		}
+		of.Said, of.Rest = info.Said, p.Rest()
 		return server.Up(of)
 	})
 	if err != nil {
@@ -188,7 +189,7 @@ func (s *sharer) down(p *fleet.Proxy) {
 
 func shareInfo(id, name string, info apiconn.Info) share.Info {
 	return share.Info{
-		ID: id, Name: name, FriendlyName: info.FriendlyName, MAC: info.MAC, BluetoothMAC: info.BluetoothMAC, Version: info.Version,
+		ID: id, Name: name, DeviceName: info.Name, FriendlyName: info.FriendlyName, MAC: info.MAC, BluetoothMAC: info.BluetoothMAC, Version: info.Version,
 		Model: info.Model, Manufacturer: info.Manufacturer, ProjectName: info.ProjectName, APIMinor: info.APIMinor, Features: info.Features,
 	}
 }

@@ -19,8 +19,11 @@ type Config struct {
 	BasePort uint16    // the port of index 0
 	PSK      *[32]byte // the Noise key that hosts need; nil: plaintext
 	Names    string    // {name} stands for the proxy's
-	// Identity is an address of this installation, so that two that share one proxy do not share it as the same device.
-	Identity ble.Address
+	// Installation is an address of this installation, so that two that share one proxy do not share it as the same device.
+	Installation ble.Address
+	// Original: a shared proxy is the original device at another place, with its name and its addresses, and is not announced. Otherwise
+	// it is a device beside it: name, MAC and the address of the radio are made up.
+	Original bool
 	// Links makes a host's hold on links. It must not be nil.
 	Links func(host Host, events links.Events) links.Links
 	// Index gives how far above BasePort the proxy with that MAC is served, always the same; false if there is none. It must not be nil.
@@ -58,11 +61,14 @@ type Service struct {
 type Info struct {
 	ID                  string // tells it from the other real ones; Links take it for via
 	Name                string // for people
+	DeviceName          string // as it calls itself
 	FriendlyName        string
 	MAC, BluetoothMAC   string // AA:BB:CC:DD:EE:FF
 	Version             string // of ESPHome
 	Model, Manufacturer string
 	ProjectName         string
+	Said                []byte // message 10 as it came; nil: unknown
+	Rest                Rest   // nil: there is nothing besides the proxy
 	APIMinor            uint32
 	Features            ble.Features
 }
@@ -73,6 +79,9 @@ const (
 	// minMinor is the API version from which on a device tells its features by flags; maxMinor is the one that is spoken here.
 	minMinor, maxMinor = 9, 19
 )
+
+// knownFeatures are those whose messages this program speaks.
+const knownFeatures ble.Features = 0xff
 
 // minor is the API version that a shared proxy speaks.
 func (i Info) minor() uint32 { return min(max(i.APIMinor, minMinor), maxMinor) }
@@ -99,14 +108,12 @@ func nameOf(pattern, name string) string {
 	return strings.Trim(out[:min(len(out), maxName)], "-")
 }
 
-// macOf makes a shared proxy's own address: locally administered, for one device, and always the same.
-func macOf(identity, mac ble.Address) ble.Address { return madeUp("shared  ", identity, mac) }
-
-// madeUp makes an address of eight letters that say what for, and two addresses.
-func madeUp(purpose string, identity, mac ble.Address) ble.Address {
+// madeUp makes an address of eight letters that say what for, and two addresses: locally administered, for one device, and always
+// the same.
+func madeUp(purpose string, installation, mac ble.Address) ble.Address {
 	var in [24]byte
 	copy(in[:8], purpose)
-	binary.BigEndian.PutUint64(in[8:], uint64(identity))
+	binary.BigEndian.PutUint64(in[8:], uint64(installation))
 	binary.BigEndian.PutUint64(in[16:], uint64(mac))
 	sum := sha256.Sum256(in[:])
 	var b [8]byte
@@ -115,17 +122,22 @@ func madeUp(purpose string, identity, mac ble.Address) ble.Address {
 	return ble.Address(binary.BigEndian.Uint64(b[:]))
 }
 
-// device is what the shared proxy says of itself.
-func (i Info) device(name string, mac ble.Address) apiserver.Device {
-	friendly := i.FriendlyName
-	if friendly == "" {
-		friendly = i.Name
-	}
-	return apiserver.Device{
-		Name: name, FriendlyName: friendly + " (shared)", MAC: mac.String(), BluetoothMAC: i.BluetoothMAC,
+// device is what the shared proxy says of itself; mac is that of the original. Hosts tell devices by the one address and radios by
+// the other: with one of the original's, a host that has both takes them for the same.
+func (c *Config) device(i Info, mac ble.Address) apiserver.Device {
+	d := apiserver.Device{
+		Name: i.DeviceName, FriendlyName: i.FriendlyName, MAC: i.MAC, BluetoothMAC: i.BluetoothMAC,
 		ESPHomeVersion: i.Version, Model: i.Model, Manufacturer: i.Manufacturer, ProjectName: i.ProjectName,
-		Features: i.Features,
+		Features: i.Features & knownFeatures, Said: i.Said,
 	}
+	if !c.Original {
+		d.Name = nameOf(c.Names, i.Name)
+		d.MAC, d.BluetoothMAC = madeUp("shared  ", c.Installation, mac).String(), madeUp("shared b", c.Installation, mac).String()
+	}
+	if d.FriendlyName == "" && i.Said == nil {
+		d.FriendlyName = i.Name
+	}
+	return d
 }
 
 // text is the TXT record as devices have it.

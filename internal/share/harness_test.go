@@ -88,7 +88,7 @@ type bench struct {
 
 var testInfo = Info{
 	ID:   "kitchen",
-	Name: "kitchen", FriendlyName: "Kitchen", MAC: "24:6F:28:00:00:01", BluetoothMAC: "24:6F:28:00:00:03", Version: "2026.10.0",
+	Name: "kitchen", DeviceName: "kitchen", FriendlyName: "Kitchen", MAC: "24:6F:28:00:00:01", BluetoothMAC: "24:6F:28:00:00:03", Version: "2026.10.0",
 	Model: "esp32dev", APIMinor: 19, Features: 0xff,
 }
 
@@ -103,7 +103,7 @@ func newBench(t testing.TB) *bench {
 		t.Fatal(err)
 	}
 	b.s = New(Config{
-		Listen: "127.0.0.1", BasePort: uint16(b.port), Names: "{name}-shared", Identity: 0x020000000001,
+		Listen: "127.0.0.1", BasePort: uint16(b.port), Names: "{name}-shared", Installation: 0x020000000001,
 		Links: func(_ Host, ev links.Events) links.Links {
 			l := newFakeLinks(t, ev)
 			b.mu.Lock()

@@ -39,6 +39,7 @@ type host struct {
 	since  time.Time
 	spawn  func(func(context.Context)) // runs it with a context that ends with the session
 	cancel context.CancelFunc
+	rest   rest
 	ops    chan struct{} // one element for each operation that is under way
 
 	// Under Proxy.mu.
@@ -61,10 +62,12 @@ var _ links.Events = (*host)(nil)
 
 func newHost(p *Proxy, s *apiserver.Session) *host {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &host{
+	h := &host{
 		p: p, s: s, since: time.Now(), cancel: cancel, ops: make(chan struct{}, maxOps), devices: map[ble.Address]*device{},
 		spawn: func(f func(context.Context)) { p.srv.wg.Go(func() { f(ctx) }) },
 	}
+	h.rest.h = h
+	return h
 }
 
 // begin waits until one more operation may be under way, and reports false if the session ends first. The operation is to end with

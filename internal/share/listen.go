@@ -59,6 +59,7 @@ func pause(ctx context.Context) bool {
 
 // run offers the proxy until ctx ends.
 func (p *Proxy) run(ctx context.Context) {
+	p.learnCapabilities(ctx)
 	ln, err := p.listen(ctx)
 	if err != nil {
 		return
@@ -74,7 +75,7 @@ func (p *Proxy) run(ctx context.Context) {
 	defer wg.Wait()
 	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
 	defer stop()
-	if p.srv.cfg.Announce != nil && !addr.IP.IsLoopback() {
+	if p.srv.cfg.Announce != nil && !p.srv.cfg.Original && !addr.IP.IsLoopback() {
 		svc := Service{Name: device.Name, Port: uint16(addr.Port), Text: text(device, p.srv.cfg.PSK != nil)}
 		if !addr.IP.IsUnspecified() {
 			svc.IP = addr.IP.String()
@@ -107,6 +108,23 @@ func (p *Proxy) run(ctx context.Context) {
 			p.log.Debug("Session with a host ended", "error", err)
 		})
 	}
+}
+
+// capabilitiesMinor is the version of the API from which on a device tells of its capabilities.
+const capabilitiesMinor = 15
+
+// learnCapabilities asks the device what hosts will ask. A device that does not answer is passed over.
+func (p *Proxy) learnCapabilities(ctx context.Context) {
+	if p.rest == nil || p.minor < capabilitiesMinor {
+		return
+	}
+	said, err := p.rest.Capabilities(ctx)
+	if err != nil {
+		p.log.Debug("The device does not tell its capabilities", "error", err)
+	}
+	p.mu.Lock()
+	p.device.Capabilities = said
+	p.mu.Unlock()
 }
 
 func (p *Proxy) session() apiserver.Config {

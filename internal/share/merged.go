@@ -65,7 +65,7 @@ func (m *Merged) Up(info Info) (*Member, error) {
 
 // device is what all proxies together say of themselves. Both addresses are made up: hosts tell devices and radios apart by them.
 func (m *Merged) device() apiserver.Device {
-	id := m.srv.cfg.Identity
+	id := m.srv.cfg.Installation
 	return apiserver.Device{
 		Name: nameOf(m.srv.cfg.Names, mergedName), FriendlyName: "All proxies (shared)",
 		MAC: madeUp("merged  ", id, 0).String(), BluetoothMAC: madeUp("merged b", id, 0).String(),

@@ -18,6 +18,7 @@ type Proxy struct {
 	srv    *Server
 	id     string // of the real proxy; empty for all of them
 	name   string // of the real proxy, for people; empty for all of them
+	rest   Rest   // nil: nothing besides the proxy is offered
 	port   int
 	log    *slog.Logger
 	cancel context.CancelFunc
@@ -35,7 +36,7 @@ type Proxy struct {
 	active       bool // what WantsActive says
 }
 
-var _ apiserver.Backend = (*Proxy)(nil)
+var _ apiserver.OtherBackend = (*Proxy)(nil)
 
 // Down ends what Up began: the real proxy is offline. It does not wait.
 func (p *Proxy) Down() {

@@ -44,8 +44,8 @@ func (s *Server) Up(info Info) (*Proxy, error) {
 		return nil, fmt.Errorf("cannot share proxy %s: there is no port left above %d; lower share.base_port", info.Name, s.cfg.BasePort)
 	}
 	return s.offer(&Proxy{
-		id: info.ID, name: info.Name, port: port,
-		device: info.device(nameOf(s.cfg.Names, info.Name), macOf(s.cfg.Identity, mac)),
+		id: info.ID, name: info.Name, port: port, rest: info.Rest,
+		device: s.cfg.device(info, mac),
 		minor:  info.minor(),
 	})
 }

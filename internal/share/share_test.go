@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"bluez-esphome/internal/apiwire"
+	"bluez-esphome/internal/apiserver"
 	"bluez-esphome/internal/apiwire/apipb"
 	"bluez-esphome/internal/ble"
 )
@@ -122,15 +123,26 @@ func TestDeviceInfo(t *testing.T) {
 	b := newBench(t)
 	c := b.dial(&apipb.DeviceInfoRequest{})
 	m := want[*apipb.DeviceInfoResponse](c)
-	if m.GetName() != "kitchen-shared" || m.GetEsphomeVersion() != "2026.10.0" || m.GetBluetoothMacAddress() != testInfo.BluetoothMAC || m.GetBluetoothProxyFeatureFlags() != 0xff {
+	if m.GetName() != "kitchen-shared" || m.GetEsphomeVersion() != "2026.10.0" || m.GetBluetoothMacAddress() == testInfo.BluetoothMAC || m.GetBluetoothProxyFeatureFlags() != 0xff {
 		t.Errorf("got %v", m)
 	}
 	mac, err := ble.ParseAddress(m.GetMacAddress())
 	if err != nil || mac>>40&3 != 2 || m.GetMacAddress() == testInfo.MAC {
 		t.Errorf("MAC %s, %v", m.GetMacAddress(), err)
 	}
-	if other := macOf(1, mac); other == macOf(2, mac) || other != macOf(1, mac) {
-		t.Error("the MAC is not of one installation, or not stable")
+	radio, err := ble.ParseAddress(m.GetBluetoothMacAddress())
+	if err != nil || radio>>40&3 != 2 || radio == mac {
+		t.Errorf("radio's address %s, %v", m.GetBluetoothMacAddress(), err)
+	}
+	of := func(installation ble.Address) apiserver.Device {
+		return (&Config{Names: "{name}-shared", Installation: installation}).device(testInfo, mac)
+	}
+	one, again, two := of(1), of(1), of(2)
+	if one.MAC != again.MAC || one.BluetoothMAC != again.BluetoothMAC || one.MAC == two.MAC || one.BluetoothMAC == two.BluetoothMAC {
+		t.Error("the addresses are not of one installation, or not stable")
+	}
+	if d := (&Config{Names: "{name}-shared", Original: true}).device(testInfo, mac); d.Name != "kitchen" || d.MAC != testInfo.MAC || d.BluetoothMAC != testInfo.BluetoothMAC {
+		t.Errorf("as the original: %v", d)
 	}
 }
 

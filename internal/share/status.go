@@ -19,6 +19,11 @@ type HostStatus struct {
 	Dropped    uint64        // of them that it lost because it did not read fast enough
 	Values     uint64        // notifications of peripherals that it lost so
 	Links      []ble.Address // that it holds, attempts included
+	Bluetooth  bool          // it uses the proxy: subscribed, watches the slots, or holds a link
+	Entities   bool          // it uses the rest of the device, in a session of its own
+	Refused    string        // why it does not though it asked
+	// ToDevice and FromDevice are the messages that were passed on unread.
+	ToDevice, FromDevice uint64
 }
 
 // Status is a shared proxy.
@@ -76,6 +81,9 @@ func (h *host) statusLocked() HostStatus {
 		Batches: c.Adverts, Dropped: c.DroppedAdverts, Values: c.DroppedNotifications,
 	}
 	hs.Subscribed = h.subscribed
+	hs.Bluetooth = h.subscribed || h.wantsSlots || len(h.devices) > 0
+	hs.Entities, hs.Refused = h.rest.uses()
+	hs.ToDevice, hs.FromDevice = h.rest.sent.Load(), h.rest.received.Load()
 	for a := range h.devices {
 		hs.Links = append(hs.Links, a)
 	}

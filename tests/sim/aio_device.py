@@ -1,6 +1,6 @@
-"""Uses a simulated device that is more than a proxy with ESPHome's own client library.
+"""Uses a device that is more than a proxy with ESPHome's own client library.
 
-Arguments: HOST PORT of the profile "device", HOST PORT of a device that waits for its key, HOST PORT of one that waited
+Arguments: either "share" HOST PORT KEY NAME of such a device as it is shared under a name, or HOST PORT of the profile "device", HOST PORT of a device that waits for its key, HOST PORT of one that waited
 too long. Prints one line per step and exits 0 if all went as it should.
 """
 
@@ -38,12 +38,12 @@ async def until(queue, pick, what):
         raise SystemExit(f"{what}: nothing within 30 s") from None
 
 
-async def device(host, port):
-    cli = APIClient(host, port, None, client_info="aio device test")
+async def device(host, port, key=None, name="node"):
+    cli = APIClient(host, port, None, noise_psk=key, client_info="aio device test")
     await cli.connect(login=True)
     info = await cli.device_info()
     check("what it is", (info.name, info.friendly_name, info.suggested_area, info.project_name, info.project_version, info.model),
-          ("node", "Climate Node", "Living Room", "bluez-esphome.climate-node", "1.2.0", "esp32dev"))
+          (name, "Climate Node", "Living Room", "bluez-esphome.climate-node", "1.2.0", "esp32dev"))
     check("flags", info.bluetooth_proxy_feature_flags_compat(cli.api_version), 0xFF)
     entities, services = await asyncio.wait_for(cli.list_entities_services(), 10)
     check("entities", [(type(e), e.object_id, e.name) for e in entities], [
@@ -125,6 +125,10 @@ async def closed(host, port):
 
 async def main():
     args = sys.argv[1:]
+    if args[0] == "share":
+        await device(args[1], int(args[2]), args[3], args[4])
+        print(f"{steps} checks")
+        return
     await device(args[0], int(args[1]))
     await keyless(args[2], int(args[3]))
     await closed(args[4], int(args[5]))

@@ -112,7 +112,7 @@ func measure(ctx context.Context, s setting) (result, error) {
 	w := &wiring{table: scanner.New(scanner.Config{}), online: make(chan struct{}), read: &stamp{}, reads: map[uint32]time.Time{}}
 	defer w.table.Close()
 	w.server = share.New(share.Config{
-		Listen: "127.0.0.1", BasePort: port, PSK: s.key(), Names: "{name}-shared", Identity: 1, Log: log,
+		Listen: "127.0.0.1", BasePort: port, PSK: s.key(), Names: "{name}-shared", Installation: 1, Log: log,
 		Links: func(share.Host, links.Events) links.Links { return noLinks{} },
 		Index: func(ble.Address) (int, bool) { return 0, true }, ModeChanged: func(string) {}, Wrap: writers.wrap,
 	})

@@ -112,7 +112,7 @@ func TestAnnounced(t *testing.T) {
 	want := found{
 		Ev: "found", Name: "kitchen-shared._esphomelib._tcp.local.", Host: "kitchen-shared.local.", Port: 16053,
 		Text: map[string]string{
-			"friendly_name": "kitchen (shared)", "version": proxysim.DefaultVersion, "mac": mac, "platform": "ESP32",
+			"friendly_name": "kitchen", "version": proxysim.DefaultVersion, "mac": mac, "platform": "ESP32",
 			"board": f.Text["board"], "network": "wifi", "api_encryption": "Noise_NNpsk0_25519_ChaChaPoly_SHA256",
 		},
 	}
