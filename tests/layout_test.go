@@ -55,7 +55,8 @@ func TestLayers(t *testing.T) {
 		"apiconn": {"ble", "apiwire", "apiwire/apipb", "rawsock"}, "scanner": {"ble"}, "links": {"ble"}, "gatt": {"ble", "links"}, "web": {"ble"},
 		"bluezshim": {"ble", "links", "dbusobj", "rawsock"}, "status": {"ble", "privatebus"}, "apiserver": {"ble", "apiwire", "apiwire/apipb"},
 		"proxysim": {"ble", "apiserver", "apiwire", "apiwire/apipb", "mdns"}, "config": {"ble"}, "store": {"ble"}, "privatebus": {},
-		"share": {"ble", "links", "apiserver", "apiwire", "apiwire/apipb"}, "att": {"ble"}, "smp": {"ble"},
+		"relay": {"apiwire", "apiwire/apipb"},
+		"share": {"ble", "links", "apiserver", "apiwire", "apiwire/apipb", "relay"}, "att": {"ble"}, "smp": {"ble"},
 		"hci": {"ble", "links", "att", "smp"}, "logger": {"ble", "config"}, "scanmode": {"ble", "scanner"},
 		"task": {}, "adapters": {"ble", "scanner", "scanmode", "store"},
 	}

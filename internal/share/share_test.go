@@ -16,8 +16,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 
-	"bluez-esphome/internal/apiwire"
 	"bluez-esphome/internal/apiserver"
+	"bluez-esphome/internal/apiwire"
 	"bluez-esphome/internal/apiwire/apipb"
 	"bluez-esphome/internal/ble"
 )
