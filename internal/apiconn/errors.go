@@ -127,7 +127,7 @@ const reasonProvisioning = 1
 
 func (e *PeerDisconnectError) Error() string {
 	if e.Reason == reasonProvisioning {
-		return "the device waits for its encryption key and closes the session until it has one: set api: encryption: key: in its ESPHome configuration and install it, or add the device to Home Assistant once, which sets one; then give that key as noise_psk"
+		return "the device waits for its encryption key and closes the session until it has one: restart it and run bluez-esphome provision, which gives it one, or set api: encryption: key: in its ESPHome configuration, and noise_psk here"
 	}
 	return "the device closed the session, as it does for a restart or an update"
 }

@@ -148,7 +148,7 @@ const notePrevious = "If another host (Home Assistant?) used this proxy, it gets
 
 // noteKeyless: a device with encryption in its configuration and no key yet speaks plaintext until ESPHome 2027.2 (esphome-contract.md §11.12).
 const noteKeyless = "This device has encryption but no key yet, and anybody in the network can set one; from ESPHome 2027.2 on it does not answer without: " +
-	"set api: encryption: key: in its ESPHome configuration, and noise_psk here"
+	"run bluez-esphome provision, or set api: encryption: key: in its ESPHome configuration, and noise_psk here"
 
 // Note is what the operator should know though nothing is wrong, "" if there is nothing: that subscribing may have taken the proxy from
 // another host, which nobody tells, for a day after the first subscription, while the proxy is ours; or that the device waits for a key.
