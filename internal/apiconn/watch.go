@@ -33,7 +33,7 @@ func (s *session) watch(ctx context.Context) {
 	v := vigil{deafPause: deafAfter}
 	look := now.Add(suspectAfter)
 	pinged := int64(-1) // the lastRead after which we have pinged
-	due, woken := now.Add(min(cfg.PingAfter, suspectAfter)), now
+	due, woken := now.Add(min(cfg.PingAfter, suspectAfter)), time.Time{}
 	for {
 		select {
 		case <-s.done:
@@ -49,13 +49,10 @@ func (s *session) watch(ctx context.Context) {
 		read := s.lastRead.Load()
 		heard := s.at(read)
 		if now.Sub(due) >= stoppedFor {
-			// The process was stopped, or the machine: what came meanwhile is unread, and the device may wait for our answer.
 			woken = now
 			s.w.post(&apipb.PingRequest{})
 		}
-		if woken.After(heard) && now.Sub(woken) < cfg.DeadAfter {
-			heard = woken
-		}
+		heard = silentSince(heard, woken)
 		silent := now.Sub(heard)
 		if silent >= cfg.DeadAfter {
 			s.abort(&SilentError{For: silent})
@@ -82,6 +79,15 @@ func (s *session) watch(ctx context.Context) {
 		due = earlier(next, look)
 		timer.Reset(due.Sub(now))
 	}
+}
+
+// silentSince is from when on silence counts, for a device that was heard last at that time and a process that was stopped until woken, if it
+// was: what came meanwhile is unread, and the device may wait for our answer.
+func silentSince(heard, woken time.Time) time.Time {
+	if woken.After(heard) {
+		return woken
+	}
+	return heard
 }
 
 func earlier(a, b time.Time) time.Time {
