@@ -49,7 +49,7 @@ func Run(ctx context.Context, opts Options) error {
 		return fmt.Errorf("cannot make a folder for the demo's state: %w", err)
 	}
 	defer os.RemoveAll(stateDir)
-	sim, proxies, err := simulation(opts.Log)
+	sim, devices, proxies, err := simulation(opts.Log)
 	if err != nil {
 		return err
 	}
@@ -95,7 +95,7 @@ func Run(ctx context.Context, opts Options) error {
 				awaitProxies(gctx, d)
 				result = execute(gctx, opts.Exec, bus, d.HTTP())
 			} else {
-				show(gctx, opts, d, place{bus: bus, usualBus: usual, page: d.HTTP(), usualPage: isUsual(page)})
+				show(gctx, opts, d, devices, place{bus: bus, usualBus: usual, page: d.HTTP(), usualPage: isUsual(page)})
 			}
 			return nil
 		}
@@ -144,12 +144,14 @@ proxies:
   - {name: garage, address: "%s", noise_psk: "%s"}
 `
 
-// simulation starts the two proxies on loopback: kitchen in plaintext, garage with a key made for this run.
-func simulation(log *slog.Logger) (*proxysim.Simulation, [2]simulated, error) {
-	var out [2]simulated
+// simulation starts the two proxies on loopback, and tells how many devices there are: kitchen in plaintext, garage with a key made for this run.
+func simulation(log *slog.Logger) (sim *proxysim.Simulation, devices int, out [2]simulated, err error) {
+	if !log.Enabled(context.Background(), slog.LevelDebug) {
+		log = slog.New(slog.DiscardHandler) // what devices log is for their owners
+	}
 	peripherals, err := proxysim.DemoPeripherals()
 	if err != nil {
-		return nil, out, err
+		return nil, 0, out, err
 	}
 	var key [32]byte
 	rand.Read(key[:])
@@ -157,13 +159,13 @@ func simulation(log *slog.Logger) (*proxysim.Simulation, [2]simulated, error) {
 		{ProxyConfig: proxysim.ProxyConfig{Name: "kitchen", FriendlyName: "Kitchen"}, Listen: "127.0.0.1:0"},
 		{ProxyConfig: proxysim.ProxyConfig{Name: "garage", FriendlyName: "Garage", PSK: &key}, Listen: "127.0.0.1:0"},
 	}
-	sim, err := proxysim.New(proxysim.Options{Peripherals: peripherals, Proxies: specs, Log: log})
+	sim, err = proxysim.New(proxysim.Options{Peripherals: peripherals, Proxies: specs, Log: log})
 	if err != nil {
-		return nil, out, err
+		return nil, 0, out, err
 	}
 	out[0].addr = sim.Addr("kitchen").(*net.TCPAddr).String()
 	out[1] = simulated{sim.Addr("garage").(*net.TCPAddr).String(), encodeKey(key)}
-	return sim, out, nil
+	return sim, len(peripherals), out, nil
 }
 
 // execute runs a shell command on the demo's bus and gives its status. It finds the live page by DEMO_URL.

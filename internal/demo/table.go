@@ -18,7 +18,9 @@ import (
 const (
 	liveInterval   = time.Second
 	appendInterval = 10 * time.Second
-	firstTable     = 1500 * time.Millisecond // by then every simulated device was heard
+	// The first table waits until every simulated device was heard, but not longer than this.
+	firstTable = 5 * time.Second
+	firstPoll  = 50 * time.Millisecond
 )
 
 // maxName is how many characters of a device's name are shown.
@@ -26,10 +28,16 @@ const maxName = 32
 
 func encodeKey(key [32]byte) string { return base64.StdEncoding.EncodeToString(key[:]) }
 
-// show prints how to use the demo from another shell and then who hears what, until ctx ends.
-func show(ctx context.Context, opts Options, d *daemon.Daemon, at place) {
+// show prints how to use the demo from another shell and then who hears what, until ctx ends. devices is how many there are to be heard.
+func show(ctx context.Context, opts Options, d *daemon.Daemon, devices int, at place) {
 	io.WriteString(opts.Out, introduce(at))
-	wait := firstTable
+	for end := time.Now().Add(firstTable); len(d.Heard()) < devices && time.Now().Before(end) && ctx.Err() == nil; {
+		select {
+		case <-ctx.Done():
+		case <-time.After(firstPoll):
+		}
+	}
+	wait := time.Duration(0)
 	lines := 0
 	for {
 		select {
