@@ -9,5 +9,5 @@ out=$1
 version=$(version)
 # Static, so that one binary runs on every distribution.
 # Our listener speaks no TLS, and so no HTTP/2: without it the program is smaller, in memory too.
-CGO_ENABLED=0 "$GO" build -trimpath -tags nethttpomithttp2 -ldflags "-s -w -X main.version=$version" -o "$out" ./cmd/bluez-esphome
+CGO_ENABLED=0 "$GO" build -trimpath -tags nethttpomithttp2 -ldflags "-s -w -buildid= -X main.version=$version" -o "$out" ./cmd/bluez-esphome
 echo "built $out $version"

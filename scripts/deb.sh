@@ -36,8 +36,9 @@ binary() {
 	armhf) target="GOARCH=arm GOARM=6" ;; # every Raspberry Pi
 	*) echo "deb.sh: no architecture $1; there are amd64, arm64 and armhf" >&2; exit 2 ;;
 	esac
+	# Without a build ID: it hashes what the compiler was given, and for arm that is not the same with an empty build cache.
 	# shellcheck disable=SC2086
-	env CGO_ENABLED=0 GOOS=linux $target "$GO" build -trimpath -tags nethttpomithttp2 -ldflags "-s -w -X main.version=$version" -o "$2" ./cmd/bluez-esphome
+	env CGO_ENABLED=0 GOOS=linux $target "$GO" build -trimpath -tags nethttpomithttp2 -ldflags "-s -w -buildid= -X main.version=$version" -o "$2" ./cmd/bluez-esphome
 }
 
 bugs=$(bugs | sed -e 's/-/\\-/g' -e 's/[\\&|]/\\&/g') # for roff, and then for sed
