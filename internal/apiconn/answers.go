@@ -1,7 +1,7 @@
 package apiconn
 
 import (
-	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -141,6 +141,8 @@ func (o *ops) released(allocated []ble.Address) {
 	}
 }
 
+var errTooLarge = fmt.Errorf("the GATT database has more than %d services or %d attributes", ble.MaxServices, ble.MaxAttributes)
+
 // addServices takes one message 71 of a stream.
 func (o *ops) addServices(a ble.Address, services []*apipb.BluetoothGATTService) {
 	o.mu.Lock()
@@ -151,12 +153,9 @@ func (o *ops) addServices(a ble.Address, services []*apipb.BluetoothGATTService)
 		return
 	}
 	for _, m := range services {
-		s, n, err := serviceFrom(m)
-		if r.attributes += n; err == nil && (r.attributes > ble.MaxAttributes || len(r.services) >= ble.MaxServices) {
-			err = errors.New("the GATT database is too large")
-		}
-		if err != nil {
-			o.finish(l, r, err)
+		s, n := serviceFrom(m)
+		if r.attributes += n; r.attributes > ble.MaxAttributes || len(r.services) >= ble.MaxServices {
+			o.finish(l, r, errTooLarge)
 			return
 		}
 		r.services = append(r.services, s)

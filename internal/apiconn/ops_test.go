@@ -314,9 +314,15 @@ func TestServicesStream(t *testing.T) {
 		_, err = wait()
 		wantError(t, err, ble.ErrNotConnected)
 		wait = services()
-		far.send(part(70000, 0x180f))
-		if _, err := wait(); err == nil {
-			t.Error("took a handle over 65535")
+		// An entry that is of no use costs itself only: it keeps its place in the list, with handle 0.
+		far.send(part(70000, 0x180f), part(65536, 0x1800), part(0xfffe, 0x1801), part(4294967295, 0x1801), part(1, 0x1800), done)
+		handles := []uint16(nil)
+		got, err = wait()
+		for _, s := range got {
+			handles = append(handles, s.Handle, s.Characteristics[0].ValueHandle, s.Characteristics[0].Descriptors[0].Handle)
+		}
+		if want := []uint16{0, 0, 0, 0, 0, 0, 0xfffe, 0, 0, 0, 1, 2, 1, 3, 4}; err != nil || !slices.Equal(handles, want) {
+			t.Errorf("handles %v, %v; want %v", handles, err, want)
 		}
 		wait = services()
 		for range ble.MaxServices + 1 {

@@ -1,41 +1,38 @@
 package apiconn
 
 import (
-	"errors"
-
 	"bluez-esphome/internal/apiwire/apipb"
 	"bluez-esphome/internal/ble"
 )
 
-var errBadHandle = errors.New("the GATT database has a handle that is not from 1 to 65535")
-
-// serviceFrom converts one service and counts its attributes.
-func serviceFrom(m *apipb.BluetoothGATTService) (s ble.Service, attributes int, err error) {
-	s = ble.Service{Handle: uint16(m.GetHandle()), UUID: wireToUUID(m.GetUuid(), m.GetShortUuid())}
+// serviceFrom converts one service and counts its attributes. An entry whose handle is none (Bluetooth Core, Vol 3 Part F, 3.2.2: 1 to
+// 0xffff) keeps its place with handle 0: whoever makes a database of the list drops it and says so.
+func serviceFrom(m *apipb.BluetoothGATTService) (s ble.Service, attributes int) {
+	s = ble.Service{Handle: wireToHandle(m.GetHandle()), UUID: wireToUUID(m.GetUuid(), m.GetShortUuid())}
 	attributes = 1
-	bad := badHandle(m.GetHandle())
 	for _, cm := range m.GetCharacteristics() {
 		c := ble.Characteristic{
-			ValueHandle: uint16(cm.GetHandle()), UUID: wireToUUID(cm.GetUuid(), cm.GetShortUuid()),
+			ValueHandle: wireToHandle(cm.GetHandle()), UUID: wireToUUID(cm.GetUuid(), cm.GetShortUuid()),
 			Properties: ble.Properties(cm.GetProperties()),
 		}
-		bad = bad || badHandle(cm.GetHandle())
 		attributes += 1 + len(cm.GetDescriptors())
 		for _, dm := range cm.GetDescriptors() {
-			bad = bad || badHandle(dm.GetHandle())
 			c.Descriptors = append(c.Descriptors, ble.Descriptor{
-				Handle: uint16(dm.GetHandle()), UUID: wireToUUID(dm.GetUuid(), dm.GetShortUuid()),
+				Handle: wireToHandle(dm.GetHandle()), UUID: wireToUUID(dm.GetUuid(), dm.GetShortUuid()),
 			})
 		}
 		s.Characteristics = append(s.Characteristics, c)
 	}
-	if bad {
-		return s, attributes, errBadHandle
-	}
-	return s, attributes, nil
+	return s, attributes
 }
 
-func badHandle(h uint32) bool { return h == 0 || h > 0xffff }
+// wireToHandle is a handle of the wire, which has 32 bits, or 0 if it is out of range.
+func wireToHandle(h uint32) uint16 {
+	if h > 0xffff {
+		return 0
+	}
+	return uint16(h)
+}
 
 // wireToUUID reads a UUID: the short form has precedence; one element of the long
 // form means that its low half is zero, none the all-zero UUID.

@@ -12,7 +12,8 @@ const lastHandle = 0xffff
 
 // buildDatabase makes a database of what a proxy streamed (ESPHome native API, message 71). It is sorted,
 // every handle occurs once, and an attribute lies within its service and its characteristic; what does not
-// fit is dropped and named in dropped. EndHandle and a characteristic's declaration handle, which the wire
+// fit, or has no UUID, is dropped and named in dropped. Of two entries at one handle that name different UUIDs none is kept: a value would be
+// given under one that is not its own. EndHandle and a characteristic's declaration handle, which the wire
 // does not carry, are derived: a service goes as far as the next one, and a declaration
 // immediately precedes the value, as Bluetooth Core, Vol 3 Part G, 3.3 has it.
 func buildDatabase(in []ble.Service) (db *ble.Database, dropped []string) {
@@ -27,7 +28,7 @@ func buildDatabase(in []ble.Service) (db *ble.Database, dropped []string) {
 	for _, s := range services {
 		switch {
 		case s.Handle == 0:
-			drop("service %s without a handle", s.UUID)
+			drop("service %s: its handle is not from 1 to 0xffff", s.UUID)
 		case len(kept) > 0 && kept[len(kept)-1].Handle == s.Handle:
 			if kept[len(kept)-1].UUID != s.UUID {
 				drop("a second service at handle 0x%04x", s.Handle)
@@ -45,6 +46,10 @@ func buildDatabase(in []ble.Service) (db *ble.Database, dropped []string) {
 		if i+1 < len(kept) {
 			end = kept[i+1].Handle - 1
 		}
+		if s.UUID == (ble.UUID{}) {
+			drop("service at handle 0x%04x without a UUID", s.Handle)
+			continue
+		}
 		buildService(&s, end, &budget, drop)
 		s.EndHandle = end
 		db.Services = append(db.Services, s)
@@ -56,16 +61,33 @@ func buildDatabase(in []ble.Service) (db *ble.Database, dropped []string) {
 func buildService(s *ble.Service, end uint16, budget *int, drop func(string, ...any)) {
 	chars := slices.Clone(s.Characteristics)
 	slices.SortStableFunc(chars, func(a, b ble.Characteristic) int { return cmp.Compare(a.ValueHandle, b.ValueHandle) })
+	ambiguous := make(map[uint16]bool)
+	for i := 1; i < len(chars); i++ {
+		if h := chars[i].ValueHandle; h == chars[i-1].ValueHandle && chars[i].UUID != chars[i-1].UUID {
+			ambiguous[h] = true
+		}
+	}
 	n := len(chars)
-	chars = slices.CompactFunc(chars, func(a, b ble.Characteristic) bool { return a.ValueHandle == b.ValueHandle })
+	chars = slices.CompactFunc(chars, func(a, b ble.Characteristic) bool { return a.ValueHandle == b.ValueHandle && a.ValueHandle != 0 })
 	if len(chars) < n {
 		drop("%d characteristics of service 0x%04x at the handle of another", n-len(chars), s.Handle)
 	}
 	s.Characteristics = nil
 	last := s.Handle
 	for i, c := range chars {
+		switch {
+		case c.ValueHandle == 0:
+			drop("characteristic %s: its handle is not from 1 to 0xffff", c.UUID)
+			continue
+		case c.UUID == (ble.UUID{}):
+			drop("characteristic at handle 0x%04x without a UUID", c.ValueHandle)
+			continue
+		case ambiguous[c.ValueHandle]:
+			drop("characteristic at handle 0x%04x: two UUIDs", c.ValueHandle)
+			continue
+		}
 		// The declaration needs a handle of its own between what precedes and the value.
-		if c.ValueHandle <= s.Handle+1 && s.Handle < lastHandle || c.ValueHandle > end || c.ValueHandle == 0 {
+		if c.ValueHandle <= s.Handle+1 && s.Handle < lastHandle || c.ValueHandle > end {
 			drop("characteristic at handle 0x%04x outside of its service", c.ValueHandle)
 			continue
 		}
@@ -104,8 +126,14 @@ func buildDescriptors(c *ble.Characteristic, end uint16, budget *int, drop func(
 	slices.SortStableFunc(in, func(a, b ble.Descriptor) int { return cmp.Compare(a.Handle, b.Handle) })
 	c.Descriptors = nil
 	last := c.ValueHandle
-	for _, d := range in {
+	for i, d := range in {
 		switch {
+		case d.Handle == 0:
+			drop("descriptor %s: its handle is not from 1 to 0xffff", d.UUID)
+		case d.UUID == (ble.UUID{}):
+			drop("descriptor at handle 0x%04x without a UUID", d.Handle)
+		case i > 0 && in[i-1].Handle == d.Handle && in[i-1].UUID != d.UUID, i+1 < len(in) && in[i+1].Handle == d.Handle && in[i+1].UUID != d.UUID:
+			drop("descriptor at handle 0x%04x: two UUIDs", d.Handle)
 		case d.Handle <= c.ValueHandle || d.Handle > end:
 			drop("descriptor at handle 0x%04x outside of its characteristic", d.Handle)
 		case d.Handle <= last:

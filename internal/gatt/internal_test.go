@@ -95,23 +95,39 @@ func TestBuildDatabase(t *testing.T) {
 					{Handle: 14, ValueHandle: 15, UUID: u(4)}}}}},
 		{name: "duplicates",
 			in: []ble.Service{{Handle: 1, UUID: u(1)}, {Handle: 1, UUID: u(1)}, {Handle: 1, UUID: u(2)}, {Handle: 5, UUID: u(1),
-				Characteristics: []ble.Characteristic{{ValueHandle: 7, UUID: u(3), Descriptors: []ble.Descriptor{{Handle: 8}, {Handle: 8}}}, {ValueHandle: 7, UUID: u(3)}}}},
+				Characteristics: []ble.Characteristic{{ValueHandle: 7, UUID: u(3), Descriptors: []ble.Descriptor{{Handle: 8, UUID: u(5)}, {Handle: 8, UUID: u(5)}}}, {ValueHandle: 7, UUID: u(3)}}}},
 			want: []ble.Service{{Handle: 1, EndHandle: 4, UUID: u(1)}, {Handle: 5, EndHandle: 0xffff, UUID: u(1),
-				Characteristics: []ble.Characteristic{{Handle: 6, ValueHandle: 7, UUID: u(3), Descriptors: []ble.Descriptor{{Handle: 8}}}}}},
+				Characteristics: []ble.Characteristic{{Handle: 6, ValueHandle: 7, UUID: u(3), Descriptors: []ble.Descriptor{{Handle: 8, UUID: u(5)}}}}}},
 			dropped: 3},
 		{name: "out of range",
-			in: []ble.Service{{Handle: 0}, {Handle: 5, Characteristics: []ble.Characteristic{
-				{ValueHandle: 0}, {ValueHandle: 3}, {ValueHandle: 6}, {ValueHandle: 0xffff}, {ValueHandle: 7, Descriptors: []ble.Descriptor{{Handle: 2}, {Handle: 99}}}}},
-				{Handle: 20}, {Handle: 0xffff, Characteristics: []ble.Characteristic{{ValueHandle: 0xffff}, {ValueHandle: 1}}}},
-			want: []ble.Service{{Handle: 5, EndHandle: 19, Characteristics: []ble.Characteristic{{Handle: 6, ValueHandle: 7}}},
-				{Handle: 20, EndHandle: 0xfffe}, {Handle: 0xffff, EndHandle: 0xffff}},
-			dropped: 9},
+			in: []ble.Service{{Handle: 0, UUID: u(1)}, {Handle: 5, UUID: u(1), Characteristics: []ble.Characteristic{
+				{ValueHandle: 0, UUID: u(2)}, {ValueHandle: 0, UUID: u(2)}, {ValueHandle: 3, UUID: u(2)}, {ValueHandle: 6, UUID: u(2)}, {ValueHandle: 0xffff, UUID: u(2)},
+				{ValueHandle: 7, UUID: u(2), Descriptors: []ble.Descriptor{{Handle: 0, UUID: u(3)}, {Handle: 2, UUID: u(3)}, {Handle: 99, UUID: u(3)}}}}},
+				{Handle: 20, UUID: u(1)}, {Handle: 0xffff, UUID: u(1), Characteristics: []ble.Characteristic{{ValueHandle: 0xffff, UUID: u(2)}, {ValueHandle: 1, UUID: u(2)}}}},
+			want: []ble.Service{{Handle: 5, EndHandle: 19, UUID: u(1), Characteristics: []ble.Characteristic{{Handle: 6, ValueHandle: 7, UUID: u(2)}}},
+				{Handle: 20, EndHandle: 0xfffe, UUID: u(1)}, {Handle: 0xffff, EndHandle: 0xffff, UUID: u(1)}},
+			dropped: 11},
 		{name: "no room for a declaration",
-			in: []ble.Service{{Handle: 1, Characteristics: []ble.Characteristic{{ValueHandle: 3}, {ValueHandle: 4}, {ValueHandle: 6,
-				Descriptors: []ble.Descriptor{{Handle: 7}, {Handle: 8}}}, {ValueHandle: 9}}}},
-			want: []ble.Service{{Handle: 1, EndHandle: 0xffff, Characteristics: []ble.Characteristic{{Handle: 2, ValueHandle: 3},
-				{Handle: 5, ValueHandle: 6, Descriptors: []ble.Descriptor{{Handle: 7}}}, {Handle: 8, ValueHandle: 9}}}},
+			in: []ble.Service{{Handle: 1, UUID: u(1), Characteristics: []ble.Characteristic{{ValueHandle: 3, UUID: u(2)}, {ValueHandle: 4, UUID: u(2)}, {ValueHandle: 6, UUID: u(2),
+				Descriptors: []ble.Descriptor{{Handle: 7, UUID: u(3)}, {Handle: 8, UUID: u(3)}}}, {ValueHandle: 9, UUID: u(2)}}}},
+			want: []ble.Service{{Handle: 1, EndHandle: 0xffff, UUID: u(1), Characteristics: []ble.Characteristic{{Handle: 2, ValueHandle: 3, UUID: u(2)},
+				{Handle: 5, ValueHandle: 6, UUID: u(2), Descriptors: []ble.Descriptor{{Handle: 7, UUID: u(3)}}}, {Handle: 8, ValueHandle: 9, UUID: u(2)}}}},
 			dropped: 2},
+		{name: "without a UUID: the entry goes, and its place stays nobody's",
+			in: []ble.Service{{Handle: 1, UUID: u(1), Characteristics: []ble.Characteristic{
+				{ValueHandle: 3, UUID: u(2), Descriptors: []ble.Descriptor{{Handle: 4}, {Handle: 5, UUID: u(3)}, {Handle: 7, UUID: u(3)}}}, {ValueHandle: 7}, {ValueHandle: 9, UUID: u(2)}}},
+				{Handle: 20, Characteristics: []ble.Characteristic{{ValueHandle: 22, UUID: u(2)}}}, {Handle: 30, UUID: u(1)}},
+			want: []ble.Service{{Handle: 1, EndHandle: 19, UUID: u(1), Characteristics: []ble.Characteristic{
+				{Handle: 2, ValueHandle: 3, UUID: u(2), Descriptors: []ble.Descriptor{{Handle: 5, UUID: u(3)}}}, {Handle: 8, ValueHandle: 9, UUID: u(2)}}},
+				{Handle: 30, EndHandle: 0xffff, UUID: u(1)}},
+			dropped: 4},
+		{name: "two UUIDs at one handle: none of them",
+			in: []ble.Service{{Handle: 1, UUID: u(1), Characteristics: []ble.Characteristic{
+				{ValueHandle: 3, UUID: u(2)}, {ValueHandle: 3, UUID: u(4)}, {ValueHandle: 6, UUID: u(2), Descriptors: []ble.Descriptor{
+					{Handle: 7, UUID: u(3)}, {Handle: 7, UUID: u(5)}, {Handle: 8, UUID: u(3)}, {Handle: 8, UUID: u(3)}}}}}},
+			want: []ble.Service{{Handle: 1, EndHandle: 0xffff, UUID: u(1), Characteristics: []ble.Characteristic{
+				{Handle: 5, ValueHandle: 6, UUID: u(2), Descriptors: []ble.Descriptor{{Handle: 8, UUID: u(3)}}}}}},
+			dropped: 5},
 	}
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {
