@@ -16,6 +16,9 @@ const parkedPatience = 2 * time.Second
 // the radio acts (ESPHome native API, message 81), while another proxy is free: it may have lost its power or its network.
 const silentAfter = 2 * time.Second
 
+// deadAfter is the same where no other proxy is free: the request is taken to be lost, and made again.
+const deadAfter = 6 * time.Second
+
 // answer is what Proxy.Connect returned; valid once done is closed.
 type answer struct {
 	done chan struct{}
@@ -88,14 +91,15 @@ func (s *session) attempt(ctx, dctx context.Context, dl *dialler, c *candidate, 
 }
 
 // awaitAnswer waits for the answer or the end of actx. It ends actx when the attempt
-// takes long and another path is free; a device that the proxy does not hear is given less time. The time counts from
+// takes long and another path is free, or none is and it is worth beginning anew; a device that the proxy does not hear is given less time. The time counts from
 // the end of older attempts through the same proxy; for those it waits less, if another proxy has none.
 func (s *session) awaitAnswer(actx context.Context, cancel context.CancelCauseFunc, dl *dialler, c *candidate, h *hold, ans *answer) {
 	t := time.NewTimer(min(s.m.cfg.PerPath, parkedPatience))
 	defer t.Stop()
 	gone := time.NewTimer(time.Hour)
 	defer gone.Stop()
-	begun := time.Now()
+	begun, began := time.Now(), time.Time{} // the latter: on the air
+	_, atOnce := yields(c.version)
 	silent := time.NewTimer(silentAfter)
 	defer silent.Stop()
 	for turn := false; ; {
@@ -103,7 +107,7 @@ func (s *session) awaitAnswer(actx context.Context, cancel context.CancelCauseFu
 		if !turn {
 			var parked bool
 			if parked, changed = s.m.parked(c.ps, h); !parked {
-				turn, changed = true, nil
+				turn, changed, began = true, nil, time.Now()
 				t.Reset(s.m.cfg.PerPath)
 				gone.Reset(s.m.onAir(c, h))
 			}
@@ -127,7 +131,7 @@ func (s *session) awaitAnswer(actx context.Context, cancel context.CancelCauseFu
 			if !s.m.silent(c.ps, h) {
 				continue
 			}
-			if v := dl.survey(); v.best() != nil {
+			if v := dl.survey(); v.best() != nil || turn && time.Since(began) >= deadAfter && c.tries+1 < maxTries {
 				cancel(errSilent)
 				return
 			}
@@ -137,6 +141,11 @@ func (s *session) awaitAnswer(actx context.Context, cancel context.CancelCauseFu
 			o := v.best()
 			switch {
 			case o == nil || o.tries > c.tries:
+				// Firmware that ends an attempt at once loses nothing by beginning it anew.
+				if turn && atOnce && !c.blind && c.tries+1 < maxTries && s.heardSince(begun) {
+					cancel(errNoAnswer)
+					return
+				}
 			case turn:
 				cancel(errMovedOn)
 				return

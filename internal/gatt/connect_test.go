@@ -18,6 +18,16 @@ func always(o gatttest.Outcome) func(ble.Address, int) gatttest.Outcome {
 	return func(ble.Address, int) gatttest.Outcome { return o }
 }
 
+// first is the outcome of the first n attempts; the others succeed.
+func first(n int, o gatttest.Outcome) func(ble.Address, int) gatttest.Outcome {
+	return func(_ ble.Address, i int) gatttest.Outcome {
+		if i < n {
+			return o
+		}
+		return gatttest.Outcome{Delay: 100 * time.Millisecond}
+	}
+}
+
 func TestConnectOutcomes(t *testing.T) {
 	const ms = time.Millisecond
 	tests := []struct {
@@ -81,6 +91,26 @@ func TestConnectOutcomes(t *testing.T) {
 					}
 					return gatttest.Outcome{Delay: 100 * ms}
 				}
+			}},
+		{name: "only path fails three times in passing", link: "near", via: "near", after: 4 * time.Second,
+			set: func(n, _ *gatttest.Proxy, _ *world) {
+				n.Script = first(3, gatttest.Outcome{Delay: 100 * ms, Code: 0x3e})
+			}},
+		{name: "only path is refused twice", failure: ble.ConnectRefused, via: "near", detail: []string{"ended by the peripheral"}, after: time.Second,
+			set: func(n, _ *gatttest.Proxy, _ *world) {
+				n.Script = first(2, gatttest.Outcome{Delay: 100 * ms, Code: 0x13})
+			}},
+		{name: "only path does not answer once", link: "near", via: "near", after: 9 * time.Second, atLeast: 8 * time.Second,
+			set: func(n, _ *gatttest.Proxy, _ *world) { n.Script = first(1, gatttest.Outcome{Hang: true}) }},
+		{name: "only path loses the request", link: "near", via: "near", after: 8 * time.Second, atLeast: 6 * time.Second,
+			set: func(n, _ *gatttest.Proxy, w *world) {
+				n.Firmware, n.Script = "2025.11.0", first(1, gatttest.Outcome{Hang: true})
+				n.Mute = true
+				n.Sink.SlotsReport("near", n.Slots())
+			}},
+		{name: "only path cannot stop an attempt", failure: ble.ConnectTimeout, via: "near", after: 20*time.Second + ms, atLeast: 20 * time.Second,
+			set: func(n, _ *gatttest.Proxy, _ *world) {
+				n.Firmware, n.Script = "2026.7.3", first(1, gatttest.Outcome{Hang: true})
 			}},
 		{name: "only path hangs", failure: ble.ConnectTimeout, via: "near", detail: []string{"near"},
 			after: 20*time.Second + ms, atLeast: 20 * time.Second,

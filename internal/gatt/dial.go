@@ -34,6 +34,7 @@ type dialler struct {
 // try is what was tried through one proxy.
 type try struct {
 	count            int
+	passing          bool // what was said last may pass
 	again, fullUntil time.Time
 	unanswered       time.Time // it must be heard after this to be dialled again
 }
@@ -127,7 +128,7 @@ func (dl *dialler) note(dctx context.Context, ps *proxyState, begun time.Time, e
 		t.again, t.unanswered = now.Add(retryPause), begun
 	default:
 		t.count++
-		t.again = now.Add(retryPause)
+		t.again, t.passing = now.Add(time.Duration(t.count)*retryPause), passes(err)
 	}
 	dl.tries[ps.id] = t
 	m.log.Info("attempt to connect failed", "device", dl.s.addr, "proxy", ps.name, "error", said(err))

@@ -17,6 +17,7 @@ var (
 	errCanceled = errors.New("called off")
 	errSilent   = errors.New("the proxy does not answer")
 	errParked   = errors.New("the proxy was busy with another attempt while another proxy was free")
+	errNoAnswer = errors.New("no answer; dialled again")
 	errMovedOn  = errors.New("took too long while another proxy was free")
 	errYielded  = errors.New("called off for another device, which is heard")
 	errUnheard  = errors.New("the device does not answer and is not heard any more")
@@ -90,12 +91,26 @@ func failureOf(err error) ble.ConnectFailure {
 		return ble.ConnectUnknown
 	case errors.Is(err, errLost):
 		return ble.ConnectLost
-	case errors.Is(err, errMovedOn), errors.Is(err, errParked), errors.Is(err, errSilent), errors.Is(err, errYielded), errors.Is(err, errUnheard), errors.Is(err, errBlind), errors.Is(err, errTooLong), errors.Is(err, ble.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, errMovedOn), errors.Is(err, errParked), errors.Is(err, errSilent), errors.Is(err, errNoAnswer),
+		errors.Is(err, errYielded), errors.Is(err, errUnheard), errors.Is(err, errBlind), errors.Is(err, errTooLong), errors.Is(err, ble.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
 		return ble.ConnectTimeout
 	case errors.Is(err, ble.ErrNotConnected), errors.Is(err, errProxyGone):
 		return ble.ConnectRefused
 	}
 	return ble.ConnectUnknown
+}
+
+// passes reports whether an attempt failed for something that may be over soon: a packet that was lost, or the proxy's stack.
+func passes(err error) bool {
+	var res ConnectResultError
+	if !errors.As(err, &res) {
+		return errors.Is(err, errLost)
+	}
+	switch res.ConnectCode() {
+	case codeTimeout, codeLLTimeout, codeEstablish, codeGATT, codeCancelled:
+		return true
+	}
+	return false
 }
 
 // said is what a proxy answered, for a ConnectError's Detail.

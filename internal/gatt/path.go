@@ -22,8 +22,9 @@ const (
 	// moved away.
 	staleAfter      = 10 * time.Second
 	maxStalePenalty = 40
-	// maxTries is how often one Connect dials through one proxy.
+	// maxTries is how often one Connect dials through one proxy, and maxAlone if no other proxy is there and what it said may pass.
 	maxTries   = 2
+	maxAlone   = 4
 	retryPause = 500 * time.Millisecond
 )
 
@@ -195,11 +196,14 @@ func (dl *dialler) survey() survey {
 		}
 		c.reported, c.version = o.slots, o.version
 		c.slots = ps.free(o.slots) - dl.aheadLocked(ps.id)
-		dl.judge(&c, now)
+		dl.judge(&c, now, maxTries)
 		if !c.blind && (c.state != spent || ps == dl.current) {
 			m.makeWayLocked(ps, a, c.path.LastHeard, now, c.version)
 		}
 		v.candidates = append(v.candidates, c)
+	}
+	if len(v.candidates) == 1 && v.candidates[0].state == spent && dl.tries[v.candidates[0].ps.id].passing {
+		dl.judge(&v.candidates[0], now, maxAlone)
 	}
 	v.rank(now, a)
 	return v
@@ -242,13 +246,13 @@ func effectiveRSSI(p Path, now time.Time) int {
 	return max(rssi, unknownRSSI)
 }
 
-// judge sets the state of c. m.mu is held.
-func (dl *dialler) judge(c *candidate, now time.Time) {
+// judge sets the state of c, which may be dialled that often. m.mu is held.
+func (dl *dialler) judge(c *candidate, now time.Time, tries int) {
 	a := dl.s.addr
 	t := dl.tries[c.ps.id]
-	c.tries, c.tried = t.count, t != try{}
+	c.tries, c.tried, c.state = t.count, t != try{}, ready
 	switch {
-	case c.ps == dl.current, t.count >= maxTries:
+	case c.ps == dl.current, t.count >= tries:
 		c.state = spent
 	case c.ps.holds[a] != nil, c.ps.stale(a):
 		c.state = busy
