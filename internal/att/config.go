@@ -29,12 +29,7 @@ type Config struct {
 }
 
 // Seen is what a host knows of a peripheral from an earlier link: with it, a host whose cache is wrong is told so.
-type Seen struct {
-	// Table is a digest of the attribute table, empty if none was given.
-	Table string `json:"table,omitempty"`
-	// ServiceChanged: the host ever enabled indications of Service Changed.
-	ServiceChanged bool `json:"service_changed,omitempty"`
-}
+type Seen = ble.Seen
 
 // What package hci calls of a Server, which New(cfg Config) *Server makes when the host is told that it is connected, maybe before
 // the proxy's link is up:

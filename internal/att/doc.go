@@ -5,6 +5,15 @@
 //	host ──PDU── Receive ──▶ Server ──ble.Operation── Config.Do ──▶ the link, package links
 //	host ◀──PDU── Send ───── Server ◀──value, error── done
 //
+// A proxy lists neither where services end nor declarations; the table has them where a sound database has them. Included and secondary
+// services it does not tell of, so no host is told of any.
+//
+// # What a host is never given
+//
+// A value under another characteristic's UUID. A host may use handles that it learnt on an earlier link, so what it was told outlives
+// the link (Seen). Where the database is another one now, handles that mean something else are refused until the host was given their
+// new declarations.
+//
 // # Threads
 //
 // Whoever drives a Server calls it, and every done and timer that it gave away, one after another, with one lock held: a Server

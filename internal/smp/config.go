@@ -14,7 +14,7 @@ type Peer struct {
 	Type    ble.AddressType
 }
 
-// Config is what one Responder, for one link of one host, is made of. Nothing may be nil but Rand.
+// Config is what one Responder, for one link of one host, is made of. Nothing may be nil but where it says so.
 type Config struct {
 	Initiator Peer // the host: the controller's public address, or the random one that it set (LE Set Random Address)
 	Responder Peer // the peripheral, with the address and type of LE Create Connection
@@ -24,10 +24,14 @@ type Config struct {
 	// never from within; nil means that the link is encrypted. An error is a *ble.PairError, or wraps ble.ErrNotSupported if the
 	// proxy cannot pair at all, or ble.ErrNotConnected.
 	Pair func(done func(error))
+	// Cancel calls Pair off: the host gave up, or it takes too long (links.Links.CancelConnect). nil: it cannot be called off.
+	Cancel func()
 	// After calls f once d has passed, unless stop was called first.
 	After func(d time.Duration, f func()) (stop func())
 	// Keys outlive the link.
 	Keys Keys
+	// Attempts is that of the host, for all its links; nil is one of this link alone.
+	Attempts *Attempts
 	// Rand gives nonces and private keys; nil is crypto/rand.Reader.
 	Rand io.Reader
 	Log  *slog.Logger
@@ -39,20 +43,8 @@ type Keys interface {
 	SetKey(peer ble.Address, k Key)
 }
 
-// Key is what a host encrypts a link with that it paired in an earlier one. Octets are in the order of the wire.
-type Key struct {
-	LTK  [16]byte
-	EDIV uint16  // 0 with Secure Connections
-	Rand [8]byte // 0 with Secure Connections
-	// Secure: made by Secure Connections.
-	Secure bool
-}
-
-// HCI statuses of LE Enable Encryption, for Responder.Encrypt.
-const (
-	StatusSuccess    byte = 0x00
-	StatusKeyMissing byte = 0x06
-)
+// Key is what a host encrypts a link with that it paired in an earlier one.
+type Key = ble.HostKey
 
 // What package hci calls of a Responder, which New(cfg Config) *Responder makes when the host is told that it is connected:
 //
@@ -60,7 +52,8 @@ const (
 //		takes one PDU of the host. pdu is valid only during the call.
 //	Encrypt(rand [8]byte, ediv uint16, ltk [16]byte, done func(status byte))
 //		is the host's LE Enable Encryption: with the key of the pairing that just ended, or with one that is kept, which has the
-//		proxy pair first. done is called once, from within or later, with one of the statuses above; the host is told by
-//		an Encryption Change. The keys of a legacy pairing are sent after done(StatusSuccess).
+//		proxy pair first. done is called once, from within or later, with an HCI status; the host is told by
+//		an Encryption Change. The keys of a legacy pairing are sent after done(StatusSuccess). Pair is called although the proxy's
+//		link may not be up yet: it waits for that.
 //	Close()
 //		the link ended: nothing is sent or done any more.
