@@ -54,6 +54,7 @@ type Proxy struct {
 	ScanMode   ScanMode
 	OnConflict OnConflict
 	OnNoSlot   OnNoSlot
+	HostsWait  bool // for a slot: on_no_slot says wait, which is not only the default
 	// Line is where the proxy stands in the file, for messages.
 	Line int
 }

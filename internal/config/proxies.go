@@ -61,6 +61,7 @@ func (l *loader) proxies(list []rawProxy) {
 		p.ScanMode = oneOf(rep, key+".scan_mode", r.ScanMode, ScanAuto, ScanActive, ScanPassive)
 		p.OnConflict = oneOf(rep, key+".on_conflict", r.OnConflict, ConflictYield, ConflictRetake)
 		p.OnNoSlot = oneOf(rep, key+".on_no_slot", r.OnNoSlot, NoSlotWait, NoSlotFail)
+		p.HostsWait = r.OnNoSlot == string(NoSlotWait)
 		l.out.Proxies = append(l.out.Proxies, p)
 	}
 }

@@ -143,8 +143,13 @@ func (s *Set) meant(name string) bool {
 
 // NoSlot is what the proxy with that ID is configured to do without a free connection slot.
 func (s *Set) NoSlot(id string) gatt.NoSlot {
-	if p := s.ByID(id); p != nil && p.cfg.OnNoSlot == config.NoSlotFail {
-		return gatt.NoSlotFail
+	if p := s.ByID(id); p != nil {
+		switch {
+		case p.cfg.OnNoSlot == config.NoSlotFail:
+			return gatt.NoSlotFail
+		case p.cfg.HostsWait:
+			return gatt.NoSlotWaitAll
+		}
 	}
 	return gatt.NoSlotWait
 }

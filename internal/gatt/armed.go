@@ -81,7 +81,7 @@ func cccdValue(c *ble.Characteristic, bits uint16) uint16 {
 		}
 	}
 	if value == 0 {
-		value = bits &^ cccdDefault
+		value = bits &^ (cccdDefault | cccdListen)
 	}
 	return value
 }
@@ -113,7 +113,7 @@ func (s *session) converge(ctx context.Context, l *link, db *ble.Database, value
 
 func (s *session) enable(ctx context.Context, l *link, c *ble.Characteristic, value uint16) error {
 	have := l.armed[c.ValueHandle]
-	was := have.registered
+	was, fresh := have.registered, have == standing{}
 	if !was {
 		if err := twice(ctx, registerWait, func(ctx context.Context) error {
 			return l.ps.proxy.Notify(ctx, s.addr, c.ValueHandle, true)
@@ -121,6 +121,9 @@ func (s *session) enable(ctx context.Context, l *link, c *ble.Characteristic, va
 			return err
 		}
 		have.registered = true
+		if fresh && value == 0 { // nobody has written it on this link, and nobody is to
+			have.known = true
+		}
 		l.armed[c.ValueHandle] = have
 	}
 	err := s.configureAt(ctx, l, c, value, twice)

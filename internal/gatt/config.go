@@ -35,8 +35,9 @@ type NoSlot uint8
 
 // What to do without a free slot.
 const (
-	NoSlotWait NoSlot = iota // wait for one, at most Config.SlotWait
-	NoSlotFail               // fail at once
+	NoSlotWait    NoSlot = iota // wait for one, at most Config.SlotWait; guests do not, as with the proxy itself
+	NoSlotFail                  // fail at once
+	NoSlotWaitAll               // wait, guests too
 )
 
 // Config configures a Manager. Zero durations mean the defaults.

@@ -10,6 +10,11 @@ import (
 // done(nil) follows LinkUp and precedes Resolved; a failure is a
 // *ble.ConnectError, or ble.ErrCanceled.
 func (m *Manager) Connect(a ble.Address, t ble.AddressType, via string, done func(error)) {
+	m.connect(a, t, via, true, done)
+}
+
+// connect is Connect. Who is patient waits for a slot where none is free and the configuration says nothing else.
+func (m *Manager) connect(a ble.Address, t ble.AddressType, via string, patient bool, done func(error)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {
@@ -22,6 +27,7 @@ func (m *Manager) Connect(a ble.Address, t ble.AddressType, via string, done fun
 		return
 	} else if s != nil && s.phase == phaseDialling {
 		s.connectDone = append(s.connectDone, done)
+		s.patient = s.patient || patient
 		return
 	}
 	done = m.measured(OperationConnect, done)
@@ -29,7 +35,7 @@ func (m *Manager) Connect(a ble.Address, t ble.AddressType, via string, done fun
 	s := &session{
 		m: m, addr: a, typ: t, via: via, dev: d, cancel: cancel,
 		heard: make(chan struct{}, 1), wake: make(chan struct{}, 1),
-		connectDone: []func(error){done},
+		connectDone: []func(error){done}, patient: patient,
 	}
 	d.cur = s
 	m.recordLocked(s)

@@ -163,9 +163,16 @@ func (dl *dialler) giveUp(v *survey) error {
 
 // noSlot waits for a slot as long as is allowed.
 func (dl *dialler) noSlot(v *survey) error {
+	m := dl.s.m
+	m.mu.Lock()
+	patient := dl.s.patient
+	m.mu.Unlock()
 	wait := false
 	for _, c := range v.candidates {
-		wait = wait || c.state == full && dl.s.m.cfg.OnNoSlot(c.ps.id) != NoSlotFail
+		if c.state == full {
+			policy := m.cfg.OnNoSlot(c.ps.id)
+			wait = wait || policy == NoSlotWaitAll || policy == NoSlotWait && patient
+		}
 	}
 	if dl.full.IsZero() {
 		dl.full = time.Now()

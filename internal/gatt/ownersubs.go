@@ -63,7 +63,17 @@ func (s *Owners) askLocked(party *Owner, a ble.Address, d *ownedDevice, valueHan
 
 // Subscribe implements links.Links. What several owners subscribe is enabled once.
 func (o *Owner) Subscribe(a ble.Address, valueHandle uint16, done func(error)) {
-	o.configure(a, valueHandle, cccdDefault, done)
+	o.configure(a, valueHandle, func(uint16) uint16 { return cccdDefault }, done)
+}
+
+// Listen implements links.Links.
+func (o *Owner) Listen(a ble.Address, valueHandle uint16, on bool, done func(error)) {
+	o.configure(a, valueHandle, func(bits uint16) uint16 {
+		if on {
+			return bits | cccdListen
+		}
+		return bits &^ cccdListen
+	}, done)
 }
 
 // Unsubscribe implements links.Links.
@@ -77,8 +87,8 @@ func (o *Owner) Unsubscribe(a ble.Address, valueHandle uint16) {
 	}
 }
 
-// configure has an owner want bits of a characteristic's configuration, 0 for none.
-func (o *Owner) configure(a ble.Address, valueHandle, bits uint16, done func(error)) {
+// configure changes what an owner wants of a characteristic's configuration; change is given the bits so far, 0 is for nothing.
+func (o *Owner) configure(a ble.Address, valueHandle uint16, change func(uint16) uint16, done func(error)) {
 	s := o.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -88,6 +98,11 @@ func (o *Owner) configure(a ble.Address, valueHandle, bits uint16, done func(err
 	}
 	d := s.deviceLocked(a)
 	before := d.subs[valueHandle][o]
+	var bits uint16
+	if before != nil {
+		bits = before.bits
+	}
+	bits = change(bits)
 	switch {
 	case !d.holdsLocked(o) && !o.cfg.KeepSubscriptions:
 		s.changedLocked(a, d)
@@ -149,7 +164,7 @@ func (o *Owner) writeCCCD(a ble.Address, valueHandle uint16, value []byte, done 
 		refuse(attCCCDImproper)
 		return
 	}
-	o.configure(a, valueHandle, bits, func(err error) { done(nil, err) })
+	o.configure(a, valueHandle, func(before uint16) uint16 { return before&cccdListen | bits }, func(err error) { done(nil, err) })
 }
 
 // subscribedLocked reports whether o subscribed anything.

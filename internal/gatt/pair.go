@@ -94,6 +94,9 @@ func (m *Manager) pair(party *Owner, a ble.Address, done func(error)) {
 			m.mu.Lock()
 			l.pairing = false
 			l.secured = l.secured || err == nil
+			if err == nil && party != nil {
+				l.paired = addOwner(l.paired, party)
+			}
 			m.mu.Unlock()
 			if err == nil {
 				m.bonded(p.ID(), a, party, false)

@@ -24,9 +24,11 @@ type op struct {
 	// told is the database that the caller knew.
 	told   *ble.Database
 	secure bool // pair and repeat once if the peripheral wants security
-	pair   bool // CancelConnect calls it off
-	ctx    context.Context
-	run    func(ctx context.Context, l *link) error
+	// configures: it is of the configuration of the characteristic with that value handle.
+	configures bool
+	pair       bool // CancelConnect calls it off
+	ctx        context.Context
+	run        func(ctx context.Context, l *link) error
 	// start is run without a goroutine that waits; nil: not possible. answer is what came of it if the session's goroutine
 	// has to go on from there.
 	start  func(p Starter, done func(error)) (cancel func(), ok bool)
@@ -111,15 +113,22 @@ func (s *session) exec(ctx context.Context, l *link, o *op) {
 		s.pairCancel = cancel
 		s.m.mu.Unlock()
 	}
-	err := o.answer
+	err, refusal := o.answer, s.refusal(l, o)
 	o.answer = nil
 	switch {
+	case refusal != nil:
+		err = refusal
 	case !sameAttribute(o.told, s.db, o.handle):
 		err = errNoAttribute
 	case err == nil:
 		err = o.run(octx, l)
 	}
-	if o.secure && wantsSecurity(err) && s.raiseSecurity(octx, l, o.party) {
+	if refusal == nil && wantsSecurity(err) && o.handle != 0 {
+		s.m.mu.Lock()
+		l.guardLocked(o, err)
+		s.m.mu.Unlock()
+	}
+	if o.secure && refusal == nil && wantsSecurity(err) && s.mayRaise(o) && s.raiseSecurity(octx, l, o.party) {
 		err = o.run(octx, l)
 	}
 	if o.pair {

@@ -33,6 +33,7 @@ type session struct {
 	history     *Attempt
 	link        *link // the present link or attempt
 	connectDone []func(error)
+	patient     bool // somebody who waits for the link would wait for a slot
 	downDone    []func()
 	queue       lanes
 	idle        *link   // what the goroutine waits on for an operation, nil if it does not
@@ -71,6 +72,8 @@ type link struct {
 	mtu            int
 	serviceChanged uint16              // value handle that we subscribed ourselves
 	secured        bool                // paired or encrypted on this link
+	paired         map[*Owner]bool     // who asked for that
+	guarded        map[uint32]error    // what the peripheral answered, by op.guardKey, while the link was not encrypted
 	pairing        bool                // a request of ours is under way
 	early          []*early            // subscriptions that are being made
 	armed          map[uint16]standing // by value handle; session's goroutine only

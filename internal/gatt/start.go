@@ -17,7 +17,7 @@ type flight struct {
 // be called, without locks.
 func (s *session) takeOffLocked(o *op) (launch func()) {
 	l := s.idle
-	if l == nil || l.lost || !sameAttribute(o.told, l.db, o.handle) || o.start == nil || !s.queue.empty() || s.stale {
+	if l == nil || l.lost || !sameAttribute(o.told, l.db, o.handle) || o.start == nil || !s.queue.empty() || s.stale || l.guardsLocked(o) {
 		return nil
 	}
 	proxy, ok := l.ps.proxy.(Starter)

@@ -18,6 +18,8 @@ const (
 	cccdIndicate = 0x0002
 	// cccdDefault asks for notifications, or for indications if the characteristic cannot notify. It never goes on the air.
 	cccdDefault = 0x8000
+	// cccdListen has the proxy pass values on, whether or not anything is to stand in the configuration. It never goes on the air either.
+	cccdListen = 0x4000
 )
 
 // subscription is what is wanted of the characteristic with that value handle: bits are never 0.
@@ -82,7 +84,7 @@ func (m *Manager) configure(party *Owner, a ble.Address, valueHandle, bits uint1
 	}
 	var early *early
 	s.enqueueLocked(&op{
-		party: party, secure: bits != 0, handle: valueHandle, told: d.told,
+		party: party, secure: bits != 0, handle: valueHandle, configures: true, told: d.told,
 		run: func(ctx context.Context, l *link) error {
 			if early == nil && bits != 0 && !l.armed[valueHandle].registered {
 				early = m.holdBack(l, valueHandle)

@@ -26,6 +26,9 @@ type Links interface {
 	// ends them, unless another party wants them.
 	Subscribe(a ble.Address, valueHandle uint16, done func(error))
 	Unsubscribe(a ble.Address, valueHandle uint16)
+	// Listen has the proxy pass on what the characteristic with that value handle notifies, or no longer. It writes nothing: whether
+	// the peripheral notifies is what its Client Characteristic Configuration says. Subscribe does both.
+	Listen(a ble.Address, valueHandle uint16, on bool, done func(error))
 	// Pair pairs over the link that is up; done(nil) means bonded. A failure is a *ble.PairError.
 	Pair(a ble.Address, done func(error))
 	// Unpair has the proxy of that name drop its bond and waits for the answer; empty is the proxy that has one. This, ClearCache
@@ -49,7 +52,7 @@ type Events interface {
 	Resolved(a ble.Address, db *ble.Database, mtu int)
 	// LinkDown: the link ended. It comes once for each LinkUp.
 	LinkDown(a ble.Address, reason ble.DisconnectReason)
-	// Notified: a notification or an indication of a characteristic that this party subscribed. value may be kept.
+	// Notified: a notification or an indication of a characteristic that this party subscribed or listens to. value may be kept.
 	Notified(a ble.Address, valueHandle uint16, value []byte)
 	// DatabaseChanged: the peripheral changed its database while it was connected.
 	DatabaseChanged(a ble.Address, db *ble.Database)

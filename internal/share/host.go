@@ -96,22 +96,21 @@ func (h *host) wantsActiveLocked(byDefault bool) bool {
 	return h.subscribed && byDefault
 }
 
-// tellSlotsLocked sends the host's view of the slots, message 81: what is free for everybody, and of the others those that it
-// holds. Clients rely on the list being as long as limit less free.
+// tellSlotsLocked sends the slots as the device itself tells them, message 81: its limit, what is free, and the addresses of all that
+// are taken, whoever has them. A link whose end the host is yet to be told of keeps its slot until then: a client takes one that is not
+// in the list for lost.
 func (h *host) tellSlotsLocked() {
 	if !h.wantsSlots {
 		return
 	}
-	slots := h.p.slots
-	view := ble.Slots{Known: true, HasAllocated: true, Free: max(slots.Free, 0)}
+	view := h.p.slots
+	view.Free, view.Allocated = max(view.Free, 0), slices.Clone(view.Allocated)
 	for a, d := range h.devices {
-		view.Allocated = append(view.Allocated, a)
-		if !d.up && view.Free > 0 && !slices.Contains(slots.Allocated, a) {
-			view.Free-- // it is about to be taken
+		if d.up && view.HasAllocated && !slices.Contains(view.Allocated, a) {
+			view.Allocated = append(view.Allocated, a)
+			view.Free = max(view.Free-1, 0)
 		}
 	}
-	slices.Sort(view.Allocated)
-	view.Limit = view.Free + len(view.Allocated)
 	h.s.Slots(view)
 }
 
@@ -134,7 +133,6 @@ func (p *Proxy) Connect(s *apiserver.Session, r apiserver.ConnectRequest) {
 	}
 	d = &device{notified: map[uint16]bool{}}
 	h.devices[r.Address] = d
-	h.tellSlotsLocked()
 	h.links.Connect(r.Address, r.Type, p.id, func(err error) {
 		if err != nil {
 			h.ended(r.Address, d, connectCode(err))

@@ -95,9 +95,9 @@ func TestMergedMembers(t *testing.T) {
 	}
 	slots(0, 0)
 	one.Slots(ble.Slots{Known: true, Free: 2, Limit: 3, HasAllocated: true, Allocated: []ble.Address{9}})
-	slots(2, 2) // one is another's
+	slots(2, 3) // one is another's
 	two.Slots(ble.Slots{Known: true, Free: 3, Limit: 3})
-	slots(5, 5)
+	slots(5, 6)
 
 	scans := func(state apipb.BluetoothScannerState, mode apipb.BluetoothScannerMode) {
 		t.Helper()

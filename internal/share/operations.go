@@ -120,7 +120,7 @@ func (p *Proxy) Write(s *apiserver.Session, a ble.Address, handle uint16, value 
 	h.links.Do(a, op, done)
 }
 
-// Notify implements apiserver.Backend.
+// Notify implements apiserver.Backend. As with the firmware it writes nothing to the peripheral: the client does that itself.
 func (p *Proxy) Notify(s *apiserver.Session, a ble.Address, handle uint16, enable bool) {
 	h := p.host(s)
 	d := h.linked(a, handle)
@@ -139,12 +139,12 @@ func (p *Proxy) Notify(s *apiserver.Session, a ble.Address, handle uint16, enabl
 	if !enable {
 		h.end()
 		delete(d.notified, handle)
-		h.links.Unsubscribe(a, handle)
+		h.links.Listen(a, handle, false, func(error) {})
 		s.NotifySet(a, handle)
 		return
 	}
 	d.notified[handle] = true
-	h.links.Subscribe(a, handle, func(err error) {
+	h.links.Listen(a, handle, true, func(err error) {
 		h.end()
 		if err == nil {
 			s.NotifySet(a, handle)

@@ -207,14 +207,16 @@ func TestConnection(t *testing.T) {
 	}
 	slots(3, 3)
 	b.p.Slots(ble.Slots{Known: true, Free: 2, Limit: 3, Allocated: []ble.Address{9}, HasAllocated: true}) // another's
-	slots(2, 2)
+	slots(2, 3, 9)
 	a := uint64(device1)
 	c.send(&apipb.BluetoothDeviceRequest{Address: a, HasAddressType: true, AddressType: 1,
 		RequestType: apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_CONNECT_V3_WITHOUT_CACHE})
-	slots(1, 2, a)
 	if m := want[*apipb.BluetoothDeviceConnectionResponse](c); !m.GetConnected() || m.GetMtu() != 100 {
 		t.Errorf("got %v", m)
 	}
+	slots(1, 3, 9, a) // though the proxy is yet to say so
+	b.p.Slots(ble.Slots{Known: true, Free: 1, Limit: 3, Allocated: []ble.Address{9, device1}, HasAllocated: true})
+	slots(1, 3, 9, a)
 	c.send(&apipb.BluetoothGATTGetServicesRequest{Address: a})
 	if m := want[*apipb.BluetoothGATTGetServicesResponse](c); len(m.GetServices()) != 1 || m.GetServices()[0].GetCharacteristics()[0].GetHandle() != 3 {
 		t.Errorf("got %v", m)
@@ -259,7 +261,7 @@ func TestConnection(t *testing.T) {
 		t.Errorf("got %v", m)
 	}
 	if diff := cmp.Diff([]string{
-		"Read 0003", "ReadDescriptor 0005", "Subscribe 0003", "WriteDescriptor 0004 [0 0]", "WriteCommand 0003 [1]", "Pair", "SetConnectionParams",
+		"Read 0003", "ReadDescriptor 0005", "Listen 0003", "WriteDescriptor 0004 [0 0]", "WriteCommand 0003 [1]", "Pair", "SetConnectionParams",
 	}, links.Kept()); diff != "" {
 		t.Errorf("asked of the links (-want +got):\n%s", diff)
 	}
@@ -267,6 +269,9 @@ func TestConnection(t *testing.T) {
 	if m := want[*apipb.BluetoothDeviceConnectionResponse](c); m.GetConnected() || m.GetError() != codeLocal {
 		t.Errorf("got %v", m)
 	}
+	slots(1, 3, 9, a) // until the proxy says that it is free
+	b.p.Slots(ble.Slots{Known: true, Free: 0, Limit: 3, Allocated: []ble.Address{9, 8, 7}, HasAllocated: true})
+	slots(0, 3, 9, 8, 7)
 	_ = c.conn.Close()
 	deadline := time.Now().Add(limit)
 	for closed := false; !closed; {

@@ -45,3 +45,14 @@ func (p *Proxy) Stands(a ble.Address, handle uint16) uint16 {
 	}
 	return uint16(l.stands[handle][0]) | uint16(l.stands[handle][1])<<8
 }
+
+// SetSecure has an attribute of a peripheral want a paired link from now on.
+func (p *Proxy) SetSecure(a ble.Address, handle uint16) {
+	per := p.peripheral(a)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if per.Secure == nil {
+		per.Secure = make(map[uint16]bool)
+	}
+	per.Secure[handle] = true
+}

@@ -184,6 +184,15 @@ func (l *Links) Do(a ble.Address, op ble.Operation, done func([]byte, error)) {
 	l.put(&Op{Kind: op.Kind.String(), Addr: a, Handle: op.Handle, Value: op.Value, done: done})
 }
 
+// Listen implements links.Links; it is "Listen" or "Ignore".
+func (l *Links) Listen(a ble.Address, h uint16, on bool, done func(error)) {
+	kind := "Ignore"
+	if on {
+		kind = "Listen"
+	}
+	l.put(&Op{Kind: kind, Addr: a, Handle: h, done: noValue(done)})
+}
+
 func (l *Links) Subscribe(a ble.Address, h uint16, done func(error)) {
 	l.put(&Op{Kind: "Subscribe", Addr: a, Handle: h, done: noValue(done)})
 }
