@@ -119,8 +119,12 @@ func (s webSource) Shares() []web.Share {
 	var out []web.Share
 	for _, st := range s.d.sharing.Status() {
 		w := web.Share{Name: st.Name, Hosts: len(st.Hosts), Batches: st.Batches, Dropped: st.Dropped}
+		if p := s.d.proxies.ByID(st.Proxy); p != nil {
+			w.Proxy = p.Label()
+		}
 		for _, h := range st.Hosts {
 			w.Links += len(h.Links)
+			w.Users = append(w.Users, web.ShareUser{Name: h.Name, Has: h.Has()})
 		}
 		out = append(out, w)
 	}

@@ -71,7 +71,8 @@ func (s *Sharing) encode(e *dbusobj.Encoder, st share.Status) {
 }
 
 // encodeHost writes one host: Name, Address (host:port), Since (seconds since 1970), Subscribed, Batches (sent), Dropped (batches that it lost),
-// DroppedValues (notifications that it lost), Links (addresses of peripherals, attempts included).
+// DroppedValues (notifications that it lost), Links (addresses of peripherals, attempts included), Has (Bluetooth, entities, both or
+// nothing), Refused (why it has no entities though it asked; absent if it has), ToDevice and FromDevice (messages passed on unread).
 func encodeHost(e *dbusobj.Encoder, h share.HostStatus) {
 	e.Array("{sv}", func() {
 		text(e, "Name", h.Name)
@@ -81,6 +82,12 @@ func encodeHost(e *dbusobj.Encoder, h share.HostStatus) {
 		number(e, "Batches", h.Batches)
 		number(e, "Dropped", h.Dropped)
 		number(e, "DroppedValues", h.Values)
+		text(e, "Has", h.Has())
+		if h.Refused != "" {
+			text(e, "Refused", h.Refused)
+		}
+		number(e, "ToDevice", h.ToDevice)
+		number(e, "FromDevice", h.FromDevice)
 		entry(e, "Links", "as", func() {
 			e.Array("s", func() {
 				for _, a := range h.Links {

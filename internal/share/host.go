@@ -127,7 +127,7 @@ func (p *Proxy) Connect(s *apiserver.Session, r apiserver.ConnectRequest) {
 		return
 	case d != nil: // the first request will be answered
 		return
-	case !p.device.Features.Has(ble.FeatureActiveConnections) || r.Address == 0 || len(h.devices) >= maxDevices:
+	case p.refusesLocked(r), !p.device.Features.Has(ble.FeatureActiveConnections) || r.Address == 0 || len(h.devices) >= maxDevices:
 		s.Connection(r.Address, false, 0, 0)
 		return
 	}
@@ -138,6 +138,13 @@ func (p *Proxy) Connect(s *apiserver.Session, r apiserver.ConnectRequest) {
 			h.ended(r.Address, d, connectCode(err))
 		}
 	})
+}
+
+// refusesLocked reports whether firmware of the proxy's version refuses the kind of a request: since 2025.8 the first one, since
+// 2025.9 one without an address type.
+func (p *Proxy) refusesLocked(r apiserver.ConnectRequest) bool {
+	v, _ := ble.ParseVersion(p.device.ESPHomeVersion)
+	return r.Legacy && v.AtLeast(2025, 8) || !r.HasType && v.AtLeast(2025, 9)
 }
 
 // Disconnect implements apiserver.Backend. The end is told by LinkDown, or by Connect.

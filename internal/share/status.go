@@ -106,3 +106,16 @@ func (s *Server) gone(label string) apiserver.Counts {
 	defer s.mu.Unlock()
 	return s.counts[label]
 }
+
+// Has says in a word what the host uses of the device.
+func (h HostStatus) Has() string {
+	switch {
+	case h.Bluetooth && h.Entities:
+		return "both"
+	case h.Entities:
+		return "entities"
+	case h.Bluetooth:
+		return "Bluetooth"
+	}
+	return "nothing"
+}

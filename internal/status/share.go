@@ -35,6 +35,11 @@ type Host struct {
 	// DroppedValues counts the notifications of peripherals that it lost.
 	DroppedValues uint64   `json:"dropped_values"`
 	Links         []string `json:"links"`
+	Has           string   `json:"has"`               // Bluetooth, entities, both or nothing; "" of an older daemon
+	Refused       string   `json:"refused,omitempty"` // why it has no entities though it asked
+	// ToDevice and FromDevice are messages that are not Bluetooth's, passed on unread.
+	ToDevice   uint64 `json:"to_device"`
+	FromDevice uint64 `json:"from_device"`
 }
 
 // sharedOf reads org.bluez_esphome.Share1.
@@ -50,6 +55,7 @@ func sharedOf(props map[string]dbus.Variant, names map[dbus.ObjectPath]string) [
 				Name: get[string](h, "Name"), Address: get[string](h, "Address"), Since: get[uint64](h, "Since"),
 				Subscribed: get[bool](h, "Subscribed"), Batches: get[uint64](h, "Batches"), Dropped: get[uint64](h, "Dropped"),
 				DroppedValues: get[uint64](h, "DroppedValues"), Links: get[[]string](h, "Links"),
+				Has: get[string](h, "Has"), Refused: get[string](h, "Refused"), ToDevice: get[uint64](h, "ToDevice"), FromDevice: get[uint64](h, "FromDevice"),
 			})
 		}
 		out = append(out, s)
@@ -58,13 +64,21 @@ func sharedOf(props map[string]dbus.Variant, names map[dbus.ObjectPath]string) [
 	return out
 }
 
+// has is what the host has of the device.
+func (h Host) has() string {
+	if h.Has == "" {
+		return "-"
+	}
+	return h.Has
+}
+
 // notYet is said of what is to be shared and has no port yet.
 const notYet = "cannot listen yet; the log says why"
 
 // printShared writes who uses what is shared, and below it what is to be known of proxies though nothing is wrong.
 func (r *Report) printShared(w io.Writer, now time.Time) {
 	if len(r.Shared) > 0 {
-		t := table(w, "SHARED AS\tHOST\tFROM\tSINCE\tBATCHES\tLOST\tLINKS")
+		t := table(w, "SHARED AS\tHOST\tFROM\tSINCE\tHAS\tBATCHES\tLOST\tLINKS")
 		for _, s := range r.Shared {
 			name := clip(s.Name, shortName+6)
 			switch {
@@ -78,12 +92,19 @@ func (r *Report) printShared(w io.Writer, now time.Time) {
 				if err != nil {
 					from = h.Address
 				}
-				row(t, name, clip(h.Name, shortName+2), clip(from, shortName+3), ago(h.Since, now), fmt.Sprint(h.Batches), fmt.Sprint(h.Dropped), fmt.Sprint(len(h.Links)))
+				row(t, name, clip(h.Name, shortName+2), clip(from, shortName+3), ago(h.Since, now), h.has(), fmt.Sprint(h.Batches), fmt.Sprint(h.Dropped), fmt.Sprint(len(h.Links)))
 				name = ""
 			}
 		}
 		t.Flush()
 		fmt.Fprintln(w)
+		for _, s := range r.Shared {
+			for _, h := range s.Hosts {
+				if h.Refused != "" {
+					wrap(w, "", "  ", fmt.Sprintf("%s has no entities of %s: %s", h.Name, s.Name, h.Refused))
+				}
+			}
+		}
 	}
 	var notes []string // the same is said once, of all whom it concerns
 	whom := map[string][]string{}
@@ -113,7 +134,7 @@ func (r *Report) printSharing(w io.Writer, now time.Time, proxy string) {
 		}
 		hosts := make([]string, len(s.Hosts))
 		for i, h := range s.Hosts {
-			hosts[i] = fmt.Sprintf("%s (%s) for %s", h.Name, h.Address, ago(h.Since, now))
+			hosts[i] = fmt.Sprintf("%s (%s) for %s (%s)", h.Name, h.Address, ago(h.Since, now), h.has())
 		}
 		if len(hosts) == 0 {
 			hosts = []string{"nobody yet"}

@@ -7,8 +7,25 @@ type Share struct {
 	Name  string // as the hosts know it
 	Hosts int    // that are connected
 	Links int    // of theirs, attempts included
+	Proxy string // the real one, as Proxy.Name; empty for all of them
+	Users []ShareUser
 	// Batches of advertisements that hosts were sent, and that they lost because they read too slowly.
 	Batches, Dropped uint64
+}
+
+// ShareUser is one host.
+type ShareUser struct {
+	Name string
+	Has  string // Bluetooth, entities, both or nothing
+}
+
+// using counts the hosts that have Bluetooth, or the rest of the device.
+func (s *Share) using(what string) float64 {
+	n := 0
+	for _, u := range s.Users {
+		n += int(one(u.Has == what || u.Has == "both"))
+	}
+	return float64(n)
 }
 
 func shareDesc(name, help string) *prometheus.Desc {
@@ -21,6 +38,8 @@ var shareMetrics = []struct {
 	value func(s *Share) float64
 }{
 	{shareDesc("hosts", "Hosts that use the shared proxy."), prometheus.GaugeValue, func(s *Share) float64 { return float64(s.Hosts) }},
+	{shareDesc("bluetooth_hosts", "Hosts that use its Bluetooth."), prometheus.GaugeValue, func(s *Share) float64 { return s.using("Bluetooth") }},
+	{shareDesc("entities_hosts", "Hosts that use its entities, in a session of the device each."), prometheus.GaugeValue, func(s *Share) float64 { return s.using("entities") }},
 	{shareDesc("links", "Links and attempts of these hosts."), prometheus.GaugeValue, func(s *Share) float64 { return float64(s.Links) }},
 	{shareDesc("batches_total", "Batches of advertisements that hosts were sent."), prometheus.CounterValue, func(s *Share) float64 { return float64(s.Batches) }},
 	{shareDesc("dropped_batches_total", "Batches that hosts lost because they read too slowly."), prometheus.CounterValue, func(s *Share) float64 { return float64(s.Dropped) }},

@@ -30,6 +30,12 @@ type pageProxy struct {
 	Limit   int        `json:"limit"` // -1 unknown
 	Free    int        `json:"free"`
 	Slots   []pageSlot `json:"slots"`
+	Hosts   []pageHost `json:"hosts,omitempty"` // that share it
+}
+
+type pageHost struct {
+	Name string `json:"name"`
+	Has  string `json:"has"`
 }
 
 type pageSlot struct {
@@ -63,13 +69,18 @@ func encode(src Source, version string, now time.Time) []byte {
 	if err := src.Ready(); err != nil {
 		s.Ready = message(err.Error())
 	}
-	index := map[string]int64{}
+	index, hosts := map[string]int64{}, map[string][]pageHost{}
+	for _, sh := range src.Shares() {
+		for _, u := range sh.Users {
+			hosts[sh.Proxy] = append(hosts[sh.Proxy], pageHost{text(u.Name), text(u.Has)})
+		}
+	}
 	for i, p := range src.Proxies() {
 		index[p.Name] = int64(i)
 		pp := pageProxy{
 			Name: text(p.Name), Host: text(p.Host), State: text(p.State), Error: message(p.LastError), Version: text(p.Version),
 			Scan: text(p.ScanMode), Adverts: p.Adverts, Owned: p.Owned, Heard: ago(p.LastHeard),
-			Limit: -1, Slots: []pageSlot{},
+			Limit: -1, Slots: []pageSlot{}, Hosts: hosts[p.Name],
 		}
 		if p.SlotsKnown {
 			pp.Limit, pp.Free = p.SlotLimit, p.SlotFree

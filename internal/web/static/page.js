@@ -58,6 +58,11 @@ function card(p) {
     if (f) facts.append(el("span", "", f));
   }
   c.append(facts);
+  if (p.hosts) {
+    const shared = el("p", "facts");
+    for (const h of p.hosts) shared.append(el("span", "", foreign(h.name), " has " + (h.has === "both" ? "Bluetooth and entities" : h.has)));
+    c.append(shared);
+  }
   if (p.error) c.append(el("p", "error", p.error));
   if (p.limit >= 0 || p.slots.length) c.append(slots(p));
   return c;
