@@ -290,7 +290,7 @@ func TestRogueClash(t *testing.T) {
 		t.Errorf("IDs %q, %q; names %q, %q", a.ID(), b.ID(), a.Name(), b.Name())
 	}
 	// What is configured of proxies without names is not mixed up (issue 16).
-	if h.d.proxies.NoSlot(a.ID()) != gatt.NoSlotFail || h.d.proxies.NoSlot(b.ID()) != gatt.NoSlotWait {
+	if h.d.proxies.NoSlot(a.ID()) != gatt.NoSlotFail || h.d.proxies.NoSlot(b.ID()) != gatt.NoSlotWaitAll {
 		t.Error("on_no_slot of proxies without names does not count")
 	}
 	h.eventually("each is heard for itself", func() bool {
