@@ -40,11 +40,15 @@ func (s *Server) adopt(db *ble.Database) {
 	s.forgetLong()
 	clear(s.suspects)
 	s.stale = outdated(s.seen.Services, s.table)
+	touched := make(map[uint16]bool) // characteristics, by value handle
 	for _, old := range s.stale {
 		for _, a := range s.table.within(old.Handle, old.Last) {
-			if a.value != 0 && !a.known() {
-				s.suspects[a.handle] = true
-			}
+			touched[a.value] = true
+		}
+	}
+	for _, a := range s.table.attributes {
+		if touched[a.value] && a.value != 0 && !a.known() {
+			s.suspects[a.handle] = true
 		}
 	}
 }
@@ -66,19 +70,31 @@ func (s *Server) declared(valueHandle uint16) {
 	if i < 0 {
 		return
 	}
-	svc := s.table.services[i]
+	now := s.table.services[i]
+	if slices.Contains(s.seen.Services, now) {
+		return
+	}
+	part := ble.SeenService{Handle: valueHandle - 1} // the characteristic
 	suspected := false
-	for _, a := range s.table.within(svc.Handle, svc.Last) {
+	for _, a := range s.table.within(now.Handle, now.Last) {
 		if a.value == valueHandle {
 			delete(s.suspects, a.handle)
+			part.Last = a.handle
 		}
 		suspected = suspected || s.suspects[a.handle]
 	}
-	if suspected || slices.Contains(s.seen.Services, svc) {
-		return
+	if suspected { // of the others it may know what was, so that it does not know this service
+		now = part
 	}
-	told := slices.DeleteFunc(slices.Clone(s.seen.Services), func(t ble.SeenService) bool { return s.outlived(t, svc) })
-	told = append(told, svc)
+	s.saw(now)
+}
+
+// saw remembers what the host was told now, in the place of what it knew of these handles.
+func (s *Server) saw(now ble.SeenService) {
+	told := []ble.SeenService{now}
+	for _, t := range s.seen.Services {
+		told = append(told, without(t, now)...)
+	}
 	if len(told) > maxSeen { // a peripheral that is another one each time
 		told = []ble.SeenService{{Handle: 1, Last: 0xffff}}
 	}
@@ -86,17 +102,20 @@ func (s *Server) declared(valueHandle uint16) {
 	s.seen.Services, s.changedSeen = told, true
 }
 
-// outlived reports whether nothing of what t told is suspected any more, now that now was told.
-func (s *Server) outlived(t, now ble.SeenService) bool {
+// without is what stays of t once now was told in its place: all of it if they have no handle in common, else parts that no database
+// has.
+func without(t, now ble.SeenService) []ble.SeenService {
 	if !overlap(t, now) {
-		return false
+		return []ble.SeenService{t}
 	}
-	for _, a := range s.table.within(t.Handle, t.Last) {
-		if s.suspects[a.handle] {
-			return false
-		}
+	var parts []ble.SeenService
+	if t.Handle < now.Handle {
+		parts = append(parts, ble.SeenService{Handle: t.Handle, Last: now.Handle - 1})
 	}
-	return true
+	if t.Last > now.Last {
+		parts = append(parts, ble.SeenService{Handle: now.Last + 1, Last: t.Last})
+	}
+	return parts
 }
 
 // forgetGone drops what the host was told of handles that mean nothing now: it knows that the database changed.
