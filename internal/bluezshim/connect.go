@@ -39,7 +39,7 @@ func (p *peer) connect(via string, done func(error)) {
 	at := &attempt{begun: p.shim.clock.Now(), done: []func(error){done}}
 	p.connecting, p.via = at, via
 	p.shim.links.Connect(p.addr, p.typ, via, func(err error) {
-		p.shim.inbox.put(func() {
+		p.shim.post(func() {
 			if p.connecting == at {
 				p.connecting = nil
 			}

@@ -60,7 +60,7 @@ func (d *desc) writeValue(call *dbusobj.Call) {
 	}
 	d.writing = true
 	p.shim.links.Do(p.addr, ble.Operation{Kind: ble.OpWriteDescriptor, Handle: d.def.Handle, Value: value}, func(_ []byte, err error) {
-		p.shim.inbox.put(func() {
+		p.shim.post(func() {
 			d.writing = false
 			replyWrite(call, err)
 			p.afterError(err)

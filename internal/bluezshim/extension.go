@@ -64,7 +64,7 @@ func (d *device) extension(c *dbusobj.Call, f func(context.Context) (func(*dbuso
 	go func() {
 		defer cancel()
 		reply, err := f(ctx)
-		p.shim.inbox.put(func() {
+		p.shim.post(func() {
 			p.extending = nil
 			switch {
 			case errors.Is(err, ble.ErrNotConnected):

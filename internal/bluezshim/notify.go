@@ -81,7 +81,7 @@ func (c *char) subscribe() {
 	}
 	n.state = subscribing
 	c.links().Subscribe(p.addr, c.def.ValueHandle, func(err error) {
-		p.shim.inbox.put(func() { c.subscribeDone(err) })
+		p.shim.post(func() { c.subscribeDone(err) })
 	})
 }
 

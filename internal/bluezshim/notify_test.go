@@ -267,11 +267,9 @@ func TestSetup(t *testing.T) {
 		t.Errorf("%q, want %q…", got, want)
 	}
 	name, appearance := h.links.Next(t, "Read 0003"), h.links.Next(t, "Read 0005")
-	h.do(func() { // both in one turn of the loop
-		name.Answer([]byte("From GAP")...)
-		appearance.Answer(0xc1, 3)
-	})
-	c.want("hci0/dev1 Device1 Alias=From GAP Appearance=961 Icon=input-keyboard Name=From GAP")
+	name.Answer([]byte("From GAP")...)
+	appearance.Answer(0xc1, 3)
+	c.want("hci0/dev1 Device1 Alias=From GAP Name=From GAP", "hci0/dev1 Device1 Appearance=961 Icon=input-keyboard")
 	h.shim.LinkDown(dev1, ble.DisconnectRemote)
 	h.connect(c, database(gapService(), infoService()))
 	h.links.None(t)

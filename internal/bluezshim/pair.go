@@ -37,7 +37,7 @@ func (d *device) callPair(c *dbusobj.Call) {
 
 func (p *peer) pair(c *dbusobj.Call) {
 	p.shim.links.Pair(p.addr, func(err error) {
-		p.shim.inbox.put(func() {
+		p.shim.post(func() {
 			if p.pairing != c {
 				return
 			}

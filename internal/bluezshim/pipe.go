@@ -69,7 +69,7 @@ func (p *pipe) close() {
 }
 
 // hangup is called when the socket ended.
-func (p *pipe) hangup() { p.char.peer().shim.inbox.put(p.close) }
+func (p *pipe) hangup() { p.char.peer().shim.post(p.close) }
 
 // tooLong logs, once for each pipe, that a client wrote a packet that does not fit the MTU.
 func (p *pipe) tooLong() {

@@ -34,7 +34,7 @@ func (r *sharedRead) join(p *peer, call *dbusobj.Call, start func(done func([]by
 			return
 		}
 		start(func(v []byte, err error) {
-			p.shim.inbox.put(func() {
+			p.shim.post(func() {
 				calls := r.calls
 				r.calls = nil
 				replyReads(calls, v, err, p.mtu, cache)

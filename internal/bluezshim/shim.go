@@ -62,7 +62,7 @@ type Shim struct {
 	monitors monitorTable
 	pipes    pipeQuota
 	piped    atomic.Int64 // bytes that wait in pipes
-	inbox    linkInbox
+	notes    noteQuota
 	ifaces   interfaces
 	added    chan *adapter // published, and to be watched by Run, which must not look at adapters
 	closed   bool          // the loop takes no more work
@@ -77,7 +77,7 @@ func New(cfg Config) *Shim {
 	if s.clock == nil {
 		s.clock = systemClock{}
 	}
-	s.inbox.shim = s
+	s.notes = noteQuota{log: s.log, of: map[ble.Address]*notes{}}
 	s.expiry.shim = s
 	s.conn.Add("/org/bluez", s, s.ifaces.agentManager, s.ifaces.profileManager)
 	s.added = make(chan *adapter, max(maxAdapters, len(cfg.Adapters)))

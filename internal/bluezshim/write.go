@@ -70,7 +70,7 @@ func (c *char) writeRequest(call *dbusobj.Call, value []byte, offset int) {
 	p := c.peer()
 	c.writing = true
 	c.links().Do(p.addr, ble.Operation{Kind: ble.OpWrite, Handle: c.def.ValueHandle, Value: value}, func(_ []byte, err error) {
-		p.shim.inbox.put(func() {
+		p.shim.post(func() {
 			c.writing = false
 			replyWrite(call, err)
 			p.afterError(err)
@@ -87,7 +87,7 @@ func (c *char) writeCommand(call *dbusobj.Call, value []byte, offset int) {
 		errInitiate.to(call)
 	default:
 		c.links().Do(p.addr, ble.Operation{Kind: ble.OpWriteCommand, Handle: c.def.ValueHandle, Value: value}, func(_ []byte, err error) {
-			p.shim.inbox.put(func() {
+			p.shim.post(func() {
 				if err != nil {
 					errInitiate.to(call)
 					return

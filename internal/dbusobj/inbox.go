@@ -43,44 +43,72 @@ func (it item) close() {
 	}
 }
 
+// postTurn is how many functions run before it is a message's turn. Most are notifications, which are small beside a call; the
+// calls of one client must not slow them down to its own pace.
+const postTurn = 64
+
 // inbox queues work for the loop: posted functions in one queue, the messages of each client in another, each in the order of
-// arrival. Functions and messages take turns; among the clients it is the turn of who has had the least of
-// the loop's time (start-time fair queueing), so that one that asks for much waits for itself, and one that asks now and
-// then is served next.
+// arrival. Functions and messages take turns: up to postTurn functions, one message. Among the clients, the one that has had the
+// least of the loop's time is next (start-time fair queueing): a client that asks for much waits for itself, and one that asks
+// now and then is served at once.
 //
-// It also says who runs the loop: one at a time, the goroutine of [Conn.Run] or one that helps, because work that is done
-// where it arises needs no wake-up. It is goroutine-safe.
+// The inbox also decides who runs the loop. One goroutine at a time does: that of [Conn.Run], or one that brings work and helps,
+// because work that is done where it arises needs no wake-up. An inbox is goroutine-safe.
 type inbox struct {
 	wake chan struct{} // size 1: there is work for Run, or the loop is free
 
 	mu      sync.Mutex
-	posts   []item
+	posts   fifo
+	turn    int               // functions that ran since the last message
 	clients map[string]*queue // by sender; idle ones are kept while they have had more than their share
 	waiting queueHeap         // those with messages, but for served
 	served  *queue            // whose message the loop handles
 	clock   int64             // the start of the message handled last
 	last    uint64            // number of the message that came last
 	kept    int               // how many clients the last clean-up left
-	posted  bool              // the last turn was a function's
 	closed  bool
 	serving bool // Run runs: others may help
-	busy    bool // somebody runs the loop, and looks for more work before he leaves it
+	busy    bool // a goroutine runs the loop, and looks for more work before it leaves
 	wanted  bool // Run waits for the loop
 
 	messages, bytes, fds int // of all clients
 }
 
+// fifo is items in the order of arrival. It keeps a little memory when it is empty, so that what comes alone allocates nothing.
+type fifo struct {
+	items []item
+	head  int
+}
+
+func (q *fifo) len() int     { return len(q.items) - q.head }
+func (q *fifo) first() item  { return q.items[q.head] }
+func (q *fifo) push(it item) { q.items = append(q.items, it) }
+
+// pop takes the first item; there must be one.
+func (q *fifo) pop() item {
+	it := q.items[q.head]
+	q.items[q.head] = item{}
+	if q.head++; q.head == len(q.items) {
+		q.items, q.head = q.items[:0], 0
+		if cap(q.items) > 64 {
+			q.items = nil
+		}
+	} else if q.head > 1024 && q.head > len(q.items)/2 {
+		n := copy(q.items, q.items[q.head:])
+		clear(q.items[n:])
+		q.items, q.head = q.items[:n], 0
+	}
+	return it
+}
+
 // queue is the messages of one client.
 type queue struct {
-	items      []item
-	head       int
+	fifo
 	bytes, fds int
 	start      int64 // how much of the loop's time the client has had, in ns, where the others are at clock
 	used       int64 // what it has had since, not yet counted
 	refused    bool  // a message was, since the queue was last empty
 }
-
-func (q *queue) len() int { return len(q.items) - q.head }
 
 // queueHeap is ordered by start; among equals by which message came first.
 type queueHeap []*queue
@@ -88,7 +116,7 @@ type queueHeap []*queue
 func (h queueHeap) Len() int { return len(h) }
 func (h queueHeap) Less(i, j int) bool {
 	a, b := h[i], h[j]
-	return a.start < b.start || a.start == b.start && a.items[a.head].seq < b.items[b.head].seq
+	return a.start < b.start || a.start == b.start && a.first().seq < b.first().seq
 }
 func (h queueHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
 func (h *queueHeap) Push(q any)   { *h = append(*h, q.(*queue)) }
@@ -111,15 +139,16 @@ func (b *inbox) post(f func(), help bool) bool {
 	if b.closed {
 		return false
 	}
-	b.posts = append(b.posts, item{f: f})
+	b.posts.push(item{f: f})
 	if !help && !b.busy {
 		signal(b.wake)
 	}
 	return true
 }
 
-// put queues a message, of which it becomes the owner, for a caller that goes on to help. It reports false if the client has too much waiting already: the
-// message still belongs to the caller. first is then true once until the client's queue was empty.
+// put queues a message, of which it becomes the owner, for a caller that goes on to help. It reports false if too much of the
+// client waits already: the message then still belongs to the caller. For the first message refused since the client's queue
+// was last empty, first is true.
 func (b *inbox) put(m *message, from *wire) (ok, first bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -140,7 +169,7 @@ func (b *inbox) put(m *message, from *wire) (ok, first bool) {
 		return false, first
 	}
 	b.last++
-	q.items = append(q.items, item{seq: b.last, msg: m, from: from})
+	q.push(item{seq: b.last, msg: m, from: from})
 	if q.len() == 1 && q != b.served {
 		q.start = max(q.start, b.clock)
 		heap.Push(&b.waiting, q)
@@ -181,7 +210,7 @@ func (b *inbox) serve() {
 	b.serving = true
 }
 
-// claim makes the caller the one that runs the loop, unless somebody does, until he leaves it.
+// claim makes the caller the one that runs the loop until it leaves. It reports false if another goroutine runs it.
 func (b *inbox) claim() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -193,7 +222,7 @@ func (b *inbox) claim() bool {
 	return true
 }
 
-// claimToHelp is claim for others than Run, which goes first.
+// claimToHelp is claim for a helper. Run goes first: while it waits for the loop, no helper gets it.
 func (b *inbox) claimToHelp() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -204,18 +233,18 @@ func (b *inbox) claimToHelp() bool {
 	return true
 }
 
-// finish leaves the loop if no work waits. It reports whether.
+// finish leaves the loop and reports true, if no work waits.
 func (b *inbox) finish() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(b.posts) > 0 || b.waiting.Len() > 0 {
+	if b.posts.len() > 0 || b.waiting.Len() > 0 {
 		return false
 	}
 	b.leaveLocked()
 	return true
 }
 
-// leave leaves the loop, and work that waits to Run.
+// leave leaves the loop. If work waits, Run is woken for it.
 func (b *inbox) leave() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -224,7 +253,7 @@ func (b *inbox) leave() {
 
 func (b *inbox) leaveLocked() {
 	b.busy = false
-	if b.wanted || len(b.posts) > 0 || b.waiting.Len() > 0 || b.served != nil && b.served.len() > 0 {
+	if b.wanted || b.posts.len() > 0 || b.waiting.Len() > 0 || b.served != nil && b.served.len() > 0 {
 		signal(b.wake)
 	}
 }
@@ -244,33 +273,17 @@ func (b *inbox) next(spent time.Duration) (it item, ok bool) {
 			b.clock, q.used = max(b.clock, q.start), 0 // nobody has to catch up
 		}
 	}
-	if len(b.posts) > 0 && (!b.posted || b.waiting.Len() == 0) {
-		it = b.posts[0]
-		b.posts[0] = item{}
-		if b.posts = b.posts[1:]; len(b.posts) == 0 {
-			b.posts = nil
-		}
-		b.posted = true
-		return it, true
+	if b.posts.len() > 0 && (b.turn < postTurn || b.waiting.Len() == 0) {
+		b.turn++
+		return b.posts.pop(), true
 	}
-	b.posted = false
+	b.turn = 0
 	if b.waiting.Len() == 0 {
 		return item{}, false
 	}
 	q := heap.Pop(&b.waiting).(*queue)
 	b.served, b.clock = q, q.start
-	it = q.items[q.head]
-	q.items[q.head] = item{}
-	if q.head++; q.head == len(q.items) {
-		q.items, q.head = q.items[:0], 0
-		if cap(q.items) > 64 {
-			q.items = nil
-		}
-	} else if q.head > 1024 && q.head > len(q.items)/2 {
-		n := copy(q.items, q.items[q.head:])
-		clear(q.items[n:])
-		q.items, q.head = q.items[:n], 0
-	}
+	it = q.pop()
 	q.bytes -= it.msg.size()
 	q.fds -= len(it.msg.fds)
 	b.messages--
@@ -289,11 +302,11 @@ func (b *inbox) close() {
 			it.close()
 		}
 	}
-	b.posts, b.clients, b.waiting = nil, nil, nil
+	b.posts, b.clients, b.waiting = fifo{}, nil, nil
 }
 
-// client is in whose queue the message belongs: that of its sender, but that a client left the bus is told after all that
-// it sent.
+// client names the queue that the message belongs to: that of its sender. The bus's signal that a client left belongs to the
+// client's queue, behind all that it sent.
 func (m *message) client() string {
 	if m.sender != busName || m.typ != dbus.TypeSignal || m.member != "NameOwnerChanged" || m.sig != "sss" || len(m.body) < 4 {
 		return m.sender

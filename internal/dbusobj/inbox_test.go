@@ -78,12 +78,15 @@ func TestFairTurns(t *testing.T) {
 	if got := strings.Join(drain(b, cost), " "); got != "aA0 cC0 cC1 cC2 aA1 aA2" {
 		t.Errorf("the order is %s", got)
 	}
-	// Functions and messages take turns.
-	for i := range 3 {
+	// Functions and messages take turns: a message is next after postTurn functions, and functions after one message.
+	for range 2*postTurn + 2 {
 		b.post(func() {}, false)
+	}
+	for i := range 3 {
 		put("a", fmt.Sprint(i))
 	}
-	if got := strings.Join(drain(b, cost), " "); got != "post a0 post a1 post a2" && got != "a0 post a1 post a2 post" {
+	turn := strings.Repeat("post ", postTurn)
+	if got, want := strings.Join(drain(b, cost), " "), turn+"a0 "+turn+"a1 post post a2"; got != want {
 		t.Errorf("the order is %s", got)
 	}
 }

@@ -115,8 +115,8 @@ func TestInboxModel(t *testing.T) {
 						bytes += it.msg.size()
 					}
 				}
-				if queued+len(b.posts) != waits || queued != b.messages || bytes != b.bytes {
-					t.Fatalf("%d messages of %d bytes and %d functions wait, of %d; counted %d and %d", queued, bytes, len(b.posts), waits, b.messages, b.bytes)
+				if queued+b.posts.len() != waits || queued != b.messages || bytes != b.bytes {
+					t.Fatalf("%d messages of %d bytes and %d functions wait, of %d; counted %d and %d", queued, bytes, b.posts.len(), waits, b.messages, b.bytes)
 				}
 			},
 		})

@@ -180,38 +180,41 @@ func (m *Manager) LinkReport(id string, a ble.Address, connected bool, _ int, co
 
 // Notification is fed each message 79 of a proxy, in the order of arrival.
 func (m *Manager) Notification(id string, a ble.Address, handle uint16, value []byte) {
-	if m.notified(id, a, handle, value) {
-		m.events.help()
+	if f := m.notified(id, a, handle, value); f != nil {
+		m.events.runClaimed(f)
 	}
 }
 
-// notified reports whether there is something to tell.
-func (m *Manager) notified(id string, a ble.Address, handle uint16, value []byte) bool {
+// notified returns what the caller is to run of events, if anything.
+func (m *Manager) notified(id string, a ble.Address, handle uint16, value []byte) (claimed func()) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	ps := m.proxies[id]
 	if ps == nil {
-		return false
+		return nil
 	}
 	l := ps.links[a]
 	if l == nil || !l.up || l.lost {
-		return false
+		return nil
 	}
 	if handle == l.serviceChanged && handle != 0 {
 		l.session.rediscoverLocked(suspectOf(value))
 		if l.session.dev.wantLocked(handle) == 0 {
-			return false
+			return nil
 		}
 	}
 	if l.db == nil || handle != l.serviceChanged && l.session.suspectsLocked(handle) || !sameAttribute(l.session.dev.posted, l.db, handle) {
-		return false // it may be another characteristic's by now
+		return nil // it may be another characteristic's by now
 	}
 	v := slices.Clone(value)
 	if l.holdLocked(handle, v) {
-		return false
+		return nil
 	}
-	m.events.add(func() { m.cfg.Events.Notified(a, handle, v) })
-	return true
+	tell := func() { m.cfg.Events.Notified(a, handle, v) }
+	if m.events.claim(tell) {
+		return tell
+	}
+	return nil
 }
 
 // SlotsReport is fed each message 81 of a proxy, in the order of arrival.

@@ -169,14 +169,14 @@ func (m *Manager) tidyLocked(a ble.Address) {
 	}
 }
 
-// dispatcher runs callbacks one after another in the order in which they were
-// posted, on a goroutine that exists while there are any, or on that of a helper. The queue is as long as what
-// arrives while one callback runs; callbacks do not block.
+// dispatcher runs callbacks one after another, in the order in which they were posted or claimed their turn. They run on a goroutine
+// that exists while there are any, or on that of the caller who claimed the turn while nothing waited: such a callback is never
+// queued. The queue is as long as what arrives while one callback runs; callbacks do not block.
 type dispatcher struct {
 	mu      sync.Mutex
 	queue   []func()
-	spare   []func() // of whoever runs them
-	running bool
+	spare   []func() // the memory of a queue that has been run
+	running bool     // callbacks run, or the caller who claimed the turn is about to
 	idle    *sync.Cond
 }
 
@@ -191,26 +191,25 @@ func (d *dispatcher) post(f func()) {
 	}
 }
 
-// add queues f for a caller that goes on to call help. It may be called under any lock.
-func (d *dispatcher) add(f func()) {
+// claim gives f its turn. It may be called under any lock. If nothing waits, it reports true, and the caller goes on to call runClaimed
+// with f as soon as it holds no lock; this saves queueing f and waking another goroutine. Else f is queued.
+func (d *dispatcher) claim(f func()) (mine bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.queue = append(d.queue, f)
-}
-
-// maxHelp is how many callbacks a helper runs at most: it has work of its own.
-const maxHelp = 64
-
-// help runs what is queued on the caller's goroutine, which must hold no lock, unless it is being run already. It saves
-// waking another goroutine.
-func (d *dispatcher) help() {
-	d.mu.Lock()
-	if d.running || len(d.queue) == 0 {
-		d.mu.Unlock()
-		return
+	if d.running {
+		d.queue = append(d.queue, f)
+		return false
 	}
 	d.running = true
-	d.mu.Unlock()
+	return true
+}
+
+// maxHelp is how many callbacks a caller that claimed the turn runs at most besides its own: it has other work.
+const maxHelp = 64
+
+// runClaimed runs f, and what was posted meanwhile, on the caller's goroutine.
+func (d *dispatcher) runClaimed(f func()) {
+	f()
 	d.run(maxHelp)
 }
 

@@ -73,9 +73,12 @@ func (s *session) land(f *flight, err error) {
 	} else {
 		s.idle = f.l // its goroutine still waits
 	}
-	m.events.add(func() { f.o.done(err) })
+	done := func() { f.o.done(err) }
+	mine := m.events.claim(done)
 	m.mu.Unlock()
-	m.events.help()
+	if mine {
+		m.events.runClaimed(done)
+	}
 }
 
 // ground ends what is under way when the session's goroutine stops to serve the link.
