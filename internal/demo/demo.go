@@ -17,6 +17,7 @@ import (
 
 	"bluez-esphome/internal/config"
 	"bluez-esphome/internal/daemon"
+	"bluez-esphome/internal/privatebus"
 	"bluez-esphome/internal/proxysim"
 
 	"golang.org/x/sync/errgroup"
@@ -44,11 +45,11 @@ const killDelay = 2 * time.Second
 // Run runs the demo until ctx ends or the command does, whose status is returned as an *ExitError unless
 // it is 0. Everything that was started is stopped first.
 func Run(ctx context.Context, opts Options) error {
-	stateDir, err := os.MkdirTemp("", "bluez-esphome-demo-")
+	stateDir, removeState, err := privatebus.TempDir("bluez-esphome-demostate-")
 	if err != nil {
 		return fmt.Errorf("cannot make a folder for the demo's state: %w", err)
 	}
-	defer os.RemoveAll(stateDir)
+	defer removeState()
 	sim, devices, proxies, err := simulation(opts.Log)
 	if err != nil {
 		return err

@@ -17,6 +17,15 @@ const (
 	complaintTime = time.Minute
 )
 
+// What dbus-daemon says at every start is no complaint.
+const (
+	// The end of the line which confirms that it read its configuration again, as Publish asked it to. It may say so twice, as it also
+	// watches the folder of the file.
+	reloaded = "Reloaded configuration"
+	// A bus of the type "system" asks for more descriptors than a user's process may have, and goes on with what it has.
+	fdLimit = "Failed to set fd limit to "
+)
+
 // complaints passes what dbus-daemon says on to the log, a line at a time, and remembers the first lines for an error message.
 // It is goroutine-safe.
 type complaints struct {
@@ -51,6 +60,10 @@ func (c *complaints) complete() {
 	text := printable(string(c.line))
 	c.line = c.line[:0]
 	if text == "" {
+		return
+	}
+	if strings.HasSuffix(text, reloaded) || strings.Contains(text, fdLimit) {
+		c.log.Debug("dbus-daemon of the private bus says", "text", text)
 		return
 	}
 	if len(c.first) < maxLines {

@@ -21,6 +21,13 @@ func TestComplaints(t *testing.T) {
 		if lines() != 2 || !strings.Contains(logged.String(), `text="two ?[31m"`) || c.text() != "one; two ?[31m" {
 			t.Errorf("%s; %q", logged.String(), c.text())
 		}
+		for range maxLines { // no complaint, and not counted as one
+			fmt.Fprint(c, "dbus-daemon[42]: [system] Reloaded configuration\n")
+			fmt.Fprint(c, "dbus-daemon[42]: [system] org.freedesktop.DBus.Error.AccessDenied: Failed to set fd limit to 65536: Operation not permitted\n")
+		}
+		if lines() != 2 || c.text() != "one; two ?[31m" {
+			t.Errorf("%s; %q", logged.String(), c.text())
+		}
 		for i := range 100000 {
 			fmt.Fprintf(c, "%d %s\n", i, strings.Repeat("x", 2*maxLine))
 		}

@@ -30,10 +30,11 @@ type Bus struct {
 	// Address is what DBUS_SYSTEM_BUS_ADDRESS is to be set to, once the bus is published.
 	Address string
 
-	path string
-	dir  string // removed by Stop, unless empty
-	log  *slog.Logger
-	lock *os.File // held while path is ours; nil in a temporary folder
+	path      string
+	dir       string // temporary: of the configuration, and of the socket if Reserve got no path
+	removeDir func()
+	log       *slog.Logger
+	lock      *os.File // held while path is ours; nil in a temporary folder
 
 	mu      sync.Mutex
 	cmd     *exec.Cmd     // nil: none runs
@@ -64,22 +65,17 @@ func Reserve(ctx context.Context, path string, log *slog.Logger) (*Bus, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	b := &Bus{log: log}
+	// The configuration is never in the socket's folder: processes in other containers may write there.
+	dir, removeDir, err := TempDir(tempPrefix + "bus-")
+	if err != nil {
+		return nil, fmt.Errorf("cannot make a folder for the private bus: %w", err)
+	}
+	b := &Bus{log: log, dir: dir, removeDir: removeDir}
 	if path == "" {
-		dir, err := os.MkdirTemp("", tempPrefix)
-		if err != nil {
-			return nil, fmt.Errorf("cannot make a folder for the private bus: %w", err)
-		}
-		b.dir, path = dir, filepath.Join(dir, socket)
-	} else {
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			return nil, fmt.Errorf("cannot make the folder of the private bus: %w", err)
-		}
-		lock, err := lockPath(path)
-		if err != nil {
-			return nil, err
-		}
-		b.lock = lock
+		path = filepath.Join(dir, socket)
+	} else if b.lock, err = takePath(path); err != nil {
+		b.removeFiles()
+		return nil, err
 	}
 	b.Address, b.path = scheme+path, path
 	if err := b.Renew(ctx); err != nil {
@@ -87,6 +83,32 @@ func Reserve(ctx context.Context, path string, log *slog.Logger) (*Bus, error) {
 		return nil, err
 	}
 	return b, nil
+}
+
+// takePath makes the folder of the socket, locks the path and removes what a killed process left of it.
+func takePath(path string) (*os.File, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("cannot make the folder of the private bus: %w", err)
+	}
+	lock, err := lockPath(path)
+	if err != nil {
+		return nil, err
+	}
+	left, err := filepath.Glob(hiddenPrefix(path) + "*")
+	if err != nil {
+		return lock, nil // of a pattern that the folder's name spoils
+	}
+	for _, name := range left {
+		if info, err := os.Lstat(name); err == nil && info.Mode().Type() == os.ModeSocket {
+			_ = os.Remove(name)
+		}
+	}
+	return lock, nil
+}
+
+// hiddenPrefix begins the names of the sockets at which a bus for path listens until Publish.
+func hiddenPrefix(path string) string {
+	return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"-")
 }
 
 // Hidden is the address of the bus before it is published, empty afterwards.
@@ -138,12 +160,8 @@ func (b *Bus) publish(seal bool) error {
 
 // start is called with the lock.
 func (b *Bus) start(ctx context.Context) error {
-	conf, err := os.MkdirTemp("", "bluez-esphome-conf-") // 0700
-	if err != nil {
-		return fmt.Errorf("cannot write the private bus's configuration: %w", err)
-	}
-	b.conf = filepath.Join(conf, "bus.conf")
-	b.hidden = filepath.Join(filepath.Dir(b.path), "."+rand.Text()[:8])
+	b.conf = filepath.Join(b.dir, "bus.conf")
+	b.hidden = hiddenPrefix(b.path) + rand.Text()[:8]
 	if err := writeConfiguration(b.conf, b.hidden, false); err != nil {
 		b.forget()
 		return err
@@ -228,7 +246,7 @@ func (b *Bus) kill() {
 
 // forget removes the files of a dbus-daemon that does not run; the lock is held.
 func (b *Bus) forget() {
-	_ = os.RemoveAll(filepath.Dir(b.conf))
+	_ = os.Remove(b.conf)
 	if b.hidden != "" {
 		_ = os.Remove(b.hidden)
 	}
@@ -237,9 +255,7 @@ func (b *Bus) forget() {
 
 // removeFiles gives the path back.
 func (b *Bus) removeFiles() {
-	if b.dir != "" {
-		_ = os.RemoveAll(b.dir)
-	}
+	b.removeDir()
 	if b.lock != nil {
 		_ = b.lock.Close()
 	}
