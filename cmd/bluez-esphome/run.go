@@ -84,7 +84,7 @@ func newRun() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&path, "config", config.DefaultPath, "configuration file")
-	c.Flags().StringVar(&bus, "bus", "", "system, private or unix:path=PATH; overrides the configuration")
+	c.Flags().StringVar(&bus, "bus", "", "system, private, none or unix:path=PATH; overrides the configuration")
 	return c
 }
 

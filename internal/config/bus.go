@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Bus says where org.bluez is published: BusSystem, BusPrivate, or the D-Bus address of
+// Bus says where org.bluez is published: BusSystem, BusPrivate, BusNone, or the D-Bus address of
 // a bus, unix:….
 type Bus string
 
@@ -13,16 +13,18 @@ type Bus string
 const (
 	BusSystem  Bus = "system"
 	BusPrivate Bus = "private"
+	// BusNone publishes nothing: the proxies are only shared, or a controller.
+	BusNone Bus = "none"
 )
 
 // ParseBus reads what may stand in the key bus and behind --bus.
 func ParseBus(s string) (Bus, error) {
 	switch b := Bus(s); {
-	case b == BusSystem, b == BusPrivate:
+	case b == BusSystem, b == BusPrivate, b == BusNone:
 		return b, nil
 	case strings.HasPrefix(s, "unix:path=") && len(s) > len("unix:path="),
 		strings.HasPrefix(s, "unix:abstract=") && len(s) > len("unix:abstract="):
 		return b, nil
 	}
-	return "", errors.New("want system, private or unix:path=PATH")
+	return "", errors.New("want system, private, none or unix:path=PATH")
 }

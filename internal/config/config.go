@@ -31,8 +31,10 @@ type Config struct {
 	// MaxDevices bounds the merged table of devices, 1…1048576.
 	MaxDevices int
 	Share      Share
-	HTTP       HTTP
-	Log        Log
+	// Controllers are the virtual Bluetooth controllers, hci in the file.
+	Controllers []Controller
+	HTTP        HTTP
+	Log         Log
 	// Warnings are one line each: what is allowed but probably not meant.
 	Warnings []string
 }

@@ -134,14 +134,14 @@ func reason(err error) string {
 	return err.Error()
 }
 
-func (l *loader) devices(list []rawDevice, autoAdd bool) {
+// proxyName checks names of proxies that stand at a key.
+func (l *loader) proxyName(autoAdd bool) func(key, name string) {
 	rep := l.report
-	seen := map[ble.Address]string{}
 	var known []string
 	if !autoAdd {
 		known = l.knownNames()
 	}
-	name := func(key, n string) {
+	return func(key, n string) {
 		if n == "" {
 			rep.at(key, "give a proxy's name", "is empty")
 		} else if known != nil {
@@ -156,6 +156,12 @@ func (l *loader) devices(list []rawDevice, autoAdd bool) {
 			l.out.Warnings = append(l.out.Warnings, l.unmeant(rep.where(key), n, autoAdd))
 		}
 	}
+}
+
+func (l *loader) devices(list []rawDevice, autoAdd bool) {
+	rep := l.report
+	seen := map[ble.Address]string{}
+	name := l.proxyName(autoAdd)
 	for i, r := range list {
 		key := "devices[" + strconv.Itoa(i) + "]"
 		if rep.broken[key] {

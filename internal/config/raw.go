@@ -5,19 +5,20 @@ package config
 // (a name "true", a host "1.10"); validate gives it its type.
 
 type raw struct {
-	Bus          string      `mapstructure:"bus"`
-	StateDir     string      `mapstructure:"state_dir"`
-	Adapters     string      `mapstructure:"adapters"`
-	AdapterAlias string      `mapstructure:"adapter_alias"`
-	Proxies      []rawProxy  `mapstructure:"proxies"`
-	Devices      []rawDevice `mapstructure:"devices"`
-	AutoAdd      *rawAutoAdd `mapstructure:"auto_add"`
-	Link         rawLink     `mapstructure:"link"`
-	Connect      rawConnect  `mapstructure:"connect"`
-	MaxDevices   string      `mapstructure:"max_devices"`
-	Share        rawShare    `mapstructure:"share"`
-	HTTP         rawHTTP     `mapstructure:"http"`
-	Log          rawLog      `mapstructure:"log"`
+	Bus          string          `mapstructure:"bus"`
+	StateDir     string          `mapstructure:"state_dir"`
+	Adapters     string          `mapstructure:"adapters"`
+	AdapterAlias string          `mapstructure:"adapter_alias"`
+	Proxies      []rawProxy      `mapstructure:"proxies"`
+	Devices      []rawDevice     `mapstructure:"devices"`
+	AutoAdd      *rawAutoAdd     `mapstructure:"auto_add"`
+	Link         rawLink         `mapstructure:"link"`
+	Connect      rawConnect      `mapstructure:"connect"`
+	MaxDevices   string          `mapstructure:"max_devices"`
+	Share        rawShare        `mapstructure:"share"`
+	HCI          []rawController `mapstructure:"hci"`
+	HTTP         rawHTTP         `mapstructure:"http"`
+	Log          rawLog          `mapstructure:"log"`
 }
 
 type rawProxy struct {
@@ -63,6 +64,14 @@ type rawShare struct {
 	InUse        string `mapstructure:"in_use"`
 	Offer        string `mapstructure:"offer"`
 	Identity     string `mapstructure:"identity"`
+}
+
+type rawController struct {
+	VHCI    string   `mapstructure:"vhci"`
+	PTY     string   `mapstructure:"pty"`
+	Unix    string   `mapstructure:"unix"`
+	TCP     string   `mapstructure:"tcp"`
+	Proxies []string `mapstructure:"proxies"`
 }
 
 type rawHTTP struct {

@@ -54,6 +54,7 @@ func (l *loader) validate(r *raw) {
 		c.AutoAdd = &AutoAdd{PSK: l.psk("auto_add", "", r.AutoAdd.NoisePSKFile)}
 	}
 	l.share(&r.Share)
+	l.controllers(r.HCI, r.AutoAdd != nil)
 	if r.HTTP.Listen != "" {
 		if c.HTTP.Listen, err = loopbackListen(r.HTTP.Listen); err != nil {
 			rep.at("http.listen", `"127.0.0.1:9551" is for this host only, "0.0.0.0:9551" for everybody who can reach it`, "%v", err)

@@ -66,9 +66,9 @@ func (d *Daemon) nameOf(a ble.Address) string {
 	return dev.Name
 }
 
-// listening reports whether anybody wants advertisements: a program on the bus, or hosts that proxies are shared with.
+// listening reports whether anybody wants advertisements: a program on the bus, hosts that proxies are shared with, hosts of a controller.
 func (d *Daemon) listening() bool {
-	if d.sharing.configured().Listen != "" {
+	if d.sharing.configured().Listen != "" || d.hci.listening() {
 		return true
 	}
 	any := false

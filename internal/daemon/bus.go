@@ -13,7 +13,8 @@ import (
 
 // bus is where org.bluez is published.
 type bus struct {
-	address string // for clients
+	which   config.Bus
+	address string // for clients; empty with config.BusNone
 	// private is the one that we run ourselves, nil for others.
 	private *privatebus.Bus
 }
@@ -29,11 +30,49 @@ func openBus(ctx context.Context, which config.Bus, log *slog.Logger) (bus, erro
 		if err != nil {
 			return bus{}, err
 		}
-		return bus{b.Address, b}, nil
+		return bus{which, b.Address, b}, nil
 	case config.BusSystem:
-		return bus{address: systemBusAddress()}, nil
+		return bus{which: which, address: systemBusAddress()}, nil
+	case config.BusNone:
+		return bus{which: which}, nil
 	}
-	return bus{address: string(which)}, nil
+	return bus{which: which, address: string(which)}, nil
+}
+
+// dial connects the tree of the Daemon to the bus. Without a bus the tree is there all the same, and nobody sees it.
+func (b bus) dial(ctx context.Context, d *Daemon) (*dbusobj.Conn, error) {
+	if b.which == config.BusNone {
+		return dbusobj.Detached(dbusobj.Config{Logger: d.log}), nil
+	}
+	conn, err := dbusobj.Dial(ctx, dbusobj.Config{
+		Address: b.dialAddress(), Logger: d.log, Answered: d.answered(), Reconnect: d.reconnect(b),
+	})
+	if err != nil {
+		return nil, busError(b.which, err)
+	}
+	return conn, nil
+}
+
+// own takes org.bluez.
+func (b bus) own(ctx context.Context, conn *dbusobj.Conn) error {
+	if b.which == config.BusNone {
+		return nil
+	}
+	if err := conn.RequestName(ctx, BusName); err != nil {
+		if taken := new(dbusobj.NameTakenError); errors.As(err, &taken) {
+			return err
+		}
+		return busError(b.which, err)
+	}
+	return b.owned()
+}
+
+// servedAs is what the log says once everything is at work.
+func (d *Daemon) servedAs() string {
+	if d.config().Bus == config.BusNone {
+		return "At work without a bus"
+	}
+	return "org.bluez is ours"
 }
 
 // dialAddress is where we connect ourselves.

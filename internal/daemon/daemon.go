@@ -68,6 +68,7 @@ type Daemon struct {
 	finder   *finder.Finder
 	proxies  *fleet.Set
 	sharing  *sharer
+	hci      *controllers
 	shim     *bluezshim.Shim
 	board    *inspect.Board
 	radios   *inspect.Radios
@@ -133,11 +134,8 @@ func (d *Daemon) run(ctx context.Context) error {
 		return err
 	}
 	defer bus.stop()
-	d.conn, err = dbusobj.Dial(ctx, dbusobj.Config{
-		Address: bus.dialAddress(), Logger: d.log, Answered: d.answered(), Reconnect: d.reconnect(bus),
-	})
-	if err != nil {
-		return busError(cfg.Bus, err)
+	if d.conn, err = bus.dial(ctx, d); err != nil {
+		return err
 	}
 	defer d.conn.Close()
 
@@ -145,13 +143,7 @@ func (d *Daemon) run(ctx context.Context) error {
 		return err
 	}
 	defer d.adapters.Close()
-	if err := d.conn.RequestName(ctx, BusName); err != nil {
-		if taken := new(dbusobj.NameTakenError); errors.As(err, &taken) {
-			return err
-		}
-		return busError(cfg.Bus, err)
-	}
-	if err := bus.owned(); err != nil {
+	if err := bus.own(ctx, d.conn); err != nil {
 		return err
 	}
 	return d.serve(ctx, bus.address)
@@ -179,17 +171,19 @@ func (d *Daemon) build() error {
 	d.radios = inspect.NewRadios(d.conn, d.board)
 	d.onDisk.Store(inspect.NewConfiguration(d.conn, d.config().Path))
 	d.sharing = newSharer(d)
+	d.hci = newControllers(d)
 	d.finder = finder.New(finder.Config{Interfaces: d.opts.Interfaces, Own: d.sharing.mayBeOurs, Logger: d.log})
 	view := new(scanmode.View)
 	var err error
 	d.proxies, err = fleet.New(fleet.Config{
 		Live: d.config, Version: d.opts.Version, Links: d.links, Merged: d.table, View: view, Adapters: d.adapters, Store: d.store,
-		Network: d.finder, Board: d.board, Hooks: hooks{d}, Logger: d.log,
+		Network: d.finder, Board: d.board, Hooks: hooks{d}, Views: d.hci.views, Logger: d.log,
 	})
 	if err != nil {
 		return err
 	}
 	d.finder.Use(d.proxies)
+	d.hci.apply(cfg)
 	d.finder.Apply(cfg)
 
 	merged := bluezshim.AdapterConfig{
@@ -229,10 +223,11 @@ func (d *Daemon) serve(ctx context.Context, address string) error {
 	stopShim := g.Start(task.Task{Name: "BlueZ's interfaces", Run: d.shim.Run})
 	stopWeb := g.Start(task.Task{Name: "HTTP", Run: d.serveHTTP})
 	stopFinder := g.Start(task.Task{Name: "multicast DNS", Run: d.finder.Run, Ready: d.finder.Ready()})
+	stopControllers := g.Start(task.Task{Name: "controllers", Run: d.hci.Run})
 	stopProxies := g.Start(task.Task{Name: "proxies", Run: d.proxies.Run, Ready: d.proxies.Ready()})
 	d.ready.Store(true)
 	close(d.started)
-	d.log.Info("org.bluez is ours", "bus", address, "proxies", len(d.config().Proxies), "version", d.opts.Version)
+	d.log.Info(d.servedAs(), "bus", address, "proxies", len(d.config().Proxies), "version", d.opts.Version)
 	if d.opts.Ready != nil {
 		d.opts.Ready(address)
 	}
@@ -245,6 +240,7 @@ func (d *Daemon) serve(ctx context.Context, address string) error {
 	stopWeb()
 	stopFinder()
 	d.sharing.Close()
+	stopControllers() // hosts see their controller go
 	within(ctx, shimTimeout, func(ctx context.Context) { _ = d.conn.Do(ctx, d.shim.Drain) })
 	within(ctx, linksTimeout, d.links.Close)
 	within(ctx, proxiesTimeout, d.proxies.Stop)

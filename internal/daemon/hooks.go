@@ -17,12 +17,17 @@ var _ fleet.Hooks = hooks{}
 
 func (h hooks) Online(p *fleet.Proxy) {
 	h.d.finder.Online(p)
+	h.d.hci.online(p)
 	h.d.sharing.up(p)
 }
 
-func (h hooks) Offline(p *fleet.Proxy) { h.d.sharing.down(p) }
+func (h hooks) Offline(p *fleet.Proxy) {
+	h.d.hci.offline(p)
+	h.d.sharing.down(p)
+}
 
 func (h hooks) Adverts(id string, sh fleet.Shared, at time.Time, batch []ble.RawAdvert) {
+	h.d.hci.heard(id, at, batch)
 	h.d.sharing.adverts(id, sh, at, batch)
 }
 

@@ -35,6 +35,7 @@ func (d *Daemon) Reload(cfg *config.Config) {
 		d.proxies.Settle()
 	}
 	d.sharing.reload(cfg.Share)
+	d.hci.apply(cfg)
 	d.log.Info("The configuration was read again", "reload", d.reloads.Add(1), "added", added, "removed", removed)
 	later := needRestart(d.opts.Config, cfg)
 	d.onDisk.Load().Applied(later)

@@ -194,7 +194,7 @@ func shareInfo(id, name string, info apiconn.Info) share.Info {
 	}
 }
 
-// adverts hands a batch to the merged table and to the hosts. Who shares each proxy for itself gets the batch as it came, and before
+// adverts hands a batch to the merged table, to the hosts, and to the controllers of all proxies. Who shares each proxy for itself gets the batch as it came, and before
 // anybody else; all proxies as one pass on what the table takes for new.
 func (s *sharer) adverts(id string, sh fleet.Shared, at time.Time, batch []ble.RawAdvert) {
 	if own, ok := sh.(*share.Proxy); ok {
@@ -203,14 +203,17 @@ func (s *sharer) adverts(id string, sh fleet.Shared, at time.Time, batch []ble.R
 	s.mu.Lock()
 	merged := s.merged
 	s.mu.Unlock()
-	if merged == nil {
+	if merged == nil && !s.d.hci.wantMerged() {
 		s.d.table.Adverts(id, at, batch)
 		return
 	}
 	s.relaying.Lock()
 	defer s.relaying.Unlock()
 	s.relayed = s.d.table.Relay(id, at, batch, s.relayed[:0])
-	merged.Adverts(s.relayed)
+	if merged != nil {
+		merged.Adverts(s.relayed)
+	}
+	s.d.hci.adverts(at, s.relayed)
 	clear(s.relayed) // the data is the session's
 }
 

@@ -68,14 +68,7 @@ type Conn struct {
 // Dial connects to a bus and says Hello. The connection must be ended by [Conn.Run] or
 // [Conn.Close].
 func Dial(ctx context.Context, cfg Config) (*Conn, error) {
-	log := cfg.Logger
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
-	c := &Conn{
-		log: log, address: cfg.Address, in: newInbox(), told: cfg.Answered, again: cfg.Reconnect, owned: true,
-		gone: make(chan struct{}), redialed: make(chan redialed), calls: make(map[uint32]*outCall),
-	}
+	c := newConn(cfg)
 	w, err := c.dialWire(ctx, cfg.Address)
 	if err != nil {
 		return nil, err
@@ -84,6 +77,28 @@ func Dial(ctx context.Context, cfg Config) (*Conn, error) {
 	c.out = w.out
 	c.tree.init(c)
 	return c, nil
+}
+
+// Detached makes a connection to no bus, now or later: its tree and its loop are as with one, what is sent is dropped, and nobody calls.
+// Config.Address and Reconnect are without meaning.
+func Detached(cfg Config) *Conn {
+	cfg.Reconnect = nil
+	c := newConn(cfg)
+	c.out = newOutbox(socket{})
+	c.out.close()
+	c.tree.init(c)
+	return c
+}
+
+func newConn(cfg Config) *Conn {
+	log := cfg.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Conn{
+		log: log, address: cfg.Address, in: newInbox(), told: cfg.Answered, again: cfg.Reconnect, owned: true,
+		gone: make(chan struct{}), redialed: make(chan redialed), calls: make(map[uint32]*outCall),
+	}
 }
 
 // one returns the only value of body if it is a T.

@@ -161,6 +161,9 @@ func (p *Proxy) wish() (wish ble.ScannerMode, again time.Duration) {
 	if own := p.OwnAdapter(); own != nil {
 		views[1] = &own.Mode
 	}
+	if further := p.set.cfg.Views; further != nil {
+		views = append(views, further(p.ID())...)
+	}
 	return scanmode.Wish(scanModes[p.cfg.ScanMode], views...)
 }
 

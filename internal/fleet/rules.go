@@ -30,6 +30,13 @@ func (s *Set) Rule(a ble.Address) gatt.Rule {
 	return gatt.Rule{}
 }
 
+// IDs gives the IDs of the proxies that the configuration means by names. A name that means nobody yet has an ID that no proxy has.
+func (s *Set) IDs(names []string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.resolveAll(names)
+}
+
 func (s *Set) resolveAll(names []string) []string {
 	out := make([]string, len(names))
 	for i, n := range names {

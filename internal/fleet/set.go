@@ -50,7 +50,7 @@ type Hooks interface {
 	Refused(p *Proxy, why string)
 }
 
-// Config makes a Set. No field may be its zero value.
+// Config makes a Set. No field but Views may be its zero value.
 type Config struct {
 	Live     func() *config.Config // the present configuration
 	Version  string                // ours, for the proxies' logs
@@ -62,7 +62,9 @@ type Config struct {
 	Network  Network
 	Board    Board
 	Hooks    Hooks
-	Logger   *slog.Logger
+	// Views are further wishes for the scan mode of the proxy with that ID; nil: there are none.
+	Views  func(id string) []*scanmode.View
+	Logger *slog.Logger
 }
 
 // A Set is the proxies. Its methods are goroutine-safe.

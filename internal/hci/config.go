@@ -43,8 +43,8 @@ type Air interface {
 // Store keeps what a host knows of peripherals, by peripheral.
 type Store interface {
 	smp.Keys
-	Seen(peer ble.Address) att.Seen
-	SetSeen(peer ble.Address, s att.Seen)
+	Seen(peer ble.Address) ble.Seen
+	SetSeen(peer ble.Address, s ble.Seen)
 }
 
 // ATT answers channel 4 of one link; package att says how it is called.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/smp"
 )
 
 const (
@@ -34,6 +35,7 @@ type Controller struct {
 	attempt           *attempt         // LE Create Connection that is not complete
 	links             map[uint16]*link // of which the host was told
 	next              uint16           // connection handle
+	attempts          smp.Attempts     // of all hosts
 }
 
 // New makes a Controller. Nothing happens before Run.

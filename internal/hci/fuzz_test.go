@@ -22,8 +22,7 @@ func FuzzHost(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		l := linkstest.NewLinks(t)
-		var c *Controller
-		c = New(Config{
+		c := New(Config{
 			Address: 0x02e550000001, Transport: make(pipes), Air: &fakeAir{last: map[ble.Address]heardAt{}, linked: map[ble.Address]bool{device: true}},
 			Store: fakeStore{map[ble.Address]smp.Key{}, map[ble.Address]att.Seen{}}, Log: slog.New(slog.DiscardHandler),
 			Links:  func(links.Events) links.Links { return l },

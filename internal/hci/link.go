@@ -52,7 +52,7 @@ func (l *link) open() {
 	l.smp = c.cfg.NewSMP(smp.Config{
 		Initiator: l.own, Responder: smp.Peer{Address: l.peer, Type: l.typ}, Log: log, After: l.after, Keys: c.cfg.Store,
 		Send: func(pdu []byte) { l.send(channelSMP, pdu) },
-		Pair: l.pair,
+		Pair: l.pair, Cancel: func() { l.hold.links.CancelConnect(l.peer) }, Attempts: &c.attempts,
 	})
 	log.Debug("The host is connected", "handle", l.handle, "up", l.up)
 }

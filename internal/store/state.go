@@ -98,6 +98,8 @@ type state struct {
 	Adapters map[int]AdapterState        `json:"adapters"`
 	Devices  map[ble.Address]DeviceState `json:"devices"`
 	Proxies  map[ble.Address]proxyState  `json:"proxies"`
+	// Controllers has the virtual controllers, by what tells them apart.
+	Controllers map[string]controllerState `json:"controllers,omitempty"`
 	// Unpair has, by a proxy's ID, the devices whose bond it is yet to drop. No slice is modified.
 	Unpair map[string][]ble.Address `json:"unpair,omitempty"`
 }
@@ -147,7 +149,8 @@ func decodeState(b []byte) (*state, error) {
 		return nil, versionError(s.Version)
 	case s.Address>>40&0x03 != 0x02:
 		return nil, errors.New("adapter_address is missing or not locally administered")
-	case len(s.Devices) > maxDevices || len(s.Proxies) > maxProxies || len(s.Adapters) > maxProxies || s.unpairs() > maxUnpairs:
+	case len(s.Devices) > maxDevices || len(s.Proxies) > maxProxies || len(s.Adapters) > maxProxies || s.unpairs() > maxUnpairs,
+		len(s.Controllers) > maxControllers:
 		return nil, errors.New("more entries than are ever written")
 	}
 	// JSON null empties a map.
@@ -163,7 +166,7 @@ func decodeState(b []byte) (*state, error) {
 	if s.Unpair == nil {
 		s.Unpair = map[string][]ble.Address{}
 	}
-	return s, nil
+	return s, s.checkControllers()
 }
 
 // decodeGatt reads gatt/ADDRESS.json.
@@ -195,6 +198,7 @@ func versionError(v int) error {
 func (s *state) clone() *state {
 	c := *s
 	c.Adapters, c.Devices, c.Proxies, c.Unpair = cloneMap(s.Adapters), cloneMap(s.Devices), cloneMap(s.Proxies), cloneMap(s.Unpair)
+	c.Controllers = cloneMap(s.Controllers)
 	return &c
 }
 
