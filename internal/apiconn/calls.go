@@ -2,6 +2,7 @@ package apiconn
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"bluez-esphome/internal/apiwire"
 	"bluez-esphome/internal/apiwire/apipb"
 	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/lapse"
 )
 
 // Time limits of requests; the caller's context may be shorter.
@@ -47,8 +49,15 @@ func (s *session) do(ctx context.Context, r *op, limit time.Duration, request pr
 	case <-r.done:
 		return r.err
 	case <-ctx.Done():
-		return s.giveUp(ctx, r)
 	}
+	if due, ok := ctx.Deadline(); ok && errors.Is(ctx.Err(), context.DeadlineExceeded) && lapse.Late(due, time.Now()) {
+		select { // the process did not run: the answer may be there unread
+		case <-r.done:
+			return r.err
+		case <-time.After(lapse.Grace):
+		}
+	}
+	return s.giveUp(ctx, r)
 }
 
 // giveUp ends the wait for r, unless the answer came at the same moment. An attempt to

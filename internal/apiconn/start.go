@@ -10,6 +10,7 @@ import (
 	"bluez-esphome/internal/apiwire"
 	"bluez-esphome/internal/apiwire/apipb"
 	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/lapse"
 )
 
 // Begin is Do for a caller that does not wait, see StartRead. It reports false for what cannot be begun so.
@@ -76,7 +77,11 @@ func (o *ops) enterNow(r *op, limit time.Duration) bool {
 		return false
 	}
 	r.sent = true
+	due := time.Now().Add(limit)
 	r.timer = time.AfterFunc(limit, func() {
+		if o.postponed(r, &due) {
+			return
+		}
 		if _, answered := o.giveUp(r, abandonedGrace); !answered {
 			r.err = context.DeadlineExceeded
 			r.then()
@@ -84,6 +89,19 @@ func (o *ops) enterNow(r *op, limit time.Duration) bool {
 	})
 	l.queue = append(l.queue, r)
 	return true
+}
+
+// postponed sets the timer of r anew if the process did not run when it was due: the answer may be there unread.
+func (o *ops) postponed(r *op, due *time.Time) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	now := time.Now()
+	late := !r.answered && lapse.Late(*due, now)
+	if late {
+		*due = now.Add(lapse.Grace)
+		r.timer.Reset(lapse.Grace)
+	}
+	return late
 }
 
 // sendNow queues a message and writes it in the caller's goroutine, as far as the connection takes it at once; the writer

@@ -6,6 +6,7 @@ import (
 
 	"bluez-esphome/internal/apiwire/apipb"
 	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/lapse"
 )
 
 const (
@@ -15,9 +16,6 @@ const (
 	nextProof  = 20 * time.Second
 	laterProof = 60 * time.Second
 )
-
-// stoppedFor is how late the watch's timer is if the process did not run: a busy machine delays it by less.
-const stoppedFor = 2 * time.Second
 
 var errDisplaced = &DisplacedError{why: "the proxy does not confirm the subscription: another API client (Home Assistant?) has it; remove the proxy there, or share it from here"}
 
@@ -33,7 +31,8 @@ func (s *session) watch(ctx context.Context) {
 	v := vigil{deafPause: deafAfter}
 	look := now.Add(suspectAfter)
 	pinged := int64(-1) // the lastRead after which we have pinged
-	due, woken := now.Add(min(cfg.PingAfter, suspectAfter)), time.Time{}
+	var lapses lapse.Watch
+	lapses.Until(now.Add(min(cfg.PingAfter, suspectAfter)))
 	for {
 		select {
 		case <-s.done:
@@ -42,17 +41,17 @@ func (s *session) watch(ctx context.Context) {
 			s.leave()
 			return
 		case <-s.poke:
-			v.nextAsk, look, due = time.Time{}, time.Time{}, time.Now()
+			v.nextAsk, look = time.Time{}, time.Time{}
 		case <-timer.C:
 		}
 		now = time.Now()
 		read := s.lastRead.Load()
-		heard := s.at(read)
-		if now.Sub(due) >= stoppedFor {
-			woken = now
+		if lapses.Woke(now) { // what came meanwhile is unread, and the device may wait for our answer
 			s.w.post(&apipb.PingRequest{})
+			v.nextDeaf = later(v.nextDeaf, now.Add(deafAfter))
+			look = now.Add(suspectAfter)
 		}
-		heard = silentSince(heard, woken)
+		heard := lapses.Since(s.at(read))
 		silent := now.Sub(heard)
 		if silent >= cfg.DeadAfter {
 			s.abort(&SilentError{For: silent})
@@ -76,18 +75,17 @@ func (s *session) watch(ctx context.Context) {
 		if !now.Before(look) {
 			look = s.listen(now, &v)
 		}
-		due = earlier(next, look)
-		timer.Reset(due.Sub(now))
+		next = earlier(next, look)
+		lapses.Until(next)
+		timer.Reset(next.Sub(now))
 	}
 }
 
-// silentSince is from when on silence counts, for a device that was heard last at that time and a process that was stopped until woken, if it
-// was: what came meanwhile is unread, and the device may wait for our answer.
-func silentSince(heard, woken time.Time) time.Time {
-	if woken.After(heard) {
-		return woken
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
 	}
-	return heard
+	return b
 }
 
 func earlier(a, b time.Time) time.Time {

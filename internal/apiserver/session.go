@@ -14,6 +14,7 @@ import (
 	"bluez-esphome/internal/apiwire"
 	"bluez-esphome/internal/apiwire/apipb"
 	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/lapse"
 )
 
 // Times of the firmware.
@@ -226,6 +227,7 @@ func (s *Session) endWithin(d time.Duration) { s.goodbye.Store(int64(time.Since(
 func (s *Session) keepAlive(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var lapses lapse.Watch
 	for {
 		select {
 		case <-ctx.Done():
@@ -233,7 +235,9 @@ func (s *Session) keepAlive(ctx context.Context) {
 		case <-timer.C:
 		case <-s.queue.kicked:
 		}
-		now, last := time.Now(), s.begun.Add(time.Duration(s.lastRead.Load()))
+		now := time.Now()
+		lapses.Woke(now)
+		last := lapses.Since(s.begun.Add(time.Duration(s.lastRead.Load())))
 		next := last.Add(deadAfter)
 		if !next.After(now) {
 			s.cancel(ErrSilent)
@@ -252,6 +256,7 @@ func (s *Session) keepAlive(ctx context.Context) {
 			s.sendEmpty(apiwire.PingRequest)
 			next = earlier(next, now.Add(pingAfter)) // to ping again after an answer
 		}
+		lapses.Until(next)
 		timer.Reset(time.Until(next))
 	}
 }

@@ -1,6 +1,10 @@
 package bluezshim
 
-import "time"
+import (
+	"time"
+
+	"bluez-esphome/internal/lapse"
+)
 
 // Clock tells the time and waits for it, so that tests need not. It is goroutine-safe.
 type Clock interface {
@@ -9,12 +13,11 @@ type Clock interface {
 	AfterFunc(d time.Duration, f func()) (stop func())
 }
 
-// systemClock is the real time.
+// systemClock is the real time. Who was silent while the process did not run is heard first.
 type systemClock struct{}
 
 func (systemClock) Now() time.Time { return time.Now() }
 
 func (systemClock) AfterFunc(d time.Duration, f func()) func() {
-	t := time.AfterFunc(d, f)
-	return func() { t.Stop() }
+	return lapse.AfterFunc(d, f).Stop
 }

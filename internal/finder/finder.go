@@ -20,6 +20,7 @@ import (
 	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/config"
 	"bluez-esphome/internal/fleet"
+	"bluez-esphome/internal/lapse"
 	"bluez-esphome/internal/mdns"
 )
 
@@ -149,6 +150,7 @@ func (f *Finder) Run(ctx context.Context) error {
 	running := false
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
+	var lapses lapse.Watch
 	close(f.ready)
 	for ctx.Err() == nil {
 		needed := f.active()
@@ -162,11 +164,15 @@ func (f *Finder) Run(ctx context.Context) error {
 			client.Wait()
 		}
 		running = needed
+		lapses.Until(time.Now().Add(lookEvery))
 		select {
 		case <-ctx.Done():
 		case <-f.wake:
 		case <-tick.C:
-			f.dropGone(time.Now())
+			now := time.Now()
+			if !lapses.Woke(now) { // else who was announced meanwhile is yet to be heard
+				f.dropGone(now)
+			}
 			f.tryAgain()
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"bluez-esphome/internal/apiwire"
 	"bluez-esphome/internal/apiwire/apipb"
+	"bluez-esphome/internal/lapse"
 )
 
 const (
@@ -183,13 +184,17 @@ func (s *Session) leave() {
 func (s *Session) watch(ctx context.Context, cancel context.CancelCauseFunc) {
 	timer := time.NewTicker(pingAfter)
 	defer timer.Stop()
+	var lapses lapse.Watch
 	for {
+		lapses.Until(time.Now().Add(pingAfter))
 		select {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
 		}
-		silent := time.Since(s.begun) - time.Duration(s.lastRead.Load())
+		now := time.Now()
+		lapses.Woke(now)
+		silent := now.Sub(lapses.Since(s.begun.Add(time.Duration(s.lastRead.Load()))))
 		if silent >= deadAfter {
 			cancel(ErrSilent)
 			return

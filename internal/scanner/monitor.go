@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/lapse"
 )
 
 // monitor is one advertisement monitor. With RSSI parameters it follows each
@@ -211,6 +212,10 @@ func (t *Table) onSilence() {
 		return
 	}
 	now := t.now()
+	if lapse.Late(t.epoch.Add(time.Duration(t.timerAt)), t.epoch.Add(time.Duration(now))) { // the process did not run
+		t.arm(now + int64(lapse.Grace))
+		return
+	}
 	next := int64(0)
 	for _, m := range t.want.monitors {
 		low := int64(m.spec.LowTimeout)

@@ -227,7 +227,11 @@ func (t *Table) adverts(proxyName string, at time.Time, batch []ble.RawAdvert, m
 			t.advert(p, found[i], now, &some[i], merged)
 		}
 	}
-	if now-t.swept >= int64(sweepEvery) {
+	switch overdue := now - t.swept - int64(sweepEvery); {
+	case overdue < 0:
+	case overdue >= int64(sweepEvery): // nobody was heard, perhaps since the process did not run: the others' turn to be heard first
+		t.swept = now
+	default:
 		t.sweep(now)
 	}
 }
