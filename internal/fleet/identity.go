@@ -26,6 +26,9 @@ func (s *Set) admit(p *Proxy, info apiconn.Info) error {
 	p.mu.Lock()
 	before := p.mac
 	p.mu.Unlock()
+	if before != 0 && mac != before && s.changePlaces(p, mac) {
+		before = mac
+	}
 	if before != 0 && mac != before {
 		return &apiconn.RefusedError{Why: fmt.Sprintf("another device answers: its MAC is %v, that of the one before was %v; if you replaced the board, "+
 			"reload the configuration", showMAC(info), before)}
@@ -48,6 +51,37 @@ func (s *Set) admit(p *Proxy, info apiconn.Info) error {
 	defer p.mu.Unlock()
 	p.id, p.mac = id, mac
 	return nil
+}
+
+// changePlaces has two configured proxies be each other, if the device at the address of p is the one that was at that of the other, which is
+// away: routers exchange addresses. Bonds, adapters and names go with the device. s.mu is held.
+func (s *Set) changePlaces(p *Proxy, mac ble.Address) bool {
+	for _, q := range s.list {
+		if q == p || q.instance != "" || p.instance != "" || q.MAC() != mac || mac == 0 || q.Up() {
+			continue
+		}
+		p.mu.Lock()
+		q.mu.Lock()
+		was := p.mac
+		p.mac, p.id, q.mac, q.id = q.mac, q.id, p.mac, p.id
+		if p.cfg.Name == "" && q.cfg.Name == "" {
+			p.name, q.name = q.name, p.name
+		}
+		q.mu.Unlock()
+		p.mu.Unlock()
+		s.replaced(p, was, mac, "they are taken to have changed places: each keeps its bonds")
+		return true
+	}
+	return false
+}
+
+// replaced says that another device answers at the address of p, in the log and, as long as it does, in status.
+func (s *Set) replaced(p *Proxy, was, now ble.Address, remark string) {
+	s.cfg.Logger.Warn("Another device answers at the address of a proxy; set mac: to refuse that", "proxy", p.Label(), "address", HostPort(p.cfg),
+		"was", was, "now", now, "remark", remark)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.moved, p.movedTo = fmt.Sprintf("Another device answers at this address: MAC %v, and it was %v (%s); set mac: in its entry to refuse that", now, was, remark), now
 }
 
 func showMAC(info apiconn.Info) string {
@@ -120,12 +154,14 @@ func (s *Set) took(p *Proxy, mac ble.Address) {
 			old = m
 		}
 	})
-	if old == 0 || known {
-		return
+	switch {
+	case old == 0:
+	case known:
+		s.replaced(p, old, mac, "since the last run")
+	default:
+		s.replaced(p, old, mac, "since the last run: it takes the numbers of the other one")
+		s.cfg.Store.MoveProxy(old, mac)
 	}
-	s.cfg.Logger.Warn("Another device answers at the address of a proxy than in the last run; set mac: to refuse that", "proxy", p.Label(),
-		"was", old, "now", mac)
-	s.cfg.Store.MoveProxy(old, mac)
 }
 
 // settle gives a proxy that is online its numbers: a configured one and one that had them before at once, one that was found for

@@ -26,19 +26,21 @@ type Proxy struct {
 
 	telling sync.Mutex // keeps what hosts are told of the proxy in order; taken before mu
 
-	mu     sync.Mutex
-	id     string      // "" before the first session
-	mac    ble.Address // what it said first; 0: nothing yet, or no MAC
-	name   string      // for people, unique among the present ones; "" before the first session if none is configured
-	own    *adapters.Own
-	info   apiconn.Info
-	up     bool // between Online and Offline
-	since  time.Time
-	seat   *time.Timer // gives it its numbers; nil: it has them, or is offline
-	scan   Scan
-	known  bool // scan is known
-	heard  time.Time
-	shared Shared // nil: offline, or not shared
+	mu      sync.Mutex
+	id      string      // "" before the first session
+	mac     ble.Address // what it said first; 0: nothing yet, or no MAC
+	moved   string      // what to know since another device answers at the address, as long as it is movedTo
+	movedTo ble.Address
+	name    string // for people, unique among the present ones; "" before the first session if none is configured
+	own     *adapters.Own
+	info    apiconn.Info
+	up      bool // between Online and Offline
+	since   time.Time
+	seat    *time.Timer // gives it its numbers; nil: it has them, or is offline
+	scan    Scan
+	known   bool // scan is known
+	heard   time.Time
+	shared  Shared // nil: offline, or not shared
 
 	stop func() // ends Run; under Set.mu
 }
@@ -105,6 +107,20 @@ func (p *Proxy) OwnAdapter() *adapters.Own {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.own
+}
+
+// Note is what the operator should know though nothing is wrong, "" if there is nothing.
+func (p *Proxy) Note() string {
+	note := p.Proxy.Note()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.moved == "" || p.movedTo != p.mac:
+		return note
+	case note == "":
+		return p.moved
+	}
+	return p.moved + ". " + note
 }
 
 // BluetoothAddress is the address of the proxy's controller, as it says.

@@ -20,7 +20,12 @@ func (s *session) raiseSecurity(ctx context.Context, l *link, party *Owner) bool
 	if !l.ps.proxy.Features().Has(ble.FeaturePairing) {
 		return false
 	}
-	if m.record(s.addr).Bonded == "" && !m.cfg.MayPair(s.addr) {
+	switch holder := m.record(s.addr).Bonded; {
+	case holder == "" && !m.cfg.MayPair(s.addr):
+		return false
+	case holder != "" && holder != l.ps.id: // the bond's keys are there; nobody pairs anew unasked
+		m.log.Warn("the peripheral wants a paired link, and its bond is with another proxy: connect through that one, or remove the device and "+
+			"pair it again", "device", s.addr, "proxy", l.ps.name, "bond", m.proxyName(holder))
 		return false
 	}
 	m.mu.Lock()
@@ -43,6 +48,16 @@ func (s *session) raiseSecurity(ctx context.Context, l *link, party *Owner) bool
 	}
 	m.bonded(l.ps.id, s.addr, party, true)
 	return true
+}
+
+// proxyName is the name of the proxy with that ID, or the ID where that was never online.
+func (m *Manager) proxyName(id string) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if ps := m.proxies[id]; ps != nil {
+		return ps.name
+	}
+	return id
 }
 
 // bonded keeps which proxy has the bond, and which party made it: party, or nil where the peripheral asked for it. unasked

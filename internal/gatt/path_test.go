@@ -190,14 +190,16 @@ func TestUnpairLater(t *testing.T) {
 // TestMayPair: an operation that needs security pairs by itself only if that is allowed, or for a bonded device.
 func TestMayPair(t *testing.T) {
 	for _, tc := range []struct {
-		name        string
-		may, bonded bool
-		pairs       int
-		want        error
+		name  string
+		may   bool
+		bond  string // the proxy that has it
+		pairs int
+		want  error
 	}{
-		{"forbidden", false, false, 0, ble.ATTAuthentication},
-		{"allowed", true, false, 1, nil},
-		{"forbidden, but bonded", false, true, 1, nil},
+		{"forbidden", false, "", 0, ble.ATTAuthentication},
+		{"allowed", true, "", 1, nil},
+		{"forbidden, but bonded", false, "near", 1, nil},
+		{"bonded through a proxy that is away", true, "far", 0, ble.ATTAuthentication},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -205,8 +207,8 @@ func TestMayPair(t *testing.T) {
 				dev.Secure = map[uint16]bool{6: true}
 				p := gatttest.New("near", dev)
 				st := store{}
-				if tc.bonded {
-					st[addrA] = gatt.Record{Bonded: "near"}
+				if tc.bond != "" {
+					st[addrA] = gatt.Record{Bonded: tc.bond}
 				}
 				run(t, gatt.Config{Store: st, MayPair: func(ble.Address) bool { return tc.may }}, []*gatttest.Proxy{p}, func(t *testing.T, w *world) {
 					w.hears(addrA, "near")
