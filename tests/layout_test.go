@@ -51,14 +51,14 @@ func TestLayers(t *testing.T) {
 	t.Parallel()
 	const module = "bluez-esphome/internal/"
 	allowed := map[string][]string{
-		"ble": {}, "rawsock": {}, "dbusobj": {"rawsock"}, "apiwire": {"apiwire/apipb"}, "apiwire/apipb": {}, "mdns": {},
-		"apiconn": {"ble", "apiwire", "apiwire/apipb", "rawsock"}, "scanner": {"ble"}, "links": {"ble"}, "gatt": {"ble", "links"}, "web": {"ble"},
-		"bluezshim": {"ble", "links", "dbusobj", "rawsock"}, "status": {"ble", "privatebus"}, "apiserver": {"ble", "apiwire", "apiwire/apipb"},
-		"proxysim": {"ble", "apiserver", "apiwire", "apiwire/apipb", "mdns"}, "config": {"ble"}, "store": {"ble"}, "privatebus": {},
-		"relay": {"apiwire", "apiwire/apipb"},
-		"share": {"ble", "links", "apiserver", "apiwire", "apiwire/apipb", "relay"}, "att": {"ble"}, "smp": {"ble"},
-		"hci": {"ble", "links", "att", "smp"}, "logger": {"ble", "config"}, "scanmode": {"ble", "scanner"},
-		"task": {}, "adapters": {"ble", "scanner", "scanmode", "store"},
+		"ble": {}, "lapse": {}, "rawsock": {}, "dbusobj": {"rawsock"}, "apiwire": {"apiwire/apipb"}, "apiwire/apipb": {}, "mdns": {},
+		"apiconn": {"ble", "apiwire", "apiwire/apipb", "rawsock", "lapse"}, "scanner": {"ble", "lapse"}, "links": {"ble"}, "gatt": {"ble", "links"}, "web": {"ble"},
+		"bluezshim": {"ble", "links", "dbusobj", "rawsock", "lapse"}, "status": {"ble", "privatebus"}, "apiserver": {"ble", "apiwire", "apiwire/apipb", "lapse"},
+		"proxysim": {"ble", "apiserver", "apiwire", "apiwire/apipb", "mdns", "lapse"}, "config": {"ble"}, "store": {"ble"}, "privatebus": {},
+		"relay": {"apiwire", "apiwire/apipb", "lapse"},
+		"share": {"ble", "links", "apiserver", "apiwire", "apiwire/apipb", "relay", "lapse"}, "att": {"ble"}, "smp": {"ble"},
+		"hci": {"ble", "links", "att", "smp"}, "logger": {"ble", "config"}, "scanmode": {"ble", "scanner", "lapse"},
+		"task": {}, "adapters": {"ble", "scanner", "scanmode", "store", "lapse"},
 	}
 	seen := 0
 	for _, p := range packages(t) {
