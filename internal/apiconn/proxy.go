@@ -45,6 +45,7 @@ type Proxy struct {
 	original *ble.ScannerMode     // the mode before we asked for another
 	ours     map[ble.Address]bool // devices whose slots are ours
 	parted   map[ble.Address]bool // of these, those whose link ended and whose slot is yet to be free
+	next     time.Time            // of the next attempt, see NextAttempt
 	force    bool                 // the next session takes the proxy from whoever has it
 	wasOurs  time.Time            // when the last session ended in which the subscription was ours
 	warned   map[string]bool      // failures that were logged since the last session

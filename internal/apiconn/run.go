@@ -147,6 +147,8 @@ func (p *Proxy) pause(ctx context.Context, d time.Duration, begun time.Time, dea
 	case <-p.kick: // it was meant for the attempt that just failed
 	default:
 	}
+	p.nextAt(d)
+	defer p.nextAt(-1)
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	kick := p.kick
@@ -160,13 +162,33 @@ func (p *Proxy) pause(ctx context.Context, d time.Duration, begun time.Time, dea
 		case <-kick:
 			kick, kicked = nil, true
 			// Announcements come in bunches, and anybody can send them.
-			timer.Reset(min(d, max(0, time.Until(begun.Add(firstRetry)))))
+			left := min(d, max(0, time.Until(begun.Add(firstRetry))))
+			timer.Reset(left)
+			p.nextAt(left)
 		case <-p.wake:
 			return true
 		case <-ctx.Done():
 			return false
 		}
 	}
+}
+
+// nextAt notes in how long the next attempt begins; a negative time for none that is planned.
+func (p *Proxy) nextAt(d time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.next = time.Time{}
+	if d >= 0 {
+		p.next = time.Now().Add(d)
+	}
+}
+
+// NextAttempt is when the next attempt to reach the proxy begins, if nothing makes it earlier; zero while there is a session or an attempt,
+// and where an attempt waits for something else than time.
+func (p *Proxy) NextAttempt() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.next
 }
 
 // attempt makes one session and returns when it has ended.

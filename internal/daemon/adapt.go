@@ -3,6 +3,7 @@ package daemon
 import (
 	"fmt"
 	"os"
+	"slices"
 
 	"bluez-esphome/internal/adapters"
 	"bluez-esphome/internal/ble"
@@ -83,6 +84,27 @@ func (d *Daemon) linkError(p *fleet.Proxy) string {
 		return ""
 	}
 	return fmt.Sprintf("%s %v: %s", t.At.Format("2006-01-02 15:04:05"), t.Device, t.What)
+}
+
+// bondsOf lists the devices whose bond a proxy holds.
+func (d *Daemon) bondsOf(p *fleet.Proxy) (held []ble.Address) {
+	id := p.ID()
+	if id == "" { // it was not online in this run
+		id = d.proxies.IDOf(p.Label())
+	}
+	var bonded []ble.Address
+	d.store.Devices(func(a ble.Address, st store.DeviceState) {
+		if st.Bonded {
+			bonded = append(bonded, a)
+		}
+	})
+	for _, a := range bonded {
+		if g, _ := d.store.Gatt(a); g.Bonded != "" && (g.Bonded == id || d.proxies.IDOf(g.Bonded) == id) {
+			held = append(held, a)
+		}
+	}
+	slices.Sort(held)
+	return held
 }
 
 // linkEvents passes events of the links that D-Bus holds on to the shim, which is made later than they are.

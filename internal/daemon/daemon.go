@@ -167,7 +167,7 @@ func (d *Daemon) build() error {
 	}, cfg.Share.Exclusive)
 	d.links = d.owners.Manager()
 	d.board = inspect.NewBoard(d.conn, d.linksOf)
-	d.board.LinkError = d.linkError
+	d.board.LinkError, d.board.Bonds = d.linkError, d.bondsOf
 	d.radios = inspect.NewRadios(d.conn, d.board)
 	d.onDisk.Store(inspect.NewConfiguration(d.conn, d.config().Path))
 	d.sharing = newSharer(d)

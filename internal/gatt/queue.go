@@ -31,7 +31,8 @@ type op struct {
 	run        func(ctx context.Context, l *link) error
 	// start is run without a goroutine that waits; nil: not possible. answer is what came of it if the session's goroutine
 	// has to go on from there.
-	start  func(p Starter, done func(error)) (cancel func(), ok bool)
+	start  func(p Starter, done func([]byte, error)) (cancel func(), ok bool)
+	keep   func([]byte) // takes the value that start brought; under Manager.mu
 	answer error
 	done   func(error) // nil: nobody wants to know; not with start
 }
@@ -251,12 +252,8 @@ func (m *Manager) do(party *Owner, a ble.Address, operation ble.Operation, done 
 			kind = OperationRead
 		}
 		o.done = m.measured(kind, o.done)
-		o.start = func(p Starter, landed func(error)) (func(), bool) {
-			return p.Begin(a, operation, func(v []byte, err error) {
-				value = v
-				landed(err)
-			})
-		}
+		o.keep = func(v []byte) { value = v }
+		o.start = func(p Starter, landed func([]byte, error)) (func(), bool) { return p.Begin(a, operation, landed) }
 	}
 	m.enqueue(a, o)
 }

@@ -28,7 +28,7 @@ func (s *session) takeOffLocked(o *op) (launch func()) {
 	s.queue.serve(o.party)
 	s.idle, s.flight = nil, f
 	return func() {
-		cancel, ok := o.start(proxy, func(err error) { s.land(f, err) })
+		cancel, ok := o.start(proxy, func(value []byte, err error) { s.land(f, value, err) })
 		s.m.mu.Lock()
 		flies := s.flight == f
 		switch {
@@ -52,7 +52,7 @@ func (s *session) againLocked(o *op) {
 }
 
 // land takes the answer. What needs more than being passed on is left to the session's goroutine.
-func (s *session) land(f *flight, err error) {
+func (s *session) land(f *flight, value []byte, err error) {
 	m := s.m
 	m.mu.Lock()
 	if s.flight != f {
@@ -60,6 +60,7 @@ func (s *session) land(f *flight, err error) {
 		return // ground was first
 	}
 	s.flight = nil
+	f.o.keep(value)
 	var att ble.ATTError
 	again := err == nil && f.o.reads && s.suspectsLocked(f.o.handle)
 	if again || err != nil && (!errors.As(err, &att) || wantsSecurity(err) || errors.Is(err, ble.ATTInvalidHandle) || errors.Is(err, ble.ATTDatabaseOutOfSync)) {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 
+	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/config"
 	"bluez-esphome/internal/dbusobj"
 	"bluez-esphome/internal/fleet"
@@ -24,7 +25,9 @@ type Board struct {
 	// LinkError, if not nil, says what went wrong last with an attempt or a link through a proxy, "" for nothing. It is set before
 	// the objects are shown.
 	LinkError func(*fleet.Proxy) string
-	iface     *dbusobj.Interface
+	// Bonds, if not nil, lists the devices whose bond a proxy holds. It is set likewise.
+	Bonds func(*fleet.Proxy) []ble.Address
+	iface *dbusobj.Interface
 
 	mu      sync.Mutex
 	running bool // the loop does what is to be done

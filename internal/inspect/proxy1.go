@@ -10,7 +10,8 @@ import (
 )
 
 // newInterface makes org.bluez_esphome.Proxy1. Take takes the proxy from whichever host has it, and returns at once. LastHeard moves
-// all the time and is never signalled; neither are Links and LastLinkError.
+// all the time and is never signalled; neither are Links, LastLinkError, NextAttempt (0: none is planned) and Bonds, the devices whose
+// bond the proxy holds.
 func (b *Board) newInterface() *dbusobj.Interface {
 	of := func(f func(p *fleet.Proxy, e *dbusobj.Encoder)) func(*dbusobj.Object, *dbusobj.Encoder) {
 		return func(o *dbusobj.Object, e *dbusobj.Encoder) { f(o.Data().(*shown).proxy, e) }
@@ -44,6 +45,17 @@ func (b *Board) newInterface() *dbusobj.Interface {
 			{Name: "Allocated", Type: "as", Get: of(func(p *fleet.Proxy, e *dbusobj.Encoder) {
 				e.Array("s", func() {
 					for _, a := range p.Slots().Allocated {
+						e.String(a.String())
+					}
+				})
+			})},
+			{Name: "NextAttempt", Type: "t", Get: of(func(p *fleet.Proxy, e *dbusobj.Encoder) { e.Uint64(seconds(p.NextAttempt())) })},
+			{Name: "Bonds", Type: "as", Get: of(func(p *fleet.Proxy, e *dbusobj.Encoder) {
+				e.Array("s", func() {
+					if b.Bonds == nil {
+						return
+					}
+					for _, a := range b.Bonds(p) {
 						e.String(a.String())
 					}
 				})

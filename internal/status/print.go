@@ -3,6 +3,7 @@ package status
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -34,7 +35,7 @@ func (r *Report) PrintProxies(w io.Writer, now time.Time) {
 	r.printLinks(w, now)
 	fmt.Fprintln(w)
 	for _, p := range r.Proxies {
-		for _, remark := range p.remarks() {
+		for _, remark := range p.remarks(now) {
 			wrap(w, "", "  ", p.Name+": "+remark)
 		}
 	}
@@ -44,9 +45,15 @@ func (r *Report) PrintProxies(w io.Writer, now time.Time) {
 }
 
 // remarks are what is worth a line of the overview.
-func (p *Proxy) remarks() (out []string) {
+func (p *Proxy) remarks(now time.Time) (out []string) {
 	if p.LastError != "" {
 		out = append(out, p.LastError)
+	}
+	if next := p.next(now); next != "" {
+		out = append(out, next)
+	}
+	if len(p.Bonds) > 0 && p.State != online {
+		out = append(out, fmt.Sprintf("it holds the bond with %s: what needs encryption is refused through other proxies until it is back", strings.Join(p.Bonds, ", ")))
 	}
 	if len(p.Missing) == 1 {
 		out = append(out, fmt.Sprintf("no %s: %s", p.Missing[0].Feature, p.Missing[0].Disables))
@@ -58,6 +65,22 @@ func (p *Proxy) remarks() (out []string) {
 		out = append(out, fmt.Sprintf("no %s; bluez-esphome status %s says what that disables", strings.Join(names, ", "), p.Name))
 	}
 	return out
+}
+
+// online is the state of a proxy that is in use.
+const online = "online"
+
+// next says when the daemon tries again, "" if that is not planned.
+func (p *Proxy) next(now time.Time) string {
+	if p.NextAttempt == 0 || p.State == online {
+		return ""
+	}
+	left := max(time.Unix(int64(p.NextAttempt), 0).Sub(now), 0).Round(time.Second)
+	text := fmt.Sprintf("next attempt in %d s", left/time.Second)
+	if left > 2*time.Minute {
+		text = fmt.Sprintf("next attempt in %d min", left/time.Minute)
+	}
+	return text + "; a reload (systemctl reload bluez-esphome, bluez-esphome reload) tries now"
 }
 
 // printLinks writes a table of the connection slots in use, if any are.
@@ -145,6 +168,9 @@ func (p *Proxy) print(w io.Writer, now time.Time) {
 	if p.LastError != "" {
 		line("error", p.LastError)
 	}
+	if next := p.next(now); next != "" {
+		line("next", next)
+	}
 	if p.LastLinkError != "" {
 		line("link error", p.LastLinkError)
 	}
@@ -179,6 +205,13 @@ func (p *Proxy) print(w io.Writer, now time.Time) {
 		}
 		line(name, text+", by "+l.by())
 	}
+	for i, a := range p.Bonds {
+		name := ""
+		if i == 0 {
+			name = "bonds"
+		}
+		line(name, a)
+	}
 	if len(p.Features) > 0 {
 		line("features", strings.Join(p.Features, ", "))
 	}
@@ -188,6 +221,16 @@ func (p *Proxy) print(w io.Writer, now time.Time) {
 	if p.Note != "" {
 		line("note", p.Note)
 	}
+}
+
+// bondHolder names the proxy that holds the bond with a device, "" if none of those does.
+func (r *Report) bondHolder(address string) string {
+	for _, p := range r.Proxies {
+		if slices.Contains(p.Bonds, address) {
+			return p.Name
+		}
+	}
+	return ""
 }
 
 func (p *Proxy) used() uint16 { return p.SlotLimit - min(p.SlotFree, p.SlotLimit) }
@@ -216,6 +259,9 @@ func (r *Report) PrintDevices(w io.Writer, now time.Time) {
 			state = "connected"
 		case d.Paired:
 			state = "paired"
+			if holder := r.bondHolder(d.Address); holder != "" {
+				state += " at " + clip(holder, shortName)
+			}
 		}
 		var heard []string
 		for _, s := range d.Sources {

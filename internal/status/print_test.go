@@ -50,12 +50,12 @@ func sample() *Report {
 		Proxies: []Proxy{
 			proxy(Proxy{Name: "full", Host: "h:1", State: "online", ESPHomeVersion: "2026.10.0", Features: all, ScanMode: "active", SlotLimit: 3, SlotFree: 1, LastHeard: 998,
 				Links: []Link{{"AA:BB:CC:DD:EE:FF", "x", "connected", 700, []string{"D-Bus", "Home Assistant 2026.10"}}, {Address: "AA:BB:CC:DD:EE:00", State: "foreign", Owners: []string{"another host"}}}}),
-			{Name: "locked", Host: "h:2", State: "auth-failed", LastError: "cannot connect to h:2: the key is wrong: copy the value of api: encryption: key: from its ESPHome configuration"},
+			{Name: "locked", Host: "h:2", State: "auth-failed", LastError: "cannot connect to h:2: the key is wrong: copy the value of api: encryption: key: from its ESPHome configuration", NextAttempt: 1027, Bonds: []string{"AA:BB:CC:DD:EE:11"}},
 			proxy(Proxy{Name: "listener", Host: "h:3", State: "online", ESPHomeVersion: "2026.10.0", Features: ble.Features(0x61).Names(), Note: "mind the gap"}),
 			proxy(Proxy{Name: "old-proxy-with-a-name-that-is-long", Host: "h:4", State: "online", ESPHomeVersion: "2024.10.0-dev20241001", ScanMode: "passive", SlotLimit: 3, SlotFree: 9, LastHeard: 1, Features: ble.Features(0x3f).Names()}),
 		},
 		Adapters: []Adapter{{Name: "hci0", Devices: 9, MaxDevices: 100}, {Name: "hci1", Proxy: "full", Devices: 100, MaxDevices: 100, Dropped: 7}},
-		Devices:  []Device{{Address: "AA:BB:CC:DD:EE:FF", Name: "x", Alias: "x", Adapter: "hci0", RSSI: &rssi, Connected: true, Sources: []Source{{Proxy: "full", RSSI: -50, LastHeard: 999, Owner: true}}}},
+		Devices:  []Device{{Address: "AA:BB:CC:DD:EE:11", Alias: "lock", Adapter: "hci0", Paired: true}, {Address: "AA:BB:CC:DD:EE:FF", Name: "x", Alias: "x", Adapter: "hci0", RSSI: &rssi, Connected: true, Sources: []Source{{Proxy: "full", RSSI: -50, LastHeard: 999, Owner: true}}}},
 	}
 }
 
@@ -71,13 +71,17 @@ AA:BB:CC:DD:EE:00  -     full   foreign    -      another host
 
 locked: cannot connect to h:2: the key is wrong: copy the value of api:
   encryption: key: from its ESPHome configuration
+locked: next attempt in 27 s; a reload (systemctl reload bluez-esphome,
+  bluez-esphome reload) tries now
+locked: it holds the bond with AA:BB:CC:DD:EE:11: what needs encryption is
+  refused through other proxies until it is back
 listener: no ACTIVE_CONNECTIONS: passive only: no connections through it
   (bluetooth_proxy: active: true enables them)
 old-proxy-with-a-name-that-is-long: no FEATURE_STATE_AND_MODE,
   CONNECTION_PARAMS_SETTING; bluez-esphome status
   old-proxy-with-a-name-that-is-long says what that disables
 note on listener: mind the gap
-9 devices heard, 1 on the bus, 1 connected
+9 devices heard, 2 on the bus, 1 connected
 `
 
 const wantDetails = `full
@@ -127,8 +131,11 @@ func TestPrint(t *testing.T) {
 		{all.String(), "  lacks      ACTIVE_CONNECTIONS: passive only"},
 		{all.String(), "  note       mind the gap\n"},
 		{all.String(), "\n\nlocked\n  state      auth-failed\n  error      cannot connect"},
-		{all.String(), "\n\n9 devices heard, 1 on the bus, 1 connected\n"},
-		{devices.String(), "connected  full* -50 1s"},
+		{all.String(), "\n\n9 devices heard, 2 on the bus, 1 connected\n"},
+		{all.String(), "  next       next attempt in 27 s"},
+		{all.String(), "  bonds      AA:BB:CC:DD:EE:11\n"},
+		{devices.String(), "paired at locked"},
+		{devices.String(), "full* -50 1s"},
 		{none.String(), "no proxies: list them"},
 		{none.String(), "no devices are on the bus"},
 	} {

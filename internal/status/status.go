@@ -58,6 +58,10 @@ type Proxy struct {
 	Allocated        []string  `json:"allocated"`
 	Links            []Link    `json:"links"`
 	LastHeard        uint64    `json:"last_heard"`
+	// NextAttempt is when the daemon tries next to reach it, in seconds since 1970, 0 if none is planned.
+	NextAttempt uint64 `json:"next_attempt,omitempty"`
+	// Bonds are the devices whose bond it holds.
+	Bonds []string `json:"bonds,omitempty"`
 	// Note is what to know though nothing is wrong.
 	Note string `json:"note,omitempty"`
 
@@ -187,6 +191,7 @@ func proxyOf(p map[string]dbus.Variant) Proxy {
 		Features: get[[]string](p, "Features"), BluetoothAddress: get[string](p, "BluetoothAddress"),
 		ScanMode: get[string](p, "ScanMode"), SlotLimit: get[uint16](p, "SlotLimit"), SlotFree: get[uint16](p, "SlotFree"),
 		Allocated: get[[]string](p, "Allocated"), LastHeard: get[uint64](p, "LastHeard"),
+		NextAttempt: get[uint64](p, "NextAttempt"), Bonds: get[[]string](p, "Bonds"),
 		Note: get[string](p, "Note"), Missing: []Missing{}, Links: []Link{},
 	}
 	if out.ESPHomeVersion != "" {
