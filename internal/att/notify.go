@@ -20,7 +20,7 @@ func (s *Server) Notified(valueHandle uint16, value []byte) {
 		return
 	}
 	a := s.table.at(valueHandle)
-	if a == nil || a.value != valueHandle || s.suspects[valueHandle] {
+	if a == nil || a.value != valueHandle {
 		return
 	}
 	op := byte(opNotification)

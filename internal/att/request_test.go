@@ -139,6 +139,52 @@ func TestMTU(t *testing.T) {
 	}
 }
 
+// TestLists: no list is longer than the MTU, and as long as it can be.
+func TestLists(t *testing.T) {
+	t.Parallel()
+	var chars []ble.Characteristic
+	for h := uint16(3); h < 300; h += 2 {
+		chars = append(chars, char(h, h, ble.PropRead))
+	}
+	var many []ble.Service
+	for h := uint16(300); h < 600; h++ {
+		many = append(many, service(h, 0x180f))
+	}
+	for mtu := 23; mtu <= 517; mtu++ {
+		r := resolved(t, mtu, append(many, service(1, 0x1800, chars...))...)
+		for request, entry := range map[string]int{"080100ff000328": 7, "10010000ff0028": 6, "102c01ffff0028": 6, "04010000ff": 4, "062c01ffff00280f18": 4} {
+			r.host(request)
+			n, header := len(r.sent[0])/2, 2
+			if request[:2] == "06" {
+				header = 1
+			}
+			one := request[:2] == "10" && request[2] == '0'
+			if n > mtu || !one && n != header+(min(mtu, header+300*entry)-header)/entry*entry {
+				t.Errorf("MTU %d: %s gives %d bytes", mtu, request, n)
+			}
+			r.sent = nil
+		}
+	}
+}
+
+// TestUnsoundDatabase: of what a damaged cache may hold the table has what fits, and no handle twice.
+func TestUnsoundDatabase(t *testing.T) {
+	t.Parallel()
+	table := newTable(database(
+		service(10, 0x180f, char(12, 0x2a19, ble.PropRead), char(12, 0x2a1a, ble.PropRead), char(13, 0x2a1b, ble.PropRead), char(21, 0x2a1c, ble.PropRead)),
+		service(20, 0x1800, char(0, 0x2a00, ble.PropRead), char(1, 0x2a00, ble.PropRead), char(5, 0x2a00, ble.PropRead), char(21, 0x2a00, ble.PropRead),
+			ble.Characteristic{ValueHandle: 0xffff, Descriptors: []ble.Descriptor{{Handle: 0}, {Handle: 5}, {Handle: 0xffff}}}),
+		service(0, 0x1801), service(20, 0x1802)))
+	var got []string
+	for _, a := range table.attributes {
+		got = append(got, fmt.Sprintf("%d:%v", a.handle, a.uuid)[:len(fmt.Sprint(a.handle))+9])
+	}
+	want := "10:00002800 11:00002803 12:00002a19 20:00002800 65534:00002803 65535:00000000"
+	if s := strings.Join(got, " "); s != want {
+		t.Errorf("the table is %s, want %s", s, want)
+	}
+}
+
 // TestErrors: what the peripheral refuses is refused with its own words and the right handle.
 func TestErrors(t *testing.T) {
 	t.Parallel()

@@ -81,8 +81,8 @@ func uuidOf(b []byte) (ble.UUID, bool) {
 // out: a handle that is taken, an attribute outside of its service, or more than ble.MaxAttributes.
 func newTable(db *ble.Database) *table {
 	t := &table{}
-	services := slices.Clone(db.Services)
-	slices.SortStableFunc(services, func(a, b ble.Service) int { return int(a.Handle) - int(b.Handle) })
+	services := sorted(db.Services, func(s ble.Service) uint16 { return s.Handle })
+	services = slices.CompactFunc(services, func(a, b ble.Service) bool { return a.Handle == b.Handle })
 	for i := range services {
 		s := &services[i]
 		end := uint16(0xffff)
