@@ -45,6 +45,8 @@ type found struct {
 	MAC       string   `json:"mac,omitempty"`
 	Version   string   `json:"version,omitempty"`
 	Encrypted bool     `json:"encrypted"`
+	// Keyless: it was built with encryption and has no key. ESPHome 2027.2 ends access without one.
+	Keyless bool `json:"keyless,omitempty"`
 	// Proxy is true or false once the device was asked; nil if that was not possible, and then Error says why.
 	Proxy      *bool    `json:"bluetooth_proxy"`
 	Features   []string `json:"bluetooth_features,omitempty"`
@@ -171,6 +173,8 @@ func (d *discovery) add(ctx context.Context, s mdns.Service) {
 		targets = append(targets, net.JoinHostPort(a.String(), port))
 	}
 	_, f.Encrypted = s.Text["api_encryption"]
+	_, supported := s.Text["api_encryption_supported"]
+	f.Keyless = supported && !f.Encrypted
 	key, configured := d.keyOf(s, f)
 	f.Configured = configured
 	d.found[s.Instance] = f
@@ -190,6 +194,7 @@ func (d *discovery) add(ctx context.Context, s mdns.Service) {
 			return
 		}
 		f.Shared = strings.HasPrefix(info.ServerInfo, sharedBy)
+		f.Keyless = !f.Encrypted && (f.Keyless || info.EncryptionProvisionable)
 		f.abilities = abilities(info.Features)
 		f.Proxy, f.Features, f.Version = new(info.Features != 0), info.Features.Names(), apiwire.Printable(info.Version, 32)
 	})
@@ -278,8 +283,11 @@ or configure their IP addresses. A device that just started may need longer: try
 	fmt.Fprintln(t, "NAME\tADDRESS\tESPHOME\tENCRYPTED\tBLUETOOTH")
 	for _, f := range list {
 		encrypted, bluetooth := "no", f.Error
-		if f.Encrypted {
+		switch {
+		case f.Encrypted:
 			encrypted = "yes"
+		case f.Keyless:
+			encrypted = "no key"
 		}
 		if f.Proxy != nil {
 			if bluetooth = f.abilities; !*f.Proxy {
@@ -295,6 +303,9 @@ or configure their IP addresses. A device that just started may need longer: try
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", f.Name, strings.Join(append([]string{f.Address}, f.Addresses...), " "), f.Version, encrypted, bluetooth)
 	}
 	if err := t.Flush(); err != nil {
+		return err
+	}
+	if _, err := io.WriteString(w, keyless(list)); err != nil {
 		return err
 	}
 	var lines []string
@@ -315,6 +326,26 @@ proxies:
 %s
 `, oneHost(list), strings.Join(lines, "\n"))
 	return err
+}
+
+// keyless names those that stop to answer without a key, empty if there are none. A device whose ESPHome configuration has no encryption
+// is none of them.
+func keyless(list []*found) string {
+	var names []string
+	for _, f := range list {
+		if f.Keyless && (f.Proxy == nil || *f.Proxy) {
+			names = append(names, f.Name)
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return `
+Without a key these stop working here with ESPHome 2027.2: they were built with encryption, and wait for theirs. List them below
+proxies: and run bluez-esphome provision NAME, or set api: encryption: key: in their ESPHome configuration.
+
+  no key: ` + strings.Join(names, ", ") + `
+`
 }
 
 // oneHost says what happens to those of the proxies that Home Assistant uses. It depends on their firmware: whether another host has
