@@ -24,7 +24,7 @@ type link struct {
 	frame      assembly
 	uncredited int      // ACL packets of the host
 	updating   bool     // LE Connection Update is not complete
-	whenUp     []func() // what waits for the proxy's link
+	whenUp     []func() // pairings that wait for the proxy's link
 }
 
 func newLink(h *hold, a *attempt, peer ble.Address, typ ble.AddressType) *link {
@@ -52,7 +52,7 @@ func (l *link) open() {
 	l.smp = c.cfg.NewSMP(smp.Config{
 		Initiator: l.own, Responder: smp.Peer{Address: l.peer, Type: l.typ}, Log: log, After: l.after, Keys: c.cfg.Store,
 		Send: func(pdu []byte) { l.send(channelSMP, pdu) },
-		Pair: l.pair, Cancel: func() { l.hold.links.CancelConnect(l.peer) }, Attempts: &c.attempts,
+		Pair: l.pair, Cancel: l.cancelPair, Attempts: &c.attempts,
 	})
 	log.Debug("The host is connected", "handle", l.handle, "up", l.up)
 }
@@ -81,6 +81,15 @@ func (l *link) pair(done func(error)) {
 		return
 	}
 	run()
+}
+
+// cancelPair calls off pair. While the proxy's link is not up links.Links would call off the connection.
+func (l *link) cancelPair() {
+	if !l.up {
+		l.whenUp = nil
+		return
+	}
+	l.hold.links.CancelConnect(l.peer)
 }
 
 // later runs f under the controller's lock, unless the link ended.
