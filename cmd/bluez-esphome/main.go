@@ -97,7 +97,8 @@ Exit statuses: 0 success, 1 failure, 2 usage, 3 configuration, 4 org.bluez is ta
 		},
 		RunE: func(c *cobra.Command, _ []string) error {
 			if showVersion {
-				fmt.Fprintln(c.OutOrStdout(), bluezVersion)
+				// Qt takes the number at the beginning; the second line is for people.
+				fmt.Fprintf(c.OutOrStdout(), "%s\nbluez-esphome %s (the line above: the BlueZ whose interfaces it serves)\n", bluezVersion, version)
 				return nil
 			}
 			return c.Help()
@@ -106,13 +107,15 @@ Exit statuses: 0 success, 1 failure, 2 usage, 3 configuration, 4 org.bluez is ta
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	// Not cobra's own: its template would bring package text/template, with which the linker can leave out no exported
 	// method of any type: a third of the program, most of which is mapped into memory.
-	root.Flags().BoolVarP(&showVersion, "version", "v", false, "print the version of BlueZ whose contract is followed; clients ask for it")
+	root.Flags().BoolVarP(&showVersion, "version", "v", false, "print the version of BlueZ whose interfaces are served, for programs that ask, and that of bluez-esphome")
 	root.AddCommand(newRun(), newDemo(), newSimulate(), newDiscover(), newStatus(), newTake(), newProvision(), newDevices(), newCheck(), newReload(), newVersion())
 	for _, c := range root.Commands() {
 		if c.Args == nil {
 			c.Args = noArgs
 		}
+		completeFlags(c)
 	}
+	addExamples(root)
 	return root
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 
 	"bluez-esphome/internal/dbusobj/dbustest"
@@ -66,5 +67,19 @@ func wantStatus(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	if got != args[0] {
 		ts.Fatalf("exit status %s, want %s", got, args[0])
+	}
+}
+
+// TestExamples: the help of every command has examples, no line is wider than a terminal's usual 130, and every flag says something.
+func TestExamples(t *testing.T) {
+	for _, c := range newRoot().Commands() {
+		if c.Example == "" && c.Name() != "completion" && c.Name() != "help" {
+			t.Errorf("%s has no example", c.Name())
+		}
+		for line := range strings.Lines(c.UsageString()) {
+			if len([]rune(line)) > 130 {
+				t.Errorf("%s: %d characters: %s", c.Name(), len([]rune(line)), line)
+			}
+		}
 	}
 }

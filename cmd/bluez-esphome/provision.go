@@ -53,6 +53,7 @@ PROXY.key beside the configuration, or that of --key-file, and must not be there
 			return provision(c.Context(), c.OutOrStdout(), cfg.Proxies[i], file)
 		},
 	}
+	c.ValidArgsFunction = completeProxies
 	c.Flags().StringVar(&path, "config", config.DefaultPath, "configuration file")
 	c.Flags().StringVar(&file, "key-file", "", "file to write the key to; PROXY.key beside the configuration if not given")
 	return c

@@ -5,9 +5,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"bluez-esphome/internal/config"
+	"bluez-esphome/internal/demo"
 	"bluez-esphome/internal/status"
 
 	"github.com/spf13/cobra"
@@ -20,17 +22,25 @@ const watchInterval = 2 * time.Second
 type statusView struct {
 	bus, name              string
 	asJSON, watch, verbose bool
+	check                  bool
 }
 
 func newStatus() *cobra.Command {
 	var v statusView
 	c := &cobra.Command{
-		Use: "status [PROXY]", Short: "show the proxies of the running daemon",
-		Long: `status shows a line for each proxy, the connection slots in use and by whom, and what is wrong. With the name of a proxy, or -v for all,
-it shows everything about it: its features, and what each missing one disables.`,
+		Use: "status [PROXY|DEVICE]", Short: "show the proxies of the running daemon, or everything about one proxy or device",
+		Long: `status shows a line for each proxy, the connection slots in use and by whom, what is wrong, and the connections that failed
+within the hour. With the name of a proxy, or -v for all, it shows everything about it: its features, what each missing one
+disables, and the last attempts to connect that failed. With the name or address of a device it shows who hears it and what
+became of the last connections, with each proxy that was tried.
+
+--check prints one line for a monitoring program and exits with 0 if all proxies are online, with 1 if some are not or the
+configuration on disk has mistakes, and with 2 if none is or no daemon answers.
+
+--json is for scripts: keys are only ever added, times are RFC 3339 in UTC, and what is not known is null.`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 1 {
-				return &usageError{fmt.Errorf("status takes one proxy, but got %q", args)}
+				return &usageError{fmt.Errorf("status takes one proxy or device, but got %q", args)}
 			}
 			return nil
 		},
@@ -38,11 +48,16 @@ it shows everything about it: its features, and what each missing one disables.`
 			if len(args) > 0 {
 				v.name = args[0]
 			}
+			if v.check {
+				return v.verdict(c.Context(), c.OutOrStdout())
+			}
 			return v.show(c.Context(), c.OutOrStdout(), c.ErrOrStderr())
 		},
+		ValidArgsFunction: completeNames(true),
 	}
 	addReportFlags(c, &v.bus, &v.asJSON)
 	c.Flags().BoolVarP(&v.verbose, "verbose", "v", false, "show everything about each proxy")
+	c.Flags().BoolVar(&v.check, "check", false, "print one line and exit with 0, 1 or 2, for health checks and monitoring")
 	c.Flags().BoolVar(&v.watch, "watch", false, "show it again every two seconds")
 	return c
 }
@@ -52,7 +67,7 @@ it shows everything about it: its features, and what each missing one disables.`
 func (v *statusView) show(ctx context.Context, out, complaints io.Writer) error {
 	for shown := false; ; shown = true {
 		var page bytes.Buffer
-		err := report(ctx, screen{&page, out}, v.bus, v.asJSON, v.print)
+		err := report(ctx, screen{&page, out}, v.bus, v.asJSON, v.choose, v.print)
 		switch {
 		case err != nil && ctx.Err() != nil:
 			return nil
@@ -77,56 +92,67 @@ func (v *statusView) show(ctx context.Context, out, complaints io.Writer) error 
 	}
 }
 
-// print writes a report as text.
-func (v *statusView) print(r *status.Report, w io.Writer, now time.Time) error {
-	if !v.verbose && v.name == "" {
-		r.PrintProxies(w, now)
+// verdict prints the line of --check and ends with its status.
+func (v *statusView) verdict(ctx context.Context, out io.Writer) error {
+	state, line := status.CheckCritical, ""
+	r, err := status.Find(ctx, v.bus)
+	if err == nil {
+		r, err = v.choose(r)
+	}
+	if err != nil {
+		line = "CRITICAL: " + strings.Join(strings.Fields(err.Error()), " ")
+	} else {
+		state, line = r.Check()
+	}
+	fmt.Fprintln(out, printable(line))
+	if state == status.CheckOK {
 		return nil
 	}
-	if !r.PrintProxy(w, now, v.name) {
-		return fmt.Errorf("there is no proxy %q; those that there are: %s", v.name, r.Names())
-	}
-	return nil
+	return &demo.ExitError{Status: state}
 }
 
-func newDevices() *cobra.Command {
-	var (
-		bus    string
-		asJSON bool
-	)
-	c := &cobra.Command{
-		Use: "devices", Short: "show the devices on the bus and which proxy hears them",
-		RunE: func(c *cobra.Command, _ []string) error {
-			return report(c.Context(), c.OutOrStdout(), bus, asJSON, func(r *status.Report, w io.Writer, now time.Time) error {
-				r.PrintDevices(w, now)
-				return nil
-			})
-		},
+// choose is the part of the report that is asked for.
+func (v *statusView) choose(r *status.Report) (*status.Report, error) {
+	if v.name == "" {
+		return r, nil
 	}
-	addReportFlags(c, &bus, &asJSON)
-	return c
+	return r.Select(v.name)
+}
+
+// print writes a report as text.
+func (v *statusView) print(r *status.Report, w io.Writer, now time.Time) {
+	switch {
+	case v.name != "":
+		r.PrintSelected(w, now)
+	case v.verbose:
+		r.PrintProxy(w, now, "")
+	default:
+		r.PrintProxies(w, now)
+	}
 }
 
 func addReportFlags(c *cobra.Command, bus *string, asJSON *bool) {
-	c.Flags().StringVar(bus, "bus", "", "bus of the daemon: system, private or an address (default: DBUS_SYSTEM_BUS_ADDRESS, else a private bus, else the system bus)")
+	c.Flags().StringVar(bus, "bus", "", "system, private or an address (default: where a daemon is found)")
 	c.Flags().BoolVar(asJSON, "json", false, "print JSON")
 }
 
-func report(ctx context.Context, w io.Writer, bus string, asJSON bool, show func(*status.Report, io.Writer, time.Time) error) error {
+func report(ctx context.Context, w io.Writer, bus string, asJSON bool,
+	choose func(*status.Report) (*status.Report, error), show func(*status.Report, io.Writer, time.Time)) error {
 	if bus != "" {
 		if _, err := config.ParseBus(bus); err != nil {
 			return &usageError{fmt.Errorf("--bus %q: %w", bus, err)}
 		}
 	}
 	r, err := status.Find(ctx, bus)
+	if err == nil {
+		r, err = choose(r)
+	}
 	if err != nil {
 		return err
 	}
 	if !asJSON {
 		var table bytes.Buffer
-		if err := show(r, &table, time.Now()); err != nil {
-			return err
-		}
+		show(r, &table, time.Now())
 		text := printable(table.String())
 		if wantColours(w) {
 			text = colour(text)

@@ -39,6 +39,7 @@ the daemon asks each minute, and at once when it reloads.`,
 			return err
 		},
 	}
+	c.ValidArgsFunction = completeProxies
 	c.Flags().StringVar(&bus, "bus", "", "the bus to ask: system, private, or an address")
 	return c
 }

@@ -12,8 +12,20 @@ import (
 // extensionTimeout bounds a call of our own interface on a proxy.
 const extensionTimeout = 30 * time.Second
 
-// newExtensionInterface makes org.bluez_esphome.Device1: what proxies can do and BlueZ has no method for.
-func newExtensionInterface() *dbusobj.Interface {
+// newExtensionInterface makes org.bluez_esphome.Device1: what proxies can do and BlueZ has no method for, who hears the device, and what
+// became of the last calls of Connect. None of its properties is signalled.
+func newExtensionInterface(cfg Config) *dbusobj.Interface {
+	properties := []dbusobj.Property{{Name: "Sources", Type: "aa{sv}", Get: encodeSources}}
+	if cfg.Connects != nil {
+		properties = append(properties, dbusobj.Property{Name: "Connects", Type: "aa{sv}", Get: func(o *dbusobj.Object, e *dbusobj.Encoder) {
+			cfg.Connects(ofDevice(o).peer.addr, e)
+		}})
+	}
+	if cfg.LastError != nil {
+		properties = append(properties, dbusobj.Property{Name: "LastError", Type: "s", Get: func(o *dbusobj.Object, e *dbusobj.Encoder) {
+			e.String(cfg.LastError(ofDevice(o).peer.addr))
+		}})
+	}
 	return &dbusobj.Interface{
 		Name: "org.bluez_esphome.Device1",
 		Methods: []dbusobj.Method{
@@ -24,7 +36,7 @@ func newExtensionInterface() *dbusobj.Interface {
 				Call: deviceMethod((*device).setConnectionParams),
 			},
 		},
-		Properties: []dbusobj.Property{{Name: "Sources", Type: "aa{sv}", Get: encodeSources}},
+		Properties: properties,
 	}
 }
 

@@ -10,10 +10,10 @@ type interfaces struct {
 	agentManager, profileManager       *dbusobj.Interface
 }
 
-func newInterfaces() interfaces {
+func newInterfaces(cfg Config) interfaces {
 	return interfaces{
 		adapter: newAdapterInterface(), monitorManager: newMonitorManagerInterface(),
-		device: newDeviceInterface(), bearer: newBearerInterface(), battery: newBatteryInterface(), extension: newExtensionInterface(),
+		device: newDeviceInterface(), bearer: newBearerInterface(), battery: newBatteryInterface(), extension: newExtensionInterface(cfg),
 		service: newServiceInterface(), char: newCharInterface(), desc: newDescInterface(),
 		agentManager: newAgentManagerInterface(), profileManager: newProfileManagerInterface(),
 	}

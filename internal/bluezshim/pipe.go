@@ -138,6 +138,9 @@ func (p *pipe) send(value []byte) {
 		piped.Add(int64(len(value)))
 	}
 	p.mu.Unlock()
+	if lost := p.char.peer().shim.lost; full && lost != nil {
+		lost(p.char.peer().addr)
+	}
 	if first {
 		peer := p.char.peer()
 		peer.shim.log.Warn("A client does not read its notifications; new ones are dropped until it does",

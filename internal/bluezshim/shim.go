@@ -27,7 +27,7 @@ type AdapterConfig struct {
 	Offline bool
 }
 
-// Config is what a Shim is made of. Only ProxyPath and Clock may be nil.
+// Config is what a Shim is made of. Only functions and Clock may be nil.
 type Config struct {
 	Conn     *dbusobj.Conn
 	Links    links.Links
@@ -36,6 +36,12 @@ type Config struct {
 	Logger   *slog.Logger
 	// ProxyPath gives the proxies their object paths in Sources; nil leaves them out.
 	ProxyPath func(name string) dbus.ObjectPath
+	// Connects, if not nil, tells of the last calls of Connect for a device: it encodes an aa{sv} for Connects of our own interface, and
+	// LastError gives what went wrong last, "" for nothing. Both are called in the loop.
+	Connects  func(a ble.Address, e *dbusobj.Encoder)
+	LastError func(a ble.Address) string
+	// ValueLost, if not nil, is told of each notification that a client lost because it read its descriptor too slowly.
+	ValueLost func(a ble.Address)
 	Clock     Clock // nil: the real time
 	// Signalled, if not nil, is told how old the oldest advertisement of each report was when its signals were handed
 	// to the bus's writer. It is called in the loop.
@@ -52,6 +58,7 @@ type Shim struct {
 	proxy    func(string) dbus.ObjectPath
 	clock    Clock
 	delay    func(time.Duration) // nil: nobody wants to know
+	lost     func(ble.Address)   // nil: nobody wants to know
 	adapters []*adapter
 	peers    map[ble.Address]*peer
 	agents   []*agent // the default agent first
@@ -72,7 +79,8 @@ type Shim struct {
 func New(cfg Config) *Shim {
 	s := &Shim{
 		conn: cfg.Conn, links: cfg.Links, store: cfg.Store, log: cfg.Logger, proxy: cfg.ProxyPath, clock: cfg.Clock, delay: cfg.Signalled,
-		peers: map[ble.Address]*peer{}, clients: map[string]func(){}, names: map[ble.Address]string{}, ifaces: newInterfaces(),
+		peers: map[ble.Address]*peer{}, clients: map[string]func(){}, names: map[ble.Address]string{}, ifaces: newInterfaces(cfg),
+		lost: cfg.ValueLost,
 	}
 	if s.clock == nil {
 		s.clock = systemClock{}

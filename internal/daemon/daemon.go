@@ -200,9 +200,11 @@ func (d *Daemon) build() error {
 	d.shim = bluezshim.New(bluezshim.Config{
 		Conn: d.conn, Links: keptLinks{links, d.adapters}, Store: shimStore{d.store}, Logger: d.log,
 		ProxyPath: d.board.Path, Signalled: d.signalled(), Adapters: radios,
+		Connects: d.encodeDeviceConnects, LastError: d.deviceError, ValueLost: d.links.ValueLost,
 	})
 	events.Events = d.shim
 	d.radios.Extend(0, d.table, func() string { return "" })
+	d.showAir()
 	for _, o := range own {
 		d.extendAdapter(o)
 	}

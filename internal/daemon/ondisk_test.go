@@ -21,7 +21,7 @@ func TestConfigurationOnDisk(t *testing.T) {
 	}
 	bus := dbustest.Start(t)
 	addrs := simulate(t, "kitchen")
-	begun := uint64(time.Now().Unix())
+	begun := status.Moment(time.Now().Unix())
 	d, _ := run(t, configOf(t, bus, addrs, "kitchen"))
 	ask := func() status.Configuration {
 		t.Helper()
@@ -39,7 +39,7 @@ func TestConfigurationOnDisk(t *testing.T) {
 	}
 	d.ReloadFailed(errors.New("my.yaml:45: bad\nmy.yaml:46: worse"))
 	first := ask()
-	if first.Problem != "my.yaml:45: bad\nmy.yaml:46: worse" || first.Since < begun || first.Since > uint64(time.Now().Unix()) {
+	if first.Problem != "my.yaml:45: bad\nmy.yaml:46: worse" || first.Since < begun || first.Since > status.Moment(time.Now().Unix()) {
 		t.Errorf("after a failure %+v", first)
 	}
 	var many []string

@@ -11,6 +11,7 @@ import (
 const (
 	maxHistory = 256 // calls of Connect
 	toldTries  = 16  // tries of one of them
+	toldAskers = 16  // who asked for one of them
 )
 
 // Attempt is one call of Connect and what became of it, in words for an operator.
@@ -27,13 +28,16 @@ type Attempt struct {
 	Took  time.Duration
 	Link  uint64
 	Proxy string
-	// Error says why no link came up, "" if one did.
-	Error string
+	// Error says why no link came up, "" if one did. Result is the same as one of Results, "" while that is not known.
+	Error  string
+	Result string
 	// Ended is when the link ended, zero as long as it is up, and Why says why.
 	Ended time.Time
 	Why   string
 	// Local: it ended because somebody here wanted that.
 	Local bool
+	// Lost counts the notifications of the link that a program lost because it read too slowly.
+	Lost uint64
 }
 
 // Try is one attempt through one proxy.
@@ -56,12 +60,24 @@ type Trouble struct {
 
 // Attempts lists the last calls of Connect, at most n, the newest first.
 func (m *Manager) Attempts(n int) []Attempt {
+	return m.attempts(n, func(*Attempt) bool { return true })
+}
+
+// DeviceAttempts is Attempts of one device.
+func (m *Manager) DeviceAttempts(a ble.Address, n int) []Attempt {
+	return m.attempts(n, func(at *Attempt) bool { return at.Device == a })
+}
+
+func (m *Manager) attempts(n int, wanted func(*Attempt) bool) []Attempt {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var out []Attempt
 	for _, a := range slices.Backward(m.history) {
 		if len(out) >= n {
 			break
+		}
+		if !wanted(a) {
+			continue
 		}
 		c := *a
 		c.Asked, c.Tries = slices.Clone(a.Asked), slices.Clone(a.Tries)
@@ -77,7 +93,7 @@ func (m *Manager) DeviceTrouble(a ble.Address) Trouble {
 	defer m.mu.Unlock()
 	for _, at := range slices.Backward(m.history) {
 		switch {
-		case at.Device != a:
+		case at.Device != a || at.Result == ResultCanceled:
 		case at.Error != "":
 			return Trouble{At: at.At.Add(at.Took), Device: a, What: at.Error}
 		case !at.Ended.IsZero() && !at.Local:
@@ -123,16 +139,46 @@ func (s *session) tried(c *candidate, l *link, begun time.Time, err error) {
 	h.Tries = append(h.Tries, t)
 }
 
+// askedBy notes who wants the link; the Manager's mutex is held.
+func (at *Attempt) askedBy(who string) {
+	if who != "" && len(at.Asked) < toldAskers && !slices.Contains(at.Asked, who) {
+		at.Asked = append(at.Asked, who)
+	}
+}
+
+// ValueLost notes that a program lost a notification of the device.
+func (m *Manager) ValueLost(a ble.Address) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.counts.ValuesLost++
+	if d := m.devices[a]; d != nil && d.cur != nil {
+		d.cur.history.Lost++
+	}
+}
+
+// failedLocked notes that no link came up.
+func (s *session) failedLocked(err error) {
+	h := s.history
+	h.Took, h.Error, h.Result = time.Since(h.At), err.Error(), resultOf(err)
+	if h.Result == ResultCanceled {
+		h.Error = "called off by who had asked for it"
+	}
+	s.m.counts.Connects[h.Result]++
+}
+
 // succeededLocked notes the link.
 func (s *session) succeededLocked(l *link) {
 	s.m.linked++
 	l.number = s.m.linked
-	s.history.Took, s.history.Link, s.history.Proxy = time.Since(s.history.At), l.number, l.ps.name
+	h := s.history
+	h.Took, h.Link, h.Proxy, h.Result = time.Since(h.At), l.number, l.ps.name, ResultConnected
+	s.m.counts.Connects[ResultConnected]++
 }
 
 // endedLocked notes the end of the link.
-func (s *session) endedLocked(l *link, why string, local bool) {
+func (s *session) endedLocked(l *link, why string, reason ble.DisconnectReason, local bool) {
 	h := s.history
+	s.m.counts.Ends[endOf(l, reason, local)]++
 	h.Ended, h.Why, h.Local = time.Now(), why, local
 	if l != nil && !local {
 		h.Proxy = l.ps.name

@@ -156,3 +156,64 @@ func TestAttempts(t *testing.T) {
 		})
 	})
 }
+
+// TestAsked: who wanted a connection is told with it, those who joined included, and what became of all Connects and links is counted.
+func TestAsked(t *testing.T) {
+	owned(t, false, func(t *testing.T, w *world, _ *gatttest.Proxy, program, host *party) {
+		m := w.m
+		for range 2 {
+			program.Connect(addrB, ble.Public, "", func(error) {})
+		}
+		host.Connect(addrB, ble.Public, "", func(error) {})
+		settle(time.Minute)
+		at := m.Attempts(9)
+		if len(at) != 1 || strings.Join(at[0].Asked, ", ") != "bus, host" || at[0].Result != gatt.ResultTimeout {
+			t.Errorf("%+v", at)
+		}
+		program.Connect(addrB, ble.Public, "", func(error) {})
+		settle(time.Second)
+		program.CancelConnect(addrB)
+		settle(time.Second)
+		if at := m.DeviceAttempts(addrB, 1); len(at) != 1 || at[0].Result != gatt.ResultCanceled {
+			t.Errorf("called off: %+v", at)
+		}
+		if got := m.DeviceTrouble(addrB).What; !strings.Contains(got, "no proxy heard") {
+			t.Errorf("who calls off is no trouble; it is %q", got)
+		}
+		if c := m.Counts(); c.Connects[gatt.ResultTimeout] != 1 || c.Connects[gatt.ResultCanceled] != 1 || len(c.Connects) != len(gatt.Results) || len(c.Ends) != len(gatt.Ends) {
+			t.Errorf("%+v", c)
+		}
+		if n := len(m.DeviceAttempts(addrA, 9)); n != 0 {
+			t.Errorf("%d of a device that nobody asked for", n)
+		}
+	})
+}
+
+// TestSlotWait: a wait for a slot is told also if it was in vain, and a lost notification with the link.
+func TestSlotWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := gatttest.New("near", thermometer(addrA))
+		run(t, gatt.Config{SlotWait: 3 * time.Second}, []*gatttest.Proxy{p}, func(t *testing.T, w *world) {
+			w.hears(addrA, "near")
+			p.SetLimit(0)
+			if err := w.connect(addrA, ""); err == nil {
+				t.Fatal("connected without a slot")
+			}
+			if at := w.m.Attempts(1)[0]; at.SlotWait < 3*time.Second || at.Result != gatt.ResultNoSlot {
+				t.Errorf("%+v", at)
+			}
+			p.SetLimit(1)
+			if err := w.connect(addrA, ""); err != nil {
+				t.Fatal(err)
+			}
+			w.m.ValueLost(addrA)
+			w.m.ValueLost(addrB)
+			p.DropLink(addrA, 0x08)
+			settle(time.Second)
+			c := w.m.Counts()
+			if at := w.m.Attempts(1)[0]; at.Lost != 1 || c.ValuesLost != 2 || c.Ends[gatt.EndSilent] != 1 {
+				t.Errorf("%+v, %+v", at, c)
+			}
+		})
+	})
+}

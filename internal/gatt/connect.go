@@ -10,11 +10,12 @@ import (
 // done(nil) follows LinkUp and precedes Resolved; a failure is a
 // *ble.ConnectError, or ble.ErrCanceled.
 func (m *Manager) Connect(a ble.Address, t ble.AddressType, via string, done func(error)) {
-	m.connect(a, t, via, true, done)
+	m.connect("", a, t, via, true, done)
 }
 
-// connect is Connect. Who is patient waits for a slot where none is free and the configuration says nothing else.
-func (m *Manager) connect(a ble.Address, t ble.AddressType, via string, patient bool, done func(error)) {
+// connect is Connect for somebody with a name, for the history. Who is patient waits for a slot where none is free and the configuration says
+// nothing else.
+func (m *Manager) connect(who string, a ble.Address, t ble.AddressType, via string, patient bool, done func(error)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {
@@ -22,6 +23,9 @@ func (m *Manager) connect(a ble.Address, t ble.AddressType, via string, patient 
 		return
 	}
 	d := m.deviceLocked(a)
+	if s := d.cur; s != nil && s.phase != phaseOver {
+		s.history.askedBy(who)
+	}
 	if s := d.cur; s != nil && s.phase == phaseLive {
 		m.events.post(func() { done(nil) })
 		return
@@ -39,6 +43,7 @@ func (m *Manager) connect(a ble.Address, t ble.AddressType, via string, patient 
 	}
 	d.cur = s
 	m.recordLocked(s)
+	s.history.askedBy(who)
 	before := d.stopping
 	over := make(chan struct{})
 	d.stopping = over

@@ -94,10 +94,6 @@ func (dl *dialler) reserve(c *candidate) *hold {
 	m.order++
 	h := &hold{dialling: true, blind: c.blind, order: m.order, since: time.Now()}
 	ps.holds[dl.s.addr] = h
-	if !dl.full.IsZero() {
-		dl.s.history.SlotWait += time.Since(dl.full)
-	}
-	dl.full = time.Time{}
 	dl.leaveLineLocked()
 	return h
 }
@@ -273,8 +269,13 @@ func (dl *dialler) leaveLine() {
 	dl.leaveLineLocked()
 }
 
+// leaveLineLocked ends the wait for a slot, whether one was had or not.
 func (dl *dialler) leaveLineLocked() {
 	m := dl.s.m
+	if !dl.full.IsZero() {
+		dl.s.history.SlotWait += time.Since(dl.full)
+	}
+	dl.full = time.Time{}
 	if i := slices.Index(m.waiters, dl.waiter); dl.waiter != nil && i >= 0 {
 		m.waiters = slices.Delete(m.waiters, i, i+1)
 		m.changedLocked()

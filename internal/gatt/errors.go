@@ -47,7 +47,7 @@ var codeTexts = map[int32]string{
 	codeL2CAP: "L2CAP failure", codeAuth: "authentication failure", codeKeyMissing: "key missing",
 	codeTimeout: "supervision timeout", codeRemote: "ended by the peripheral", codeLocal: "ended by the proxy",
 	codeLLTimeout: "link-layer response timeout", codeMIC: "encryption failure",
-	codeEstablish: "failed to establish", codeGATT: "GATT error of the proxy's stack",
+	codeEstablish: "failed to establish", codeGATT: "did not answer, or out of reach",
 	codeCancelled: "attempt cancelled by the proxy's stack", codeNotToCancel: "nothing to cancel",
 }
 

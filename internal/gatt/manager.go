@@ -46,10 +46,11 @@ type Manager struct {
 	closed  bool
 	proxies map[string]*proxyState
 	devices map[ble.Address]*device
-	waiters []*waiter     // for a slot, in the order of arrival
-	order   uint64        // of the last reservation
-	linked  uint64        // number of the last link
-	history []*Attempt    // the oldest first
+	waiters []*waiter  // for a slot, in the order of arrival
+	order   uint64     // of the last reservation
+	linked  uint64     // number of the last link
+	history []*Attempt // the oldest first
+	counts  Counts
 	changed chan struct{} // closed and replaced when a path may have become usable
 }
 
@@ -81,6 +82,7 @@ func New(cfg Config) *Manager {
 		proxies: make(map[string]*proxyState),
 		devices: make(map[ble.Address]*device),
 		changed: make(chan struct{}),
+		counts:  newCounts(),
 	}
 }
 

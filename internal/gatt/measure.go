@@ -50,6 +50,14 @@ type Hold struct {
 	Since   time.Time // when it came into that state
 }
 
+// Connected reports whether there is a link to a.
+func (m *Manager) Connected(a ble.Address) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d := m.devices[a]
+	return d != nil && d.cur != nil && d.cur.phase == phaseLive
+}
+
 // Holds lists the slots that are ours, by proxy and address.
 func (m *Manager) Holds() []Hold {
 	m.mu.Lock()

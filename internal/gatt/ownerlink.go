@@ -39,7 +39,7 @@ func (o *Owner) Connect(a ble.Address, t ble.AddressType, via string, done func(
 		s.changedLocked(a, d) // what it subscribed is armed with the link
 	}
 	u.pending = append(u.pending, p)
-	s.m.connect(a, t, via, !o.cfg.Guest, func(err error) { o.connected(a, d, u, p, err) })
+	s.m.connect(o.cfg.Name, a, t, via, !o.cfg.Guest, func(err error) { o.connected(a, d, u, p, err) })
 }
 
 // connected takes the Manager's answer to a call of Connect.

@@ -100,7 +100,7 @@ func (s *session) run(ctx context.Context, before <-chan struct{}) {
 			s.m.log.Info("no connection", "device", s.addr, "error", err)
 		}
 		s.m.mu.Lock()
-		s.history.Took, s.history.Error = time.Since(s.history.At), err.Error()
+		s.failedLocked(err)
 		if s.phase == phaseDialling {
 			s.failConnectLocked(err)
 		}
@@ -111,6 +111,9 @@ func (s *session) run(ctx context.Context, before <-chan struct{}) {
 		return
 	}
 	if !s.goLive(l) {
+		s.m.mu.Lock()
+		s.failedLocked(ble.ErrCanceled)
+		s.m.mu.Unlock()
 		s.drop(l)
 		return
 	}
@@ -189,7 +192,7 @@ func (s *session) live(ctx, lctx context.Context, l *link) ble.DisconnectReason 
 		proxy = l.ps.name
 	}
 	why := endText(err)
-	s.endedLocked(l, why, reason == ble.DisconnectLocal && (s.draining || ctx.Err() != nil))
+	s.endedLocked(l, why, reason, reason == ble.DisconnectLocal && (s.draining || ctx.Err() != nil))
 	s.dev.lost = time.Time{}
 	if l != nil && l.lost && l.proxyGone && ctx.Err() == nil {
 		s.dev.lost = time.Now()

@@ -13,3 +13,9 @@ func text(e *dbusobj.Encoder, key, value string) { entry(e, key, "s", func() { e
 func number(e *dbusobj.Encoder, key string, value uint64) {
 	entry(e, key, "t", func() { e.Uint64(value) })
 }
+
+func signed(e *dbusobj.Encoder, key string, value int8) {
+	entry(e, key, "n", func() { e.Int16(int16(value)) })
+}
+
+func yes(e *dbusobj.Encoder, key string, value bool) { entry(e, key, "b", func() { e.Bool(value) }) }

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"bluez-esphome/internal/config"
+
+	"golang.org/x/term"
 )
 
 // New makes the program's logger. Under the journal each line of text begins with its priority, "<4>", which
@@ -17,10 +19,16 @@ import (
 // written at most so often, and so are lines that differ in their attributes only, but for those of a link's beginning and end; with
 // log.redact no line has a Bluetooth address.
 func New(w io.Writer, cfg config.Log) *slog.Logger {
-	return newLogger(w, cfg, os.Getenv("JOURNAL_STREAM") != "")
+	f, ok := w.(*os.File)
+	journal := os.Getenv("JOURNAL_STREAM") != ""
+	return newLogger(w, cfg, place{journal: journal, terminal: !journal && ok && term.IsTerminal(int(f.Fd()))})
 }
 
-func newLogger(w io.Writer, cfg config.Log, journal bool) *slog.Logger {
+// A place is where the lines go.
+type place struct{ journal, terminal bool }
+
+func newLogger(w io.Writer, cfg config.Log, at place) *slog.Logger {
+	journal := at.journal
 	opts := &slog.HandlerOptions{Level: cfg.Level}
 	if journal {
 		opts.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
@@ -32,9 +40,12 @@ func newLogger(w io.Writer, cfg config.Log, journal bool) *slog.Logger {
 	}
 	out := &lineWriter{w: w, redact: cfg.Redact}
 	var h slog.Handler
-	if cfg.Format == config.LogJSON {
+	switch {
+	case cfg.Format == config.LogJSON:
 		h = slog.NewJSONHandler(out, opts)
-	} else {
+	case at.terminal && cfg.Format != config.LogText:
+		h = newShortHandler(out, cfg.Level)
+	default:
 		h = slog.NewTextHandler(out, opts)
 	}
 	return slog.New(&logHandler{Handler: h, out: out, repeats: newRepeats(), prefix: journal})

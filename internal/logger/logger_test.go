@@ -27,7 +27,7 @@ func TestLogPriorities(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var b bytes.Buffer
-			log := newLogger(&b, config.Log{Level: slog.LevelDebug, Format: c.format}, c.journal)
+			log := newLogger(&b, config.Log{Level: slog.LevelDebug, Format: c.format}, place{journal: c.journal})
 			log.Debug("d")
 			log.Info("i", "a", 1)
 			log.Warn("w")
@@ -49,7 +49,7 @@ func TestLogRedact(t *testing.T) {
 	}
 	for _, redact := range []bool{true, false} {
 		var b bytes.Buffer
-		log := newLogger(&b, config.Log{Redact: redact}, false).With("mac", a)
+		log := newLogger(&b, config.Log{Redact: redact}, place{}).With("mac", a)
 		log.Info("device a4:c1:38:10:00:02", "device", a, "alias", a.Dashed(), "address", a.String(),
 			"path", "/org/bluez/hci0/"+a.PathElement()+"/service0001", "error", errors.New("no A4:C1:38:10:00:02 here"))
 		log.WithGroup("g").Info("grouped", "device", a)
@@ -62,7 +62,7 @@ func TestLogRedact(t *testing.T) {
 		}
 	}
 	var b bytes.Buffer
-	newLogger(&b, config.Log{Redact: true}, false).Info("kept", "bus", "[fe80::1:2:3:4]:6053", "uuid", "b1e50002-6d5e-4c1b-9e3a-1f0c2d3e4f50", "at", "12:30:45")
+	newLogger(&b, config.Log{Redact: true}, place{}).Info("kept", "bus", "[fe80::1:2:3:4]:6053", "uuid", "b1e50002-6d5e-4c1b-9e3a-1f0c2d3e4f50", "at", "12:30:45")
 	if strings.Contains(b.String(), "XX") {
 		t.Errorf("hides what is no Bluetooth address: %s", b.String())
 	}
@@ -71,7 +71,7 @@ func TestLogRedact(t *testing.T) {
 func TestLogRepeats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b bytes.Buffer
-		log := newLogger(&b, config.Log{}, true)
+		log := newLogger(&b, config.Log{}, place{journal: true})
 		count := func() int {
 			n := strings.Count(b.String(), "\n")
 			return n
@@ -127,7 +127,7 @@ func TestLogRepeats(t *testing.T) {
 func TestLogLinks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b bytes.Buffer
-		log := newLogger(&b, config.Log{}, false)
+		log := newLogger(&b, config.Log{}, place{})
 		for i := range 2000 {
 			log.Info("connected", "link", i, "device", "AA:00:00:00:00:01")
 			log.Info("disconnected", "link", i, "device", "AA:00:00:00:00:01", "why", "link ended")

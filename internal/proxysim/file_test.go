@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"os"
+	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -249,5 +251,38 @@ func TestFirmware(t *testing.T) {
 		if want := fmt.Sprint(tt.minor, tt.active, tt.silent, tt.legacy); got != want || err != nil {
 			t.Errorf("%s: got %s, %v; want %s", tt.version, got, err, want)
 		}
+	}
+}
+
+// TestFormatIsDocumented: docs/simulate.md tells of every key of a peripheral file, and its example is one.
+func TestFormatIsDocumented(t *testing.T) {
+	b, err := os.ReadFile(filepath.Join("..", "..", "docs", "simulate.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc := string(b)
+	var walk func(reflect.Type)
+	seen := map[reflect.Type]bool{}
+	walk = func(typ reflect.Type) {
+		for typ.Kind() == reflect.Pointer || typ.Kind() == reflect.Slice || typ.Kind() == reflect.Map {
+			typ = typ.Elem()
+		}
+		if typ.Kind() != reflect.Struct || seen[typ] {
+			return
+		}
+		seen[typ] = true
+		for i := range typ.NumField() {
+			f := typ.Field(i)
+			if key := f.Tag.Get("json"); key != "" && !strings.Contains(doc, "`"+key+"`") {
+				t.Errorf("%s is not documented", key)
+			}
+			walk(f.Type)
+		}
+	}
+	walk(reflect.TypeFor[fileDoc]())
+	_, example, _ := strings.Cut(doc, "```json\n")
+	example, _, _ = strings.Cut(example, "```")
+	if devices, err := ParsePeripherals([]byte(example)); err != nil || len(devices) != 1 || len(devices[0].GATT.Services) != 1 {
+		t.Errorf("the example: %v", err)
 	}
 }

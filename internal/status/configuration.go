@@ -13,9 +13,9 @@ import (
 type Configuration struct {
 	File string `json:"file"`
 	// Problem has a mistake a line, at most five; empty while the file is in use. Since is when the first reload in a row found
-	// one, in seconds since 1970.
+	// one.
 	Problem string `json:"problem,omitempty"`
-	Since   uint64 `json:"since,omitempty"`
+	Since   Moment `json:"since"`
 	// RestartKeys are those that changed and take effect with the next start.
 	RestartKeys []string `json:"restart_keys,omitempty"`
 }
@@ -25,7 +25,7 @@ func configurationOf(p map[string]dbus.Variant) *Configuration {
 		return nil // an older daemon
 	}
 	return &Configuration{
-		File: get[string](p, "File"), Problem: get[string](p, "Problem"), Since: get[uint64](p, "Since"), RestartKeys: get[[]string](p, "RestartKeys"),
+		File: get[string](p, "File"), Problem: get[string](p, "Problem"), Since: Moment(get[uint64](p, "Since")), RestartKeys: get[[]string](p, "RestartKeys"),
 	}
 }
 
@@ -46,7 +46,7 @@ func (c *Configuration) print(w io.Writer, now time.Time) {
 }
 
 // clock tells a time of day, with the date if it is not of the last day.
-func clock(unix uint64, now time.Time) string {
+func clock(unix Moment, now time.Time) string {
 	at := time.Unix(int64(unix), 0).In(now.Location())
 	if now.Sub(at) < 24*time.Hour {
 		return at.Format("15:04")

@@ -9,7 +9,7 @@ import (
 // TestConfiguration: what is wrong with the file on disk, and what waits for a restart, stands in every view until it is mended.
 func TestConfiguration(t *testing.T) {
 	now := time.Date(2026, 11, 30, 9, 0, 0, 0, time.UTC)
-	since := uint64(now.Add(-9*time.Hour - 10*time.Minute).Unix())
+	since := Moment(now.Add(-9*time.Hour - 10*time.Minute).Unix())
 	for _, c := range []struct {
 		name string
 		in   *Configuration

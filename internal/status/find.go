@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"bluez-esphome/internal/privatebus"
 
@@ -23,9 +24,11 @@ const systemBus = "unix:path=/var/run/dbus/system_bus_socket"
 // the temporary buses of this user, and takes the first on which bluez-esphome answers. The error says where it looked.
 func Find(ctx context.Context, flag string) (*Report, error) {
 	var looked []string
-	for _, address := range candidates(flag) {
+	all := candidates(flag)
+	for i, address := range all {
 		r, err := Ask(ctx, address)
 		if err == nil {
+			r.Others = running(ctx, all[i+1:])
 			r.guessed = flag == "" && slices.Contains(privatebus.TemporaryAddresses(), address) && os.Getenv("DBUS_SYSTEM_BUS_ADDRESS") == ""
 			return r, nil
 		}
@@ -35,6 +38,30 @@ func Find(ctx context.Context, flag string) (*Report, error) {
 		looked = append(looked, "  "+err.Error())
 	}
 	return nil, fmt.Errorf("cannot find a running bluez-esphome; looked at\n%s\n%s", strings.Join(looked, "\n"), remedy)
+}
+
+// running lists those of the buses on which bluez-esphome is, too.
+func running(ctx context.Context, addresses []string) (out []string) {
+	for _, address := range addresses {
+		if there(ctx, address) {
+			out = append(out, address)
+		}
+	}
+	return out
+}
+
+// there asks for less than Ask does.
+func there(ctx context.Context, address string) bool {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	conn, err := dbus.Connect(address, dbus.WithContext(ctx))
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	var props map[string]dbus.Variant
+	return conn.Object("org.bluez", "/org/bluez/hci0").CallWithContext(ctx, "org.freedesktop.DBus.Properties.GetAll", dbus.FlagNoAutoStart,
+		"org.bluez_esphome.Radio1").Store(&props) == nil
 }
 
 const remedy = `Is it running? Start it (systemctl start bluez-esphome, or bluez-esphome run --config FILE), or name its bus as it

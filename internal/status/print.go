@@ -23,6 +23,7 @@ func (r *Report) PrintProxies(w io.Writer, now time.Time) {
 		r.Configuration.print(w, now)
 		return
 	}
+	r.printOthers(w)
 	t := table(w, "PROXY\tSTATE\tESPHOME\tSCAN\tSLOTS\tHEARD")
 	for _, p := range r.Proxies {
 		slots := "-"
@@ -34,14 +35,46 @@ func (r *Report) PrintProxies(w io.Writer, now time.Time) {
 	t.Flush()
 	r.printLinks(w, now)
 	fmt.Fprintln(w)
-	for _, p := range r.Proxies {
-		for _, remark := range p.remarks(now) {
-			wrap(w, "", "  ", p.Name+": "+remark)
-		}
+	r.printRemarks(w, now)
+	for _, f := range r.failures(now) {
+		wrap(w, "", "  ", f)
 	}
 	r.Configuration.print(w, now)
 	r.printShared(w, now)
 	r.printCounts(w)
+}
+
+// printRemarks writes what is worth knowing of each proxy; what is the same of several is said once.
+func (r *Report) printRemarks(w io.Writer, now time.Time) {
+	var order []string
+	whom := map[string][]string{}
+	for _, p := range r.Proxies {
+		for _, remark := range p.remarks(now) {
+			if whom[remark] == nil {
+				order = append(order, remark)
+			}
+			whom[remark] = append(whom[remark], p.Name)
+		}
+	}
+	for _, remark := range order {
+		names := whom[remark]
+		wrap(w, "", "  ", strings.Join(names, ", ")+": "+strings.ReplaceAll(remark, thisProxy, names[0]))
+	}
+}
+
+// thisProxy stands for a proxy's name in a remark that is the same for others.
+const thisProxy = "\x00"
+
+// printOthers says that other daemons run, where nobody said which one is meant.
+func (r *Report) printOthers(w io.Writer) {
+	if len(r.Others) == 0 {
+		return
+	}
+	wrap(w, "", "  ", fmt.Sprintf("%d daemons are running; this is the one on %s. The others, for --bus:", 1+len(r.Others), r.Bus))
+	for _, o := range r.Others {
+		fmt.Fprintln(w, "  "+o)
+	}
+	fmt.Fprintln(w)
 }
 
 // remarks are what is worth a line of the overview.
@@ -62,7 +95,7 @@ func (p *Proxy) remarks(now time.Time) (out []string) {
 		for i, m := range p.Missing {
 			names[i] = m.Feature
 		}
-		out = append(out, fmt.Sprintf("no %s; bluez-esphome status %s says what that disables", strings.Join(names, ", "), p.Name))
+		out = append(out, fmt.Sprintf("no %s; bluez-esphome status %s says what that disables", strings.Join(names, ", "), thisProxy))
 	}
 	return out
 }
@@ -116,8 +149,8 @@ func (r *Report) printCounts(w io.Writer) {
 		}
 	}
 	fmt.Fprintf(w, "%s%d on the bus, %d connected\n", heard, len(r.Devices), connected)
-	if r.guessed {
-		fmt.Fprintf(w, "This is the bluez-esphome on %s; --bus names another.\n", r.Bus)
+	if r.guessed && len(r.Others) == 0 {
+		wrap(w, "", "  ", fmt.Sprintf("This is the bluez-esphome on %s; --bus names another.", r.Bus))
 	}
 	for _, a := range r.Adapters {
 		if a.Dropped > 0 {
@@ -135,6 +168,7 @@ func (r *Report) PrintProxy(w io.Writer, now time.Time, name string) (found bool
 			}
 			found = true
 			p.print(w, now)
+			printTries(w, now, r.Connects, p.Name)
 			r.printSharing(w, now, p.Name)
 		}
 	}
@@ -233,6 +267,24 @@ func (r *Report) bondHolder(address string) string {
 	return ""
 }
 
+// printTries writes the last attempts through a proxy that failed.
+func printTries(w io.Writer, now time.Time, connects []Connect, proxy string) {
+	const most = 5
+	n := 0
+	for _, c := range connects {
+		for _, t := range c.Tries {
+			if t.Proxy != proxy || t.Result == "connected" || n == most {
+				continue
+			}
+			name := ""
+			if n++; n == 1 {
+				name = "failed"
+			}
+			detail(w, name, fmt.Sprintf("%s ago, %s: %s", ago(c.At, now), strings.TrimSpace(c.Name+" "+c.Device), strings.TrimPrefix(t.what(), proxy+", ")))
+		}
+	}
+}
+
 func (p *Proxy) used() uint16 { return p.SlotLimit - min(p.SlotFree, p.SlotLimit) }
 
 func (l Link) by() string {
@@ -240,38 +292,4 @@ func (l Link) by() string {
 		return "-"
 	}
 	return strings.Join(l.Owners, ", ")
-}
-
-// PrintDevices writes the devices on the bus as a table; * marks the proxy whose signal counts.
-func (r *Report) PrintDevices(w io.Writer, now time.Time) {
-	if len(r.Devices) == 0 {
-		fmt.Fprintln(w, "no devices are on the bus: they come when a program discovers (bluetoothctl scan le)")
-		return
-	}
-	t := table(w, "DEVICE\tALIAS\tADAPTER\tRSSI\tSTATE\tHEARD BY (dBm, ago)")
-	for _, d := range r.Devices {
-		rssi, state := "-", "-"
-		if d.RSSI != nil {
-			rssi = fmt.Sprint(*d.RSSI)
-		}
-		switch {
-		case d.Connected:
-			state = "connected"
-		case d.Paired:
-			state = "paired"
-			if holder := r.bondHolder(d.Address); holder != "" {
-				state += " at " + clip(holder, shortName)
-			}
-		}
-		var heard []string
-		for _, s := range d.Sources {
-			mark := ""
-			if s.Owner {
-				mark = "*"
-			}
-			heard = append(heard, fmt.Sprintf("%s%s %d %s", s.Proxy, mark, s.RSSI, ago(s.LastHeard, now)))
-		}
-		row(t, d.Address, clip(d.Alias, wideName), d.Adapter, rssi, state, strings.Join(heard, ", "))
-	}
-	t.Flush()
 }

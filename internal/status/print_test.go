@@ -124,9 +124,9 @@ func TestPrint(t *testing.T) {
 	if r.PrintProxy(&details, now, "nobody") || !r.PrintProxy(&all, now, "") {
 		t.Error("a proxy is found that is not there, or none at all")
 	}
-	r.PrintDevices(&devices, now)
+	r.PrintDevices(&devices, now, DevicesView{})
 	(&Report{}).PrintProxies(&none, now)
-	(&Report{}).PrintDevices(&none, now)
+	(&Report{}).PrintDevices(&none, now, DevicesView{})
 	for _, c := range []struct{ in, want string }{
 		{all.String(), "  lacks      ACTIVE_CONNECTIONS: passive only"},
 		{all.String(), "  note       mind the gap\n"},
@@ -137,7 +137,7 @@ func TestPrint(t *testing.T) {
 		{devices.String(), "paired at locked"},
 		{devices.String(), "full* -50 1s"},
 		{none.String(), "no proxies: list them"},
-		{none.String(), "no devices are on the bus"},
+		{none.String(), "no device is heard"},
 	} {
 		if !strings.Contains(c.in, c.want) {
 			t.Errorf("%q is not in\n%s", c.want, c.in)
@@ -153,7 +153,7 @@ func TestPrintHostile(t *testing.T) {
 	}
 	var b strings.Builder
 	r.PrintProxies(&b, time.Unix(0, 0))
-	r.PrintDevices(&b, time.Unix(0, 0))
+	r.PrintDevices(&b, time.Unix(0, 0), DevicesView{})
 	if n := strings.Count(b.String(), "\n"); n != 9 {
 		t.Errorf("%d lines:\n%s", n, b.String())
 	}

@@ -28,7 +28,7 @@ type Shared struct {
 type Host struct {
 	Name       string `json:"name"`
 	Address    string `json:"address"`
-	Since      uint64 `json:"since"` // seconds since 1970
+	Since      Moment `json:"since"`
 	Subscribed bool   `json:"subscribed"`
 	Batches    uint64 `json:"batches"`
 	Dropped    uint64 `json:"dropped"`
@@ -52,7 +52,7 @@ func sharedOf(props map[string]dbus.Variant, names map[dbus.ObjectPath]string) [
 		}
 		for _, h := range get[[]map[string]dbus.Variant](p, "Hosts") {
 			s.Hosts = append(s.Hosts, Host{
-				Name: get[string](h, "Name"), Address: get[string](h, "Address"), Since: get[uint64](h, "Since"),
+				Name: get[string](h, "Name"), Address: get[string](h, "Address"), Since: Moment(get[uint64](h, "Since")),
 				Subscribed: get[bool](h, "Subscribed"), Batches: get[uint64](h, "Batches"), Dropped: get[uint64](h, "Dropped"),
 				DroppedValues: get[uint64](h, "DroppedValues"), Links: get[[]string](h, "Links"),
 				Has: get[string](h, "Has"), Refused: get[string](h, "Refused"), ToDevice: get[uint64](h, "ToDevice"), FromDevice: get[uint64](h, "FromDevice"),

@@ -16,17 +16,24 @@ import (
 
 // A Report is what a daemon says of itself.
 type Report struct {
-	Bus     string  `json:"bus"`
-	Proxies []Proxy `json:"proxies"`
+	Bus string `json:"bus"`
+	// Others are the buses of other daemons that answer, where nobody named one.
+	Others  []string `json:"other_buses,omitempty"`
+	Proxies []Proxy  `json:"proxies"`
 	// Adapters are there with daemons that tell how full their tables are.
 	Adapters []Adapter `json:"adapters,omitempty"`
-	Devices  []Device  `json:"devices"`
+	Devices  []Device  `json:"devices"` // on the bus
+	// Heard is what the proxies hear, whether or not a program discovers, at most 1,000 devices, those heard last. Connects are the last calls
+	// of Connect, at most 256, the newest first. Both are empty with daemons that do not tell.
+	Heard    []Heard   `json:"heard"`
+	Connects []Connect `json:"connects"`
 	// Shared is what other hosts may use; empty where nothing is shared.
 	Shared []Shared `json:"shared,omitempty"`
 	// Configuration is nil with daemons that do not tell.
 	Configuration *Configuration `json:"configuration,omitempty"`
 
-	guessed bool // nobody named the bus, and it is at no usual place
+	guessed bool   // nobody named the bus, and it is at no usual place
+	about   string // what Select chose, "" all
 }
 
 // An Adapter is one view of what the proxies hear: how many devices are in its table now, how many may be, and
@@ -39,7 +46,7 @@ type Adapter struct {
 	Dropped    uint64 `json:"dropped"`
 }
 
-// A Proxy is one configured proxy. Times are in seconds since 1970, 0 never.
+// A Proxy is one configured proxy. Empty texts and 0 slots are what is not known.
 type Proxy struct {
 	Name      string `json:"name"`
 	Host      string `json:"host"`
@@ -57,9 +64,9 @@ type Proxy struct {
 	SlotFree         uint16    `json:"slot_free"`
 	Allocated        []string  `json:"allocated"`
 	Links            []Link    `json:"links"`
-	LastHeard        uint64    `json:"last_heard"`
-	// NextAttempt is when the daemon tries next to reach it, in seconds since 1970, 0 if none is planned.
-	NextAttempt uint64 `json:"next_attempt,omitempty"`
+	LastHeard        Moment    `json:"last_heard"`
+	// NextAttempt is when the daemon tries next to reach it.
+	NextAttempt Moment `json:"next_attempt"`
 	// Bonds are the devices whose bond it holds.
 	Bonds []string `json:"bonds,omitempty"`
 	// Note is what to know though nothing is wrong.
@@ -68,12 +75,12 @@ type Proxy struct {
 	path dbus.ObjectPath
 }
 
-// A Link is a connection slot in use. Since is when it came into its state, in seconds since 1970, 0 unknown.
+// A Link is a connection slot in use. Since is when it came into its state.
 type Link struct {
 	Address string   `json:"address"`
 	Name    string   `json:"name,omitempty"` // of the device, if it is on the bus
 	State   string   `json:"state"`          // connecting, connected, releasing, or foreign: it is not ours
-	Since   uint64   `json:"since"`
+	Since   Moment   `json:"since"`
 	Owners  []string `json:"owners"` // D-Bus, hosts that share the proxy, or another host
 }
 
@@ -83,9 +90,10 @@ type Device struct {
 	Name      string   `json:"name,omitempty"`
 	Alias     string   `json:"alias"`
 	Adapter   string   `json:"adapter"`
-	RSSI      *int16   `json:"rssi,omitempty"`
+	RSSI      *int16   `json:"rssi"`
 	Connected bool     `json:"connected"`
 	Paired    bool     `json:"paired"`
+	LastError string   `json:"last_error,omitempty"` // of a connection: when, and what
 	Sources   []Source `json:"sources"`
 }
 
@@ -93,7 +101,7 @@ type Device struct {
 type Source struct {
 	Proxy      string `json:"proxy"`
 	RSSI       int16  `json:"rssi"`
-	LastHeard  uint64 `json:"last_heard"`
+	LastHeard  Moment `json:"last_heard"`
 	IntervalMs uint32 `json:"interval_ms"`
 	Owner      bool   `json:"owner"`
 }
@@ -124,7 +132,9 @@ func Ask(ctx context.Context, address string) (*Report, error) {
 	if !ours(objects) {
 		return nil, explain(address, fmt.Errorf("org.bluez is not bluez-esphome there but %s", owner(ctx, conn)))
 	}
-	return reportOf(address, objects), nil
+	r := reportOf(address, objects)
+	r.askAir(ctx, conn)
+	return r, nil
 }
 
 // ours reports whether bluez-esphome made the tree: it has an interface of its own on its adapter.
@@ -133,7 +143,7 @@ func ours(objects map[dbus.ObjectPath]map[string]map[string]dbus.Variant) bool {
 }
 
 func reportOf(address string, objects map[dbus.ObjectPath]map[string]map[string]dbus.Variant) *Report {
-	r := &Report{Bus: address, Proxies: []Proxy{}, Devices: []Device{}}
+	r := &Report{Bus: address, Proxies: []Proxy{}, Devices: []Device{}, Heard: []Heard{}, Connects: []Connect{}}
 	names := map[dbus.ObjectPath]string{}
 	for path, ifaces := range objects {
 		if props, ok := ifaces["org.bluez_esphome.Proxy1"]; ok {
@@ -190,8 +200,8 @@ func proxyOf(p map[string]dbus.Variant) Proxy {
 		LastError: get[string](p, "LastError"), LastLinkError: get[string](p, "LastLinkError"), ESPHomeVersion: get[string](p, "ESPHomeVersion"),
 		Features: get[[]string](p, "Features"), BluetoothAddress: get[string](p, "BluetoothAddress"),
 		ScanMode: get[string](p, "ScanMode"), SlotLimit: get[uint16](p, "SlotLimit"), SlotFree: get[uint16](p, "SlotFree"),
-		Allocated: get[[]string](p, "Allocated"), LastHeard: get[uint64](p, "LastHeard"),
-		NextAttempt: get[uint64](p, "NextAttempt"), Bonds: get[[]string](p, "Bonds"),
+		Allocated: get[[]string](p, "Allocated"), LastHeard: Moment(get[uint64](p, "LastHeard")),
+		NextAttempt: Moment(get[uint64](p, "NextAttempt")), Bonds: get[[]string](p, "Bonds"),
 		Note: get[string](p, "Note"), Missing: []Missing{}, Links: []Link{},
 	}
 	if out.ESPHomeVersion != "" {
@@ -199,7 +209,7 @@ func proxyOf(p map[string]dbus.Variant) Proxy {
 	}
 	for _, l := range get[[]map[string]dbus.Variant](p, "Links") {
 		out.Links = append(out.Links, Link{
-			Address: get[string](l, "Address"), State: get[string](l, "State"), Since: get[uint64](l, "Since"), Owners: get[[]string](l, "Owners"),
+			Address: get[string](l, "Address"), State: get[string](l, "State"), Since: Moment(get[uint64](l, "Since")), Owners: get[[]string](l, "Owners"),
 		})
 	}
 	return out
@@ -211,19 +221,21 @@ func deviceOf(p, ext map[string]dbus.Variant, names map[dbus.ObjectPath]string) 
 		Adapter:   strings.TrimPrefix(string(get[dbus.ObjectPath](p, "Adapter")), "/org/bluez/"),
 		Connected: get[bool](p, "Connected"), Paired: get[bool](p, "Paired"), Sources: []Source{},
 	}
-	if rssi, ok := p["RSSI"].Value().(int16); ok {
-		d.RSSI = &rssi
-	}
+	d.RSSI, d.LastError = rssiOf(p), get[string](ext, "LastError")
 	for _, s := range get[[]map[string]dbus.Variant](ext, "Sources") {
 		path := get[dbus.ObjectPath](s, "Proxy")
 		name, ok := names[path]
 		if !ok {
 			name = string(path)
 		}
-		d.Sources = append(d.Sources, Source{
-			Proxy: name, RSSI: get[int16](s, "RSSI"), LastHeard: get[uint64](s, "LastHeard"),
-			IntervalMs: get[uint32](s, "IntervalMs"), Owner: get[bool](s, "Owner"),
-		})
+		d.Sources = append(d.Sources, sourceOf(s, name))
 	}
 	return d
+}
+
+func sourceOf(s map[string]dbus.Variant, proxy string) Source {
+	return Source{
+		Proxy: proxy, RSSI: get[int16](s, "RSSI"), LastHeard: Moment(get[uint64](s, "LastHeard")),
+		IntervalMs: get[uint32](s, "IntervalMs"), Owner: get[bool](s, "Owner"),
+	}
 }

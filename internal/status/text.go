@@ -59,7 +59,7 @@ func wrap(w io.Writer, first, rest, text string) {
 }
 
 // ago is how long a moment in seconds since 1970 is past, in a few characters; 0 is never.
-func ago(unix uint64, now time.Time) string {
+func ago(unix Moment, now time.Time) string {
 	if unix == 0 {
 		return "-"
 	}
@@ -75,7 +75,7 @@ func ago(unix uint64, now time.Time) string {
 	}
 }
 
-func agoLong(unix uint64, now time.Time) string {
+func agoLong(unix Moment, now time.Time) string {
 	if unix == 0 {
 		return "never"
 	}

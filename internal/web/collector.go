@@ -37,6 +37,11 @@ var (
 	stateDesc = proxyDesc("state", "1 for the state that the proxy is in, 0 for the others.", "state")
 	infoDesc  = proxyDesc("info", "Always 1; the labels tell of the proxy.", "host", "esphome_version", "scan_mode")
 
+	connectsDesc = prometheus.NewDesc(namespace+"_connects_total", "Calls of Connect by what became of them.", []string{"result"}, nil)
+	endsDesc     = prometheus.NewDesc(namespace+"_links_ended_total", "Links by why they ended.", []string{"reason"}, nil)
+	lostDesc     = prometheus.NewDesc(namespace+"_notifications_lost_total",
+		"Notifications that programs lost because they read their descriptors too slowly.", nil, nil)
+
 	proxyMetrics = []proxyMetric{
 		{proxyDesc("adverts_total", "Advertisements received from the proxy."), prometheus.CounterValue, number(func(p *Proxy) uint64 { return p.Adverts })},
 		{proxyDesc("received_bytes_total", "Bytes received from the proxy."), prometheus.CounterValue, number(func(p *Proxy) uint64 { return p.Read })},
@@ -100,6 +105,9 @@ func (c sourceCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range shareMetrics {
 		ch <- m.desc
 	}
+	ch <- connectsDesc
+	ch <- endsDesc
+	ch <- lostDesc
 }
 
 func (c sourceCollector) Collect(ch chan<- prometheus.Metric) {
@@ -117,6 +125,14 @@ func (c sourceCollector) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 	c.collectShares(ch)
+	out := c.src.Outcomes()
+	for result, n := range out.Connects {
+		ch <- prometheus.MustNewConstMetric(connectsDesc, prometheus.CounterValue, float64(n), result)
+	}
+	for reason, n := range out.Ends {
+		ch <- prometheus.MustNewConstMetric(endsDesc, prometheus.CounterValue, float64(n), reason)
+	}
+	ch <- prometheus.MustNewConstMetric(lostDesc, prometheus.CounterValue, float64(out.ValuesLost))
 	air := c.src.Air()
 	for _, m := range airMetrics {
 		ch <- prometheus.MustNewConstMetric(m.desc, m.typ, m.value(&air))

@@ -43,6 +43,8 @@ func TestMetrics(t *testing.T) {
 		`bluez_esphome_proxy_state{proxy="kitchen",state="online"} 1`,
 		`bluez_esphome_proxy_state{proxy="kitchen",state="offline"} 0`,
 		`bluez_esphome_proxy_state{proxy="<script>window.hurt=1</script>",state="auth-failed"} 1`,
+		`bluez_esphome_connects_total{result="no-answer"} 2`, `bluez_esphome_links_ended_total{reason="fell-silent"} 1`,
+		`bluez_esphome_notifications_lost_total 9`,
 		`bluez_esphome_proxy_last_heard_timestamp_seconds{proxy="kitchen"} `,
 		`bluez_esphome_air_adverts_total 77`,
 		`bluez_esphome_air_source_switches_total 5`,

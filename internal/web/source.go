@@ -15,6 +15,10 @@ type Source interface {
 	Devices(n int) []Device
 	// Air gives the counters of the merged table.
 	Air() Air
+	// Connects lists at most n of the last calls of Connect, the newest first.
+	Connects(n int) []Connect
+	// Outcomes counts what became of all of them.
+	Outcomes() Outcomes
 	// Shares lists the proxies as they are offered to other hosts.
 	Shares() []Share
 	// Healthy returns nil if the program's loop still works; ctx bounds the wait.
@@ -65,6 +69,38 @@ type Device struct {
 	Connected bool
 	LastHeard time.Time
 	Sources   []ble.Source
+}
+
+// Connect is one call of Connect and what became of it.
+type Connect struct {
+	At       time.Time
+	Device   ble.Address
+	Name     string   // of the device; empty: unknown
+	Asked    []string // who wanted it
+	Tries    []Try
+	SlotWait time.Duration // for a free connection slot
+	Took     time.Duration // to the link or the error; 0 while neither is there
+	Result   string        // a word of Outcomes.Connects; empty while it is under way
+	Error    string        // why no link came up
+	Proxy    string        // that has the link
+	Ended    time.Time     // of the link; zero while it is up
+	Why      string
+	Local    bool   // somebody here wanted the end
+	Lost     uint64 // notifications that a program lost
+}
+
+// Try is one attempt through one proxy.
+type Try struct {
+	Proxy  string
+	RSSI   int // dBm, 0 unknown
+	Took   time.Duration
+	Result string // connected, or what the proxy said
+}
+
+// Outcomes counts calls of Connect by their results, links by why they ended, and notifications that programs lost.
+type Outcomes struct {
+	Connects, Ends map[string]uint64
+	ValuesLost     uint64
 }
 
 // Air is the counters of the merged table.

@@ -11,13 +11,14 @@ import (
 
 // fakeSource is a Source that shows what it was given and counts what it is asked.
 type fakeSource struct {
-	mu      sync.Mutex
-	proxies []Proxy
-	devices []Device
-	air     Air
-	health  error
-	ready   error
-	asked   int // calls of Devices
+	mu       sync.Mutex
+	proxies  []Proxy
+	devices  []Device
+	connects []Connect
+	air      Air
+	health   error
+	ready    error
+	asked    int // calls of Devices
 }
 
 func (f *fakeSource) Proxies() []Proxy {
@@ -28,6 +29,16 @@ func (f *fakeSource) Proxies() []Proxy {
 
 func (f *fakeSource) Shares() []Share {
 	return []Share{{Name: "kitchen-shared", Hosts: 2, Links: 1, Batches: 90, Dropped: 4}, {Name: hostile[0]}}
+}
+
+func (f *fakeSource) Connects(n int) []Connect {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.connects[:min(n, len(f.connects))]
+}
+
+func (f *fakeSource) Outcomes() Outcomes {
+	return Outcomes{Connects: map[string]uint64{"connected": 3, "no-answer": 2}, Ends: map[string]uint64{"fell-silent": 1}, ValuesLost: 9}
 }
 
 func (f *fakeSource) Devices(n int) []Device {

@@ -1,0 +1,47 @@
+package status
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Exit statuses of a Check, as monitoring programs take them (the Monitoring Plugins guidelines).
+const (
+	CheckOK       = 0
+	CheckWarning  = 1 // some are not online, or the configuration on disk has mistakes
+	CheckCritical = 2 // none is online
+)
+
+// Check says in one line how the proxies are, with an exit status.
+func (r *Report) Check() (status int, line string) {
+	var away []string
+	for _, p := range r.Proxies {
+		if p.State != "online" {
+			away = append(away, p.Name+" is "+p.State)
+		}
+	}
+	total := len(r.Proxies)
+	switch {
+	case total == 0 && r.about != "":
+		return CheckOK, "OK: " + r.about + " is no proxy"
+	case total == 0:
+		return CheckCritical, "CRITICAL: no proxy is configured"
+	case len(away) == total:
+		status, line = CheckCritical, "CRITICAL"
+	case len(away) > 0:
+		status, line = CheckWarning, "WARNING"
+	default:
+		status, line = CheckOK, "OK"
+	}
+	line += fmt.Sprintf(": %d of %d proxies online", total-len(away), total)
+	if len(away) > 0 {
+		line += "; " + strings.Join(away, ", ")
+	}
+	if c := r.Configuration; c != nil && c.Problem != "" {
+		if status == CheckOK {
+			status, line = CheckWarning, strings.Replace(line, "OK", "WARNING", 1)
+		}
+		line += "; the configuration on disk has mistakes"
+	}
+	return status, line
+}
