@@ -50,6 +50,7 @@ var elsewhere = map[string]struct{ file, contains string }{
 	"bluez-esphome status attic":                             {"tests/docs/status_test.go", "bluez-esphome ([^"},
 	"bluez-esphome take NAME":                                {"tests/firmware/hosts_test.go", `".Take"`},
 	"bluez-esphome take kitchen":                             {"tests/firmware/hosts_test.go", `".Take"`},
+	`bluez-esphome status "Hallway 42"`:                      {"cmd/bluez-esphome/testdata/script/demo.txtar", `bluez-esphome status "Garden Thermo"`},
 	"bluez-esphome devices":                                  {"cmd/bluez-esphome/testdata/script/demo.txtar", "bluez-esphome devices'"},
 	"git clone REPOSITORY bluez-esphome && cd bluez-esphome": {"scripts/release-check.sh", "git clone -q . "},
 	"docker compose up":                                      {"scripts/install/container.sh", `ok "compose up -d" compose up -d`},

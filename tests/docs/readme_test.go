@@ -61,7 +61,7 @@ func TestReadme(t *testing.T) {
 		daemon.Err.Expect(t, `msg="Proxy is online"`)
 	}
 	s.run(0, `(?s)hall +online.*kitchen +online`, "bin/bluez-esphome", "status") // it finds the bus by itself
-	s.run(0, `no devices are on the bus`, "bin/bluez-esphome", "devices")
+	s.run(0, `DEVICE +NAME +BUS|no device is heard`, "bin/bluez-esphome", "devices")
 	interrupt(t, daemon)
 }
 
