@@ -174,7 +174,7 @@ func (c *Conn) serve(ctx context.Context) (bool, error) {
 	}
 	kicked := time.Now()
 	for {
-		it, ok := c.in.next(c.spent)
+		w, ok := c.in.next(c.spent)
 		if c.spent = 0; !ok {
 			c.out.kick()
 			if c.in.finish() {
@@ -183,35 +183,42 @@ func (c *Conn) serve(ctx context.Context) (bool, error) {
 			continue
 		}
 		if ok, err := c.check(ctx); !ok {
-			it.close()
+			w.close()
 			return false, err
 		}
-		if now := c.do(it); now.Sub(kicked) >= kickEvery {
+		if now := c.do(w); now.Sub(kicked) >= kickEvery {
 			kicked = now
 			c.out.kick()
 		}
 	}
 }
 
-// do handles one piece of work and gives the time afterwards.
-func (c *Conn) do(it item) time.Time {
+// do handles one turn's work and gives the time afterwards.
+func (c *Conn) do(w work) time.Time {
 	begun := time.Now()
 	switch {
-	case it.f != nil:
-		_ = c.guard("posted function", it.f)
-	case it.from == c.wire.Load():
-		c.handle(it.msg)
+	case w.msg == nil:
+		for i, f := range w.funcs {
+			_ = c.guard("posted function", f)
+			c.Flush()
+			if c.out.full() {
+				c.in.putBack(w.funcs[i+1:])
+				break
+			}
+		}
+	case w.from == c.wire.Load():
+		c.handle(w.msg)
+		c.Flush()
 	default: // from a bus that is gone
-		it.close()
+		w.close()
 	}
-	c.Flush()
 	now := time.Now()
 	c.spent = now.Sub(begun)
 	return now
 }
 
-// maxHelp and helpTime are how much work, and for how long, one who helps takes on: he has his own, as the reader has, behind whom
-// all wait in the bus's one queue, where nobody has his turn.
+// maxHelp and helpTime bound the turns that a helper takes on, and their time. It has work of its own: behind the reader, for example,
+// the messages of all clients wait in the bus's one queue.
 const (
 	maxHelp  = 32
 	helpTime = 500 * time.Microsecond
@@ -228,7 +235,7 @@ func (c *Conn) help() {
 		if c.out.full() {
 			break
 		}
-		it, ok := c.in.next(c.spent)
+		w, ok := c.in.next(c.spent)
 		if c.spent = 0; !ok {
 			c.out.kick()
 			if c.in.finish() {
@@ -236,7 +243,7 @@ func (c *Conn) help() {
 			}
 			continue
 		}
-		if c.do(it).Sub(begun) >= helpTime {
+		if c.do(w).Sub(begun) >= helpTime {
 			break
 		}
 	}

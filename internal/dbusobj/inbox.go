@@ -3,6 +3,7 @@ package dbusobj
 import (
 	"container/heap"
 	"encoding/binary"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,22 +30,27 @@ const (
 // of different clients are handled in the order of their arrival, as bluetoothd does.
 const allowance = time.Millisecond
 
-// item is work for the loop: a message or a function.
+// item is a client's message that waits.
 type item struct {
-	seq  uint64 // of msg, in the order of arrival
+	seq  uint64 // in the order of arrival
 	msg  *message
-	from *wire // of msg
-	f    func()
+	from *wire
 }
 
-func (it item) close() {
-	if it.msg != nil {
-		it.msg.close()
+// work is a turn of the loop: a message, or else functions.
+type work struct {
+	msg   *message
+	from  *wire
+	funcs []func() // until the next turn
+}
+
+func (w work) close() {
+	if w.msg != nil {
+		w.msg.close()
 	}
 }
 
-// postTurn is how many functions run before it is a message's turn. Most are notifications, which are small beside a call; the
-// calls of one client must not slow them down to its own pace.
+// postTurn is how many functions run in one turn, before it is a message's turn. Most are notifications, which are small beside a call: the calls of a client must not slow them down to their own pace.
 const postTurn = 64
 
 // inbox queues work for the loop: posted functions in one queue, the messages of each client in another, each in the order of
@@ -58,14 +64,16 @@ type inbox struct {
 	wake chan struct{} // size 1: there is work for Run, or the loop is free
 
 	mu      sync.Mutex
-	posts   fifo
-	turn    int               // functions that ran since the last message
+	posts   []func()
+	cut     bool              // posts is the end of a longer slice
+	ran     []func()          // of the present turn
 	clients map[string]*queue // by sender; idle ones are kept while they have had more than their share
 	waiting queueHeap         // those with messages, but for served
 	served  *queue            // whose message the loop handles
 	clock   int64             // the start of the message handled last
 	last    uint64            // number of the message that came last
 	kept    int               // how many clients the last clean-up left
+	posted  bool              // the last turn was of functions
 	closed  bool
 	serving bool // Run runs: others may help
 	busy    bool // a goroutine runs the loop, and looks for more work before it leaves
@@ -74,18 +82,21 @@ type inbox struct {
 	messages, bytes, fds int // of all clients
 }
 
-// fifo is items in the order of arrival. It keeps a little memory when it is empty, so that what comes alone allocates nothing.
-type fifo struct {
-	items []item
-	head  int
+// queue is the messages of one client.
+type queue struct {
+	items      []item
+	head       int
+	bytes, fds int
+	start      int64 // how much of the loop's time the client has had, in ns, where the others are at clock
+	used       int64 // what it has had since, not yet counted
+	refused    bool  // a message was, since the queue was last empty
 }
 
-func (q *fifo) len() int     { return len(q.items) - q.head }
-func (q *fifo) first() item  { return q.items[q.head] }
-func (q *fifo) push(it item) { q.items = append(q.items, it) }
+func (q *queue) len() int    { return len(q.items) - q.head }
+func (q *queue) first() item { return q.items[q.head] }
 
-// pop takes the first item; there must be one.
-func (q *fifo) pop() item {
+// pop takes the first message; there must be one.
+func (q *queue) pop() item {
 	it := q.items[q.head]
 	q.items[q.head] = item{}
 	if q.head++; q.head == len(q.items) {
@@ -98,16 +109,9 @@ func (q *fifo) pop() item {
 		clear(q.items[n:])
 		q.items, q.head = q.items[:n], 0
 	}
+	q.bytes -= it.msg.size()
+	q.fds -= len(it.msg.fds)
 	return it
-}
-
-// queue is the messages of one client.
-type queue struct {
-	fifo
-	bytes, fds int
-	start      int64 // how much of the loop's time the client has had, in ns, where the others are at clock
-	used       int64 // what it has had since, not yet counted
-	refused    bool  // a message was, since the queue was last empty
 }
 
 // queueHeap is ordered by start; among equals by which message came first.
@@ -139,7 +143,7 @@ func (b *inbox) post(f func(), help bool) bool {
 	if b.closed {
 		return false
 	}
-	b.posts.push(item{f: f})
+	b.posts = append(b.posts, f)
 	if !help && !b.busy {
 		signal(b.wake)
 	}
@@ -169,7 +173,7 @@ func (b *inbox) put(m *message, from *wire) (ok, first bool) {
 		return false, first
 	}
 	b.last++
-	q.push(item{seq: b.last, msg: m, from: from})
+	q.items = append(q.items, item{seq: b.last, msg: m, from: from})
 	if q.len() == 1 && q != b.served {
 		q.start = max(q.start, b.clock)
 		heap.Push(&b.waiting, q)
@@ -237,7 +241,7 @@ func (b *inbox) claimToHelp() bool {
 func (b *inbox) finish() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.posts.len() > 0 || b.waiting.Len() > 0 {
+	if len(b.posts) > 0 || b.waiting.Len() > 0 {
 		return false
 	}
 	b.leaveLocked()
@@ -253,15 +257,17 @@ func (b *inbox) leave() {
 
 func (b *inbox) leaveLocked() {
 	b.busy = false
-	if b.wanted || b.posts.len() > 0 || b.waiting.Len() > 0 || b.served != nil && b.served.len() > 0 {
+	if b.wanted || len(b.posts) > 0 || b.waiting.Len() > 0 || b.served != nil && b.served.len() > 0 {
 		signal(b.wake)
 	}
 }
 
-// next gives the next piece of work to whoever runs the loop; spent is how long the last one took.
-func (b *inbox) next(spent time.Duration) (it item, ok bool) {
+// next gives the next turn to whoever runs the loop; spent is how long the last one took.
+func (b *inbox) next(spent time.Duration) (w work, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	clear(b.ran)
+	b.ran = b.ran[:0]
 	if q := b.served; q != nil {
 		b.served = nil
 		if q.used += int64(spent); q.used >= int64(allowance) {
@@ -273,23 +279,49 @@ func (b *inbox) next(spent time.Duration) (it item, ok bool) {
 			b.clock, q.used = max(b.clock, q.start), 0 // nobody has to catch up
 		}
 	}
-	if b.posts.len() > 0 && (b.turn < postTurn || b.waiting.Len() == 0) {
-		b.turn++
-		return b.posts.pop(), true
+	if len(b.posts) > 0 && (!b.posted || b.waiting.Len() == 0) {
+		b.posted = true
+		return work{funcs: b.takePosts()}, true
 	}
-	b.turn = 0
+	b.posted = false
 	if b.waiting.Len() == 0 {
-		return item{}, false
+		return work{}, false
 	}
 	q := heap.Pop(&b.waiting).(*queue)
 	b.served, b.clock = q, q.start
-	it = q.pop()
-	q.bytes -= it.msg.size()
-	q.fds -= len(it.msg.fds)
+	it := q.pop()
 	b.messages--
 	b.bytes -= it.msg.size()
 	b.fds -= len(it.msg.fds)
-	return it, true
+	return work{msg: it.msg, from: it.from}, true
+}
+
+// takePosts takes the functions of one turn. It keeps a little memory, so that a function that comes alone allocates nothing here.
+func (b *inbox) takePosts() []func() {
+	n := min(len(b.posts), postTurn)
+	b.ran = append(b.ran, b.posts[:n]...)
+	clear(b.posts[:n])
+	switch {
+	case n < len(b.posts):
+		b.posts, b.cut = b.posts[n:], true
+	case b.cut:
+		b.posts, b.cut = nil, false
+	default:
+		b.posts = b.posts[:0]
+	}
+	return b.ran
+}
+
+// putBack puts back what a turn did not run, before what was posted meanwhile.
+func (b *inbox) putBack(funcs []func()) {
+	if len(funcs) == 0 {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.closed {
+		b.posts, b.cut = slices.Concat(funcs, b.posts), true
+	}
 }
 
 // close drops everything; nothing more is accepted.
@@ -299,10 +331,10 @@ func (b *inbox) close() {
 	b.closed = true
 	for _, q := range b.clients {
 		for _, it := range q.items[q.head:] {
-			it.close()
+			it.msg.close()
 		}
 	}
-	b.posts, b.clients, b.waiting = fifo{}, nil, nil
+	b.posts, b.clients, b.waiting = nil, nil, nil
 }
 
 // client names the queue that the message belongs to: that of its sender. The bus's signal that a client left belongs to the

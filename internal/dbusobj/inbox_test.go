@@ -32,9 +32,11 @@ func drain(b *inbox, cost func(m *message) time.Duration) (order []string) {
 		if !ok {
 			return order
 		}
-		if it.f != nil {
+		if it.msg == nil {
 			spent = 0
-			order = append(order, "post")
+			for range it.funcs {
+				order = append(order, "post")
+			}
 			continue
 		}
 		spent = cost(it.msg)

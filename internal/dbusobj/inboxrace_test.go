@@ -41,18 +41,24 @@ func TestInboxModel(t *testing.T) {
 			if !ok {
 				return
 			}
-			waits--
-			who, what := "", ""
-			if it.f != nil {
-				it.f()
-				what = ran[len(ran)-1]
-			} else {
-				who, what = it.msg.sender, it.msg.member
+			took := func(who, what string) {
+				waits--
+				if want[who][0] != what {
+					t.Fatalf("%q: %s before %s", who, what, want[who][0])
+				}
+				want[who] = want[who][1:]
 			}
-			if want[who][0] != what {
-				t.Fatalf("%q: %s before %s", who, what, want[who][0])
+			if it.msg != nil {
+				took(it.msg.sender, it.msg.member)
+				return
 			}
-			want[who] = want[who][1:]
+			if n := len(it.funcs); n == 0 || n > postTurn {
+				t.Fatalf("a turn of %d functions", n)
+			}
+			for _, f := range it.funcs {
+				f()
+				took("", ran[len(ran)-1])
+			}
 		}
 		help := func(t *rapid.T) {
 			if b.claimToHelp() {
@@ -115,8 +121,8 @@ func TestInboxModel(t *testing.T) {
 						bytes += it.msg.size()
 					}
 				}
-				if queued+b.posts.len() != waits || queued != b.messages || bytes != b.bytes {
-					t.Fatalf("%d messages of %d bytes and %d functions wait, of %d; counted %d and %d", queued, bytes, b.posts.len(), waits, b.messages, b.bytes)
+				if queued+len(b.posts) != waits || queued != b.messages || bytes != b.bytes {
+					t.Fatalf("%d messages of %d bytes and %d functions wait, of %d; counted %d and %d", queued, bytes, len(b.posts), waits, b.messages, b.bytes)
 				}
 			},
 		})
