@@ -24,8 +24,8 @@ var wallClock = map[string]string{
 	"internal/dbusobj/auth.go":          "a deadline in the past",
 }
 
-// TestMonotonic: nothing that waits or measures loses the monotonic reading of the clock (package time, Monotonic Clocks),
-// so a clock that jumps changes nothing but what is shown.
+// TestMonotonic: nothing that waits or measures loses the monotonic reading of the clock (package time, Monotonic
+// Clocks), so a clock that jumps changes nothing but what is shown.
 func TestMonotonic(t *testing.T) {
 	t.Parallel()
 	strips := map[string]bool{
@@ -52,7 +52,8 @@ func TestMonotonic(t *testing.T) {
 				if !ok || !strips[sel.Sel.Name] && !rounds(sel) {
 					return true
 				}
-				if used[rel] = true; wallClock[rel] == "" {
+				used[rel] = true
+				if wallClock[rel] == "" {
 					t.Errorf("%s: %s takes the time of day; measure with time.Since and the like, or say in this test why not", set.Position(sel.Pos()), sel.Sel.Name)
 				}
 				return true

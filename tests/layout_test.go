@@ -154,8 +154,8 @@ func TestArchitecture(t *testing.T) {
 	}
 }
 
-// TestPicture holds the picture in docs/architecture.md against go list: every package of ours is in it once, and each imports only
-// packages that stand in lower lines. So there is no circle, and the picture shows which way things go.
+// TestPicture holds the picture in docs/architecture.md against go list: every package of ours is in it once, and each
+// imports only packages that stand in lower lines. So there is no circle, and the picture shows which way things go.
 func TestPicture(t *testing.T) {
 	t.Parallel()
 	doc, err := os.ReadFile(harness.Path(t, "docs", "architecture.md"))
@@ -182,7 +182,8 @@ func TestPicture(t *testing.T) {
 		if !ours {
 			continue
 		}
-		if seen++; line[name] == 0 && !strings.HasPrefix(picture, name) {
+		seen++
+		if line[name] == 0 && !strings.HasPrefix(picture, name) {
 			t.Errorf("%s is not in the picture", name)
 		}
 		for _, imp := range p.Imports {
@@ -205,7 +206,8 @@ func drawn(path string) (name string, ours bool) {
 	return name, ours && !strings.Contains(name, "/")
 }
 
-// TestSizes: no package has more than 12 % of the code, and the one that puts everything together has less than 1,200 lines.
+// TestSizes: no package has more than 12 % of the code, and the one that puts everything together has less than 1,200
+// lines.
 func TestSizes(t *testing.T) {
 	t.Parallel()
 	lines, all := map[string]int{}, 0

@@ -8,8 +8,8 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// TestClientLeaves: a client that discovers, notifies, holds a descriptor and has an agent is gone all at once. Everything
-// of it ends; the link that it made stays (bluetoothd 5.87: connections are nobody's).
+// TestClientLeaves: a client that discovers, notifies, holds a descriptor and has an agent is gone all at once.
+// Everything of it ends; the link that it made stays (bluetoothd 5.87: connections are nobody's).
 func TestClientLeaves(t *testing.T) {
 	t.Parallel()
 	bus := harness.Demo(t)

@@ -180,7 +180,8 @@ func TestIntrospectionStorm(t *testing.T) {
 			return false
 		}
 		v := binary.BigEndian.Uint32(b)
-		if values++; values > 1 && v != last+1 {
+		values++
+		if values > 1 && v != last+1 {
 			t.Errorf("notification %d after %d", v, last)
 		}
 		last = v

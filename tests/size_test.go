@@ -16,8 +16,9 @@ import (
 // the start, and an idle daemon is to have less than 15 MiB there.
 const maxProgram = 15_000_000
 
-// TestProgramSize builds the program as scripts/build.sh does. No function of it may look up methods by a name that is known
-// only when it runs, as package text/template does: with one that does, the linker keeps every exported method of every type.
+// TestProgramSize builds the program as scripts/build.sh does. No function of it may look up methods by a name that is
+// known only when it runs, as package text/template does: with one that does, the linker keeps every exported method of
+// every type.
 func TestProgramSize(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it builds the program (run it without -short)")

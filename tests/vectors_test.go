@@ -10,7 +10,8 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
-// vectorGroups says which package tests each group of the native API's vectors; scripts/vectors.sh prints how much of it.
+// vectorGroups says which package tests each group of the native API's vectors; scripts/vectors.sh prints how much of
+// it.
 var vectorGroups = map[string]string{
 	"meta":                          "of the file itself",
 	"messages":                      "apiwire, apiserver",

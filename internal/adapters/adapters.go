@@ -1,5 +1,5 @@
-// Package adapters gives proxies adapters of their own, hci1…hci8, beside the merged one, and keeps their numbers: a proxy has the
-// same one over restarts, told apart by its MAC.
+// Package adapters gives proxies adapters of their own, hci1…hci8, beside the merged one, and keeps their numbers: a
+// proxy has the same one over restarts, told apart by its MAC.
 package adapters
 
 import (
@@ -42,8 +42,8 @@ type Set struct {
 // New makes a Set without any.
 func New(cfg Config) *Set { return &Set{cfg: cfg, byMAC: map[ble.Address]*Own{}} }
 
-// Known makes the adapters of proxies that had one in an earlier run and that want says are still used, and calls publish for
-// each: they are there before their proxies are online.
+// Known makes the adapters of proxies that had one in an earlier run and that want says are still used, and calls
+// publish for each: they are there before their proxies are online.
 func (s *Set) Known(want func(mac ble.Address, info store.ProxyInfo) bool, publish func(own *Own, info store.ProxyInfo)) {
 	s.cfg.Store.ProxyAdapters(func(mac ble.Address, index int, info store.ProxyInfo) {
 		if info.Name == "" || s.get(mac) != nil || !want(mac, info) {
@@ -98,7 +98,8 @@ func (s *Set) number(mac ble.Address) (int, bool) {
 			s.cfg.Store.FreeAdapter(mac)
 		}
 	})
-	if index, ok = s.cfg.Store.ProxyAdapter(mac); ok {
+	index, ok = s.cfg.Store.ProxyAdapter(mac)
+	if ok {
 		return index, true
 	}
 	s.mu.Lock()

@@ -9,7 +9,8 @@ import (
 	"bluez-esphome/internal/store"
 )
 
-// A proxy has the same number over restarts. With all taken, a new one gets that of one that has no adapter in this run, or none.
+// A proxy has the same number over restarts. With all taken, a new one gets that of one that has no adapter in this
+// run, or none.
 func TestNumbers(t *testing.T) {
 	dir := t.TempDir()
 	open := func() (*Set, func()) {

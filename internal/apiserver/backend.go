@@ -76,7 +76,8 @@ type Device struct {
 	// LegacyProxyVersion is sent by firmware with an API below 1.9 instead of Features.
 	LegacyProxyVersion uint32
 	// Said is message 10 of another device, in whose place this one is: what it says is passed on, also what this program
-	// does not know, but for the names and addresses above, the features, encryption, and where its web page is. Nil: none.
+	// does not know, but for the names and addresses above, the features, encryption, and where its web page is. Nil:
+	// none.
 	Said []byte
 	// Capabilities is the other device's message 150, passed on likewise. Nil: none.
 	Capabilities []byte

@@ -12,8 +12,8 @@ import (
 	"bluez-esphome/internal/apiwire/apipb"
 )
 
-// Fields of message 10 (ESPHome native API) that are never another device's: they say who this one is, how it is reached and what
-// of it this program serves.
+// Fields of message 10 (ESPHome native API) that are never another device's: they say who this one is, how it is
+// reached and what of it this program serves.
 var ownFields = []protowire.Number{
 	1,  // uses_password
 	2,  // name
@@ -82,7 +82,8 @@ func without(payload []byte, fields, texts []protowire.Number) ([]byte, bool) {
 		if m < 0 {
 			return nil, false
 		}
-		switch text, _ := protowire.ConsumeBytes(payload[n:]); {
+		text, _ := protowire.ConsumeBytes(payload[n:])
+		switch {
 		case slices.Contains(fields, number):
 		case kind == protowire.BytesType && slices.Contains(texts, number) && !utf8.Valid(text):
 			out = protowire.AppendBytes(append(out, payload[:n]...), bytes.ToValidUTF8(text, []byte("?")))

@@ -24,7 +24,8 @@ func FuzzServe(f *testing.F) {
 		&apipb.BluetoothGATTWriteRequest{Address: 1, Handle: 1 << 20, Data: []byte{1}}, &apipb.DisconnectRequest{},
 	} {
 		var err error
-		if seed, err = plain.AppendMessage(seed, m); err != nil {
+		seed, err = plain.AppendMessage(seed, m)
+		if err != nil {
 			f.Fatal(err)
 		}
 	}

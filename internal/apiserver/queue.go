@@ -181,7 +181,8 @@ func (q *queue) take(ctx context.Context) ([]message, error) {
 				signal(q.room)
 			}
 			out := q.msgs[:n:n]
-			if q.msgs = q.msgs[n:]; len(q.msgs) == 0 {
+			q.msgs = q.msgs[n:]
+			if len(q.msgs) == 0 {
 				q.msgs = nil
 			}
 			q.bytes -= size
@@ -224,7 +225,8 @@ func (q *queue) drained() <-chan struct{} {
 // handed to the connection. It may stay open when the session ends.
 func (s *Session) Drained() <-chan struct{} { return s.queue.drained() }
 
-// Counts is what became of the messages that may be lost. Advertisement batches are messages 93, or 67 with one advertisement each.
+// Counts is what became of the messages that may be lost. Advertisement batches are messages 93, or 67 with one
+// advertisement each.
 type Counts struct {
 	Adverts, Notifications               uint64 // handed to the connection
 	DroppedAdverts, DroppedNotifications uint64 // the client did not read fast enough

@@ -54,8 +54,8 @@ type Config struct {
 	// Unprovisioned, with a nil PSK: encryption is built in but has no key yet, so that
 	// plaintext and the all-zero key are both accepted.
 	Unprovisioned bool
-	// PlainUntilKey, with Unprovisioned: until there is a key only plaintext is accepted, and nobody is told that one may be
-	// set, as before 2026.8 (esphome/esphome#17482).
+	// PlainUntilKey, with Unprovisioned: until there is a key only plaintext is accepted, and nobody is told that one may
+	// be set, as before 2026.8 (esphome/esphome#17482).
 	PlainUntilKey bool
 	// OldNoiseHello leaves the MAC out of the Noise hello, as before 2025.4.
 	OldNoiseHello bool
@@ -72,16 +72,16 @@ type Config struct {
 	// SetKey takes the key that a client sets (message 124), as the client sent it, and answers by Session.KeySet. Nil
 	// refuses every key.
 	SetKey func(s *Session, key []byte)
-	// ProvisioningClosed, unless nil, reports whether the device waited too long for its key: then a client is told so after
-	// its hello and turned away.
+	// ProvisioningClosed, unless nil, reports whether the device waited too long for its key: then a client is told so
+	// after its hello and turned away.
 	ProvisioningClosed func() bool
 	// AskTime: the client is asked for the time once it is authenticated, as by devices that have
 	// Home Assistant's clock.
 	AskTime bool
 	// Queue bounds what waits to be written; zero fields mean the defaults.
 	Queue QueueLimits
-	// Proved, if not nil, is called once: when the handshake has shown that the client has the key, or, without a key, when it
-	// said hello. If it reports false the session ends without a word, as where a device has too many clients.
+	// Proved, if not nil, is called once: when the handshake has shown that the client has the key, or, without a key,
+	// when it said hello. If it reports false the session ends without a word, as where a device has too many clients.
 	Proved func() bool
 	// Log must not be nil.
 	Log *slog.Logger
@@ -280,7 +280,8 @@ func (s *Session) write(ctx context.Context) {
 		}
 		buf = buf[:0]
 		for _, m := range msgs {
-			if buf, err = s.framer.Append(buf, m.id, m.payload); err != nil {
+			buf, err = s.framer.Append(buf, m.id, m.payload)
+			if err != nil {
 				s.cancel(err)
 				return
 			}

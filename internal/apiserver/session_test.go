@@ -107,7 +107,8 @@ func (r *rig) send(ms ...proto.Message) {
 	var buf []byte
 	for _, m := range ms {
 		var err error
-		if buf, err = r.framer.AppendMessage(buf, m); err != nil {
+		buf, err = r.framer.AppendMessage(buf, m)
+		if err != nil {
 			r.t.Fatal(err)
 		}
 	}

@@ -94,7 +94,8 @@ func ClientHandshake(rw io.ReadWriter, cfg ClientNoise) (*Framer, ServerHello, e
 	if err != nil {
 		return nil, hello, helloError(err)
 	}
-	if hello, err = parseServerHello(body); err != nil {
+	hello, err = parseServerHello(body)
+	if err != nil {
 		return nil, hello, err
 	}
 	body, err = f.noiseFrame(MaxClientPayload)

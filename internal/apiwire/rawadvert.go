@@ -42,8 +42,8 @@ func AppendRawAdvert(dst []byte, a RawAdvert) []byte {
 }
 
 // DecodeRawAdvert decodes the first entry of a message 93 payload into *a and gives its size, with which the next one
-// begins. The size is 0 at the end and at the first malformed byte; then the error is a *ProtocolError, else nil. It does not
-// allocate.
+// begins. The size is 0 at the end and at the first malformed byte; then the error is a *ProtocolError, else nil. It
+// does not allocate.
 func DecodeRawAdvert(payload []byte, a *RawAdvert) (size int, err error) {
 	for b := payload; len(b) > 0; {
 		if n := a.decodeUsual(b); n > 0 {
@@ -61,7 +61,8 @@ func DecodeRawAdvert(payload []byte, a *RawAdvert) (size int, err error) {
 			}
 			return len(payload) - len(b) + n, nil
 		}
-		if n = protowire.ConsumeFieldValue(num, typ, b); n < 0 {
+		n = protowire.ConsumeFieldValue(num, typ, b)
+		if n < 0 {
 			return 0, errRawAdvert
 		}
 		b = b[n:]
@@ -81,8 +82,8 @@ const (
 	tagData          = fieldAdvData<<3 | byte(protowire.BytesType)
 )
 
-// decodeUsual decodes an entry as the firmware encodes it: its fields in order, lengths of one byte. It gives the entry's
-// size, 0 if it is anything else.
+// decodeUsual decodes an entry as the firmware encodes it: its fields in order, lengths of one byte. It gives the
+// entry's size, 0 if it is anything else.
 func (a *RawAdvert) decodeUsual(b []byte) int {
 	if len(b) < 2 || b[0] != tagAdvertisement || b[1] >= 0x80 || len(b) < 2+int(b[1]) {
 		return 0
@@ -104,7 +105,8 @@ func (a *RawAdvert) decodeUsual(b []byte) int {
 	return end
 }
 
-// usualField reads a number of at most 56 bits with its tag at b[i:], and gives where it ends; 0 if that is not there, or i is 0.
+// usualField reads a number of at most 56 bits with its tag at b[i:], and gives where it ends; 0 if that is not there,
+// or i is 0.
 func usualField(b []byte, i int, tag byte) (v uint64, end int) {
 	if i == 0 || i >= len(b) || b[i] != tag {
 		return 0, 0
@@ -113,7 +115,8 @@ func usualField(b []byte, i int, tag byte) (v uint64, end int) {
 	for shift := 0; i < len(b) && shift < 56; shift += 7 {
 		c := b[i]
 		i++
-		if v |= uint64(c&0x7f) << shift; c < 0x80 {
+		v |= uint64(c&0x7f) << shift
+		if c < 0x80 {
 			return v, i
 		}
 	}

@@ -5,7 +5,8 @@ import (
 	"errors"
 )
 
-// LTK is a Long Term Key (Bluetooth Core, Vol 3 Part H, 2.4.1), its bytes in the order of the wire. It prints without its value.
+// LTK is a Long Term Key (Bluetooth Core, Vol 3 Part H, 2.4.1), its bytes in the order of the wire. It prints without
+// its value.
 type LTK [16]byte
 
 func (LTK) String() string { return "(key)" }
@@ -25,8 +26,9 @@ func (k *LTK) UnmarshalText(b []byte) error {
 	return err
 }
 
-// HostKey is the key with which a host of a virtual controller encrypts a link that it paired in an earlier one (Bluetooth Core, Vol 3
-// Part H, 2.4). Octets are in the order of the wire. With Secure Connections EDIV and Rand are 0.
+// HostKey is the key with which a host of a virtual controller encrypts a link that it paired in an earlier one
+// (Bluetooth Core, Vol 3 Part H, 2.4). Octets are in the order of the wire. With Secure Connections EDIV and Rand are
+// 0.
 type HostKey struct {
 	LTK  LTK     `json:"ltk"`
 	EDIV uint16  `json:"ediv,omitempty"`

@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// Bounds of ATT_MTU, in bytes. 23 is what every bearer has (Bluetooth Core, Vol 3 Part G, 5.2.1); no proxy negotiates more than
-// 517, which fits the longest attribute and the header of a Prepare Write.
+// Bounds of ATT_MTU, in bytes. 23 is what every bearer has (Bluetooth Core, Vol 3 Part G, 5.2.1); no proxy negotiates
+// more than 517, which fits the longest attribute and the header of a Prepare Write.
 const (
 	MinMTU = 23
 	MaxMTU = 517
@@ -18,8 +18,8 @@ func ClampMTU(reported uint32) int { return int(min(max(reported, MinMTU), MaxMT
 // MaxAttribute is the longest attribute value, in bytes (Bluetooth Core, Vol 3 Part F, 3.2.9).
 const MaxAttribute = 512
 
-// Bounds of one GATT database. Handles have 16 bits, but a table that takes megabytes on D-Bus is no peripheral's. A proxy
-// that lists more is refused, so that no table is cut short silently.
+// Bounds of one GATT database. Handles have 16 bits, but a table that takes megabytes on D-Bus is no peripheral's. A
+// proxy that lists more is refused, so that no table is cut short silently.
 const (
 	MaxServices   = 512
 	MaxAttributes = 4096

@@ -6,11 +6,12 @@ import (
 	"strings"
 )
 
-// Version is an ESPHome version such as 2026.10.0, as numbers that compare. The zero Version is one that cannot be read.
+// Version is an ESPHome version such as 2026.10.0, as numbers that compare. The zero Version is one that cannot be
+// read.
 type Version struct{ Year, Month, Patch int }
 
-// ParseVersion reads an ESPHome version. Anything behind the numbers, as in 2026.8.0-dev, does not count. It reports false,
-// and gives the zero Version, for what is not YEAR.MONTH with a month of 1…12.
+// ParseVersion reads an ESPHome version. Anything behind the numbers, as in 2026.8.0-dev, does not count. It reports
+// false, and gives the zero Version, for what is not YEAR.MONTH with a month of 1…12.
 func ParseVersion(s string) (Version, bool) {
 	parts := strings.SplitN(s, ".", 3)
 	if len(parts) < 2 {

@@ -120,8 +120,8 @@ func (c *char) settleAcquire(err error) {
 	replyFD(call, fd, p.mtu)
 }
 
-// dropAcquired lets go of the notifications of a client that left the bus, whoever has the descriptor now. AcquireWrite knows
-// no client: only the descriptor's end ends it (bluetoothd 5.87, both).
+// dropAcquired lets go of the notifications of a client that left the bus, whoever has the descriptor now. AcquireWrite
+// knows no client: only the descriptor's end ends it (bluetoothd 5.87, both).
 func (c *char) dropAcquired(sender string) {
 	if n := &c.notify; n.pipe != nil && n.acquirer == sender {
 		n.pipe.close()

@@ -62,8 +62,8 @@ func (a *adapter) update(ac AdapterConfig) {
 	a.cfg.Via = ac.Via
 }
 
-// gather is how far apart reports are taken at least. What comes after a pause is taken at once; in a flood many signals
-// share a wake-up, which costs more than they do.
+// gather is how far apart reports are taken at least. What comes after a pause is taken at once; in a flood many
+// signals share a wake-up, which costs more than they do.
 const gather = 2 * time.Millisecond
 
 // watch passes what the air has to say into the loop, one posted function at a time, so that

@@ -53,9 +53,9 @@ func (p *peer) connect(via string, done func(error)) {
 	})
 }
 
-// attemptFailed lets the 30 s of a temporary device begin anew. One whose attempt was called off goes at once if it was not heard
-// meanwhile, as recorded of bluetoothd 5.87 (connect_then_disconnect_at_once). Where a client discovers, it is back with its next
-// advertisement.
+// attemptFailed lets the 30 s of a temporary device begin anew. One whose attempt was called off goes at once if it was
+// not heard meanwhile, as recorded of bluetoothd 5.87 (connect_then_disconnect_at_once). Where a client discovers, it
+// is back with its next advertisement.
 func (p *peer) attemptFailed(at *attempt, err error) {
 	canceled := errors.Is(err, ble.ErrCanceled)
 	for _, d := range slices.Clone(p.devices) {

@@ -6,6 +6,6 @@
 // All state belongs to the loop of the dbusobj.Conn that it is built on: every
 // method handler, and everything that arrives from elsewhere by Conn.Post,
 // runs there one after another, as in bluetoothd's main loop. No handler
-// blocks. Only a pipe, whose goroutines read and write it, and the count of notifications that wait have locks; nothing is
-// called under them.
+// blocks. Only a pipe, whose goroutines read and write it, and the count of notifications that wait have locks; nothing
+// is called under them.
 package bluezshim

@@ -53,7 +53,8 @@ func newFuzzHome(f testing.TB) *fuzzHome {
 	h := &fuzzHome{}
 	h.address, h.accept = listenBus(f)
 	var err error
-	if h.null, err = os.Open(os.DevNull); err != nil {
+	h.null, err = os.Open(os.DevNull)
+	if err != nil {
 		f.Fatal(err)
 	}
 	f.Cleanup(func() { _ = h.null.Close() })
@@ -159,15 +160,16 @@ func (w *fuzzWorld) operate(op *linkstest.Op) {
 	}
 }
 
-// FuzzCalls sends all that clients might: calls of every method and property with arguments of any type, and calls of what does
-// not exist. Whatever comes, each call has exactly one answer, which is well-formed and of the right types, nothing
-// panics, no descriptor is lost, and the shim goes on.
+// FuzzCalls sends all that clients might: calls of every method and property with arguments of any type, and calls of
+// what does not exist. Whatever comes, each call has exactly one answer, which is well-formed and of the right types,
+// nothing panics, no descriptor is lost, and the shim goes on.
 func FuzzCalls(f *testing.F) {
 	h := newFuzzHome(f)
 	if len(h.members) < 150 {
 		f.Fatalf("only %d methods and properties were found", len(h.members))
 	}
-	// Every method and property with what it wants, all zero and not, and with arguments of other types. Even bytes at the end ask for an answer.
+	// Every method and property with what it wants, all zero and not, and with arguments of other types. Even bytes at the
+	// end ask for an answer.
 	even := []byte{2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28}
 	for i := range h.members {
 		at := []byte{byte(i), byte(i >> 8)}

@@ -23,8 +23,8 @@ import (
 
 const busName = "org.freedesktop.DBus"
 
-// fakeBus is a bus played by a fuzz target: it sends the shim any message as any client, answers what the shim calls, and
-// looks at all that comes back with the eyes of dbus-daemon, which would disconnect who sends something malformed.
+// fakeBus is a bus played by a fuzz target: it sends the shim any message as any client, answers what the shim calls,
+// and looks at all that comes back with the eyes of dbus-daemon, which would disconnect who sends something malformed.
 type fakeBus struct {
 	t    testing.TB
 	sock *net.UnixConn
@@ -162,7 +162,8 @@ func (b *fakeBus) received(m *dbus.Message) {
 			signal(b.settled)
 		}
 		b.mu.Unlock()
-		switch name := headerString(m, dbus.FieldErrorName); {
+		name := headerString(m, dbus.FieldErrorName)
+		switch {
 		case !ok:
 			b.fault("an answer to %d, which nobody awaits: %v", serial, m)
 		case m.Type == dbus.TypeError && !validErrorName.MatchString(name):
@@ -214,8 +215,8 @@ func encode(sig string, f func(*dbusobj.Encoder)) []byte {
 	return body
 }
 
-// send sends a message; its fields are by their numbers (D-Bus specification, Header Fields). want is the signature that the
-// answer has to have if it is no error.
+// send sends a message; its fields are by their numbers (D-Bus specification, Header Fields). want is the signature
+// that the answer has to have if it is no error.
 func (b *fakeBus) send(typ, flags byte, fields map[byte]any, body []byte, fds []int, want string) uint32 {
 	le := binary.LittleEndian
 	b.mu.Lock()

@@ -190,7 +190,8 @@ func typeLen(sig string) int {
 			case '(', '{':
 				open++
 			case ')', '}':
-				if open--; open == 0 {
+				open--
+				if open == 0 {
 					return i + 1
 				}
 			}

@@ -27,7 +27,8 @@ const patience = 3 * time.Minute // for what must come
 var noBus error // why there is no bus; set by TestMain only
 
 func TestMain(m *testing.M) {
-	if _, noBus = exec.LookPath("dbus-daemon"); noBus != nil {
+	_, noBus = exec.LookPath("dbus-daemon")
+	if noBus != nil {
 		fmt.Println("bluezshim: the tests on a bus were skipped: dbus-daemon is not installed")
 	}
 	goleak.VerifyTestMain(m)

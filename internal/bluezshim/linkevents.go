@@ -15,12 +15,12 @@ import (
 //	further:      waits there only while  alone and the loop is idle; else the goroutine of Conn.Run, or
 //	              another event is told   whoever runs the loop already
 //
-// So a notification that comes alone is on the bus before the reader reads on. Those of a burst (burstGap) are left to the
-// loop's own goroutine, which signals many with one write. How many notifications of one peripheral wait is bounded (maxNotes);
-// between them and the clients' calls, dbusobj's inbox takes turns (postTurn).
+// So a notification that comes alone is on the bus before the reader reads on. Those of a burst (burstGap) are left to
+// the loop's own goroutine, which signals many with one write. How many notifications of one peripheral wait is bounded
+// (maxNotes); between them and the clients' calls, dbusobj's inbox takes turns (postTurn).
 
-// post runs f in the loop after the events before it, unless the Shim is closed by then. The caller must hold no lock: the loop may
-// run in its goroutine.
+// post runs f in the loop after the events before it, unless the Shim is closed by then. The caller must hold no lock:
+// the loop may run in its goroutine.
 func (s *Shim) post(f func()) {
 	s.conn.PostHelp(func() {
 		if !s.closed {

@@ -59,8 +59,8 @@ func newRootApp(t *testing.T, h *harness) *rootApp {
 	return app
 }
 
-// register calls RegisterMonitor of "/" and, unless next is empty, goes on at once with another method of the adapter, as
-// bluetoothctl goes on with its command. The answer to the first comes out of the channel.
+// register calls RegisterMonitor of "/" and, unless next is empty, goes on at once with another method of the adapter,
+// as bluetoothctl goes on with its command. The answer to the first comes out of the channel.
 func (app *rootApp) register(next string) <-chan string {
 	app.t.Helper()
 	return app.registerOn("/org/bluez/hci0", next)
@@ -102,8 +102,8 @@ func (app *rootApp) settled(answer <-chan string) bool {
 	return len(answer) > 0
 }
 
-// TestMonitorRootInEveryOrder: who waits for RegisterMonitor's answer gets it, whatever its root is; bluetoothctl, which does not
-// wait for it and has no monitors yet, gets it with its first monitor.
+// TestMonitorRootInEveryOrder: who waits for RegisterMonitor's answer gets it, whatever its root is; bluetoothctl,
+// which does not wait for it and has no monitors yet, gets it with its first monitor.
 func TestMonitorRootInEveryOrder(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

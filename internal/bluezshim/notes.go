@@ -26,14 +26,15 @@ type noteQuota struct {
 	of   map[ble.Address]*notes
 }
 
-// notes counts one peripheral's notifications that wait, and those that were dropped since a notification was last taken.
+// notes counts one peripheral's notifications that wait, and those that were dropped since a notification was last
+// taken.
 type notes struct {
 	addr             ble.Address
 	waiting, dropped int
 }
 
-// add counts a notification that is about to be posted; nil if it is to be dropped. It reports whether the notification belongs to
-// a burst.
+// add counts a notification that is about to be posted; nil if it is to be dropped. It reports whether the notification
+// belongs to a burst.
 func (q *noteQuota) add(a ble.Address) (n *notes, burst bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -46,7 +47,8 @@ func (q *noteQuota) add(a ble.Address) (n *notes, burst bool) {
 		q.of[a] = n
 	}
 	if n.waiting >= maxNotes {
-		if n.dropped++; n.dropped == 1 {
+		n.dropped++
+		if n.dropped == 1 {
 			q.log.Warn("Notifications come faster than the bus takes them; some are dropped", "device", a.String())
 		}
 		return nil, burst
@@ -59,7 +61,8 @@ func (q *noteQuota) add(a ble.Address) (n *notes, burst bool) {
 func (q *noteQuota) taken(n *notes) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if n.waiting--; n.waiting == 0 && n.dropped > 0 {
+	n.waiting--
+	if n.waiting == 0 && n.dropped > 0 {
 		q.log.Warn("The bus takes notifications again", "device", n.addr.String(), "dropped", n.dropped)
 		n.dropped = 0
 	}

@@ -243,8 +243,9 @@ func (c *char) removed() {
 	}
 }
 
-// maxRepeats is how often one notification is signalled. bluetoothd has no bound: the bus carries each signal to all that listen, so
-// that the sessions of one program could hold up all others. Programs with a session each are served far below it.
+// maxRepeats is how often one notification is signalled. bluetoothd has no bound: the bus carries each signal to all
+// that listen, so that the sessions of one program could hold up all others. Programs with a session each are served
+// far below it.
 const maxRepeats = 16
 
 // notified is one notification or indication: each session signals it, although that repeats it

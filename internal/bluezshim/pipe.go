@@ -7,9 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxPipeQueue and maxPipeBytes are how many notifications wait for a client that does not read: over a minute of the fastest
-// link. A client that reads loses nothing; of one that does not, the link outlives it, and the newest are dropped and
-// logged, as bluetoothd does.
+// maxPipeQueue and maxPipeBytes are how many notifications wait for a client that does not read: over a minute of the
+// fastest link. A client that reads loses nothing; of one that does not, the link outlives it, and the newest are
+// dropped and logged, as bluetoothd does.
 const (
 	maxPipeQueue = 65536
 	maxPipeBytes = 8 << 20

@@ -58,7 +58,8 @@ func (p *pipe) drain() {
 	})
 }
 
-// take reads one packet, if there is one, and hands it over; handed is called unless it reports something else than pipeTook.
+// take reads one packet, if there is one, and hands it over; handed is called unless it reports something else than
+// pipeTook.
 func (p *pipe) take(fd int, handed func(error)) taken {
 	p.taking.Lock() // packets are handed over in the order in which they were read
 	defer p.taking.Unlock()
@@ -91,7 +92,8 @@ func (p *peer) drainPipes() {
 	}
 }
 
-// Drain hands over what clients wrote to their descriptors so far, before the links are ended. It is called in the loop.
+// Drain hands over what clients wrote to their descriptors so far, before the links are ended. It is called in the
+// loop.
 func (s *Shim) Drain() {
 	for _, p := range s.peers {
 		p.drainPipes()

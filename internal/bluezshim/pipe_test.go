@@ -4,7 +4,8 @@ import (
 	"testing"
 )
 
-// TestDrain: what a client wrote to its descriptor before the link is let go is handed over before that, whoever lets go.
+// TestDrain: what a client wrote to its descriptor before the link is let go is handed over before that, whoever lets
+// go.
 func TestDrain(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {

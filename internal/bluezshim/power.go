@@ -28,7 +28,8 @@ func setPowered(o *dbusobj.Object, v any, c *dbusobj.Call) {
 // set counts again afterwards.
 func (a *adapter) setOnline(online bool) {
 	a.offline = !online
-	switch on := online && !a.st.Off; {
+	on := online && !a.st.Off
+	switch {
 	case on && !a.powered:
 		a.powerOn(func() {})
 	case !on && a.powered:
@@ -77,7 +78,8 @@ func (a *adapter) powerOff(reply func()) {
 	}
 	for _, d := range a.sortedDevices() {
 		d.endDiscovery()
-		switch p := d.peer; {
+		p := d.peer
+		switch {
 		case p.via != a.cfg.Via || a.offline:
 		case p.connected:
 			p.downReason = &downReason{ble.DisconnectUnknown}

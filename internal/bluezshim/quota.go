@@ -2,21 +2,22 @@ package bluezshim
 
 import "bluez-esphome/internal/dbusobj"
 
-// What one bus name, and all together, may have of what costs memory, descriptors or time for each advertisement. bluetoothd has
-// no such bounds; the system bus lets a user have 256 connections. A real application needs a handful of each.
+// What one bus name, and all together, may have of what costs memory, descriptors or time for each advertisement.
+// bluetoothd has no such bounds; the system bus lets a user have 256 connections. A real application needs a handful of
+// each.
 const (
 	// Monitor applications of one name; a name has one as a rule.
 	maxClientApps = 16
-	// Of those, which have not listed their monitors yet: each is a call of ours without an answer, of 128 that the system bus lets us
-	// have.
+	// Of those, which have not listed their monitors yet: each is a call of ours without an answer, of 128 that the system
+	// bus lets us have.
 	maxClientAsked = 4
 	// Patterns, which each advertisement with new content is compared with: some 20 ns each.
 	maxClientPatterns = 512
 	maxAllPatterns    = 8192
 	// UUIDs in discovery filters of one adapter, which each advertisement is compared with; a filter has at most 256.
 	maxAllFilterUUIDs = 8192
-	// Sockets of AcquireWrite and AcquireNotify: one descriptor and up to two goroutines each, of the 1,024 or more descriptors
-	// that a process may have. A descriptor counts for who asked for it, wherever it went.
+	// Sockets of AcquireWrite and AcquireNotify: one descriptor and up to two goroutines each, of the 1,024 or more
+	// descriptors that a process may have. A descriptor counts for who asked for it, wherever it went.
 	maxClientPipes = 64
 	maxAllPipes    = 512
 )
@@ -51,7 +52,8 @@ func (q *pipeQuota) add(sender string) {
 
 func (q *pipeQuota) remove(sender string) {
 	q.all--
-	if q.of[sender]--; q.of[sender] <= 0 {
+	q.of[sender]--
+	if q.of[sender] <= 0 {
 		delete(q.of, sender)
 	}
 }

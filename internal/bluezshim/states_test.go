@@ -42,9 +42,9 @@ var linkStates = []struct {
 	}},
 }
 
-// A gattCall is a GATT method called in every state. want has a cell for each of linkStates: what was asked of the links, "; ", and
-// the reply, "waits" if there is none. The calls of a state are made one after another by one client, which subscribed charNtf
-// before and nothing else.
+// A gattCall is a GATT method called in every state. want has a cell for each of linkStates: what was asked of the
+// links, "; ", and the reply, "waits" if there is none. The calls of a state are made one after another by one client,
+// which subscribed charNtf before and nothing else.
 type gattCall struct {
 	name, path, method string
 	args               []any
@@ -60,8 +60,8 @@ const (
 	notWritten = "NotPermitted: Write not permitted"
 )
 
-// Sources: M is matrix_gatt.json, R reconnect.json and the rule "GATT objects stay" of golden/README.md, C5 section 5 of the
-// contract, I issue 18, REC our choice where there is no record.
+// Sources: M is matrix_gatt.json, R reconnect.json and the rule "GATT objects stay" of golden/README.md, C5 section 5
+// of the contract, I issue 18, REC our choice where there is no record.
 func gattCalls() []gattCall {
 	value, command := []byte{1}, opt("type", "command")
 	return []gattCall{
@@ -165,8 +165,8 @@ func gattCalls() []gattCall {
 	}
 }
 
-// TestGattInEveryState calls every GATT method in every state of the link. A device that was never connected has no GATT objects,
-// like one that was removed.
+// TestGattInEveryState calls every GATT method in every state of the link. A device that was never connected has no
+// GATT objects, like one that was removed.
 func TestGattInEveryState(t *testing.T) {
 	t.Parallel()
 	for i, state := range linkStates {
@@ -213,7 +213,8 @@ func TestGattInEveryState(t *testing.T) {
 	}
 }
 
-// TestCallsThatWaitForTheServices: what was asked for on a link whose services are not known yet ends with them, or with the link.
+// TestCallsThatWaitForTheServices: what was asked for on a link whose services are not known yet ends with them, or
+// with the link.
 func TestCallsThatWaitForTheServices(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

@@ -28,7 +28,8 @@ func SplitAddress(s string) (host string, port uint16, err error) {
 		if serr != nil {
 			return "", 0, fmt.Errorf("cannot read address %q: IPv6 with a port is written [ADDRESS]:PORT", clip(s))
 		}
-		if port, err = parsePort(p); err != nil {
+		port, err = parsePort(p)
+		if err != nil {
 			return "", 0, fmt.Errorf("cannot read address %q: %w", clip(s), err)
 		}
 		host = h

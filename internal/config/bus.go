@@ -19,7 +19,8 @@ const (
 
 // ParseBus reads what may stand in the key bus and behind --bus.
 func ParseBus(s string) (Bus, error) {
-	switch b := Bus(s); {
+	b := Bus(s)
+	switch {
 	case b == BusSystem, b == BusPrivate, b == BusNone:
 		return b, nil
 	case strings.HasPrefix(s, "unix:path=") && len(s) > len("unix:path="),

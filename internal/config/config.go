@@ -135,7 +135,8 @@ const (
 // ShareIdentity says who a shared proxy is for other hosts.
 type ShareIdentity string
 
-// Identities: a device beside the original, with a name and addresses of its own, or the original itself at another place.
+// Identities: a device beside the original, with a name and addresses of its own, or the original itself at another
+// place.
 const (
 	IdentityOwn      ShareIdentity = "own"
 	IdentityOriginal ShareIdentity = "original"

@@ -231,7 +231,8 @@ func TestEnvironment(t *testing.T) {
 	t.Parallel()
 	env := map[string]string{
 		"BLUEZ_ESPHOME_BUS": "private", "BLUEZ_ESPHOME_LINK_PING_AFTER": "3s", "BLUEZ_ESPHOME_SHARE_NOISE_PSK": testKey,
-		"BLUEZ_ESPHOME_LOG_LEVEL": "", "BLUEZ_ESPHOME_PORT": "tcp://10.0.0.1:1", // empty counts as unset; the other is not ours
+		// empty counts as unset; the other is not ours
+		"BLUEZ_ESPHOME_LOG_LEVEL": "", "BLUEZ_ESPHOME_PORT": "tcp://10.0.0.1:1",
 		"BLUEZ_ESPHOME_ADAPTER_ALIAS": "a.b",
 	}
 	c, err := testLoader(nil, env).parse([]byte("bus: system\nlog: {level: warn}\n"))

@@ -49,7 +49,8 @@ func (l *loader) proxies(list []rawProxy) {
 			}
 		}
 		if r.MAC != "" {
-			if p.MAC, err = ble.ParseAddress(r.MAC); err != nil {
+			p.MAC, err = ble.ParseAddress(r.MAC)
+			if err != nil {
 				rep.at(key+".mac", "write it as AA:BB:CC:DD:EE:FF", "%q is not a MAC address", clip(r.MAC))
 			} else {
 				p.HasMAC = true
@@ -191,7 +192,8 @@ func (l *loader) devices(list []rawDevice, autoAdd bool) {
 	}
 }
 
-// meant reports whether a name stands for an entry of proxies: by its name, or without one by the first label of its host.
+// meant reports whether a name stands for an entry of proxies: by its name, or without one by the first label of its
+// host.
 func (l *loader) meant(name string) bool {
 	for _, p := range l.out.Proxies {
 		label, _, _ := strings.Cut(p.Host, ".")

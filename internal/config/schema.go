@@ -119,7 +119,8 @@ func (w *walker) value(node *yaml.Node, t reflect.Type, key string) any {
 func (w *walker) groupRemedy(node *yaml.Node, t reflect.Type, key string) string {
 	if node.Kind == yaml.ScalarNode {
 		list, _, _ := strings.Cut(key, "[")
-		switch write := plainEntry(list, node.Value); {
+		write := plainEntry(list, node.Value)
+		switch {
 		case key == "auto_add": // as with a switch
 			return "write {} to use every proxy without encryption, {noise_psk_file: PATH} for those with that key, or null"
 		case key != list && write != "":

@@ -17,7 +17,8 @@ const maxDevices = 1 << 20
 func (l *loader) validate(r *raw) {
 	c, rep := l.out, l.report
 	var err error
-	if c.Bus, err = ParseBus(r.Bus); err != nil {
+	c.Bus, err = ParseBus(r.Bus)
+	if err != nil {
 		rep.at("bus", "", "%q: %v", clip(r.Bus), err)
 	}
 	c.StateDir = l.stateDir(r.StateDir)
@@ -56,7 +57,8 @@ func (l *loader) validate(r *raw) {
 	l.share(&r.Share)
 	l.controllers(r.HCI, r.AutoAdd != nil)
 	if r.HTTP.Listen != "" {
-		if c.HTTP.Listen, err = loopbackListen(r.HTTP.Listen); err != nil {
+		c.HTTP.Listen, err = loopbackListen(r.HTTP.Listen)
+		if err != nil {
 			rep.at("http.listen", `"127.0.0.1:9551" is for this host only, "0.0.0.0:9551" for everybody who can reach it`, "%v", err)
 		}
 	}

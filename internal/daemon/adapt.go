@@ -34,7 +34,8 @@ func adapterName(cfg *config.Config) string {
 	return name
 }
 
-// dbusOwner is who holds a link for programs on the bus: it is no single one's. Hosts that share a proxy have names of their own.
+// dbusOwner is who holds a link for programs on the bus: it is no single one's. Hosts that share a proxy have names of
+// their own.
 const dbusOwner = "D-Bus"
 
 // air is an adapter's view as the shim wants it, which also tells the proxies when to scan actively.
@@ -118,7 +119,8 @@ type linkKeeper struct {
 
 var _ links.Events = linkKeeper{}
 
-// used keeps a device from making room for others while anybody holds its link or waits for it, and as long as it is bonded.
+// used keeps a device from making room for others while anybody holds its link or waits for it, and as long as it is
+// bonded.
 func (k linkKeeper) used(a ble.Address, used bool) {
 	st, _ := k.store.Device(a)
 	k.adapters.Each(func(t *scanner.Table) { t.Keep(a, used || st.Bonded) })

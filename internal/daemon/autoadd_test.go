@@ -55,8 +55,8 @@ func lamp(t *testing.T, ctx context.Context) (port uint16) {
 	return uint16(ln.Addr().(*net.TCPAddr).Port)
 }
 
-// TestAutoAdd: a proxy that is announced is used, a lamp and a device with a key are not, and the proxy is dropped once it
-// is gone for long.
+// TestAutoAdd: a proxy that is announced is used, a lamp and a device with a key are not, and the proxy is dropped once
+// it is gone for long.
 func TestAutoAdd(t *testing.T) {
 	if !isolated(t) {
 		return

@@ -98,8 +98,8 @@ func (b bus) stop() {
 }
 
 // reconnect lets the daemon outlive its bus: sessions with proxies and links stay, what clients had ends as if each of
-// them had left, and the tree is there again with the bus. A private bus is started anew, whatever became of the old one: on
-// that nobody can own a name any more, and somebody might wait for ours.
+// them had left, and the tree is there again with the bus. A private bus is started anew, whatever became of the old
+// one: on that nobody can own a name any more, and somebody might wait for ours.
 func (d *Daemon) reconnect(b bus) *dbusobj.Reconnect {
 	r := &dbusobj.Reconnect{
 		Name: BusName, Owned: b.owned,

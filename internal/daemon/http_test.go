@@ -57,7 +57,8 @@ func TestHTTP(t *testing.T) {
 	}
 	device := client.Object("org.bluez", "/org/bluez/hci0/dev_C8_2B_96_10_00_01")
 	for end := time.Now().Add(limit); ; time.Sleep(50 * time.Millisecond) {
-		if err = device.Call("org.bluez.Device1.Connect", 0).Err; err == nil {
+		err = device.Call("org.bluez.Device1.Connect", 0).Err
+		if err == nil {
 			break
 		}
 		if time.Now().After(end) {

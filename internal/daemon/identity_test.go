@@ -175,8 +175,8 @@ func announce(t *testing.T, at netip.AddrPort, names ...string) {
 	background(t, mdns.NewResponder(list, mdns.NamedInterfaces("lo"), slog.New(slog.DiscardHandler)).Run)
 }
 
-// isolated runs the rest of a test in a network namespace of its own, by this program started again, and reports whether this is that one: what is
-// announced on loopback is heard by every test that runs on the machine.
+// isolated runs the rest of a test in a network namespace of its own, by this program started again, and reports
+// whether this is that one: what is announced on loopback is heard by every test that runs on the machine.
 func isolated(t *testing.T) bool {
 	t.Helper()
 	const inside = "BLUEZ_ESPHOME_TEST_NAMESPACE"
@@ -225,8 +225,9 @@ func freePort(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// TestRogueName (security report, R4): a device without a key that anybody announced calls itself like a proxy with a key, and is online
-// first. It does not become the one that rules and bonds mean, before or after the real one is there.
+// TestRogueName (security report, R4): a device without a key that anybody announced calls itself like a proxy with a
+// key, and is online first. It does not become the one that rules and bonds mean, before or after the real one is
+// there.
 func TestRogueName(t *testing.T) {
 	if !isolated(t) {
 		return
@@ -279,7 +280,8 @@ func key64(key [apiwire.KeySize]byte) string {
 	return "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 }
 
-// TestRogueClash: two devices claim one name, and neither is known. Both are used, each with a table, an object and rules of its own.
+// TestRogueClash: two devices claim one name, and neither is known. Both are used, each with a table, an object and
+// rules of its own.
 func TestRogueClash(t *testing.T) {
 	_, one := proxy(t, proxysim.ProxyConfig{Name: "twin", MAC: 0x24_6F_28_00_00_01}, "127.0.0.1:0")
 	_, two := proxy(t, proxysim.ProxyConfig{Name: "twin", MAC: 0x24_6F_28_00_00_02}, "127.0.0.1:0")
@@ -331,7 +333,8 @@ func TestAliases(t *testing.T) {
 	}
 }
 
-// TestSameDevice: two entries that lead to one device are one session. The newer says which the other is, and takes over when that is removed.
+// TestSameDevice: two entries that lead to one device are one session. The newer says which the other is, and takes
+// over when that is removed.
 func TestSameDevice(t *testing.T) {
 	sim, at := proxy(t, proxysim.ProxyConfig{Name: "kitchen", MAC: 0x24_6F_28_00_00_01}, "127.0.0.1:0")
 	byName := fmt.Sprintf("localhost:%d", at.Port())
@@ -389,7 +392,8 @@ func chameleon(t *testing.T) (address string, sessions *atomic.Int32) {
 	return ln.Addr().String(), sessions
 }
 
-// TestMACChanges (R11): a device that is taken over claims another MAC with each session. It gets one number of an adapter and one port.
+// TestMACChanges (R11): a device that is taken over claims another MAC with each session. It gets one number of an
+// adapter and one port.
 func TestMACChanges(t *testing.T) {
 	address, sessions := chameleon(t)
 	h := begin(t, fmt.Sprintf("proxies:\n  - {name: c, address: %q}\nadapters: per-proxy\nshare: {listen: 127.0.0.1, base_port: %s}\n", address, strings.Split(freePort(t), ":")[1]))
@@ -417,8 +421,8 @@ func TestMACChanges(t *testing.T) {
 	}
 }
 
-// TestMadeUpNames (R10): somebody announces 256 names that point to a service of somebody else. An honest proxy that comes
-// afterwards is used all the same, and the victim sees few attempts.
+// TestMadeUpNames (R10): somebody announces 256 names that point to a service of somebody else. An honest proxy that
+// comes afterwards is used all the same, and the victim sees few attempts.
 func TestMadeUpNames(t *testing.T) {
 	if !isolated(t) {
 		return
@@ -478,8 +482,8 @@ func TestNotOnLink(t *testing.T) {
 	}
 }
 
-// TestReloadFromEmpty (issue 16): the documented way to install is to start with an empty list and to reload. Whatever is in the file then has
-// the effect that it has at a start.
+// TestReloadFromEmpty (issue 16): the documented way to install is to start with an empty list and to reload. Whatever
+// is in the file then has the effect that it has at a start.
 func TestReloadFromEmpty(t *testing.T) {
 	if !isolated(t) {
 		return

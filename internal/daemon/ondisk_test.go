@@ -13,8 +13,8 @@ import (
 	"bluez-esphome/internal/status"
 )
 
-// TestConfigurationOnDisk: a reload that failed is to be seen until one succeeds, with the time of the first failure, and so is what
-// waits for a restart.
+// TestConfigurationOnDisk: a reload that failed is to be seen until one succeeds, with the time of the first failure,
+// and so is what waits for a restart.
 func TestConfigurationOnDisk(t *testing.T) {
 	if _, err := exec.LookPath("dbus-daemon"); err != nil {
 		t.Skip("skipped: dbus-daemon is not installed")

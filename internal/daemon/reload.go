@@ -14,10 +14,10 @@ import (
 // config is the present configuration. No part of the daemon asks for another one.
 func (d *Daemon) config() *config.Config { return d.live.Load() }
 
-// Reload applies another configuration to a Daemon that runs: proxies that are new, gone or changed, those that are found by
-// themselves, adapters of their own, the rules of devices, and how the proxies are shared. Every other proxy keeps its session, and
-// every client its connection. What else changed is named in the log: it takes effect with the next start.
-// Before the Daemon runs it does nothing.
+// Reload applies another configuration to a Daemon that runs: proxies that are new, gone or changed, those that are
+// found by themselves, adapters of their own, the rules of devices, and how the proxies are shared. Every other proxy
+// keeps its session, and every client its connection. What else changed is named in the log: it takes effect with the
+// next start. Before the Daemon runs it does nothing.
 func (d *Daemon) Reload(cfg *config.Config) {
 	select {
 	case <-d.started:
@@ -44,14 +44,15 @@ func (d *Daemon) Reload(cfg *config.Config) {
 	}
 }
 
-// ReloadFailed says that a configuration has mistakes: everything stays as it is. As in what Reload says, the number makes each line
-// another one, so that none is held back as a repeat: somebody waits for it.
+// ReloadFailed says that a configuration has mistakes: everything stays as it is. As in what Reload says, the number
+// makes each line another one, so that none is held back as a repeat: somebody waits for it.
 func (d *Daemon) ReloadFailed(err error) {
 	d.log.Error("The configuration has mistakes; nothing was changed", "reload", d.reloads.Add(1), "error", err)
 	d.onDisk.Load().Failed(err, time.Now())
 }
 
-// needRestart lists the keys that differ between what the daemon was started with and cfg, and that a reload does not apply.
+// needRestart lists the keys that differ between what the daemon was started with and cfg, and that a reload does not
+// apply.
 func needRestart(started, cfg *config.Config) []string {
 	var keys []string
 	for _, c := range []struct {
@@ -78,8 +79,8 @@ func needRestart(started, cfg *config.Config) []string {
 	return keys
 }
 
-// knownAdapters calls publish for the adapters of configured proxies that had one in an earlier run: they are there before the
-// proxy is online again. With auto_add every proxy may come.
+// knownAdapters calls publish for the adapters of configured proxies that had one in an earlier run: they are there
+// before the proxy is online again. With auto_add every proxy may come.
 func (d *Daemon) knownAdapters(publish func(*adapters.Own, store.ProxyInfo)) {
 	cfg := d.config()
 	d.adapters.Known(func(mac ble.Address, info store.ProxyInfo) bool {

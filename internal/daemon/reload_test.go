@@ -171,7 +171,8 @@ func TestReload(t *testing.T) {
 	await(t, bus, map[string]string{})
 }
 
-// A proxy whose configuration changes while it has a link is back at once: the link that it still shows is no other host's.
+// A proxy whose configuration changes while it has a link is back at once: the link that it still shows is no other
+// host's.
 func TestReloadOfProxyWithLink(t *testing.T) {
 	if _, err := exec.LookPath("dbus-daemon"); err != nil {
 		t.Skip("dbus-daemon is not installed (apt install dbus-daemon)")

@@ -194,8 +194,9 @@ func shareInfo(id, name string, info apiconn.Info) share.Info {
 	}
 }
 
-// adverts hands a batch to the merged table, to the hosts, and to the controllers of all proxies. Who shares each proxy for itself gets the batch as it came, and before
-// anybody else; all proxies as one pass on what the table takes for new.
+// adverts hands a batch to the merged table, to the hosts, and to the controllers of all proxies. Who shares each proxy
+// for itself gets the batch as it came, and before anybody else; all proxies as one pass on what the table takes for
+// new.
 func (s *sharer) adverts(id string, sh fleet.Shared, at time.Time, batch []ble.RawAdvert) {
 	if own, ok := sh.(*share.Proxy); ok {
 		own.Adverts(batch)

@@ -31,8 +31,8 @@ func (s shimStore) Devices(f func(ble.Address, bluezshim.DeviceState)) {
 	s.Store.Devices(func(a ble.Address, st store.DeviceState) { f(a, bluezshim.DeviceState(st)) })
 }
 
-// gattStore is the state as gatt wants it. Records of earlier versions have names of proxies in place of their IDs; id gives the
-// ID that a name means now.
+// gattStore is the state as gatt wants it. Records of earlier versions have names of proxies in place of their IDs; id
+// gives the ID that a name means now.
 type gattStore struct {
 	store *store.Store
 	id    func(name string) string

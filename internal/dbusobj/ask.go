@@ -141,11 +141,13 @@ func (c *Conn) requestName(ctx context.Context, w *wire, name string) error {
 	}
 	taken := &NameTakenError{Name: name}
 	str := func(v string) func(*Encoder) { return func(e *Encoder) { e.String(v) } }
-	if body, err = w.ask(ctx, c.nextSerial(), "GetNameOwner", "s", str(name)); err != nil {
+	body, err = w.ask(ctx, c.nextSerial(), "GetNameOwner", "s", str(name))
+	if err != nil {
 		return taken
 	}
 	taken.Owner, _ = one[string](body)
-	if body, err = w.ask(ctx, c.nextSerial(), "GetConnectionUnixProcessID", "s", str(taken.Owner)); err != nil {
+	body, err = w.ask(ctx, c.nextSerial(), "GetConnectionUnixProcessID", "s", str(taken.Owner))
+	if err != nil {
 		return taken
 	}
 	pid, _ := one[uint32](body)

@@ -25,7 +25,8 @@ func dialAny(ctx context.Context, list string) (*net.UnixConn, error) {
 		name, err := socketName(addr)
 		if err == nil {
 			var sock *net.UnixConn
-			if sock, err = dialOne(ctx, name); err == nil {
+			sock, err = dialOne(ctx, name)
+			if err == nil {
 				return sock, nil
 			}
 		}
@@ -56,7 +57,8 @@ func socketName(addr string) (string, error) {
 		if v == "" || name != "" {
 			return "", errors.New("one of path and abstract is needed")
 		}
-		if name = v; k == "abstract" {
+		name = v
+		if k == "abstract" {
 			name = "@" + v
 		}
 	}

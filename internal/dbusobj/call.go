@@ -44,8 +44,9 @@ func (c *Call) TakeFD(fd dbus.UnixFD) (int, bool) {
 	return int(fd), true
 }
 
-// Followed says whether the client has made another call after this one, while this one is not answered: such a client does
-// not wait for the answer before it goes on. The calls and answers of one client are handled in the order in which it sent them.
+// Followed says whether the client has made another call after this one, while this one is not answered: such a client
+// does not wait for the answer before it goes on. The calls and answers of one client are handled in the order in which
+// it sent them.
 func (c *Call) Followed() bool {
 	return !c.answered && c.conn.open.of[c.Sender].begun > c.number
 }
@@ -104,7 +105,8 @@ func (c *Call) sendError(name, message string) {
 
 // tell counts the answer.
 func (c *Call) tell(errName string) {
-	switch told := c.conn.told; {
+	told := c.conn.told
+	switch {
 	case told == nil:
 	case c.known:
 		told(c.Interface, c.Member, errName)
@@ -130,7 +132,8 @@ func (c *Conn) handleCall(m *message) {
 		conn: c, via: c.out, serial: m.serial, noReply: m.flags&flagNoReply != 0,
 	}
 	var ok bool
-	if call.number, ok = c.open.begin(m.sender); !ok {
+	call.number, ok = c.open.begin(m.sender)
+	if !ok {
 		call.Error(errLimits, tooManyCalls)
 		return
 	}

@@ -175,7 +175,8 @@ func (c *Conn) serve(ctx context.Context) (bool, error) {
 	kicked := time.Now()
 	for {
 		w, ok := c.in.next(c.spent)
-		if c.spent = 0; !ok {
+		c.spent = 0
+		if !ok {
 			c.out.kick()
 			if c.in.finish() {
 				return true, nil
@@ -217,15 +218,15 @@ func (c *Conn) do(w work) time.Time {
 	return now
 }
 
-// maxHelp and helpTime bound the turns that a helper takes on, and their time. It has work of its own: behind the reader, for example,
-// the messages of all clients wait in the bus's one queue.
+// maxHelp and helpTime bound the turns that a helper takes on, and their time. It has work of its own: behind the
+// reader, for example, the messages of all clients wait in the bus's one queue.
 const (
 	maxHelp  = 32
 	helpTime = 500 * time.Microsecond
 )
 
-// help handles what waits in the caller's goroutine, unless somebody else does, and leaves it to Run where that might have to
-// wait. The caller must hold no lock.
+// help handles what waits in the caller's goroutine, unless somebody else does, and leaves it to Run where that might
+// have to wait. The caller must hold no lock.
 func (c *Conn) help() {
 	if !c.in.claimToHelp() {
 		return
@@ -236,7 +237,8 @@ func (c *Conn) help() {
 			break
 		}
 		w, ok := c.in.next(c.spent)
-		if c.spent = 0; !ok {
+		c.spent = 0
+		if !ok {
 			c.out.kick()
 			if c.in.finish() {
 				return
@@ -289,8 +291,8 @@ func (c *Conn) own() {
 // Once the connection is closed, f is not run.
 func (c *Conn) Post(f func()) { c.in.post(f, false) }
 
-// PostHelp is Post for a caller that holds no lock: unless the loop is at work elsewhere, f, and some of what else waits for the
-// loop, runs in the caller's goroutine, which saves waking another.
+// PostHelp is Post for a caller that holds no lock: unless the loop is at work elsewhere, f, and some of what else
+// waits for the loop, runs in the caller's goroutine, which saves waking another.
 func (c *Conn) PostHelp(f func()) {
 	if c.in.post(f, true) {
 		c.help()
@@ -395,7 +397,8 @@ func (c *Conn) encode(what, sig string, f func(*Encoder), use func(body []byte, 
 		closeFDs(e.fds)
 		c.log.Error("cannot encode "+what, "error", err)
 	}
-	if e.fds = nil; cap(e.buf) > 4<<20 {
+	e.fds = nil
+	if cap(e.buf) > 4<<20 {
 		e.buf = nil
 	}
 	c.scratch = append(c.scratch, e)

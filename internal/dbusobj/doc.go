@@ -10,8 +10,8 @@
 // the state they share needs no lock; they must not block.
 //
 // While the loop goroutine has nothing to do, the goroutine that brings work runs the loop in its place: the reader, or
-// a caller of [Conn.PostHelp]. It also writes what the socket takes at once. So a call is answered without waking another
-// goroutine. Still only one runs the loop at a time.
+// a caller of [Conn.PostHelp]. It also writes what the socket takes at once. So a call is answered without waking
+// another goroutine. Still only one runs the loop at a time.
 //
 // Objects are data: an [Object] is a path, a pointer to the owner's data and a list of
 // shared [Interface] descriptions. Values are read when they are needed, through the

@@ -342,7 +342,8 @@ func closeFDs(fds []int) {
 func Marshal(sig string, f func(*Encoder)) (body []byte, fds []int, err error) {
 	var e Encoder
 	e.reset(sig)
-	if err = e.attempt(func() { f(&e) }); err == nil {
+	err = e.attempt(func() { f(&e) })
+	if err == nil {
 		err = e.finish()
 	}
 	if err != nil {

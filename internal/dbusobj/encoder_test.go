@@ -189,7 +189,8 @@ func (p *program) pick(depth int) string {
 	if depth > 4 {
 		c %= byte(len(basic))
 	}
-	switch c %= 16; {
+	c %= 16
+	switch {
 	case int(c) < len(basic):
 		return basic[c : c+1]
 	case c == 12:

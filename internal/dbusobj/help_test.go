@@ -78,7 +78,8 @@ func TestHelpNeedsNoOther(t *testing.T) {
 	c.PostHelp(func() { t.Error("a function ran before Run") })
 }
 
-// runBy reports whether a function, given with its package, is among those that called the caller; one that it encloses is another.
+// runBy reports whether a function, given with its package, is among those that called the caller; one that it encloses
+// is another.
 func runBy(name string) bool {
 	pcs := make([]uintptr, 64)
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs)])

@@ -10,11 +10,11 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// What may wait for the loop. A client that has more waiting is refused, so that the reader never has to stop: behind it are the
-// calls of all others.
+// What may wait for the loop. A client that has more waiting is refused, so that the reader never has to stop: behind
+// it are the calls of all others.
 const (
-	// Of one client: a whole tree's worth of calls at once, or the 10,000 writes of a firmware, and one message of the largest size
-	// behind others.
+	// Of one client: a whole tree's worth of calls at once, or the 10,000 writes of a firmware, and one message of the
+	// largest size behind others.
 	maxClientMessages = 32768
 	maxClientBytes    = 16 << 20
 	maxClientFDs      = 64
@@ -26,8 +26,8 @@ const (
 	smallMessage   = 4 << 10
 )
 
-// allowance is how much of the loop's time a client may have before others go first. Within it, as long as nobody asks for much, calls
-// of different clients are handled in the order of their arrival, as bluetoothd does.
+// allowance is how much of the loop's time a client may have before others go first. Within it, as long as nobody asks
+// for much, calls of different clients are handled in the order of their arrival, as bluetoothd does.
 const allowance = time.Millisecond
 
 // item is a client's message that waits.
@@ -50,16 +50,17 @@ func (w work) close() {
 	}
 }
 
-// postTurn is how many functions run in one turn, before it is a message's turn. Most are notifications, which are small beside a call: the calls of a client must not slow them down to their own pace.
+// postTurn is how many functions run in one turn, before it is a message's turn. Most are notifications, which are
+// small beside a call: the calls of a client must not slow them down to their own pace.
 const postTurn = 64
 
-// inbox queues work for the loop: posted functions in one queue, the messages of each client in another, each in the order of
-// arrival. Functions and messages take turns: up to postTurn functions, one message. Among the clients, the one that has had the
-// least of the loop's time is next (start-time fair queueing): a client that asks for much waits for itself, and one that asks
-// now and then is served at once.
+// inbox queues work for the loop: posted functions in one queue, the messages of each client in another, each in the
+// order of arrival. Functions and messages take turns: up to postTurn functions, one message. Among the clients, the
+// one that has had the least of the loop's time is next (start-time fair queueing): a client that asks for much waits
+// for itself, and one that asks now and then is served at once.
 //
-// The inbox also decides who runs the loop. One goroutine at a time does: that of [Conn.Run], or one that brings work and helps,
-// because work that is done where it arises needs no wake-up. An inbox is goroutine-safe.
+// The inbox also decides who runs the loop. One goroutine at a time does: that of [Conn.Run], or one that brings work
+// and helps, because work that is done where it arises needs no wake-up. An inbox is goroutine-safe.
 type inbox struct {
 	wake chan struct{} // size 1: there is work for Run, or the loop is free
 
@@ -99,7 +100,8 @@ func (q *queue) first() item { return q.items[q.head] }
 func (q *queue) pop() item {
 	it := q.items[q.head]
 	q.items[q.head] = item{}
-	if q.head++; q.head == len(q.items) {
+	q.head++
+	if q.head == len(q.items) {
 		q.items, q.head = q.items[:0], 0
 		if cap(q.items) > 64 {
 			q.items = nil
@@ -136,7 +138,8 @@ func newInbox() *inbox {
 	return &inbox{wake: make(chan struct{}, 1), clients: make(map[string]*queue)}
 }
 
-// post queues a function. It reports whether the loop may still run it. Unless the caller goes on to help, Run is woken.
+// post queues a function. It reports whether the loop may still run it. Unless the caller goes on to help, Run is
+// woken.
 func (b *inbox) post(f func(), help bool) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -150,9 +153,9 @@ func (b *inbox) post(f func(), help bool) bool {
 	return true
 }
 
-// put queues a message, of which it becomes the owner, for a caller that goes on to help. It reports false if too much of the
-// client waits already: the message then still belongs to the caller. For the first message refused since the client's queue
-// was last empty, first is true.
+// put queues a message, of which it becomes the owner, for a caller that goes on to help. It reports false if too much
+// of the client waits already: the message then still belongs to the caller. For the first message refused since the
+// client's queue was last empty, first is true.
 func (b *inbox) put(m *message, from *wire) (ok, first bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -270,7 +273,8 @@ func (b *inbox) next(spent time.Duration) (w work, ok bool) {
 	b.ran = b.ran[:0]
 	if q := b.served; q != nil {
 		b.served = nil
-		if q.used += int64(spent); q.used >= int64(allowance) {
+		q.used += int64(spent)
+		if q.used >= int64(allowance) {
 			q.start, q.used = q.start+q.used, 0
 		}
 		if q.len() > 0 {
@@ -296,7 +300,8 @@ func (b *inbox) next(spent time.Duration) (w work, ok bool) {
 	return work{msg: it.msg, from: it.from}, true
 }
 
-// takePosts takes the functions of one turn. It keeps a little memory, so that a function that comes alone allocates nothing here.
+// takePosts takes the functions of one turn. It keeps a little memory, so that a function that comes alone allocates
+// nothing here.
 func (b *inbox) takePosts() []func() {
 	n := min(len(b.posts), postTurn)
 	b.ran = append(b.ran, b.posts[:n]...)
@@ -337,8 +342,8 @@ func (b *inbox) close() {
 	b.posts, b.clients, b.waiting = nil, nil, nil
 }
 
-// client names the queue that the message belongs to: that of its sender. The bus's signal that a client left belongs to the
-// client's queue, behind all that it sent.
+// client names the queue that the message belongs to: that of its sender. The bus's signal that a client left belongs
+// to the client's queue, behind all that it sent.
 func (m *message) client() string {
 	if m.sender != busName || m.typ != dbus.TypeSignal || m.member != "NameOwnerChanged" || m.sig != "sss" || len(m.body) < 4 {
 		return m.sender

@@ -142,7 +142,8 @@ func TestLeavingComesLast(t *testing.T) {
 	}
 }
 
-// What one client may have waiting is bounded, and what all may; one with little is served all the same, and the bus always.
+// What one client may have waiting is bounded, and what all may; one with little is served all the same, and the bus
+// always.
 func TestTooMuchWaits(t *testing.T) {
 	t.Parallel()
 	b := newInbox()
@@ -193,7 +194,8 @@ func TestTooMuchWaits(t *testing.T) {
 	}
 }
 
-// Descriptors are bounded too, and those that wait are closed at the end. Not parallel: it counts the descriptors of the process.
+// Descriptors are bounded too, and those that wait are closed at the end. Not parallel: it counts the descriptors of
+// the process.
 func TestWaitingDescriptors(t *testing.T) {
 	before := countFDs(t)
 	b := newInbox()

@@ -12,8 +12,9 @@ import (
 
 func nilCost(*message) time.Duration { return 0 }
 
-// TestInboxModel compares the inbox, under any succession of calls, with lists: who sends is served in his order, nothing is lost or
-// repeated, the counters are right, one at a time runs the loop, and where nobody does, Run was told if there is work or if it waits.
+// TestInboxModel compares the inbox, under any succession of calls, with lists: who sends is served in his order,
+// nothing is lost or repeated, the counters are right, one at a time runs the loop, and where nobody does, Run was told
+// if there is work or if it waits.
 func TestInboxModel(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -132,8 +133,9 @@ func TestInboxModel(t *testing.T) {
 	})
 }
 
-// TestInboxStorm has posters, helpers, clients that send and the loop itself at work at once, as often as there is work for one to lose: each
-// one's work is done in his order, all of it, by one at a time. At the end nobody is left to wake anybody: what waits then was lost.
+// TestInboxStorm has posters, helpers, clients that send and the loop itself at work at once, as often as there is work
+// for one to lose: each one's work is done in his order, all of it, by one at a time. At the end nobody is left to wake
+// anybody: what waits then was lost.
 func TestInboxStorm(t *testing.T) {
 	t.Parallel()
 	const sides, each = 6, 3000
@@ -143,14 +145,16 @@ func TestInboxStorm(t *testing.T) {
 	var last [2 * sides]int
 	done := make(chan struct{})
 	did := func(who, i int) {
-		if running++; running != 1 {
+		running++
+		if running != 1 {
 			t.Error("two run the loop")
 		}
 		if last[who] != i {
 			t.Errorf("%d: %d after %d", who, i, last[who]-1)
 		}
 		last[who]++
-		if total++; total == 2*sides*each {
+		total++
+		if total == 2*sides*each {
 			close(done)
 		}
 		running--
@@ -183,7 +187,8 @@ func TestInboxStorm(t *testing.T) {
 				}
 				o := call("Note", "uu")
 				o.iface, o.typ, o.flags = "org.example.Storm", dbus.TypeMethodCall, flagNoReply
-				if b = r.append(b, o, body, 0); len(b) > 10_000 || i == each-1 {
+				b = r.append(b, o, body, 0)
+				if len(b) > 10_000 || i == each-1 {
 					if _, err := r.sock.Write(b); err != nil {
 						t.Error(err)
 						return

@@ -56,7 +56,8 @@ func TestLongHeaderLengths(t *testing.T) {
 	}
 }
 
-// TestDescriptorCount: a message that announces more descriptors than there can be is broken, and takes none from others.
+// TestDescriptorCount: a message that announces more descriptors than there can be is broken, and takes none from
+// others.
 func TestDescriptorCount(t *testing.T) {
 	for _, n := range append(hugeLengths, fdRoom+1) {
 		h := []byte{'l', byte(dbus.TypeMethodCall), 0, 1}

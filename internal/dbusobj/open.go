@@ -6,8 +6,9 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// How many calls may wait for their answers: a client's own are bounded far above what a program needs (the system bus lets one
-// have 128; on another bus a program may pipeline the 10,000 writes of a firmware), all clients' by the memory that they take.
+// How many calls may wait for their answers: a client's own are bounded far above what a program needs (the system bus
+// lets one have 128; on another bus a program may pipeline the 10,000 writes of a firmware), all clients' by the memory
+// that they take.
 const (
 	maxOpenCalls    = 16384
 	maxAllOpenCalls = 32768
@@ -28,8 +29,8 @@ type openOf struct {
 	begun uint64
 }
 
-// begin counts a call, which [openCalls.end] has to be called for in any case. It gives the call's number, and false if that
-// is above the quota.
+// begin counts a call, which [openCalls.end] has to be called for in any case. It gives the call's number, and false if
+// that is above the quota.
 func (o *openCalls) begin(sender string) (number uint64, ok bool) {
 	if o.of == nil {
 		o.of = make(map[string]openOf)
@@ -45,7 +46,8 @@ func (o *openCalls) begin(sender string) (number uint64, ok bool) {
 func (o *openCalls) end(sender string) {
 	o.all--
 	n := o.of[sender]
-	if n.open--; n.open <= 0 {
+	n.open--
+	if n.open <= 0 {
 		delete(o.of, sender)
 		return
 	}

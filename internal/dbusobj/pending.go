@@ -45,7 +45,8 @@ func (o *Object) pending() *pending {
 // dropPending forgets what is pending; the object stays in the list, without effect.
 func (o *Object) dropPending() {
 	p := o.pend
-	if o.pend = nil; p == nil || len(o.conn.pending.spare) >= 64 {
+	o.pend = nil
+	if p == nil || len(o.conn.pending.spare) >= 64 {
 		return
 	}
 	clear(p.added)

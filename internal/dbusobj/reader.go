@@ -8,11 +8,11 @@ import (
 )
 
 const (
-	// maxBody bounds the body of a message that is kept; D-Bus allows 128 MiB, and the longest that means something to us, the list
-	// of an application's monitors, has 0.3 MiB. A larger call is answered with an error.
+	// maxBody bounds the body of a message that is kept; D-Bus allows 128 MiB, and the longest that means something to us,
+	// the list of an application's monitors, has 0.3 MiB. A larger call is answered with an error.
 	maxBody = 1 << 20
-	// maxFields is how long a header may be to be kept: its names have 255 bytes at most. Only a path may be longer, as long as a
-	// message (the specification has no bound), and then no object has it; it is passed over.
+	// maxFields is how long a header may be to be kept: its names have 255 bytes at most. Only a path may be longer, as
+	// long as a message (the specification has no bound), and then no object has it; it is passed over.
 	maxFields = 8 << 10
 	// maxMessageSize bounds messages and their headers (D-Bus specification, Message Format).
 	maxMessageSize = 1 << 27
@@ -165,7 +165,8 @@ func (r *reader) fields(fixed []byte, n int) ([]byte, error) {
 	return head, r.read(head[fixedHeader:], n)
 }
 
-// shorten is fields without what is too long. If something is wrong with the fields, it is with the header that it gives.
+// shorten is fields without what is too long. If something is wrong with the fields, it is with the header that it
+// gives.
 func (r *reader) shorten(fixed []byte, n int) ([]byte, error) {
 	order := binary.ByteOrder(binary.LittleEndian)
 	if fixed[0] == 'B' {
@@ -197,7 +198,8 @@ func (r *reader) shorten(fixed []byte, n int) ([]byte, error) {
 		}
 		start := len(head)
 		size := 0
-		switch field := take(4); {
+		field := take(4)
+		switch {
 		case len(field) < 4:
 		case field[2] == 's' || field[2] == 'o':
 			if b := take(4); len(b) == 4 {
@@ -248,7 +250,8 @@ func (r *reader) claim(m *message, start uint64) {
 		b := &r.fds[0]
 		k := min(want-len(m.fds), len(b.fds))
 		m.fds = append(m.fds, b.fds[:k]...)
-		if b.fds = b.fds[k:]; len(b.fds) == 0 {
+		b.fds = b.fds[k:]
+		if len(b.fds) == 0 {
 			r.fds = r.fds[1:]
 		}
 	}

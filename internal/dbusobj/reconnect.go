@@ -23,8 +23,8 @@ type Reconnect struct {
 	// Prepare, unless nil, is called before each attempt, in a goroutine of its own. It gives the address at which to
 	// connect, empty for the first one.
 	Prepare func(ctx context.Context) (address string, err error)
-	// Owned, unless nil, is called in the same goroutine once Name is owned on the new bus. After an error the bus is given up
-	// and the attempts go on.
+	// Owned, unless nil, is called in the same goroutine once Name is owned on the new bus. After an error the bus is
+	// given up and the attempts go on.
 	Owned func() error
 	// Lost and Back are called in the loop; neither may be nil. Back follows once Name is owned.
 	Lost func(cause error)

@@ -35,8 +35,8 @@ func serveAgain(t *testing.T) (*again, func()) {
 	return a, stop
 }
 
-// TestReconnect: the bus is killed and started again, twice. Those who were on it are gone, their calls and ours end, and new
-// clients find the tree as it is by then.
+// TestReconnect: the bus is killed and started again, twice. Those who were on it are gone, their calls and ours end,
+// and new clients find the tree as it is by then.
 func TestReconnect(t *testing.T) {
 	t.Parallel()
 	a, stop := serveAgain(t)

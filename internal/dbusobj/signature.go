@@ -12,7 +12,8 @@ func typeLenAt(sig string, arrays, structs int, entry bool) int {
 	if sig == "" {
 		return 0
 	}
-	switch c := sig[0]; {
+	c := sig[0]
+	switch {
 	case isBasic(c) || c == 'v':
 		return 1
 	case c == 'a':

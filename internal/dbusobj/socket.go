@@ -35,8 +35,8 @@ func newReceiver(s socket) *receiver {
 	return r
 }
 
-// receive waits for bytes. It gives how many are in buf and in oob, which is for file descriptors, and msg_flags. Neither slice may be
-// empty.
+// receive waits for bytes. It gives how many are in buf and in oob, which is for file descriptors, and msg_flags.
+// Neither slice may be empty.
 func (r *receiver) receive(buf, oob []byte) (n, oobn, flags int, err error) {
 	r.iov.Base = &buf[0]
 	r.iov.SetLen(len(buf))

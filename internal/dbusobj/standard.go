@@ -150,7 +150,8 @@ func setProperty(c *Call) {
 		c.Error(errUnknownProperty, "No such property '"+name+"'")
 		return
 	}
-	switch p := &i.Properties[n]; {
+	p := &i.Properties[n]
+	switch {
 	case p.Set == nil:
 		c.Error(errPropertyReadOnly, "Property '"+name+"' is not writable")
 	case value.Signature().String() != p.Type:
@@ -180,8 +181,8 @@ func getManagedObjects(c *Call) {
 	})
 }
 
-// maxListed is where the list of objects ends: the bus takes no message over 32 MiB, and a list that lacks the oldest objects is better
-// than an error for everybody.
+// maxListed is where the list of objects ends: the bus takes no message over 32 MiB, and a list that lacks the oldest
+// objects is better than an error for everybody.
 const maxListed = maxMessage - 4<<20
 
 // manage appends the entries of all objects below o, each before those below it.

@@ -167,7 +167,8 @@ func (c *Conn) addRule(rule string) {
 	if w.rules == nil {
 		w.rules = make(map[string]int)
 	}
-	if w.rules[rule]++; w.rules[rule] == 1 {
+	w.rules[rule]++
+	if w.rules[rule] == 1 {
 		c.addMatch(rule)
 	}
 }
@@ -183,7 +184,8 @@ func (c *Conn) addMatch(rule string) {
 
 func (c *Conn) removeRule(rule string) {
 	w := &c.watches
-	if w.rules[rule]--; w.rules[rule] > 0 {
+	w.rules[rule]--
+	if w.rules[rule] > 0 {
 		return
 	}
 	delete(w.rules, rule)
@@ -208,7 +210,8 @@ func (c *Conn) handleSignal(m *message) {
 		}
 		if !decoded {
 			var err error
-			if body, err = m.decode(); err != nil {
+			body, err = m.decode()
+			if err != nil {
 				c.log.Debug("bad signal", "sender", m.sender, "member", m.member, "error", err)
 				return
 			}

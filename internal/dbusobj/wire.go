@@ -46,7 +46,8 @@ func (c *Conn) dialWire(ctx context.Context, address string) (*wire, error) {
 	body, err := w.ask(ctx, c.nextSerial(), "Hello", "", nil)
 	if err == nil {
 		var ok bool
-		if w.name, ok = one[string](body); !ok {
+		w.name, ok = one[string](body)
+		if !ok {
 			err = errors.New("cannot say Hello to the bus: bad answer")
 		}
 	}

@@ -85,7 +85,8 @@ func (b *outbox) send(o *outgoing, body []byte, fds []int) (kept bool) {
 		c.buf = append(c.buf, body...)
 	}
 	b.backlog += n
-	if b.fresh += n; b.fresh >= chunkSize/2 {
+	b.fresh += n
+	if b.fresh >= chunkSize/2 {
 		b.fresh = 0
 		signal(b.wake)
 	}

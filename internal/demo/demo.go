@@ -145,7 +145,8 @@ proxies:
   - {name: garage, address: "%s", noise_psk: "%s"}
 `
 
-// simulation starts the two proxies on loopback, and tells how many devices there are: kitchen in plaintext, garage with a key made for this run.
+// simulation starts the two proxies on loopback, and tells how many devices there are: kitchen in plaintext, garage
+// with a key made for this run.
 func simulation(log *slog.Logger) (sim *proxysim.Simulation, devices int, out [2]simulated, err error) {
 	if !log.Enabled(context.Background(), slog.LevelDebug) {
 		log = slog.New(slog.DiscardHandler) // what devices log is for their owners

@@ -14,7 +14,8 @@ import (
 	"time"
 )
 
-// TestIntroduce: the page comes first, what is missing is said with its remedy, and so is what will be another one next time.
+// TestIntroduce: the page comes first, what is missing is said with its remedy, and so is what will be another one next
+// time.
 func TestIntroduce(t *testing.T) {
 	empty := t.TempDir()
 	full := t.TempDir()
@@ -68,8 +69,8 @@ func TestPortTaken(t *testing.T) {
 	}
 }
 
-// TestSamePlace: a variable that was exported for one demo is right for the next. A demo beside another one has a bus of
-// its own.
+// TestSamePlace: a variable that was exported for one demo is right for the next. A demo beside another one has a bus
+// of its own.
 func TestSamePlace(t *testing.T) {
 	if _, err := exec.LookPath("dbus-daemon"); err != nil {
 		t.Skip("dbus-daemon is not installed (apt install dbus-daemon)")

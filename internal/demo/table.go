@@ -28,7 +28,8 @@ const maxName = 32
 
 func encodeKey(key [32]byte) string { return base64.StdEncoding.EncodeToString(key[:]) }
 
-// show prints how to use the demo from another shell and then who hears what, until ctx ends. devices is how many there are to be heard.
+// show prints how to use the demo from another shell and then who hears what, until ctx ends. devices is how many there
+// are to be heard.
 func show(ctx context.Context, opts Options, d *daemon.Daemon, devices int, at place) {
 	io.WriteString(opts.Out, introduce(at))
 	for end := time.Now().Add(firstTable); len(d.Heard()) < devices && time.Now().Before(end) && ctx.Err() == nil; {

@@ -1,8 +1,8 @@
-// Package finder finds proxies by multicast DNS: it resolves their names, notices their signs of life, and with auto_add has the
-// daemon use every one that is announced.
+// Package finder finds proxies by multicast DNS: it resolves their names, notices their signs of life, and with
+// auto_add has the daemon use every one that is announced.
 //
-// Whoever is in the network can announce anything. So what was found is used with bounds: in number, by where it is, and by how
-// often it is tried; and package fleet sees to it that it is taken for nobody else.
+// Whoever is in the network can announce anything. So what was found is used with bounds: in number, by where it is,
+// and by how often it is tried; and package fleet sees to it that it is taken for nobody else.
 package finder
 
 import (
@@ -34,8 +34,9 @@ const (
 	gone = 15 * time.Minute
 	// lookEvery is how often those are looked for, and those for whom there was no place before.
 	lookEvery = 2 * time.Second
-	// maxFound bounds how many proxies strangers can make us use. Beside them maxTrial may be tried that never were online:
-	// one that had its trial makes room for another, whose last trial is longest ago. Of maxUseless it is known that they are of no use.
+	// maxFound bounds how many proxies strangers can make us use. Beside them maxTrial may be tried that never were
+	// online: one that had its trial makes room for another, whose last trial is longest ago. Of maxUseless it is known
+	// that they are of no use.
 	maxFound   = 256
 	maxTrial   = 128
 	maxUseless = 1024
@@ -103,7 +104,8 @@ func (f *Finder) Use(set *fleet.Set) {
 	f.set = set
 }
 
-// Apply takes the present configuration. Proxies that were found are dropped if they are not to be used any more, or with another key.
+// Apply takes the present configuration. Proxies that were found are dropped if they are not to be used any more, or
+// with another key.
 func (f *Finder) Apply(cfg *config.Config) {
 	needed := cfg.AutoAdd != nil
 	for _, p := range cfg.Proxies {
@@ -201,8 +203,8 @@ func (f *Finder) alive(name string) {
 	}
 }
 
-// tryAgain looks at instances for which there was no place when they were heard. Those come first whose last trial is longest ago: who
-// makes up names and repeats them does not keep others out.
+// tryAgain looks at instances for which there was no place when they were heard. Those come first whose last trial is
+// longest ago: who makes up names and repeats them does not keep others out.
 func (f *Finder) tryAgain() {
 	f.mu.Lock()
 	look := f.auto != nil && !f.ended
@@ -228,7 +230,8 @@ func (f *Finder) tryAgain() {
 // heard is told of each instance that is announced.
 func (f *Finder) heard(svc mdns.Service) { f.look(svc, false) }
 
-// look uses an instance, unless it is in use or of no use, or there is no place for it. It may take that of another one if it is its turn.
+// look uses an instance, unless it is in use or of no use, or there is no place for it. It may take that of another one
+// if it is its turn.
 func (f *Finder) look(svc mdns.Service, turn bool) {
 	release := svc.Text["version"] + " " + svc.Text["config_hash"] + " " + svc.Text["api_encryption"]
 	now := time.Now()
@@ -271,7 +274,8 @@ func max2(a, b time.Time) time.Time {
 	return b
 }
 
-// place makes room for an instance, false if there is none, perhaps by taking that of another one, whose proxy is returned.
+// place makes room for an instance, false if there is none, perhaps by taking that of another one, whose proxy is
+// returned.
 func (f *Finder) place(instance, release string, now time.Time, turn bool) (evicted *fleet.Proxy, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -282,16 +286,19 @@ func (f *Finder) place(instance, release string, now time.Time, turn bool) (evic
 		proven, trials, useless, over, oldest := 0, 0, 0, "", ""
 		for name, e := range f.found {
 			if e.p == nil {
-				if useless++; oldest == "" || e.seen.Before(f.found[oldest].seen) {
+				useless++
+				if oldest == "" || e.seen.Before(f.found[oldest].seen) {
 					oldest = name
 				}
 				continue
 			}
-			if e.proven = e.proven || e.p.ID() != ""; e.proven {
+			e.proven = e.proven || e.p.ID() != ""
+			if e.proven {
 				proven++
 				continue
 			}
-			if trials++; now.Sub(e.since) >= trial && (over == "" || e.since.Before(f.found[over].since)) {
+			trials++
+			if now.Sub(e.since) >= trial && (over == "" || e.since.Before(f.found[over].since)) {
 				over = name
 			}
 		}
@@ -348,7 +355,8 @@ func (f *Finder) begin(set *fleet.Set, svc mdns.Service, auto *config.AutoAdd) *
 	return p
 }
 
-// configured reports whether an instance is a proxy of the configuration, by its name, MAC or address, whether or not that is in use yet.
+// configured reports whether an instance is a proxy of the configuration, by its name, MAC or address, whether or not
+// that is in use yet.
 func configured(cfg *config.Config, svc mdns.Service) bool {
 	mac, _ := ble.ParseAddress(apiwire.MAC(svc.Text["mac"]))
 	return slices.ContainsFunc(cfg.Proxies, func(p config.Proxy) bool {
@@ -360,7 +368,8 @@ func configured(cfg *config.Config, svc mdns.Service) bool {
 	})
 }
 
-// known reports whether an instance is a proxy that is used already, by whatever name: of two ways to one device one is enough.
+// known reports whether an instance is a proxy that is used already, by whatever name: of two ways to one device one is
+// enough.
 func (f *Finder) known(set *fleet.Set, svc mdns.Service) bool {
 	mac, _ := ble.ParseAddress(apiwire.MAC(svc.Text["mac"]))
 	for _, p := range set.All() {

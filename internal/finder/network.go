@@ -15,12 +15,13 @@ import (
 	"bluez-esphome/internal/mdns"
 )
 
-// Proxies that were found are strangers' suggestions of whom to connect to. How often that is done is bounded by target, so that nobody
-// can be flooded with our attempts, however many names point to him.
+// Proxies that were found are strangers' suggestions of whom to connect to. How often that is done is bounded by
+// target, so that nobody can be flooded with our attempts, however many names point to him.
 const (
 	// perAddress is the least time between two attempts at one address.
 	perAddress = 250 * time.Millisecond
-	// firstPause is the pause after an attempt at one address and port; it doubles with each further one that brings no session.
+	// firstPause is the pause after an attempt at one address and port; it doubles with each further one that brings no
+	// session.
 	firstPause = time.Second
 	maxPause   = 5 * time.Minute
 	// maxTargets bounds what is remembered; those whose pause is over go first.
@@ -99,8 +100,8 @@ func (t *targets) expire(now time.Time) {
 // Pace implements fleet.Network.
 func (f *Finder) Pace(ctx context.Context) error { return f.pacer.Wait(ctx) }
 
-// Resolve implements fleet.Network. The host of a proxy that was found must be a local one, and its addresses of networks that
-// this host is in.
+// Resolve implements fleet.Network. The host of a proxy that was found must be a local one, and its addresses of
+// networks that this host is in.
 func (f *Finder) Resolve(ctx context.Context, p *fleet.Proxy, host string) ([]netip.Addr, error) {
 	if _, found := p.Found(); !found {
 		if !f.active() {

@@ -11,8 +11,8 @@ import (
 	"bluez-esphome/internal/store"
 )
 
-// seatAfter is how long the session of a proxy that was found must last before it gets numbers of adapters and ports, which
-// are few and kept for long: whoever is in the network can make up proxies.
+// seatAfter is how long the session of a proxy that was found must last before it gets numbers of adapters and ports,
+// which are few and kept for long: whoever is in the network can make up proxies.
 const seatAfter = time.Minute
 
 // admit decides on a session whose device told what it is, before anything of it is used. It gives the proxy its ID.
@@ -91,8 +91,8 @@ func showMAC(info apiconn.Info) string {
 	return info.MAC
 }
 
-// sameDevice finds another proxy of the set with that MAC: of two ways to one device the newer ends for good. Only a configured
-// proxy makes one that was found go. s.mu is held.
+// sameDevice finds another proxy of the set with that MAC: of two ways to one device the newer ends for good. Only a
+// configured proxy makes one that was found go. s.mu is held.
 func (s *Set) sameDevice(p *Proxy, mac ble.Address) error {
 	for _, q := range s.list {
 		if q == p || q.MAC() != mac || !q.Up() {
@@ -138,8 +138,8 @@ func (s *Set) refuse(p *Proxy, why string) error {
 	return &apiconn.RefusedError{Why: why, Final: true}
 }
 
-// took notes that a configured proxy has another MAC than in an earlier run: the board was replaced, and the new one takes the numbers of
-// the old one. s.mu is held.
+// took notes that a configured proxy has another MAC than in an earlier run: the board was replaced, and the new one
+// takes the numbers of the old one. s.mu is held.
 func (s *Set) took(p *Proxy, mac ble.Address) {
 	if p.instance != "" {
 		return
@@ -164,8 +164,8 @@ func (s *Set) took(p *Proxy, mac ble.Address) {
 	}
 }
 
-// settle gives a proxy that is online its numbers: a configured one and one that had them before at once, one that was found for
-// the first time once its session has lasted.
+// settle gives a proxy that is online its numbers: a configured one and one that had them before at once, one that was
+// found for the first time once its session has lasted.
 func (s *Set) settle(p *Proxy) {
 	p.mu.Lock()
 	mac, instance := p.mac, p.instance
@@ -243,7 +243,8 @@ func (s *Set) adopt(p *Proxy, claimed string) {
 	p.name = name
 }
 
-// taken reports whether a name is another proxy's, or, for one that was found, whether the configuration means somebody by it. s.mu is held.
+// taken reports whether a name is another proxy's, or, for one that was found, whether the configuration means somebody
+// by it. s.mu is held.
 func (s *Set) taken(p *Proxy, name string) bool {
 	for _, q := range s.list {
 		if q == p {

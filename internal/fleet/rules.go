@@ -9,8 +9,8 @@ import (
 	"bluez-esphome/internal/store"
 )
 
-// nobody begins the IDs that stand for names that mean no proxy, or none yet: a device that is pinned to one is not dialled
-// through another.
+// nobody begins the IDs that stand for names that mean no proxy, or none yet: a device that is pinned to one is not
+// dialled through another.
 const nobody = "nobody is "
 
 // Rule is what the present configuration says of a device, with the IDs of the proxies that it names.
@@ -45,10 +45,10 @@ func (s *Set) resolveAll(names []string) []string {
 	return out
 }
 
-// resolve gives the ID of the proxy that a rule names: of the entry with that name, else of the one without a name whose host has it as
-// its first label, else of the one without a name whose device calls itself so. Of several that claim a name those with a key come
-// first, and while it is not known what one with a key calls itself, no one without gets it. A proxy that was found is
-// never meant: whoever is in the network can announce any name. s.mu is held.
+// resolve gives the ID of the proxy that a rule names: of the entry with that name, else of the one without a name
+// whose host has it as its first label, else of the one without a name whose device calls itself so. Of several that
+// claim a name those with a key come first, and while it is not known what one with a key calls itself, no one without
+// gets it. A proxy that was found is never meant: whoever is in the network can announce any name. s.mu is held.
 func (s *Set) resolve(name string) string {
 	var byHost, keyed, plain *Proxy
 	unknown := false
@@ -101,7 +101,8 @@ func (p *Proxy) idOr(name string) string {
 
 // claimed is what the device of a configured proxy calls itself, in this run or in the last one. s.mu is held.
 func (s *Set) claimed(p *Proxy) (name string) {
-	if name = p.Proxy.Info().Name; name != "" {
+	name = p.Proxy.Info().Name
+	if name != "" {
 		return name
 	}
 	s.cfg.Store.Proxies(func(_ ble.Address, info store.ProxyInfo) {
@@ -112,8 +113,8 @@ func (s *Set) claimed(p *Proxy) (name string) {
 	return name
 }
 
-// IDOf gives the ID of the proxy that a record of an earlier version of this program names: those had names of proxies. What is an ID
-// already is returned as it is.
+// IDOf gives the ID of the proxy that a record of an earlier version of this program names: those had names of proxies.
+// What is an ID already is returned as it is.
 func (s *Set) IDOf(name string) string {
 	if _, err := ble.ParseAddress(name); err == nil || name == "" || strings.HasPrefix(name, "at ") || strings.HasPrefix(name, "found at ") {
 		return name

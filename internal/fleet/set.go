@@ -21,7 +21,8 @@ import (
 	"bluez-esphome/internal/store"
 )
 
-// A Board shows the proxies, for example on D-Bus. Its methods return at once and take effect in the order of the calls.
+// A Board shows the proxies, for example on D-Bus. Its methods return at once and take effect in the order of the
+// calls.
 type Board interface {
 	Show(p *Proxy)
 	Changed(p *Proxy, properties ...string)
@@ -36,12 +37,14 @@ type Network interface {
 	Resolve(ctx context.Context, p *Proxy, host string) ([]netip.Addr, error)
 }
 
-// Hooks are told what proxies do. They are called in the goroutine of the proxy's session, but for Refused, and must not block.
+// Hooks are told what proxies do. They are called in the goroutine of the proxy's session, but for Refused, and must
+// not block.
 type Hooks interface {
 	// Online: the proxy is usable, or has its numbers now. Offline ends that.
 	Online(p *Proxy)
 	Offline(p *Proxy)
-	// Adverts takes a batch of the proxy with that ID, for the merged table above all; sh is the proxy as it is shared, or nil.
+	// Adverts takes a batch of the proxy with that ID, for the merged table above all; sh is the proxy as it is shared, or
+	// nil.
 	Adverts(id string, sh Shared, at time.Time, batch []ble.RawAdvert)
 	// AdapterUsed: the proxy has an adapter of its own, which may be new.
 	AdapterUsed(own *adapters.Own, info store.ProxyInfo)
@@ -103,7 +106,8 @@ const unusedAfter = 30 * 24 * time.Hour
 // upkeep is how often it is noted who is used.
 const upkeep = 12 * time.Hour
 
-// Run connects to the proxies until ctx ends, and returns when all of them have ended. Stop before lets them end cleanly.
+// Run connects to the proxies until ctx ends, and returns when all of them have ended. Stop before lets them end
+// cleanly.
 func (s *Set) Run(ctx context.Context) error {
 	s.mu.Lock()
 	s.ctx = func() context.Context { return ctx }
@@ -211,7 +215,8 @@ func (s *Set) Make(pc config.Proxy, instance string) (*Proxy, error) {
 		ac.OnConflict = apiconn.Retake
 	}
 	var err error
-	if p.Proxy, err = apiconn.New(ac); err != nil {
+	p.Proxy, err = apiconn.New(ac)
+	if err != nil {
 		return nil, fmt.Errorf("cannot make a proxy of %s: %w", HostPort(pc), err)
 	}
 	return p, nil
@@ -309,8 +314,8 @@ func (s *Set) Label(id string) string {
 	return id
 }
 
-// Apply makes the configured proxies those of the present configuration. One that changed in any way is stopped and a new one takes its
-// place; the others are not touched.
+// Apply makes the configured proxies those of the present configuration. One that changed in any way is stopped and a
+// new one takes its place; the others are not touched.
 func (s *Set) Apply() (added, removed int) {
 	var fresh []config.Proxy
 	keep := map[*Proxy]bool{}
@@ -379,8 +384,9 @@ func (s *Set) Settle() {
 	}
 }
 
-// Discovering notes that somebody discovers on the merged adapter, own nil, or on a proxy's own, or does no longer, and brings the proxies
-// into the fitting mode. It does not block. Those that are about to change make no first reports until they did.
+// Discovering notes that somebody discovers on the merged adapter, own nil, or on a proxy's own, or does no longer, and
+// brings the proxies into the fitting mode. It does not block. Those that are about to change make no first reports
+// until they did.
 func (s *Set) Discovering(own *adapters.Own, on bool) {
 	view, table := s.cfg.View, s.cfg.Merged
 	if own != nil {
@@ -415,7 +421,8 @@ func (s *Set) ModeChanged(id string) {
 	}
 }
 
-// Position is where the proxy with that MAC stands in the configuration, from 0; proxies that are not configured come behind.
+// Position is where the proxy with that MAC stands in the configuration, from 0; proxies that are not configured come
+// behind.
 func (s *Set) Position(mac ble.Address) int {
 	n := 0
 	for _, p := range s.All() {

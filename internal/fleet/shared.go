@@ -64,8 +64,8 @@ func (p *Proxy) slotsChanged() {
 	}
 }
 
-// tellSlots tells the hosts of the slots, if they are known: that none is free where another host has the proxy, since nothing that is
-// asked of it is answered. A limit of 0 would be taken for "not known yet". p.telling is held.
+// tellSlots tells the hosts of the slots, if they are known: that none is free where another host has the proxy, since
+// nothing that is asked of it is answered. A limit of 0 would be taken for "not known yet". p.telling is held.
 func (p *Proxy) tellSlots(sh Shared) {
 	slots := p.Slots()
 	if !p.Online() {

@@ -1,5 +1,6 @@
-// Package inspect shows on D-Bus what BlueZ has no interface for: the proxies (org.bluez_esphome.Proxy1), whose adapter is whose
-// (Radio1), what is shared with whom (Share1), and how the file on disk stands to the configuration in use (Configuration1).
+// Package inspect shows on D-Bus what BlueZ has no interface for: the proxies (org.bluez_esphome.Proxy1), whose adapter
+// is whose (Radio1), what is shared with whom (Share1), and how the file on disk stands to the configuration in use
+// (Configuration1).
 package inspect
 
 import (
@@ -15,15 +16,16 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// proxyFolder has the objects of proxies. It is not below /org/bluez, where several clients take every child for an adapter.
+// proxyFolder has the objects of proxies. It is not below /org/bluez, where several clients take every child for an
+// adapter.
 const proxyFolder = "/org/bluez_esphome/proxy/"
 
 // A Board shows proxies on D-Bus. Its methods are goroutine-safe.
 type Board struct {
 	conn  *dbusobj.Conn
 	links func(*fleet.Proxy) []Link
-	// LinkError, if not nil, says what went wrong last with an attempt or a link through a proxy, "" for nothing. It is set before
-	// the objects are shown.
+	// LinkError, if not nil, says what went wrong last with an attempt or a link through a proxy, "" for nothing. It is
+	// set before the objects are shown.
 	LinkError func(*fleet.Proxy) string
 	// Bonds, if not nil, lists the devices whose bond a proxy holds. It is set likewise.
 	Bonds func(*fleet.Proxy) []ble.Address
@@ -52,7 +54,8 @@ func NewBoard(conn *dbusobj.Conn, links func(*fleet.Proxy) []Link) *Board {
 	return b
 }
 
-// Show implements fleet.Board. The path is made of the name or host of the configuration, never of what the device claims.
+// Show implements fleet.Board. The path is made of the name or host of the configuration, never of what the device
+// claims.
 func (b *Board) Show(p *fleet.Proxy) {
 	s := &shown{proxy: p}
 	b.mu.Lock()

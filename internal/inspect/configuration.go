@@ -19,8 +19,8 @@ const (
 	maxMistakeBytes = 400 // of a line
 )
 
-// Configuration shows what became of the newest reload, for as long as it matters: org.bluez_esphome.Configuration1. Its methods are
-// goroutine-safe; those of a nil Configuration do nothing.
+// Configuration shows what became of the newest reload, for as long as it matters: org.bluez_esphome.Configuration1.
+// Its methods are goroutine-safe; those of a nil Configuration do nothing.
 type Configuration struct {
 	conn *dbusobj.Conn
 	file string
@@ -41,7 +41,8 @@ func NewConfiguration(conn *dbusobj.Conn, file string) *Configuration {
 	return c
 }
 
-// Failed says that the file on disk could not be used at that time, and why. Since stays that of the first failure in a row.
+// Failed says that the file on disk could not be used at that time, and why. Since stays that of the first failure in a
+// row.
 func (c *Configuration) Failed(err error, at time.Time) {
 	if c == nil {
 		return

@@ -9,9 +9,9 @@ import (
 	"bluez-esphome/internal/fleet"
 )
 
-// newInterface makes org.bluez_esphome.Proxy1. Take takes the proxy from whichever host has it, and returns at once. LastHeard moves
-// all the time and is never signalled; neither are Links, LastLinkError, NextAttempt (0: none is planned) and Bonds, the devices whose
-// bond the proxy holds.
+// newInterface makes org.bluez_esphome.Proxy1. Take takes the proxy from whichever host has it, and returns at once.
+// LastHeard moves all the time and is never signalled; neither are Links, LastLinkError, NextAttempt (0: none is
+// planned) and Bonds, the devices whose bond the proxy holds.
 func (b *Board) newInterface() *dbusobj.Interface {
 	of := func(f func(p *fleet.Proxy, e *dbusobj.Encoder)) func(*dbusobj.Object, *dbusobj.Encoder) {
 		return func(o *dbusobj.Object, e *dbusobj.Encoder) { f(o.Data().(*shown).proxy, e) }
@@ -77,7 +77,8 @@ func seconds(t time.Time) uint64 {
 	return uint64(t.Unix())
 }
 
-// ForeignOwner is who has a slot that is not ours: a host that is on the proxy itself. StateForeign is the state of such a slot.
+// ForeignOwner is who has a slot that is not ours: a host that is on the proxy itself. StateForeign is the state of
+// such a slot.
 const (
 	ForeignOwner = "another host"
 	StateForeign = "foreign"

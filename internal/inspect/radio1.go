@@ -9,9 +9,9 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// Radios adds org.bluez_esphome.Radio1 to adapters: whose adapter it is (absent for the merged one and while that is not known), and
-// how full its table is. What moves all the time is never signalled. The interface's name must not contain "adapter": bt-adapter of
-// bluez-tools takes each such interface for an adapter.
+// Radios adds org.bluez_esphome.Radio1 to adapters: whose adapter it is (absent for the merged one and while that is
+// not known), and how full its table is. What moves all the time is never signalled. The interface's name must not
+// contain "adapter": bt-adapter of bluez-tools takes each such interface for an adapter.
 type Radios struct {
 	conn  *dbusobj.Conn
 	board *Board
@@ -23,8 +23,8 @@ func NewRadios(conn *dbusobj.Conn, board *Board) *Radios {
 	return &Radios{conn: conn, board: board, added: map[int]*dbusobj.Interface{}}
 }
 
-// Extend adds the interface to hciN, or signals that the proxy became known. In the loop, or before it runs; proxy gives the ID
-// of the proxy whose adapter it is, "" for the merged one and while none is known.
+// Extend adds the interface to hciN, or signals that the proxy became known. In the loop, or before it runs; proxy
+// gives the ID of the proxy whose adapter it is, "" for the merged one and while none is known.
 func (r *Radios) Extend(index int, table *scanner.Table, proxy func() string) {
 	obj := r.conn.Object(dbus.ObjectPath(fmt.Sprintf("/org/bluez/hci%d", index)))
 	switch {

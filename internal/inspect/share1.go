@@ -49,7 +49,8 @@ func (s *Sharing) newInterface() *dbusobj.Interface {
 	}
 }
 
-// encode writes one shared proxy: Name, Proxy (absent where all are shared as one), Address (host:port), Encrypted, Batches, Dropped, Hosts.
+// encode writes one shared proxy: Name, Proxy (absent where all are shared as one), Address (host:port), Encrypted,
+// Batches, Dropped, Hosts.
 func (s *Sharing) encode(e *dbusobj.Encoder, st share.Status) {
 	e.Array("{sv}", func() {
 		text(e, "Name", st.Name)
@@ -70,9 +71,10 @@ func (s *Sharing) encode(e *dbusobj.Encoder, st share.Status) {
 	})
 }
 
-// encodeHost writes one host: Name, Address (host:port), Since (seconds since 1970), Subscribed, Batches (sent), Dropped (batches that it lost),
-// DroppedValues (notifications that it lost), Links (addresses of peripherals, attempts included), Has (Bluetooth, entities, both or
-// nothing), Refused (why it has no entities though it asked; absent if it has), ToDevice and FromDevice (messages passed on unread).
+// encodeHost writes one host: Name, Address (host:port), Since (seconds since 1970), Subscribed, Batches (sent),
+// Dropped (batches that it lost), DroppedValues (notifications that it lost), Links (addresses of peripherals, attempts
+// included), Has (Bluetooth, entities, both or nothing), Refused (why it has no entities though it asked; absent if it
+// has), ToDevice and FromDevice (messages passed on unread).
 func encodeHost(e *dbusobj.Encoder, h share.HostStatus) {
 	e.Array("{sv}", func() {
 		text(e, "Name", h.Name)

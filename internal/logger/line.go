@@ -72,8 +72,8 @@ func newRepeats() *repeats {
 	return &repeats{seen: map[string]*repeat{}, messages: map[string]*repeat{}}
 }
 
-// pass says whether a line may be written, and how many were held back since the last one: equal ones, and others with the same
-// message.
+// pass says whether a line may be written, and how many were held back since the last one: equal ones, and others with
+// the same message.
 func (r *repeats) pass(message, key string, now time.Time) (write bool, held, similar int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -91,7 +91,8 @@ func (r *repeats) pass(message, key string, now time.Time) (write bool, held, si
 		m.held++
 		return false, 0, 0
 	}
-	if write, held = r.again(key, now); !write {
+	write, held = r.again(key, now)
+	if !write {
 		return false, 0, 0
 	}
 	similar = m.held

@@ -1,5 +1,5 @@
-// Package logger makes the program's log: text or JSON, with the journal's priorities, without Bluetooth addresses if that is
-// wanted, and bounded where lines repeat or where strangers choose what differs in them.
+// Package logger makes the program's log: text or JSON, with the journal's priorities, without Bluetooth addresses if
+// that is wanted, and bounded where lines repeat or where strangers choose what differs in them.
 package logger
 
 import (
@@ -16,8 +16,8 @@ import (
 
 // New makes the program's logger. Under the journal each line of text begins with its priority, "<4>", which
 // the journal takes away, and carries no time, since the journal stamps it. A line that repeats is
-// written at most so often, and so are lines that differ in their attributes only, but for those of a link's beginning and end; with
-// log.redact no line has a Bluetooth address.
+// written at most so often, and so are lines that differ in their attributes only, but for those of a link's beginning
+// and end; with log.redact no line has a Bluetooth address.
 func New(w io.Writer, cfg config.Log) *slog.Logger {
 	f, ok := w.(*os.File)
 	journal := os.Getenv("JOURNAL_STREAM") != ""
@@ -83,8 +83,8 @@ func (h *logHandler) Handle(ctx context.Context, r slog.Record) error {
 	return h.out.line(prefix, func() error { return h.Handler.Handle(ctx, r) })
 }
 
-// ofLink reports whether a line is the beginning or the end of a link: whoever asks why it dropped needs each of them. There are no
-// more than proxies make links.
+// ofLink reports whether a line is the beginning or the end of a link: whoever asks why it dropped needs each of them.
+// There are no more than proxies make links.
 func ofLink(r slog.Record) bool {
 	found := false
 	r.Attrs(func(a slog.Attr) bool {

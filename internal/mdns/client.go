@@ -18,8 +18,8 @@ const (
 	maxAddresses = 16   // of one host
 	maxServices  = 1024 // instances that are kept; the one that was heard longest ago makes room
 	maxRecent    = 1024 // hosts whose last words are kept
-	// forgetAfter is how long an instance is kept that is not announced any more: the life of the records of those that we know
-	// (ESPHome's are 75 minutes).
+	// forgetAfter is how long an instance is kept that is not announced any more: the life of the records of those that we
+	// know (ESPHome's are 75 minutes).
 	forgetAfter = 75 * time.Minute
 	// settle is how long further addresses of a host are waited for after the first.
 	settle = 50 * time.Millisecond
@@ -339,8 +339,8 @@ func (c *Client) instances(r *records, now time.Time, alive map[string]bool) map
 	return touched
 }
 
-// makeRoom drops instances that were not heard for long, and if there are too many all the same the one that was heard longest ago. c.mu
-// is held.
+// makeRoom drops instances that were not heard for long, and if there are too many all the same the one that was heard
+// longest ago. c.mu is held.
 func (c *Client) makeRoom(now time.Time) {
 	if len(c.table) < maxServices {
 		return

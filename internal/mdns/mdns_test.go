@@ -92,7 +92,8 @@ func TestAnnouncement(t *testing.T) {
 
 	// On another address: the old one of the family is replaced.
 	c.handle(kitchen("192.0.2.8").answer(net.Interface{}, false), "eth9")
-	if _, found = s.take(); len(found) != 1 || fmt.Sprint(found[0].Addrs) != "[192.0.2.8 fe80::7%eth9]" {
+	_, found = s.take()
+	if len(found) != 1 || fmt.Sprint(found[0].Addrs) != "[192.0.2.8 fe80::7%eth9]" {
 		t.Errorf("found %v after a change", found)
 	}
 	if got := c.Services(); len(got) != 1 || got[0].Instance != "kitchen" {
@@ -100,7 +101,8 @@ func TestAnnouncement(t *testing.T) {
 	}
 	// A goodbye is no sign of life.
 	c.handle(kitchen("192.0.2.8").answer(net.Interface{}, true), "eth9")
-	if alive, found = s.take(); len(alive)+len(found) != 0 || len(c.Services()) != 0 {
+	alive, found = s.take()
+	if len(alive)+len(found) != 0 || len(c.Services()) != 0 {
 		t.Errorf("after goodbye: alive %q, found %v, services %v", alive, found, c.Services())
 	}
 }
@@ -116,11 +118,13 @@ func TestForeignRecords(t *testing.T) {
 		t.Errorf("alive %q, found %v", alive, found)
 	}
 	c.handle(kitchen("0.0.0.0", "::").answer(net.Interface{}, false), "")
-	if _, found = s.take(); len(found) != 0 {
+	_, found = s.take()
+	if len(found) != 0 {
 		t.Errorf("found with unspecified addresses only: %v", found)
 	}
 	c.handle(query(question{service + ".local", dnsmessage.TypePTR}), "")
-	if alive, _ = s.take(); len(alive) != 0 {
+	alive, _ = s.take()
+	if len(alive) != 0 {
 		t.Errorf("a question is a sign of life: %q", alive)
 	}
 }
@@ -138,7 +142,8 @@ func TestFlood(t *testing.T) {
 	}
 }
 
-// TestExpiry: what somebody made up keeps nobody out for ever: it makes room for what is announced later, and is forgotten.
+// TestExpiry: what somebody made up keeps nobody out for ever: it makes room for what is announced later, and is
+// forgotten.
 func TestExpiry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := New(Config{Service: service})
@@ -269,13 +274,15 @@ func TestLookupAnswers(t *testing.T) {
 			t.Errorf("%v %v after %v and %d questions", got, err, time.Since(begun), asked)
 		}
 		// What was just said is not asked for again; later it is.
-		if got, err = c.Lookup(t.Context(), "kitchen"); err != nil || len(got) != 2 || asked != 3 {
+		got, err = c.Lookup(t.Context(), "kitchen")
+		if err != nil || len(got) != 2 || asked != 3 {
 			t.Errorf("right after: %v %v after %d questions", got, err, asked)
 		}
 		wait(t.Context(), 3*time.Second)
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		defer cancel()
-		if got, err = c.Lookup(ctx, "kitchen"); !errors.Is(err, context.DeadlineExceeded) || asked != 5 || len(c.asks) != 0 {
+		got, err = c.Lookup(ctx, "kitchen")
+		if !errors.Is(err, context.DeadlineExceeded) || asked != 5 || len(c.asks) != 0 {
 			t.Errorf("later: %v %v after %d questions", got, err, asked)
 		}
 	})

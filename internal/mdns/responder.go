@@ -28,13 +28,13 @@ type Announced struct {
 	Port     uint16
 	Addrs    []netip.Addr // none: those of the interface that is answered on
 	Text     []string     // key=value
-	// Taken, if not nil, is told once if another device announces the same instance: one whose text has another mac. It must
-	// not block.
+	// Taken, if not nil, is told once if another device announces the same instance: one whose text has another mac. It
+	// must not block.
 	Taken func(mac string)
 }
 
-// Responder announces instances and answers for them. It asks whether somebody else has their names, and says so, but takes no
-// other ones: hosts know a device by its name, which it says of itself, too.
+// Responder announces instances and answers for them. It asks whether somebody else has their names, and says so, but
+// takes no other ones: hosts know a device by its name, which it says of itself, too.
 type Responder struct {
 	interfaces func() ([]net.Interface, error)
 	log        *slog.Logger

@@ -131,7 +131,8 @@ func TestRealInterfaces(t *testing.T) {
 	}
 }
 
-// Two that announce the same name are told of each other once; who hears only itself, or a device with another name, is not.
+// Two that announce the same name are told of each other once; who hears only itself, or a device with another name, is
+// not.
 func TestTaken(t *testing.T) {
 	const port = 15354
 	told := make(chan string, 100)

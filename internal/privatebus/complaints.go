@@ -9,8 +9,8 @@ import (
 	"unicode"
 )
 
-// Bounds of what dbus-daemon says on its standard error. Its clients can make it say much, for example by connecting again
-// and again while it has no descriptor left.
+// Bounds of what dbus-daemon says on its standard error. Its clients can make it say much, for example by connecting
+// again and again while it has no descriptor left.
 const (
 	maxLine       = 512 // bytes of one line; the rest of it is dropped
 	maxLines      = 20  // in each complaintWindow
@@ -19,15 +19,15 @@ const (
 
 // What dbus-daemon says at every start is no complaint.
 const (
-	// The end of the line which confirms that it read its configuration again, as Publish asked it to. It may say so twice, as it also
-	// watches the folder of the file.
+	// The end of the line which confirms that it read its configuration again, as Publish asked it to. It may say so
+	// twice, as it also watches the folder of the file.
 	reloaded = "Reloaded configuration"
 	// A bus of the type "system" asks for more descriptors than a user's process may have, and goes on with what it has.
 	fdLimit = "Failed to set fd limit to "
 )
 
-// complaints passes what dbus-daemon says on to the log, a line at a time, and remembers the first lines for an error message.
-// It is goroutine-safe.
+// complaints passes what dbus-daemon says on to the log, a line at a time, and remembers the first lines for an error
+// message. It is goroutine-safe.
 type complaints struct {
 	log *slog.Logger
 
@@ -73,7 +73,8 @@ func (c *complaints) complete() {
 	if now.Sub(c.since) >= complaintTime {
 		c.since, c.said = now, 0
 	}
-	if c.said++; c.said > maxLines {
+	c.said++
+	if c.said > maxLines {
 		c.silent++
 		return
 	}

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// What dbus-daemon says reaches the log, printable and whole lines only, and neither memory nor log grow with what it says.
+// What dbus-daemon says reaches the log, printable and whole lines only, and neither memory nor log grow with what it
+// says.
 func TestComplaints(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var logged bytes.Buffer

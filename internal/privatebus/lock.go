@@ -31,7 +31,8 @@ func (e *InUseError) Error() string {
 // askTimeout bounds the question who owns org.bluez on a bus that is there.
 const askTimeout = 2 * time.Second
 
-// lockPath makes path ours for as long as the file is open: the kernel lets go of the lock with the process, however it ends.
+// lockPath makes path ours for as long as the file is open: the kernel lets go of the lock with the process, however it
+// ends.
 func lockPath(path string) (*os.File, error) {
 	name := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".lock")
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR|syscall.O_CLOEXEC|syscall.O_NOFOLLOW, 0o600)

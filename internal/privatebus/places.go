@@ -37,8 +37,8 @@ func DefaultPath() string {
 // userPath is the socket of a user with that runtime folder.
 func userPath(runtime string) string { return filepath.Join(runtime, "bluez-esphome", socket) }
 
-// Addresses lists where a private bus is as a rule: at DefaultPath, where this user's is though the environment was cleaned, and
-// where the packaged unit has it.
+// Addresses lists where a private bus is as a rule: at DefaultPath, where this user's is though the environment was
+// cleaned, and where the packaged unit has it.
 func Addresses() []string {
 	var out []string
 	for _, p := range []string{DefaultPath(), userPath(fmt.Sprintf("/run/user/%d", os.Getuid())), unitPath} {
@@ -50,8 +50,8 @@ func Addresses() []string {
 }
 
 // DemoPath is where the demo has its socket if it can, so that it is the same after a restart:
-// $XDG_RUNTIME_DIR/bluez-esphome-demo/bus, else bluez-esphome-demo-UID/bus in the folder for temporary files. The folder is made; it
-// is the caller's alone. Empty: there is no such folder.
+// $XDG_RUNTIME_DIR/bluez-esphome-demo/bus, else bluez-esphome-demo-UID/bus in the folder for temporary files. The
+// folder is made; it is the caller's alone. Empty: there is no such folder.
 func DemoPath() string {
 	const name = tempPrefix + "demo"
 	var places []string
@@ -77,8 +77,8 @@ func ours(dir string, rights fs.FileMode) bool {
 	return ok && int(st.Uid) == os.Getuid()
 }
 
-// TemporaryAddresses lists the buses, at most 8, of demos and in temporary folders that Start made. Those of other users are none
-// of our business.
+// TemporaryAddresses lists the buses, at most 8, of demos and in temporary folders that Start made. Those of other
+// users are none of our business.
 func TemporaryAddresses() []string {
 	paths, err := filepath.Glob(filepath.Join(os.TempDir(), tempPrefix+"*", socket))
 	if err != nil {

@@ -9,10 +9,10 @@ import (
 )
 
 // configuration lets every user who can reach the socket talk to everybody; reaching it is what the permissions of its
-// folder decide. Nobody may own a name but who is let to, by [policy]: dbus-daemon refuses what no rule allows. The limits are
-// the system bus's where they matter: one client may not take all descriptors or connections. No message of BlueZ's has more
-// than one descriptor; and as soon as more of them than max_outgoing_unix_fds (64 by default) wait for us, the bus refuses
-// everybody's calls, so that this is out of reach.
+// folder decide. Nobody may own a name but who is let to, by [policy]: dbus-daemon refuses what no rule allows. The
+// limits are the system bus's where they matter: one client may not take all descriptors or connections. No message of
+// BlueZ's has more than one descriptor; and as soon as more of them than max_outgoing_unix_fds (64 by default) wait for
+// us, the bus refuses everybody's calls, so that this is out of reach.
 const configuration = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
 <busconfig>

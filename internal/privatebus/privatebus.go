@@ -1,10 +1,10 @@
-// Package privatebus runs a D-Bus daemon of our own, on which org.bluez can be owned without root and without disturbing a
-// bluetoothd. Nobody but the user of this process can own a name on it, and that name is org.bluez.
+// Package privatebus runs a D-Bus daemon of our own, on which org.bluez can be owned without root and without
+// disturbing a bluetoothd. Nobody but the user of this process can own a name on it, and that name is org.bluez.
 //
-// Processes of the same user, for example in another container that has the socket's folder mounted, are kept from being
-// org.bluez by order: [Reserve] starts a bus that listens at a path that is made up for this start; its owner connects there
-// and takes the name; [Bus.Publish] then moves the socket to where clients look for it and takes the permission to own
-// names away from everybody.
+// Processes of the same user, for example in another container that has the socket's folder mounted, are kept from
+// being org.bluez by order: [Reserve] starts a bus that listens at a path that is made up for this start; its owner
+// connects there and takes the name; [Bus.Publish] then moves the socket to where clients look for it and takes the
+// permission to own names away from everybody.
 package privatebus
 
 import (
@@ -44,8 +44,8 @@ type Bus struct {
 	stopped bool
 }
 
-// Start runs a bus that its user's processes may own org.bluez on at any time: [Reserve] and then the move to path, or to a
-// new temporary folder if path is empty. It is for tests and for the demo, whose folder nobody else can enter.
+// Start runs a bus that its user's processes may own org.bluez on at any time: [Reserve] and then the move to path, or
+// to a new temporary folder if path is empty. It is for tests and for the demo, whose folder nobody else can enter.
 func Start(ctx context.Context, path string) (*Bus, error) {
 	b, err := Reserve(ctx, path, nil)
 	if err != nil {
@@ -58,9 +58,9 @@ func Start(ctx context.Context, path string) (*Bus, error) {
 	return b, nil
 }
 
-// Reserve runs dbus-daemon for the socket at path, or in a new temporary folder if path is empty, where nobody finds it yet:
-// [Bus.Hidden] tells the address at which org.bluez is to be owned before Publish. What dbus-daemon complains of is logged;
-// a nil logger discards it. A process that uses path already is an *[InUseError].
+// Reserve runs dbus-daemon for the socket at path, or in a new temporary folder if path is empty, where nobody finds it
+// yet: [Bus.Hidden] tells the address at which org.bluez is to be owned before Publish. What dbus-daemon complains of
+// is logged; a nil logger discards it. A process that uses path already is an *[InUseError].
 func Reserve(ctx context.Context, path string, log *slog.Logger) (*Bus, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -121,8 +121,8 @@ func (b *Bus) Hidden() string {
 	return scheme + b.hidden
 }
 
-// Renew ends the dbus-daemon that runs, if any, and starts another one, which is hidden until Publish. Whoever was on the old
-// one is gone, also who would wait there for the name. After Stop it fails.
+// Renew ends the dbus-daemon that runs, if any, and starts another one, which is hidden until Publish. Whoever was on
+// the old one is gone, also who would wait there for the name. After Stop it fails.
 func (b *Bus) Renew(ctx context.Context) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -110,7 +110,8 @@ func TestStartInUse(t *testing.T) {
 	again.Stop()
 }
 
-// Before Publish nobody finds the bus; its owner keeps the name; after it nobody can own any name, this process's user included.
+// Before Publish nobody finds the bus; its owner keeps the name; after it nobody can own any name, this process's user
+// included.
 func TestReserve(t *testing.T) {
 	needDaemon(t)
 	dir := shortDir(t)

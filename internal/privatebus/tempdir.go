@@ -8,8 +8,9 @@ import (
 	"syscall"
 )
 
-// TempDir makes a folder for this process in the folder for temporary files, readable by this user alone. Its name begins with
-// prefix. Folders of that prefix that a killed process of this user left are removed first. remove ends the use of the folder.
+// TempDir makes a folder for this process in the folder for temporary files, readable by this user alone. Its name
+// begins with prefix. Folders of that prefix that a killed process of this user left are removed first. remove ends the
+// use of the folder.
 //
 // A folder is locked while it is used; the kernel ends the lock with the process, however it ends.
 func TempDir(prefix string) (dir string, remove func(), err error) {
@@ -22,7 +23,8 @@ func TempDir(prefix string) (dir string, remove func(), err error) {
 	lock, err := lockDir(made)
 	if err == nil {
 		dir = filepath.Join(os.TempDir(), prefix+rand.Text()[:10])
-		if err = os.Rename(made, dir); err != nil {
+		err = os.Rename(made, dir)
+		if err != nil {
 			_ = lock.Close()
 		}
 	}

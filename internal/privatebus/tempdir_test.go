@@ -17,7 +17,8 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// Processes that were killed leave folders of theirs. They are gone after the next start, and those of processes that live are not.
+// Processes that were killed leave folders of theirs. They are gone after the next start, and those of processes that
+// live are not.
 func TestTempDir(t *testing.T) {
 	const prefix = "left-"
 	if os.Getenv("PRIVATEBUS_LEAVE") != "" {
@@ -70,8 +71,8 @@ func TestTempDir(t *testing.T) {
 	}
 }
 
-// A bus leaves nothing in the folder for temporary files, removes the hidden socket of one that was killed, and does not
-// complain about its own reload.
+// A bus leaves nothing in the folder for temporary files, removes the hidden socket of one that was killed, and does
+// not complain about its own reload.
 func TestNothingLeft(t *testing.T) {
 	needDaemon(t)
 	tmp, dir := shortDir(t), shortDir(t)

@@ -110,10 +110,12 @@ func (b *tableBuilder) service(s ServiceSpec) error {
 func (b *tableBuilder) characteristic(c CharSpec) (ble.Characteristic, error) {
 	out := ble.Characteristic{UUID: c.UUID}
 	var err error
-	if out.Handle, err = b.handle(c.Handle); err != nil {
+	out.Handle, err = b.handle(c.Handle)
+	if err != nil {
 		return out, err
 	}
-	if out.ValueHandle, err = b.handle(c.ValueHandle); err != nil {
+	out.ValueHandle, err = b.handle(c.ValueHandle)
+	if err != nil {
 		return out, err
 	}
 	for _, name := range c.Properties {

@@ -74,7 +74,8 @@ func (p *Proxy) Connect(_ *apiserver.Session, r apiserver.ConnectRequest) {
 	}
 	c := p.conn(r.Address)
 	if c == nil {
-		if c = p.reserve(r.Address); c == nil {
+		c = p.reserve(r.Address)
+		if c == nil {
 			p.say(logWarn, "no free connections available", "device", r.Address)
 			p.sendConnection(r.Address, false, 0, 0)
 			return

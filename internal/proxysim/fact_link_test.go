@@ -94,7 +94,8 @@ func TestFact07DisconnectDuringAttempt(t *testing.T) {
 		{"2026.10.0", 15 * time.Millisecond, "0x100"},                                // M
 		{"2026.9.1", 10 * time.Second, "0x8"}, {"2026.8.2", 10 * time.Second, "0x8"}, // only read
 		{"2026.7.4", 17 * time.Second, "0x100"}, {"2026.6.5", 17 * time.Second, "0x100"}, // the second: M
-		{"2024.10.0", 17 * time.Second, "0x100"}, {"2025.11.0", 17 * time.Second, "0x100"}, // taken to be the same: the older stack
+		// taken to be the same: the older stack
+		{"2024.10.0", 17 * time.Second, "0x100"}, {"2025.11.0", 17 * time.Second, "0x100"},
 	} {
 		t.Run(tt.version, func(t *testing.T) {
 			inWorld(t, nil, func(w *world) {
@@ -166,7 +167,8 @@ func TestFact08MTUOfACachedLink(t *testing.T) {
 		first   uint32 // in a slot that is fresh
 		after   uint32 // in a slot that had a link with an MTU of 247
 	}{
-		{"2026.10.0", 23, 23}, {"2026.8.2", 23, 23}, {"2026.7.4", 23, 247}, {"2026.6.5", 23, 247}, // 2026.10.0 and 2026.6.5: M
+		// 2026.10.0 and 2026.6.5: M
+		{"2026.10.0", 23, 23}, {"2026.8.2", 23, 23}, {"2026.7.4", 23, 247}, {"2026.6.5", 23, 247},
 	} {
 		t.Run(tt.version, func(t *testing.T) {
 			inWorld(t, append(specs, small), func(w *world) {
@@ -198,7 +200,8 @@ func TestFact08MTUOfACachedLink(t *testing.T) {
 }
 
 func TestFact08ConnectOfALinkThatIsUp(t *testing.T) {
-	for version, mtu := range map[string]int{"2026.10.0": 247, "2026.8.2": 247, "2026.6.5": 0, "2025.9.0": 0} { // 2026.10.0 and 2026.6.5: M
+	// 2026.10.0 and 2026.6.5: M
+	for version, mtu := range map[string]int{"2026.10.0": 247, "2026.8.2": 247, "2026.6.5": 0, "2025.9.0": 0} {
 		t.Run(version, func(t *testing.T) {
 			again := fmt.Sprintf("69 00:AA:01:01:00:01 true mtu %d error 0x0", mtu)
 			linked(t, ProxyConfig{Version: version}, func(_ *world, c *peer) {

@@ -13,8 +13,8 @@ const DefaultVersion = "2026.10.0"
 
 // firmware is an ESPHome release as year*100+month; it answers what that
 // release does. The months are the first sampled releases that differ. What was measured, on the firmware's own
-// code, was so on 2026.6.5 and 2026.10.0; anything else was only read in the sources of the sampled releases, and what says
-// "taken" was neither: it is assumed to be as in the nearest release that is known.
+// code, was so on 2026.6.5 and 2026.10.0; anything else was only read in the sources of the sampled releases, and what
+// says "taken" was neither: it is assumed to be as in the nearest release that is known.
 type firmware int
 
 func parseFirmware(version string) (firmware, error) {

@@ -132,7 +132,8 @@ func (c *peer) send(ms ...proto.Message) {
 		if err != nil {
 			c.t.Fatal(err)
 		}
-		if buf, err = apiwire.NewPlain(nil).Append(buf, apiwire.IDOf(m), payload); err != nil {
+		buf, err = apiwire.NewPlain(nil).Append(buf, apiwire.IDOf(m), payload)
+		if err != nil {
 			c.t.Fatal(err)
 		}
 	}

@@ -73,10 +73,12 @@ func newPeripheral(spec DeviceSpec) (*peripheral, error) {
 		return fail(fmt.Errorf("address type %q is neither public nor random nor an identity", spec.AddressType))
 	}
 	var err error
-	if p.table, err = newAttributeTable(spec.GATT); err != nil {
+	p.table, err = newAttributeTable(spec.GATT)
+	if err != nil {
 		return fail(err)
 	}
-	if _, _, err = spec.Advert.payload(); err != nil {
+	_, _, err = spec.Advert.payload()
+	if err != nil {
 		return fail(err)
 	}
 	for _, f := range spec.Advert.Frames {
@@ -184,8 +186,10 @@ func (p *peripheral) rssiAt(proxy string) (int8, bool) {
 	v := int8(defaultRSSI)
 	if p.rssi != nil {
 		var ok bool
-		if v, ok = p.rssi[proxy]; !ok {
-			if v, ok = p.rssi[anyProxy]; !ok || p.unheard[proxy] {
+		v, ok = p.rssi[proxy]
+		if !ok {
+			v, ok = p.rssi[anyProxy]
+			if !ok || p.unheard[proxy] {
 				return 0, false
 			}
 		}

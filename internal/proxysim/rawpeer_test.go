@@ -33,7 +33,8 @@ func (w *world) dialRaw(p *Proxy, key *[32]byte) (*rawPeer, error) {
 	c.f = apiwire.NewPlain(client)
 	if key != nil {
 		var err error
-		if c.f, _, err = apiwire.ClientHandshake(client, apiwire.ClientNoise{PSK: *key}); err != nil {
+		c.f, _, err = apiwire.ClientHandshake(client, apiwire.ClientNoise{PSK: *key})
+		if err != nil {
 			_ = client.Close()
 			return nil, err
 		}

@@ -8,9 +8,9 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
-// SetGATT gives a peripheral another GATT table at once, as an update of its firmware or a restart into another image does, also
-// while it is linked. With indicate a central that enabled Service Changed is told of it, by the table that it knows. Writes so far
-// stay; Reset brings the table of the file back.
+// SetGATT gives a peripheral another GATT table at once, as an update of its firmware or a restart into another image
+// does, also while it is linked. With indicate a central that enabled Service Changed is told of it, by the table that
+// it knows. Writes so far stay; Reset brings the table of the file back.
 func (a *Air) SetGATT(id string, spec GATTSpec, indicate bool) error {
 	return a.with(id, func(p *peripheral) error {
 		t, err := newAttributeTable(spec)
@@ -75,8 +75,8 @@ func (t *attributeTable) valueHandle(u ble.UUID) uint16 {
 	return 0
 }
 
-// NotifyEarly has a peripheral notify a value of the characteristic with that value handle, or indicate it, as soon as it is enabled: before the answer
-// to the write of the CCCD, as many do. It goes for every time until Reset.
+// NotifyEarly has a peripheral notify a value of the characteristic with that value handle, or indicate it, as soon as
+// it is enabled: before the answer to the write of the CCCD, as many do. It goes for every time until Reset.
 func (a *Air) NotifyEarly(id string, handle uint16, value []byte) error {
 	return a.with(id, func(p *peripheral) error {
 		if !slices.ContainsFunc(p.table.cccds, func(c *attribute) bool { return c.cccdOf == handle }) {

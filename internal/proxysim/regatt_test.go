@@ -29,8 +29,8 @@ func TestNotifyEarly(t *testing.T) {
 	})
 }
 
-// TestSetGATT: a table is another one at once; the next discovery lists it, an old handle means what is there now, and a central that
-// enabled Service Changed is told.
+// TestSetGATT: a table is another one at once; the next discovery lists it, an old handle means what is there now, and
+// a central that enabled Service Changed is told.
 func TestSetGATT(t *testing.T) {
 	linked(t, ProxyConfig{}, func(w *world, c *peer) {
 		spec := GATTSpec{Services: []ServiceSpec{{UUID: ble.UUID16(0xff00), Handle: 24, Characteristics: []CharSpec{

@@ -53,7 +53,8 @@ func New(opts Options) (*Simulation, error) {
 		}
 		var ln net.Listener
 		if spec.Listen != "" {
-			if ln, err = net.Listen("tcp", spec.Listen); err != nil {
+			ln, err = net.Listen("tcp", spec.Listen)
+			if err != nil {
 				s.Close()
 				return nil, fmt.Errorf("cannot listen for clients of proxy %s: %w", p.Name(), err)
 			}
@@ -65,7 +66,8 @@ func New(opts Options) (*Simulation, error) {
 		s.announcer = mdns.NewResponder(s.announcements(), opts.Announce, opts.Log)
 	}
 	if opts.ControlDir != "" {
-		if s.control, err = NewControlServer(air, opts.ControlDir, opts.Log); err != nil {
+		s.control, err = NewControlServer(air, opts.ControlDir, opts.Log)
+		if err != nil {
 			s.Close()
 			return nil, err
 		}

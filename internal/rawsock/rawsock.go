@@ -1,9 +1,9 @@
 // Package rawsock reads and writes sockets that do not block without telling Go's scheduler of each system call. Such a
-// socket gives it nothing to be told of; but in a process that was idle the first call that is told of wakes another thread (the
-// runtime's sysmon), and that costs more than handling a message or a frame of advertisements.
+// socket gives it nothing to be told of; but in a process that was idle the first call that is told of wakes another
+// thread (the runtime's sysmon), and that costs more than handling a message or a frame of advertisements.
 //
-// The descriptors are those that a syscall.RawConn hands to its callbacks, which it keeps open meanwhile. A signal that interrupts
-// a call is no error: the call is repeated.
+// The descriptors are those that a syscall.RawConn hands to its callbacks, which it keeps open meanwhile. A signal that
+// interrupts a call is no error: the call is repeated.
 package rawsock
 
 import (
@@ -28,7 +28,8 @@ func Recvmsg(fd uintptr, msg *unix.Msghdr, flags int) (int, syscall.Errno) {
 	return retry(unix.SYS_RECVMSG, fd, unsafe.Pointer(msg), uintptr(flags))
 }
 
-// WriteNow writes as much of b as the socket takes without waiting. What is wrong with the socket a write that waits will tell.
+// WriteNow writes as much of b as the socket takes without waiting. What is wrong with the socket a write that waits
+// will tell.
 func WriteNow(conn syscall.RawConn, b []byte) (n int) {
 	_ = conn.Control(func(fd uintptr) {
 		for n < len(b) {

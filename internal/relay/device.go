@@ -98,7 +98,8 @@ func (s *Session) open(d Device, hello Hello) error {
 		&apipb.DeviceInfoRequest{},
 	} {
 		var err error
-		if out, err = s.f.AppendMessage(out, m); err != nil {
+		out, err = s.f.AppendMessage(out, m)
+		if err != nil {
 			return err
 		}
 	}

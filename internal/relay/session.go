@@ -48,8 +48,8 @@ func newSession(conn net.Conn) *Session {
 	}
 }
 
-// Send sends a message, of which it keeps nothing. It waits while the device does not take what was sent before, and fails when
-// the session ends.
+// Send sends a message, of which it keeps nothing. It waits while the device does not take what was sent before, and
+// fails when the session ends.
 func (s *Session) Send(id apiwire.ID, payload []byte) error {
 	for {
 		s.mu.Lock()
@@ -83,7 +83,8 @@ func signal(c chan struct{}) {
 type Take func(ctx context.Context, id apiwire.ID, payload []byte) error
 
 // Run passes what the device says to take, in order, until the session ends, and closes it. An error of
-// take ends the session, as does the end of ctx, with a goodbye to the device. The error of Run says why it ended and is never nil.
+// take ends the session, as does the end of ctx, with a goodbye to the device. The error of Run says why it ended and
+// is never nil.
 func (s *Session) Run(ctx context.Context, take Take) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()

@@ -1,5 +1,5 @@
-// Package scanmode decides when proxies scan actively, and brings them into that mode. Active scanning gets names, but wakes
-// sensors and drains their batteries: it is for the time in which somebody discovers.
+// Package scanmode decides when proxies scan actively, and brings them into that mode. Active scanning gets names, but
+// wakes sensors and drains their batteries: it is for the time in which somebody discovers.
 package scanmode
 
 import (
@@ -30,8 +30,8 @@ func (v *View) wish(mode scanner.ScanMode, now time.Time) (ble.ScannerMode, time
 	return v.policy.Wish(mode, now)
 }
 
-// Wish is the mode for a proxy that is configured for mode and feeds the views: active if one of them wants that. If again is
-// not 0, the wish changes by itself after that time.
+// Wish is the mode for a proxy that is configured for mode and feeds the views: active if one of them wants that. If
+// again is not 0, the wish changes by itself after that time.
 func Wish(mode scanner.ScanMode, views ...*View) (wish ble.ScannerMode, again time.Duration) {
 	now, lasts := time.Now(), false
 	for _, v := range views {
@@ -53,8 +53,8 @@ func Wish(mode scanner.ScanMode, views ...*View) (wish ble.ScannerMode, again ti
 // maxHold is how long a proxy may take to change to active scanning before what it hears counts anyway.
 const maxHold = 2 * time.Second
 
-// Hold makes the proxies with these IDs, which are about to change to active scanning, report no new device in the table before they
-// did, or before two seconds have passed.
+// Hold makes the proxies with these IDs, which are about to change to active scanning, report no new device in the
+// table before they did, or before two seconds have passed.
 func Hold(table *scanner.Table, proxies []string) {
 	if len(proxies) == 0 {
 		return
@@ -70,19 +70,20 @@ func Hold(table *scanner.Table, proxies []string) {
 	})
 }
 
-// batchDelay is how long the firmware may keep adverts before it sends them: what it heard before a change of mode may come so
-// much after it (100 ms, on Wi-Fi 200 ms).
+// batchDelay is how long the firmware may keep adverts before it sends them: what it heard before a change of mode may
+// come so much after it (100 ms, on Wi-Fi 200 ms).
 const batchDelay = 250 * time.Millisecond
 
-// Changed ends the hold of a proxy that says that it scans actively now, as soon as what it heard before must have come.
+// Changed ends the hold of a proxy that says that it scans actively now, as soon as what it heard before must have
+// come.
 func Changed(table *scanner.Table, proxy string) {
 	if hold := table.Held(proxy); hold != 0 {
 		time.AfterFunc(batchDelay, func() { table.ReleaseProxy(proxy, hold) })
 	}
 }
 
-// pace is the least time between two changes of mode: each restarts the proxy's scanner, and hosts that share it may ask for any
-// number of them.
+// pace is the least time between two changes of mode: each restarts the proxy's scanner, and hosts that share it may
+// ask for any number of them.
 const pace = 250 * time.Millisecond
 
 // A Follower brings one proxy into the wished mode whenever that may have changed. Make it with NewFollower.
@@ -92,8 +93,8 @@ type Follower struct {
 	set     func(ctx context.Context, mode ble.ScannerMode)
 }
 
-// NewFollower makes a Follower of wish, which has the meaning of [Wish]. set may be called with the mode that the proxy is in
-// already, and does nothing then.
+// NewFollower makes a Follower of wish, which has the meaning of [Wish]. set may be called with the mode that the proxy
+// is in already, and does nothing then.
 func NewFollower(wish func() (ble.ScannerMode, time.Duration), set func(context.Context, ble.ScannerMode)) *Follower {
 	return &Follower{changed: make(chan struct{}, 1), wish: wish, set: set}
 }

@@ -11,8 +11,8 @@ import (
 	"bluez-esphome/internal/scanner"
 )
 
-// A proxy is active while somebody discovers on one of the adapters that it feeds, and for a short time afterwards; what is
-// configured otherwise stays so.
+// A proxy is active while somebody discovers on one of the adapters that it feeds, and for a short time afterwards;
+// what is configured otherwise stays so.
 func TestWish(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var merged, own View
@@ -38,7 +38,8 @@ func TestWish(t *testing.T) {
 	})
 }
 
-// However often the wish changes, the proxy's scanner is restarted at most four times a second, and is in the wished mode in the end.
+// However often the wish changes, the proxy's scanner is restarted at most four times a second, and is in the wished
+// mode in the end.
 func TestFollower(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())

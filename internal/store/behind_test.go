@@ -8,8 +8,8 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
-// Nothing that callers do with their locks held waits for the disk: while a file is being written everything but Flush and Close
-// goes on (issue 16).
+// Nothing that callers do with their locks held waits for the disk: while a file is being written everything but Flush
+// and Close goes on (issue 16).
 func TestNobodyWaitsForTheWriter(t *testing.T) {
 	t.Parallel()
 	s, err := Open(t.TempDir(), slog.New(slog.DiscardHandler))

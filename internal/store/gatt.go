@@ -33,8 +33,8 @@ func (s *Store) Gatt(a ble.Address) (GattState, bool) {
 	return g.clone(), !g.zero()
 }
 
-// loadGatt reads a device's file and remembers what was there. It waits for no writer: a file is replaced whole, and what was set
-// or written meanwhile is looked at again.
+// loadGatt reads a device's file and remembers what was there. It waits for no writer: a file is replaced whole, and
+// what was set or written meanwhile is looked at again.
 func (s *Store) loadGatt(a ble.Address) GattState {
 	for {
 		s.mu.Lock()

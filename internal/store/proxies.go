@@ -95,8 +95,8 @@ func (s *Store) MoveProxy(from, to ble.Address) {
 	s.touch()
 }
 
-// ForgetProxies drops the proxies that were not used for that long: their adapters' and ports' numbers are free again. Of
-// those about which that is not known the time begins now.
+// ForgetProxies drops the proxies that were not used for that long: their adapters' and ports' numbers are free again.
+// Of those about which that is not known the time begins now.
 func (s *Store) ForgetProxies(now time.Time, unused time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -117,7 +117,8 @@ func (s *Store) ForgetProxies(now time.Time, unused time.Duration) {
 }
 
 // ShareIndex gives the number from 0 that the shared port of the proxy with that MAC is above the base
-// port, always the same one; false if thousands are taken. The first time it is the first one from want on that is free.
+// port, always the same one; false if thousands are taken. The first time it is the first one from want on that is
+// free.
 func (s *Store) ShareIndex(mac ble.Address, want int) (int, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -62,8 +62,8 @@ func TestProxyInfo(t *testing.T) {
 	}
 }
 
-// Numbers that nobody used for long are given to others; a proxy that is used keeps its own, and one that takes another's
-// place in the configuration takes its numbers.
+// Numbers that nobody used for long are given to others; a proxy that is used keeps its own, and one that takes
+// another's place in the configuration takes its numbers.
 func TestForgetProxies(t *testing.T) {
 	s, _ := open(t, t.TempDir())
 	const month = 30 * 24 * time.Hour

@@ -83,8 +83,8 @@ type proxyState struct {
 	ProxyInfo
 }
 
-// ProxyInfo is what a proxy last said, so that its adapter is there before it is online again, and so that its name, its place in the
-// configuration and its MAC belong together.
+// ProxyInfo is what a proxy last said, so that its adapter is there before it is online again, and so that its name,
+// its place in the configuration and its MAC belong together.
 type ProxyInfo struct {
 	Name      string      `json:"name,omitempty"`
 	Endpoint  string      `json:"endpoint,omitempty"` // where it was reached, host:port

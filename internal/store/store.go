@@ -14,9 +14,9 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
-// Store is the state of one program run. Its methods are goroutine-safe; only Open, Flush and Close wait for the disk, and the
-// first Gatt of a device reads its file. Nothing else does, and no lock but writeMu is held meanwhile: the setters may be called
-// with any lock held.
+// Store is the state of one program run. Its methods are goroutine-safe; only Open, Flush and Close wait for the disk,
+// and the first Gatt of a device reads its file. Nothing else does, and no lock but writeMu is held meanwhile: the
+// setters may be called with any lock held.
 type Store struct {
 	dir  string
 	log  *slog.Logger
@@ -91,7 +91,8 @@ func (s *Store) load() error {
 	if !errors.Is(err, fs.ErrNotExist) {
 		s.damaged(stateFile, err)
 	}
-	if s.st, err = newState(); err != nil {
+	s.st, err = newState()
+	if err != nil {
 		return err
 	}
 	s.touch() // the address is made once: write it now, not when something else changes

@@ -13,7 +13,8 @@ func (s *Store) Unpairs(proxy string) []ble.Address {
 	return slices.Clone(s.st.Unpair[proxy])
 }
 
-// SetUnpair adds a device to those, or takes it away. Beyond 4096 of all proxies further ones are not kept, which is logged.
+// SetUnpair adds a device to those, or takes it away. Beyond 4096 of all proxies further ones are not kept, which is
+// logged.
 func (s *Store) SetUnpair(proxy string, a ble.Address, pending bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,4 +1,5 @@
-// Package task runs the long-lived parts of a program in one group, and stops them one by one, each after what depends on it.
+// Package task runs the long-lived parts of a program in one group, and stops them one by one, each after what depends
+// on it.
 package task
 
 import (

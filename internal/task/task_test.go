@@ -7,7 +7,8 @@ import (
 	"testing/synctest"
 )
 
-// Tasks outlive the context that the group has to end with, until each is stopped, in the order that their owner chooses.
+// Tasks outlive the context that the group has to end with, until each is stopped, in the order that their owner
+// chooses.
 func TestGroup(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())

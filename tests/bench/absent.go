@@ -128,13 +128,16 @@ func (w *world) absentWorld(ctx context.Context, count int) (_ *absentWorld, err
 		addresses = append(addresses, address)
 		args = append(args, "--proxy", fmt.Sprintf("p%d=%s", i, address))
 	}
-	if a.sim, err = spawn(ctx, nil, w.bin, args...); err != nil {
+	a.sim, err = spawn(ctx, nil, w.bin, args...)
+	if err != nil {
 		return nil, err
 	}
-	if a.daemon, err = w.daemon(ctx, &proxies{addresses: addresses}, settings{}); err != nil {
+	a.daemon, err = w.daemon(ctx, &proxies{addresses: addresses}, settings{})
+	if err != nil {
 		return nil, err
 	}
-	if a.conn, err = w.client(); err != nil {
+	a.conn, err = w.client()
+	if err != nil {
 		return nil, err
 	}
 	a.conn.Signal(a.signals)

@@ -15,7 +15,8 @@ import (
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
-// TestRows runs rows with little load and looks at the results, not at the figures: everything was measured, and whoever has to be compared was.
+// TestRows runs rows with little load and looks at the results, not at the figures: everything was measured, and
+// whoever has to be compared was.
 func TestRows(t *testing.T) {
 	t.Parallel()
 	bin := filepath.Join(t.TempDir(), "bench")
@@ -100,7 +101,8 @@ func TestRemarks(t *testing.T) {
 	if err := second.write(path); err != nil {
 		t.Fatal(err)
 	}
-	if b, err = os.ReadFile(path); err != nil {
+	b, err = os.ReadFile(path)
+	if err != nil {
 		t.Fatal(err)
 	}
 	if s := string(b); !strings.HasSuffix(s, remark) || strings.Contains(s, "## one") || !strings.Contains(s, "## two") {

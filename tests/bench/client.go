@@ -79,10 +79,12 @@ func (r *running) discover(ctx context.Context, c *dbus.Conn) error {
 	n := 0
 	perr := poll(ctx, fmt.Sprintf("%d devices on the bus", r.spec.Devices), 50*time.Millisecond, func() bool {
 		var t tree
-		if err = r.everybody(ctx, 1); err != nil {
+		err = r.everybody(ctx, 1)
+		if err != nil {
 			return true
 		}
-		if err = bluez(ctx, c, "/", managedObjects).Store(&t); err != nil {
+		err = bluez(ctx, c, "/", managedObjects).Store(&t)
+		if err != nil {
 			return true
 		}
 		n = 0
@@ -96,7 +98,8 @@ func (r *running) discover(ctx context.Context, c *dbus.Conn) error {
 	if perr != nil {
 		perr = fmt.Errorf("%w; there are %d", perr, n)
 	}
-	if err = errors.Join(err, perr); err != nil {
+	err = errors.Join(err, perr)
+	if err != nil {
 		return r.daemon.failed(err)
 	}
 	return nil

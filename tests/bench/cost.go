@@ -23,7 +23,8 @@ func (w *world) measure(p *process, do func() error) (c cost, err error) {
 	pids := []int{p.pid(), w.busPID}
 	var before, after [2]time.Duration
 	for i, pid := range pids {
-		if before[i], err = cpu(pid); err != nil {
+		before[i], err = cpu(pid)
+		if err != nil {
 			return c, err
 		}
 	}
@@ -37,7 +38,8 @@ func (w *world) measure(p *process, do func() error) (c cost, err error) {
 		return c, err
 	}
 	for i, pid := range pids {
-		if after[i], err = cpu(pid); err != nil {
+		after[i], err = cpu(pid)
+		if err != nil {
 			return c, p.failed(err)
 		}
 	}
@@ -45,8 +47,8 @@ func (w *world) measure(p *process, do func() error) (c cost, err error) {
 	return c, nil
 }
 
-// profile takes a CPU profile of the daemon, if that is wanted: the figures are then those of a profiled program. What it
-// returns waits for the end of it.
+// profile takes a CPU profile of the daemon, if that is wanted: the figures are then those of a profiled program. What
+// it returns waits for the end of it.
 func (w *world) profile(p *process) (wait func() error) {
 	if w.profiles == "" || p.http == "" {
 		return func() error { return nil }

@@ -42,7 +42,8 @@ func newMachine(ctx context.Context, o *options) (machine, error) {
 		return m, err
 	}
 	m.Kernel = unix.ByteSliceToString(u.Sysname[:]) + " " + unix.ByteSliceToString(u.Release[:])
-	if b, err = os.ReadFile("/proc/loadavg"); err != nil {
+	b, err = os.ReadFile("/proc/loadavg")
+	if err != nil {
 		return m, err
 	}
 	m.Load, _, _ = strings.Cut(string(b), " ")

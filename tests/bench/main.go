@@ -144,7 +144,8 @@ func bench(ctx context.Context) error {
 	}
 	defer w.close()
 	rep := &report{Rounds: o.rounds, Rows: []*result{}}
-	if rep.Machine, err = newMachine(ctx, &o); err != nil {
+	rep.Machine, err = newMachine(ctx, &o)
+	if err != nil {
 		return err
 	}
 	var failed []error

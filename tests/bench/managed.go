@@ -84,7 +84,8 @@ func (w *world) calls(ctx context.Context, g *group, who string, p *process, o d
 				return err
 			}
 		}
-		if at[i], err = bytes(); err != nil {
+		at[i], err = bytes()
+		if err != nil {
 			return err
 		}
 	}

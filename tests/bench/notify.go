@@ -59,7 +59,8 @@ func (w *world) connected(ctx context.Context) (_ *linked, err error) {
 			r.stop()
 		}
 	}()
-	if l.conn, err = w.client(); err != nil {
+	l.conn, err = w.client()
+	if err != nil {
 		return nil, err
 	}
 	if err := r.discover(ctx, l.conn.Conn); err != nil {
@@ -100,9 +101,12 @@ func (w *world) connectedReference(ctx context.Context) (*proxies, *process, err
 		l.stop()
 		return nil, nil, err
 	}
-	if err = l.everybody(ctx, 1); err == nil {
-		if err = p.say("connect " + load.Address); err == nil {
-			if _, err = p.expect(ctx, "CONNECTED"); err == nil {
+	err = l.everybody(ctx, 1)
+	if err == nil {
+		err = p.say("connect " + load.Address)
+		if err == nil {
+			_, err = p.expect(ctx, "CONNECTED")
+			if err == nil {
 				return l, p, nil
 			}
 		}

@@ -121,8 +121,8 @@ func (p *process) stop() {
 	_ = p.cmd.Wait()
 }
 
-// cpu is the CPU time, user and system, that a process has used so far, of all its threads, in nanoseconds' resolution: its
-// CPU-time clock (clock_getcpuclockid(3)).
+// cpu is the CPU time, user and system, that a process has used so far, of all its threads, in nanoseconds' resolution:
+// its CPU-time clock (clock_getcpuclockid(3)).
 func cpu(pid int) (time.Duration, error) {
 	const schedClock = 2
 	var ts unix.Timespec

@@ -44,7 +44,8 @@ func (w *world) latency(ctx context.Context, shared bool) (a load.Answer, err er
 		defer l.stop()
 		return l.do(ctx, command)
 	}
-	if command.Address, err = freePort(ctx); err != nil {
+	command.Address, err = freePort(ctx)
+	if err != nil {
 		return a, err
 	}
 	_, port, err := net.SplitHostPort(command.Address)
@@ -60,7 +61,8 @@ func (w *world) latency(ctx context.Context, shared bool) (a load.Answer, err er
 		return a, err
 	}
 	defer l.stop()
-	if a, err = l.do(ctx, command); err != nil {
+	a, err = l.do(ctx, command)
+	if err != nil {
 		return a, l.daemon.failed(err)
 	}
 	return a, nil

@@ -38,20 +38,25 @@ func newWorld(ctx context.Context, o options) (_ *world, err error) {
 			w.close()
 		}
 	}()
-	if w.self, err = os.Executable(); err != nil {
+	w.self, err = os.Executable()
+	if err != nil {
 		return nil, err
 	}
-	if w.dir, err = os.MkdirTemp("", "bb"); err != nil {
+	w.dir, err = os.MkdirTemp("", "bb")
+	if err != nil {
 		return nil, err
 	}
-	if w.bus, err = privatebus.Start(ctx, filepath.Join(w.dir, "bus")); err != nil {
+	w.bus, err = privatebus.Start(ctx, filepath.Join(w.dir, "bus"))
+	if err != nil {
 		return nil, err
 	}
-	if w.conn, err = dbus.Connect(w.bus.Address); err != nil {
+	w.conn, err = dbus.Connect(w.bus.Address)
+	if err != nil {
 		return nil, fmt.Errorf("cannot connect to the bus: %w", err)
 	}
 	var pid uint32
-	if err = w.conn.BusObject().Call("org.freedesktop.DBus.GetConnectionUnixProcessID", 0, "org.freedesktop.DBus").Store(&pid); err != nil {
+	err = w.conn.BusObject().Call("org.freedesktop.DBus.GetConnectionUnixProcessID", 0, "org.freedesktop.DBus").Store(&pid)
+	if err != nil {
 		return nil, fmt.Errorf("cannot tell which process the bus is: %w", err)
 	}
 	w.busPID = int(pid)
@@ -123,7 +128,8 @@ func (w *world) daemon(ctx context.Context, l *proxies, s settings) (*process, e
 	env := []string{"BLUEZ_ESPHOME_STATE_DIR=" + filepath.Join(dir, "state"), "NOTIFY_SOCKET="}
 	listen := ""
 	if s.metrics || w.profiles != "" {
-		if listen, err = freePort(ctx); err != nil {
+		listen, err = freePort(ctx)
+		if err != nil {
 			return nil, err
 		}
 		env = append(env, "BLUEZ_ESPHOME_PPROF=1")
@@ -161,8 +167,10 @@ func (w *world) running(ctx context.Context, spec load.Spec, s settings) (*runni
 		return nil, err
 	}
 	r := &running{proxies: l}
-	if r.daemon, err = w.daemon(ctx, l, s); err == nil {
-		if err = l.subscribed(ctx); err == nil {
+	r.daemon, err = w.daemon(ctx, l, s)
+	if err == nil {
+		err = l.subscribed(ctx)
+		if err == nil {
 			return r, nil
 		}
 		err = r.daemon.failed(err)

@@ -93,7 +93,8 @@ func (s shot) run(t *testing.T, bus *harness.Bus, path string) {
 	}
 }
 
-// TestOneShot runs "bluetoothctl COMMAND" for command after command: each waits for its result and ends with its status.
+// TestOneShot runs "bluetoothctl COMMAND" for command after command: each waits for its result and ends with its
+// status.
 func TestOneShot(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

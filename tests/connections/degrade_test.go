@@ -61,7 +61,8 @@ func TestWithoutActiveConnections(t *testing.T) {
 }
 
 func TestWithoutRawAdvertisements(t *testing.T) {
-	w, d, _ := lacking(t, "2025.5.0", ble.FeatureRawAdvertisements|ble.FeatureConnectionParams) // later firmware is always raw
+	// later firmware is always raw
+	w, d, _ := lacking(t, "2025.5.0", ble.FeatureRawAdvertisements|ble.FeatureConnectionParams)
 	path := devicePath(d)
 	data, ok := w.Get(path, deviceIface, "ManufacturerData").(map[uint16]dbus.Variant)
 	if !ok || string(data[0xffff].Value().([]byte)) != "\x01\x02" {
@@ -152,7 +153,8 @@ func TestExtensions(t *testing.T) {
 		t.Errorf("asked for %+v", got)
 	}
 	var cleared bool
-	if err := w.Call(path, extensionIface+".ClearCache").Store(&cleared); err != nil || !cleared || north.Cleared(d.Address) != 2 { // the first time before the services were listed
+	// the first time before the services were listed
+	if err := w.Call(path, extensionIface+".ClearCache").Store(&cleared); err != nil || !cleared || north.Cleared(d.Address) != 2 {
 		t.Errorf("cleared %v, %v, at the proxy %d times", cleared, err, north.Cleared(d.Address))
 	}
 	// A proxy that went cannot clear anything; it does so before its next connection.

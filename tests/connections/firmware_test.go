@@ -13,8 +13,8 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// firmwares are the versions that differ in how connections are made and end (proxysim has the facts, measured on 2026.6.5 and
-// 2026.10.0).
+// firmwares are the versions that differ in how connections are made and end (proxysim has the facts, measured on
+// 2026.6.5 and 2026.10.0).
 var firmwares = []string{"2024.10.3", "2025.11.2", "2026.6.5", "2026.7.4", "2026.8.2", "2026.10.0"}
 
 const firmwareHeading = `
@@ -38,7 +38,8 @@ var (
 	fortyListed, fortyKnown = sized(7, 40, false), sized(8, 40, true)
 )
 
-// sized is a sensor with so many services in all; with hash it has a Database Hash, by which its services are known again.
+// sized is a sensor with so many services in all; with hash it has a Database Hash, by which its services are known
+// again.
 func sized(n, services int, hash bool) proxysim.DeviceSpec {
 	d := sensor(n, "north")
 	if hash {
@@ -52,7 +53,8 @@ func sized(n, services int, hash bool) proxysim.DeviceSpec {
 	return d
 }
 
-// services connects to a device of which everything is known but whether it is so still, and says how long its services took.
+// services connects to a device of which everything is known but whether it is so still, and says how long its services
+// took.
 func services(d proxysim.DeviceSpec) func(w *world) string {
 	return func(w *world) string {
 		w.timed(d)

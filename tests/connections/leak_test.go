@@ -26,8 +26,8 @@ func (w *world) resources() resources {
 	return resources{runtime.NumGoroutine(), len(fds), len(w.Objects())}
 }
 
-// TestThousandCycles connects and disconnects eight devices 40 times each, by night 125 times, over all proxies: nothing is leaked. It does not
-// run beside others, whose goroutines and descriptors it would count.
+// TestThousandCycles connects and disconnects eight devices 40 times each, by night 125 times, over all proxies:
+// nothing is leaked. It does not run beside others, whose goroutines and descriptors it would count.
 func TestThousandCycles(t *testing.T) {
 	const devices = 8
 	cycles := harness.ByNight(40, 125)
@@ -85,7 +85,8 @@ func TestThousandCycles(t *testing.T) {
 	}
 }
 
-// least is the least of each resource among a hundred looks: for moments there is more, the more often the busier the machine is.
+// least is the least of each resource among a hundred looks: for moments there is more, the more often the busier the
+// machine is.
 func (w *world) least() resources {
 	out := w.resources()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -149,8 +150,8 @@ func (w *world) cycle(d proxysim.DeviceSpec, linked func()) error {
 	return nil
 }
 
-// TestTwoClients: the second Connect succeeds, both get every notification, and when one leaves the bus, or only stops, the
-// other is not disturbed.
+// TestTwoClients: the second Connect succeeds, both get every notification, and when one leaves the bus, or only stops,
+// the other is not disturbed.
 func TestTwoClients(t *testing.T) {
 	t.Parallel()
 	for _, leave := range []string{"leaves the bus", "stops"} {

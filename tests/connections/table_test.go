@@ -36,8 +36,8 @@ What makes the difference: a slot is reserved before a proxy is dialled; when an
 connection already is passed over after 2 s if another is idle; a list of services that looks cut short is asked for again.
 `
 
-// promised is how long a Connect call may take, and everything until the services are resolved. It is asked for where the table is
-// written; a test run waits longer, since it may share the machine, and only success counts.
+// promised is how long a Connect call may take, and everything until the services are resolved. It is asked for where
+// the table is written; a test run waits longer, since it may share the machine, and only success counts.
 const promised = 20 * time.Second
 
 // patiently makes a configuration give nothing up for want of time.
@@ -341,7 +341,8 @@ func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds())
 func untimed(text string) string {
 	var out []string
 	for line := range strings.Lines(text) {
-		switch cells := strings.Split(line, "|"); {
+		cells := strings.Split(line, "|")
+		switch {
 		case len(cells) == 8:
 			line = strings.Join(cells[:5], "|") + "\n"
 		case len(cells) == len(firmwares)+4 && cells[1] != " situation ":

@@ -133,8 +133,8 @@ func (w *world) expectNumbers(signals chan *dbus.Signal, n int) {
 	}
 }
 
-// TestNotificationsWithoutReader: a client that acquired notifications and never reads neither ends the link nor disturbs
-// it, and reads what waited for it in order once it does.
+// TestNotificationsWithoutReader: a client that acquired notifications and never reads neither ends the link nor
+// disturbs it, and reads what waited for it in order once it does.
 func TestNotificationsWithoutReader(t *testing.T) {
 	t.Parallel()
 	w, d := quick(t)

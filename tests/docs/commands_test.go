@@ -12,34 +12,37 @@ import (
 	"bluez-esphome/tests/harness"
 )
 
-// elsewhere names who runs a command that TestReadme does not: a file of the repository, and what it contains where it does so.
-// A command whose file is empty is not one to be run as it stands.
+// elsewhere names who runs a command that TestReadme does not: a file of the repository, and what it contains where it
+// does so. A command whose file is empty is not one to be run as it stands.
 var elsewhere = map[string]struct{ file, contains string }{
 	"make test":                         {".ci/run", "make lint test"},
 	"make lint":                         {".ci/run", "make lint test"},
 	"make generate":                     {"scripts/lint.sh", "sh scripts/generate.sh"},
 	"make test-clients":                 {"scripts/test.sh", "clients-table)"},
 	"bluetoothctl --timeout 10 scan le": {"tests/clients/oneshot_test.go", `"--timeout 3 scan le"`},
-	"bluetoothctl connect AA:BB:CC:DD:EE:FF || exit 1":       {"tests/clients/oneshot_test.go", `"connect " + pulse, 0`},
-	"bluetoothctl info AA:BB:CC:DD:EE:FF":                    {"tests/clients/oneshot_test.go", `"info " + pulse, 0`},
-	"bluetoothctl disconnect AA:BB:CC:DD:EE:FF":              {"tests/clients/oneshot_test.go", `"disconnect " + pulse, 0`},
-	"bluetoothctl COMMAND":                                   {"tests/clients/oneshot_test.go", "func TestOneShot("},
-	"bluetoothctl scan on":                                   {"tests/clients/oneshot_test.go", "func TestOneShotScanGoesOn("},
-	"make test-golden":                                       {"scripts/test.sh", "golden)"},
-	"make test-golden-full":                                  {"tests/golden/main.go", `"full"`},
-	"make bench":                                             {"tests/bench/bench_test.go", `"-quick"`}, // with little load
-	"make deb":                                               {"tests/install/deb_test.go", `"sh", "scripts/deb.sh"`},
-	"make release":                                           {"tests/install/release_test.go", `scripts/release.sh `},
-	"make test-install":                                      {"Makefile", "sh scripts/test-install.sh"}, // itself a test, which wants root and a long time
-	"apt install ./dist/bluez-esphome_*_amd64.deb":           {"scripts/install/chroot.sh", "apt install /root/bluez-esphome_1.0.0_amd64.deb"},
-	"systemctl reload bluez-esphome":                         {"scripts/install/inside.sh", `ok "systemctl reload" systemctl reload bluez-esphome`},
-	"systemctl reload":                                       {"scripts/install/inside.sh", `ok "systemctl reload" systemctl reload bluez-esphome`},
-	"systemctl status":                                       {"scripts/install/inside.sh", "systemctl status -n 20 bluez-esphome"},
-	"systemctl restart":                                      {"scripts/install/inside.sh", `ok "systemctl restart" systemctl restart bluez-esphome`},
-	"systemd-analyze security --offline=true FILE":           {"tests/install/unit_test.go", `"systemd-analyze", "security", "--offline=true"`},
-	"bluez-esphome-setup private":                            {"scripts/install/chroot.sh", "in_root bluez-esphome-setup private"},
-	"bluez-esphome-setup take-over":                          {"scripts/install/chroot.sh", "in_root bluez-esphome-setup take-over"},
-	"bluez-esphome-setup give-back":                          {"scripts/deb/prerm", "bluez-esphome-setup give-back"}, // by apt remove, in make test-install
+	"bluetoothctl connect AA:BB:CC:DD:EE:FF || exit 1": {"tests/clients/oneshot_test.go", `"connect " + pulse, 0`},
+	"bluetoothctl info AA:BB:CC:DD:EE:FF":              {"tests/clients/oneshot_test.go", `"info " + pulse, 0`},
+	"bluetoothctl disconnect AA:BB:CC:DD:EE:FF":        {"tests/clients/oneshot_test.go", `"disconnect " + pulse, 0`},
+	"bluetoothctl COMMAND":                             {"tests/clients/oneshot_test.go", "func TestOneShot("},
+	"bluetoothctl scan on":                             {"tests/clients/oneshot_test.go", "func TestOneShotScanGoesOn("},
+	"make test-golden":                                 {"scripts/test.sh", "golden)"},
+	"make test-golden-full":                            {"tests/golden/main.go", `"full"`},
+	// with little load
+	"make bench":   {"tests/bench/bench_test.go", `"-quick"`},
+	"make deb":     {"tests/install/deb_test.go", `"sh", "scripts/deb.sh"`},
+	"make release": {"tests/install/release_test.go", `scripts/release.sh `},
+	// itself a test, which wants root and a long time
+	"make test-install":                            {"Makefile", "sh scripts/test-install.sh"},
+	"apt install ./dist/bluez-esphome_*_amd64.deb": {"scripts/install/chroot.sh", "apt install /root/bluez-esphome_1.0.0_amd64.deb"},
+	"systemctl reload bluez-esphome":               {"scripts/install/inside.sh", `ok "systemctl reload" systemctl reload bluez-esphome`},
+	"systemctl reload":                             {"scripts/install/inside.sh", `ok "systemctl reload" systemctl reload bluez-esphome`},
+	"systemctl status":                             {"scripts/install/inside.sh", "systemctl status -n 20 bluez-esphome"},
+	"systemctl restart":                            {"scripts/install/inside.sh", `ok "systemctl restart" systemctl restart bluez-esphome`},
+	"systemd-analyze security --offline=true FILE": {"tests/install/unit_test.go", `"systemd-analyze", "security", "--offline=true"`},
+	"bluez-esphome-setup private":                  {"scripts/install/chroot.sh", "in_root bluez-esphome-setup private"},
+	"bluez-esphome-setup take-over":                {"scripts/install/chroot.sh", "in_root bluez-esphome-setup take-over"},
+	// by apt remove, in make test-install
+	"bluez-esphome-setup give-back":                          {"scripts/deb/prerm", "bluez-esphome-setup give-back"},
 	"bin/bluez-esphome discover":                             {"tests/link/netns_test.go", `harness.Binary(), "discover"`},
 	"bluez-esphome discover":                                 {"tests/link/netns_test.go", `harness.Binary(), "discover"`},
 	"bluez-esphome version":                                  {"cmd/bluez-esphome/testdata/script/version.txtar", "exec bluez-esphome version"},
@@ -61,15 +64,16 @@ var elsewhere = map[string]struct{ file, contains string }{
 	"bluetoothctl remove ADDRESS":                            {},
 	"systemctl disable --now bluez-esphome":                  {},
 	"esphome run kitchen.yaml":                               {},
-	"pkill -HUP -f 'bluez-esphome run'":                      {"internal/daemon/reload_test.go", "Reload("}, // what the signal does
-	"kill -QUIT PID":                                         {},
-	"usermod -a -G bluez-esphome-bus USER":                   {},
-	"apt remove bluez-esphome":                               {"scripts/install/chroot.sh", "apt remove"},
-	"apt purge bluez-esphome":                                {"scripts/install/chroot.sh", "apt purge"},
-	"bluez-esphome check --config FILE":                      {"cmd/bluez-esphome/testdata/script/config.txtar", "bluez-esphome check --config good.yaml"},
-	"bluez-esphome check --try FILE":                         {"cmd/bluez-esphome/check_test.go", `"check", "--try", file`},
-	"bluetoothctl scan le":                                   {"tests/clients/run_test.go", `say("scan le"`},
-	"go test ./tests/link -update":                           {"tests/link/main_test.go", "update"},
+	// what the signal does
+	"pkill -HUP -f 'bluez-esphome run'":    {"internal/daemon/reload_test.go", "Reload("},
+	"kill -QUIT PID":                       {},
+	"usermod -a -G bluez-esphome-bus USER": {},
+	"apt remove bluez-esphome":             {"scripts/install/chroot.sh", "apt remove"},
+	"apt purge bluez-esphome":              {"scripts/install/chroot.sh", "apt purge"},
+	"bluez-esphome check --config FILE":    {"cmd/bluez-esphome/testdata/script/config.txtar", "bluez-esphome check --config good.yaml"},
+	"bluez-esphome check --try FILE":       {"cmd/bluez-esphome/check_test.go", `"check", "--try", file`},
+	"bluetoothctl scan le":                 {"tests/clients/run_test.go", `say("scan le"`},
+	"go test ./tests/link -update":         {"tests/link/main_test.go", "update"},
 	// Other people's programs, in passing.
 	"apt install dbus-daemon":                     {"scripts/lib.sh", "list dbus-daemon"},
 	"journalctl -u bluez-esphome":                 {},

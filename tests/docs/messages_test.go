@@ -33,7 +33,8 @@ var notOurs = map[string]string{
 // messageColumns are the heads of table columns that hold messages, whatever they look like.
 var messageColumns = []string{"message", "error", "what you see", "the log says"}
 
-// TestMessages: each message that a guide quotes is in the program, word for word, so that who searches one for the other finds it.
+// TestMessages: each message that a guide quotes is in the program, word for word, so that who searches one for the
+// other finds it.
 func TestMessages(t *testing.T) {
 	t.Parallel()
 	literals := programTexts(t)
@@ -61,8 +62,8 @@ func TestMessages(t *testing.T) {
 // plainWords look like a message and are none: a command, a setting, a path, a symbol.
 var plainWords = regexp.MustCompile(`^[a-z0-9.-]+$|^[A-Z_]+$|[/{}=<>()\[\]]|^--|^[a-z_]+: ?[a-z0-9."_]*$|^[A-Z][A-Za-z0-9]+\.`)
 
-// quotedMessages are the code spans of a text that stand in a column of messages, or look like a message: three words or more that
-// are neither command nor setting.
+// quotedMessages are the code spans of a text that stand in a column of messages, or look like a message: three words
+// or more that are neither command nor setting.
 func quotedMessages(text string) (out []string) {
 	var head []string // of the table that a line is in
 	for line := range strings.Lines(text) {
@@ -96,7 +97,8 @@ func quotedMessages(text string) (out []string) {
 	return out
 }
 
-// A literal is a string of the program's source, taken apart at what is filled in: between two parts anything may stand.
+// A literal is a string of the program's source, taken apart at what is filled in: between two parts anything may
+// stand.
 type literal []string
 
 var verb = regexp.MustCompile(`%[+#]?[-0-9.]*[a-zA-Z]`)
@@ -130,8 +132,8 @@ func programTexts(t *testing.T) (out []literal) {
 	return out
 }
 
-// says reports whether a quote is a piece of what the literal becomes. At least two thirds of the quote have to be the literal's own
-// letters: the rest may be what was filled in.
+// says reports whether a quote is a piece of what the literal becomes. At least two thirds of the quote have to be the
+// literal's own letters: the rest may be what was filled in.
 func (l literal) says(quote string) bool {
 	const share = 2.0 / 3
 	for first := range l {
@@ -142,8 +144,8 @@ func (l literal) says(quote string) bool {
 	return false
 }
 
-// from fits a quote to the literal from that part on: it may begin anywhere in the part and end anywhere in a later one. own counts
-// the bytes that are the literal's.
+// from fits a quote to the literal from that part on: it may begin anywhere in the part and end anywhere in a later
+// one. own counts the bytes that are the literal's.
 func (l literal) from(first int, quote string) (own int, ok bool) {
 	if strings.Contains(l[first], quote) {
 		return len(quote), true

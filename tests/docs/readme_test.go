@@ -24,8 +24,8 @@ const buildLimit = 10 * time.Minute
 // ignored folders are no part of the repository.
 var ignored = []string{".git", ".venv", "bin", "dist", "node_modules"}
 
-// TestReadme follows the README as it stands, in a copy of the repository: make run, bluetoothctl in another shell, and a
-// configuration of one's own. What the README shows is what there is to see.
+// TestReadme follows the README as it stands, in a copy of the repository: make run, bluetoothctl in another shell, and
+// a configuration of one's own. What the README shows is what there is to see.
 func TestReadme(t *testing.T) {
 	t.Parallel()
 	s := newShell(t)
@@ -195,8 +195,8 @@ func sameDemo(t *testing.T, want, got string) {
 	}
 }
 
-// session types what the README types into bluetoothctl and waits for each line that it shows. Lines that tell of devices come in
-// any order; the controller's address is another one.
+// session types what the README types into bluetoothctl and waits for each line that it shows. Lines that tell of
+// devices come in any order; the controller's address is another one.
 func session(t *testing.T, env []string, shown string) {
 	t.Helper()
 	p := harness.StartTerminal(t, env, "bluetoothctl")

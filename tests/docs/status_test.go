@@ -63,7 +63,8 @@ func TestStatusShown(t *testing.T) {
 
 var deviceRow = regexp.MustCompile(`^[0-9A-F]{2}(:[0-9A-F]{2}){5} `)
 
-// timeless takes out of an output what differs from one run to the next: times, signal strengths and who hears best, ports, and how wide columns are.
+// timeless takes out of an output what differs from one run to the next: times, signal strengths and who hears best,
+// ports, and how wide columns are.
 func timeless(text string) (out []string) {
 	for line := range strings.Lines(text) {
 		line = regexp.MustCompile(`\*? -\d+\b( \d+s)?|\b\d+s\b|127\.0\.0\.1:\d+`).ReplaceAllString(line, "#")
@@ -77,7 +78,8 @@ func timeless(text string) (out []string) {
 	return out
 }
 
-// fourProxies runs the daemon with two good proxies, an old one, and one whose key is missing; two devices are connected.
+// fourProxies runs the daemon with two good proxies, an old one, and one whose key is missing; two devices are
+// connected.
 func fourProxies(t *testing.T) *harness.Bus {
 	t.Helper()
 	_, addrs := harness.Simulate(t, "", "kitchen=127.0.0.1:0", "garage=127.0.0.1:0,psk="+key,

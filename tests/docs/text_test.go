@@ -32,8 +32,8 @@ var programs = []string{
 
 var span = regexp.MustCompile("`([^`\n]+)`")
 
-// read reads a document. Commands are the lines of indented blocks and of those marked sh, lines that begin with "$ " in others, and
-// code within a line that begins with a program and has arguments.
+// read reads a document. Commands are the lines of indented blocks and of those marked sh, lines that begin with "$ "
+// in others, and code within a line that begins with a program and has arguments.
 func read(t *testing.T, name string) document {
 	t.Helper()
 	b, err := os.ReadFile(harness.Path(t, filepath.FromSlash(name)))

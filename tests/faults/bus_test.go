@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestBusRestarted kills dbus-daemon under the daemon, with a client that discovers, is connected, has notifications and an
-// agent. Sessions with proxies and links stay; what the client had is gone; a new client finds everything again.
+// TestBusRestarted kills dbus-daemon under the daemon, with a client that discovers, is connected, has notifications
+// and an agent. Sessions with proxies and links stay; what the client had is gone; a new client finds everything again.
 func TestBusRestarted(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestDescriptors takes the descriptors away from the daemon while its proxies restart and clients want pipes: it says why it cannot
-// connect, does not spin, and goes on when there are descriptors again.
+// TestDescriptors takes the descriptors away from the daemon while its proxies restart and clients want pipes: it says
+// why it cannot connect, does not spin, and goes on when there are descriptors again.
 func TestDescriptors(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -82,7 +82,8 @@ func cpu(t *testing.T, pid int) time.Duration {
 	}
 	var user, system int
 	fields := regexp.MustCompile(`\S+`).FindAllString(string(m[1]), -1)
-	if user, err = strconv.Atoi(fields[10]); err == nil {
+	user, err = strconv.Atoi(fields[10])
+	if err == nil {
 		system, err = strconv.Atoi(fields[11])
 	}
 	if err != nil {

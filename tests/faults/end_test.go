@@ -18,8 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// killedAfter is when systemd kills what does not end: the units' TimeoutStopSec. Two seconds are promised; how long it took is
-// logged, and the soak run holds the daemon to it.
+// killedAfter is when systemd kills what does not end: the units' TimeoutStopSec. Two seconds are promised; how long it
+// took is logged, and the soak run holds the daemon to it.
 const killedAfter = 15 * time.Second
 
 // A moment is one at which the daemon has to end.

@@ -40,8 +40,8 @@ func mount(t *testing.T, w *world) string {
 // retried is longer than the daemon takes to try a disk again.
 const retried = 90 * time.Second
 
-// TestDisk: a disk that is full, and one that turns read-only. The daemon serves on, says once what is wrong and what to do, keeps
-// the changes, and writes them when it can.
+// TestDisk: a disk that is full, and one that turns read-only. The daemon serves on, says once what is wrong and what
+// to do, keeps the changes, and writes them when it can.
 func TestDisk(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

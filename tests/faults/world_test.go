@@ -79,7 +79,8 @@ func newWorld(t *testing.T) *world {
 		opts.Proxies = append(opts.Proxies, proxysim.ProxySpec{ProxyConfig: proxysim.ProxyConfig{Name: name}, Listen: "127.0.0.1:0"})
 	}
 	var err error
-	if w.sim, err = proxysim.New(opts); err != nil {
+	w.sim, err = proxysim.New(opts)
+	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -24,8 +24,8 @@ const (
 	objectManager  = "org.freedesktop.DBus.ObjectManager"
 )
 
-// How long calls may take, however busy the machine is. The times that the daemon promises, 20 s and 30 s, are tested in fake time
-// (internal/gatt).
+// How long calls may take, however busy the machine is. The times that the daemon promises, 20 s and 30 s, are tested
+// in fake time (internal/gatt).
 const (
 	connectTime   = limit
 	operationTime = limit

@@ -79,8 +79,8 @@ func proxyPath(name string) dbus.ObjectPath {
 	return "/org/bluez_esphome/proxy/" + dbus.ObjectPath(config.PathElement(name))
 }
 
-// advertised waits for a device and compares what is shown of it with what it advertises. Decoded advertisements lack the
-// TX power.
+// advertised waits for a device and compares what is shown of it with what it advertises. Decoded advertisements lack
+// the TX power.
 func (c *client) advertised(path dbus.ObjectPath, decoded bool) {
 	c.t.Helper()
 	c.until(limit, path, deviceIface, "Name", "Sensor Übung")

@@ -53,7 +53,8 @@ func (h *host) arrive(t testing.TB, address string, a ble.Address) {
 	if h.yields {
 		policy = apiconn.Yield
 	}
-	if h.Proxy, err = apiconn.New(apiconn.Config{Address: address, Handler: h, OnConflict: policy}); err != nil {
+	h.Proxy, err = apiconn.New(apiconn.Config{Address: address, Handler: h, OnConflict: policy})
+	if err != nil {
 		t.Fatal(err)
 	}
 	if err := h.Start(t.Context()); err != nil {

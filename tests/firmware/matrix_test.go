@@ -82,12 +82,14 @@ func cells() []cell {
 	return out
 }
 
-// connects: the proxy can be asked for connections. Before 2022.12 it wants a request that later firmware does not know.
+// connects: the proxy can be asked for connections. Before 2022.12 it wants a request that later firmware does not
+// know.
 func (c cell) connects() bool { return !c.board.passive && atLeast(c.version, "2022.12") }
 
 func (c cell) pairs() bool { return atLeast(c.version, "2023.3") }
 
-// TestMatrix does everything that a program does, through every firmware on every board, all proxies at once in one daemon.
+// TestMatrix does everything that a program does, through every firmware on every board, all proxies at once in one
+// daemon.
 func TestMatrix(t *testing.T) {
 	t.Parallel()
 	all := cells()

@@ -111,7 +111,8 @@ func quirks() []quirk {
 			down: func(_ *relay, f frame) []frame {
 				switch f.id {
 				case apiwire.DeviceInfoResponse:
-					for _, field := range []protowire.Number{4, 6, 12, 13} { // version, model, manufacturer, friendly name; the last counts
+					// version, model, manufacturer, friendly name; the last counts
+					for _, field := range []protowire.Number{4, 6, 12, 13} {
 						f.payload = protowire.AppendBytes(protowire.AppendTag(f.payload, field, protowire.BytesType), []byte("K\xfcche\x00\x1b"))
 					}
 				case apiwire.HelloResponse:

@@ -61,7 +61,8 @@ func align(recording, ours *recorded) (left []string) {
 	dropping := false
 	for _, e := range ours.events {
 		if isAction(e) {
-			if dropping = len(want) == 0 || !sameAction(e, want[0]); dropping {
+			dropping = len(want) == 0 || !sameAction(e, want[0])
+			if dropping {
 				left = append(left, describe(e))
 				dropped[e["id"]] = e["type"] == "call"
 			} else {
@@ -124,7 +125,8 @@ func (r *recorded) strangers() {
 	r.events = keep
 }
 
-// mentions says whether the recording has anything on an object of the device; the device is given by its id in <>, or by the address.
+// mentions says whether the recording has anything on an object of the device; the device is given by its id in <>, or
+// by the address.
 func (r *recorded) mentions(device string) bool {
 	devices, _ := r.doc["devices"].(map[string]any)
 	if a, ok := devices[strings.Trim(device, "<>")].(string); ok {

@@ -1,5 +1,5 @@
-// Command golden plays the recorded scenarios of bluetoothd against this program and compares. The recordings and their driver are
-// in testdata, where README.md tells how they came about.
+// Command golden plays the recorded scenarios of bluetoothd against this program and compares. The recordings and their
+// driver are in testdata, where README.md tells how they came about.
 //
 // Each scenario gets a simulated proxy, a bus and a daemon of its own; since scenarios mostly
 // wait, several run at a time. Every differing line needs a reason by the rules of reasons.json; one without
@@ -63,18 +63,21 @@ func run(ctx context.Context) error {
 	}
 	defer func() { _ = os.RemoveAll(work) }()
 	if o.bin == "" {
-		if o.bin, err = harness.Build(work); err != nil {
+		o.bin, err = harness.Build(work)
+		if err != nil {
 			return err
 		}
 	}
 	p := &player{bin: o.bin, golden: golden, python: filepath.Join(root, ".venv", "bin", "python"), work: work,
 		peripherals: filepath.Join(root, "internal", "proxysim", "testdata", "golden-peripheral.json")}
-	if p.reasons, err = loadReasons(filepath.Join(root, "docs", "quirks.md")); err != nil {
+	p.reasons, err = loadReasons(filepath.Join(root, "docs", "quirks.md"))
+	if err != nil {
 		return err
 	}
 	out := filepath.Join(work, "out")
 	if o.keep != "" {
-		if out, err = filepath.Abs(o.keep); err != nil {
+		out, err = filepath.Abs(o.keep)
+		if err != nil {
 			return err
 		}
 	}
@@ -190,7 +193,8 @@ func plan(golden string, full bool, only string) ([]scenario, error) {
 		}
 		for _, f := range files {
 			s := scenario{set: set, name: strings.TrimSuffix(filepath.Base(f), ".json")}
-			if s.length, err = length(f); err != nil {
+			s.length, err = length(f)
+			if err != nil {
 				return nil, err
 			}
 			if !full && set != reference(golden, s.name) || only != "" && !slices.Contains(strings.Split(only, ","), s.name) {

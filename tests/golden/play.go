@@ -58,7 +58,8 @@ func length(path string) (int64, error) {
 }
 
 // play records and compares the cases; a scenario of several sets is recorded once.
-// A scenario with unexplained differences is played once more, alone: some depend on timing, and the machine may be busy.
+// A scenario with unexplained differences is played once more, alone: some depend on timing, and the machine may be
+// busy.
 func (p *player) play(ctx context.Context, m mode, cases []scenario) ([]result, error) {
 	results, err := p.playOnce(ctx, m, cases)
 	if err != nil {
@@ -136,7 +137,8 @@ func (p *player) record(ctx context.Context, m mode, name string) (note string, 
 	proxies, air := []string{"golden"}, p.peripherals
 	if m.background {
 		proxies = append(proxies, "second", "third")
-		if air, err = crowd(p.peripherals, dir); err != nil {
+		air, err = crowd(p.peripherals, dir)
+		if err != nil {
 			return "", err
 		}
 	}
@@ -235,7 +237,8 @@ func crowd(peripherals, dir string) (string, error) {
 		})
 	}
 	doc["devices"] = devices
-	if b, err = json.Marshal(doc); err != nil {
+	b, err = json.Marshal(doc)
+	if err != nil {
 		return "", err
 	}
 	path := filepath.Join(dir, "peripherals.json")

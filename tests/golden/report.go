@@ -156,7 +156,8 @@ func (r result) differences(b *strings.Builder) {
 			if l.reason != nil {
 				id = l.reason.ID
 			}
-			if alike[id]++; alike[id] <= maxAlike || l.reason == nil {
+			alike[id]++
+			if alike[id] <= maxAlike || l.reason == nil {
 				fmt.Fprintf(b, "%s  [%s]\n", shorten(l.text), id)
 			}
 		}

@@ -10,8 +10,8 @@ import (
 
 var ports atomic.Int32 // that FreePort gave out
 
-// FreePort finds a TCP port that is free, as are the seven above it. It is none that the kernel gives to clients: one of those may be
-// taken again by the time that somebody listens.
+// FreePort finds a TCP port that is free, as are the seven above it. It is none that the kernel gives to clients: one
+// of those may be taken again by the time that somebody listens.
 func FreePort(t testing.TB) int {
 	t.Helper()
 	const first, last, each = 16000, 32000, 8

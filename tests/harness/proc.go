@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// drain is how long output is waited for once a process has ended: a grandchild may keep it open, but on a busy machine what the
-// process printed may also just not have been read yet.
+// drain is how long output is waited for once a process has ended: a grandchild may keep it open, but on a busy machine
+// what the process printed may also just not have been read yet.
 const drain = 20 * time.Second
 
 // Proc is a running process whose output is read as it comes.

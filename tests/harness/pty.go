@@ -47,7 +47,8 @@ func openPTY() (master, slave *os.File, err error) {
 	}
 	var n int
 	cerr := raw.Control(func(fd uintptr) {
-		if err = unix.IoctlSetPointerInt(int(fd), unix.TIOCSPTLCK, 0); err == nil {
+		err = unix.IoctlSetPointerInt(int(fd), unix.TIOCSPTLCK, 0)
+		if err == nil {
 			n, err = unix.IoctlGetInt(int(fd), unix.TIOCGPTN)
 		}
 		if err == nil { // wide, so that lines are not wrapped

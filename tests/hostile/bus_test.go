@@ -81,8 +81,9 @@ func squat(ctx context.Context, uid int, path string) (won int) {
 	return won
 }
 
-// TestBusOwner: users of the private bus, the daemon's own user among them, try to be org.bluez at every moment: before the daemon, when
-// its dbus-daemon was killed, and when the daemon was killed and started again. Nobody is, and the daemon is each time.
+// TestBusOwner: users of the private bus, the daemon's own user among them, try to be org.bluez at every moment: before
+// the daemon, when its dbus-daemon was killed, and when the daemon was killed and started again. Nobody is, and the
+// daemon is each time.
 func TestBusOwner(t *testing.T) {
 	place := harness.NewPlace(t)
 	users := []int{os.Getuid()}

@@ -12,8 +12,8 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// clientMemory is what the daemon may need under attack by local clients: 64 MiB of messages that wait for the loop at most, as much
-// garbage, and 30 MiB for itself, answers and descriptors.
+// clientMemory is what the daemon may need under attack by local clients: 64 MiB of messages that wait for the loop at
+// most, as much garbage, and 30 MiB for itself, answers and descriptors.
 const clientMemory = 200 << 20
 
 // assault is one way to attack: f is called again and again with a connection until it fails.
@@ -39,8 +39,8 @@ func many(n int, m *dbus.Message) []*dbus.Message {
 	return out
 }
 
-// reading sends the same again and again, and reads the answers before it does: more at a time would only drown the bus, where
-// everybody's messages wait in one line before the daemon sees them.
+// reading sends the same again and again, and reads the answers before it does: more at a time would only drown the
+// bus, where everybody's messages wait in one line before the daemon sees them.
 func reading(messages ...*dbus.Message) func(r *raw, i int) error {
 	return func(r *raw, _ int) error {
 		if err := r.send(r.pack(messages...)); err != nil {
@@ -131,9 +131,9 @@ func assaults(t testing.TB) []assault {
 	}
 }
 
-// TestHostileClients has another client read while local clients attack, one way after the other and then in all at once. Every
-// reading succeeds, no notification is lost, and afterwards nothing is left of the attackers. How long readings took is logged: the bus
-// itself, which all share, is the larger part of it.
+// TestHostileClients has another client read while local clients attack, one way after the other and then in all at
+// once. Every reading succeeds, no notification is lost, and afterwards nothing is left of the attackers. How long
+// readings took is logged: the bus itself, which all share, is the larger part of it.
 func TestHostileClients(t *testing.T) {
 	w := newWorld(t, "", "")
 	c := w.client()

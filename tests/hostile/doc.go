@@ -1,3 +1,3 @@
-// Package hostile attacks the daemon: proxies that lie and flood, and local clients that do. Beside them a good proxy and a
-// good client go on as if nothing were.
+// Package hostile attacks the daemon: proxies that lie and flood, and local clients that do. Beside them a good proxy
+// and a good client go on as if nothing were.
 package hostile

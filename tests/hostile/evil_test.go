@@ -41,7 +41,8 @@ func (s *session) send(messages ...proto.Message) bool {
 	var out []byte
 	for _, m := range messages {
 		var err error
-		if out, err = s.f.AppendMessage(out, m); err != nil {
+		out, err = s.f.AppendMessage(out, m)
+		if err != nil {
 			return false
 		}
 	}

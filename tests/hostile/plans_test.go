@@ -56,7 +56,8 @@ func plans() []plan {
 			if m, ok := m.(*apipb.DeviceInfoResponse); ok {
 				m.FriendlyName, m.EsphomeVersion, m.Model, m.Manufacturer, m.SuggestedArea = "K\x1b[2J", "2026.1\x1b[2J\n", long, "\r\n", "\x00"
 				m.ProjectName, m.BluetoothMacAddress = "\x1b]0;evil\x07", "<script>\x1b"
-				m.ProtoReflect().SetUnknown(protowire.AppendString(protowire.AppendTag(nil, 13, protowire.BytesType), nastyText)) // friendly name; the last counts
+				// friendly name; the last counts
+				m.ProtoReflect().SetUnknown(protowire.AppendString(protowire.AppendTag(nil, 13, protowire.BytesType), nastyText))
 			}
 			if m, ok := m.(*apipb.HelloResponse); ok {
 				m.ServerInfo = "\x1b[2J" + long

@@ -14,13 +14,13 @@ import (
 
 const (
 	maxDevices = 4096
-	// proxyMemory is what the daemon may need for 17 proxies, 4,096 devices and their objects under attack: 20 MiB for itself,
-	// under 10 KiB a device, and as much again for what waits and for the garbage collector.
+	// proxyMemory is what the daemon may need for 17 proxies, 4,096 devices and their objects under attack: 20 MiB for
+	// itself, under 10 KiB a device, and as much again for what waits and for the garbage collector.
 	proxyMemory = 160 << 20
 )
 
-// TestHostileProxies lets sixteen proxies do at once all that a proxy can do wrong. The daemon goes on, and so do the good
-// proxy's devices: reading, notifications without a gap, new connections.
+// TestHostileProxies lets sixteen proxies do at once all that a proxy can do wrong. The daemon goes on, and so do the
+// good proxy's devices: reading, notifications without a gap, new connections.
 func TestHostileProxies(t *testing.T) {
 	gate := make(chan struct{})
 	open := sync.OnceFunc(func() { close(gate) })
@@ -79,8 +79,8 @@ func TestHostileProxies(t *testing.T) {
 	tidy(t, w)
 }
 
-// meanwhile does during the attack what takes a while: it connects the other good device, and has the evil one's database listed,
-// which has no end.
+// meanwhile does during the attack what takes a while: it connects the other good device, and has the evil one's
+// database listed, which has no end.
 func meanwhile(w *world, done <-chan struct{}) error {
 	c := w.client()
 	if err := c.Try(otherPath, deviceIface+".Connect").Err; err != nil {

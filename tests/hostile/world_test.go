@@ -173,7 +173,8 @@ func after(d time.Duration) <-chan struct{} {
 	return ch
 }
 
-// counted has the good device notify numbers, 50 a second, and gives how many came; one that is missing, wrong or out of order fails.
+// counted has the good device notify numbers, 50 a second, and gives how many came; one that is missing, wrong or out
+// of order fails.
 func (w *world) counted() func() uint32 {
 	c := w.client()
 	signals := make(chan *dbus.Signal, 4096)

@@ -249,7 +249,8 @@ func checkManual(t *testing.T, p *pack, bin string) {
 		section, _, _ := strings.Cut(page[heading[1]:], "\n.S")
 		_, help, _ := strings.Cut(string(run(t, nil, bin, c[1], "--help")), "\nFlags:")
 		for _, f := range flagName.FindAllStringSubmatch(help, -1) {
-			if flags++; f[1] != "--help" && !strings.Contains(section, f[1]) {
+			flags++
+			if f[1] != "--help" && !strings.Contains(section, f[1]) {
 				t.Errorf("bluez-esphome(1) does not tell of %s %s", c[1], f[1])
 			}
 		}

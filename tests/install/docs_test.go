@@ -26,7 +26,8 @@ func checkDocuments(t *testing.T, p *pack) {
 			if target == "" || strings.Contains(target, "://") {
 				continue
 			}
-			if links++; !strings.HasPrefix(target, "/") {
+			links++
+			if !strings.HasPrefix(target, "/") {
 				target = path.Join(path.Dir(name), target)
 			}
 			if _, ok := p.files[target]; !ok {

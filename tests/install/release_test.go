@@ -34,8 +34,8 @@ func release(t *testing.T, arch string, umask string, env ...string) string {
 	return dir
 }
 
-// TestRelease: a release is complete, its checksums are right, and two of one commit are the same whatever the time zone, the
-// language and the umask.
+// TestRelease: a release is complete, its checksums are right, and two of one commit are the same whatever the time
+// zone, the language and the umask.
 func TestRelease(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("dpkg-deb"); err != nil {
@@ -59,7 +59,8 @@ func TestRelease(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if files[name] = a; !bytes.Equal(a, b) {
+		files[name] = a
+		if !bytes.Equal(a, b) {
 			t.Errorf("%s is not the same in two releases of one commit", name)
 		}
 	}
@@ -117,7 +118,8 @@ func checkContainer(t *testing.T, data []byte) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if modes[h.Name] = h.Mode; h.Uid != 0 || h.Gid != 0 || h.ModTime.Unix() != 1700000000 {
+		modes[h.Name] = h.Mode
+		if h.Uid != 0 || h.Gid != 0 || h.ModTime.Unix() != 1700000000 {
 			t.Errorf("%s is of %d:%d, %v", h.Name, h.Uid, h.Gid, h.ModTime)
 		}
 	}

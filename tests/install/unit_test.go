@@ -59,8 +59,8 @@ func systemd252() bool {
 	return err == nil && strings.HasPrefix(string(out), "systemd 252 ")
 }
 
-// TestReload checks what systemctl reload does: the daemon reads its file itself and says what it thinks of it. What asks it to has no
-// privilege that the daemon lacks: no "+" or "!" before the command, and no other user.
+// TestReload checks what systemctl reload does: the daemon reads its file itself and says what it thinks of it. What
+// asks it to has no privilege that the daemon lacks: no "+" or "!" before the command, and no other user.
 func TestReload(t *testing.T) {
 	t.Parallel()
 	for _, unit := range units {
@@ -80,9 +80,9 @@ func unitText(t *testing.T, unit string) string {
 	return "\n" + string(b)
 }
 
-// TestRestart: a Go program that crashes, or that the watchdog ends, exits with 2, and has to be started again; mistakes
-// in the configuration stay, and so does another owner of the name on the system bus. On the private bus nobody else can
-// have it for long (4), so that trying again is right, for ever.
+// TestRestart: a Go program that crashes, or that the watchdog ends, exits with 2, and has to be started again;
+// mistakes in the configuration stay, and so does another owner of the name on the system bus. On the private bus
+// nobody else can have it for long (4), so that trying again is right, for ever.
 func TestRestart(t *testing.T) {
 	t.Parallel()
 	for unit, lines := range map[string][]string{

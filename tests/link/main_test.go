@@ -44,7 +44,8 @@ func run(m *testing.M) int {
 	}
 	code := m.Run()
 	if code == 0 {
-		if err = goleak.Find(); err == nil && *update {
+		err = goleak.Find()
+		if err == nil && *update {
 			err = os.WriteFile("../../docs/evidence/link.md", []byte(results.document()), 0o644)
 		}
 		if err != nil {

@@ -67,7 +67,8 @@ func (f fault) run(t *testing.T) row {
 	if f.sim != nil {
 		f.sim(&sc)
 	}
-	if s.sim, err = proxysim.NewProxy(air, sc); err != nil {
+	s.sim, err = proxysim.NewProxy(air, sc)
+	if err != nil {
 		t.Fatal(err)
 	}
 	s.net = &network{ctx: ctx, proxy: s.sim, at: oldAddr, name: oldAddr}
@@ -80,7 +81,8 @@ func (f fault) run(t *testing.T) row {
 		f.conf(&cfg)
 	}
 	s.cfg = cfg
-	if s.proxy, err = apiconn.New(cfg); err != nil {
+	s.proxy, err = apiconn.New(cfg)
+	if err != nil {
 		t.Fatal(err)
 	}
 	end := func() {}

@@ -53,7 +53,8 @@ func newDevice(t *testing.T) *device {
 	}
 	d := &device{t: t}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
-	if d.sim, err = proxysim.NewProxy(air, proxysim.ProxyConfig{Name: "kitchen"}); err != nil {
+	d.sim, err = proxysim.NewProxy(air, proxysim.ProxyConfig{Name: "kitchen"})
+	if err != nil {
 		t.Fatal(err)
 	}
 	d.wg.Go(func() { _ = air.Run(d.ctx) })
@@ -147,7 +148,8 @@ func TestRealSockets(t *testing.T) {
 			if !ok {
 				t.Fatal("the fault was not noticed")
 			}
-			if w.err = typeOf(e.err); w.err != tt.want || w.detected > tt.detect {
+			w.err = typeOf(e.err)
+			if w.err != tt.want || w.detected > tt.detect {
 				t.Errorf("%s (%v) after %v, want %s within %v", w.err, e.err, w.detected, tt.want, tt.detect)
 			}
 			if end != nil {
@@ -160,10 +162,12 @@ func TestRealSockets(t *testing.T) {
 				mu.Unlock()
 				p.Kick()
 			}
-			if e, ok = log.first(e.at, limit, isUp); !ok {
+			e, ok = log.first(e.at, limit, isUp)
+			if !ok {
 				t.Fatal("it did not recover")
 			}
-			if w.recovered = max(0, e.at.Sub(ended)); w.recovered > tt.recover {
+			w.recovered = max(0, e.at.Sub(ended))
+			if w.recovered > tt.recover {
 				t.Errorf("recovered after %v, want %v at most", w.recovered, tt.recover)
 			}
 			results.add(w)

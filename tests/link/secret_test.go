@@ -64,7 +64,8 @@ func (keys secretKeys) shownIn(t *testing.T, text []byte) {
 	}
 }
 
-// secretConfigs writes configurations with the keys: a good one, one with mistakes, and one, with a key file, that everybody may read.
+// secretConfigs writes configurations with the keys: a good one, one with mistakes, and one, with a key file, that
+// everybody may read.
 func secretConfigs(t *testing.T, dir string, keys secretKeys, addrs map[string]string, page string) {
 	t.Helper()
 	write := func(name, content string) {
@@ -130,8 +131,8 @@ func awaitStates(t *testing.T, conn *dbus.Conn, want string, to *bytes.Buffer) {
 	}
 }
 
-// TestKeysStayHidden runs the daemon with keys from every source, right ones and wrong ones, and looks for them in all that it
-// shows.
+// TestKeysStayHidden runs the daemon with keys from every source, right ones and wrong ones, and looks for them in all
+// that it shows.
 func TestKeysStayHidden(t *testing.T) {
 	t.Parallel()
 	keys := newSecretKeys()

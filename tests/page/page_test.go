@@ -120,7 +120,8 @@ func connect(t *testing.T, bus, device string) {
 		t.Fatal(err)
 	}
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(100 * time.Millisecond) {
-		if err = conn.Object("org.bluez", dbus.ObjectPath(device)).Call("org.bluez.Device1.Connect", 0).Err; err == nil {
+		err = conn.Object("org.bluez", dbus.ObjectPath(device)).Call("org.bluez.Device1.Connect", 0).Err
+		if err == nil {
 			return
 		}
 		if time.Now().After(end) {

@@ -53,7 +53,8 @@ func newClient(t *testing.T, bus *harness.Bus, device dbus.ObjectPath) *client {
 	c.Conn.Signal(c.signals)
 	c.Call(device, deviceIface+".Connect")
 	for end := time.Now().Add(harness.Limit); c.counter == ""; {
-		if c.counter = c.find(counterUUID); c.counter == "" && time.Now().After(end) {
+		c.counter = c.find(counterUUID)
+		if c.counter == "" && time.Now().After(end) {
 			t.Fatalf("%s has no counter", device)
 		}
 	}

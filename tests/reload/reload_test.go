@@ -186,8 +186,8 @@ func (f *fixture) await(names ...string) {
 	}
 }
 
-// TestReloadUnderLoad: 50 reloads, a third of them of files with mistakes, while 20 clients hold links and get notifications.
-// No client notices anything, and the proxies that stay keep their sessions.
+// TestReloadUnderLoad: 50 reloads, a third of them of files with mistakes, while 20 clients hold links and get
+// notifications. No client notices anything, and the proxies that stay keep their sessions.
 func TestReloadUnderLoad(t *testing.T) {
 	f := newFixture(t)
 	f.await(stable...)
@@ -236,7 +236,8 @@ func TestReloadUnderLoad(t *testing.T) {
 	come := 0
 	for _, name := range transient {
 		r := f.relays[name]
-		if come += int(r.opened.Load()); r.opened.Load() == 0 {
+		come += int(r.opened.Load())
+		if r.opened.Load() == 0 {
 			t.Errorf("%s was never connected: the test tested nothing", name)
 		}
 	}

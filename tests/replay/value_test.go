@@ -10,7 +10,8 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// encode gives a D-Bus value in the recordings' form: bytes are hexadecimal, keys are strings, a variant keeps its signature.
+// encode gives a D-Bus value in the recordings' form: bytes are hexadecimal, keys are strings, a variant keeps its
+// signature.
 func encode(v any) any {
 	switch v := v.(type) {
 	case dbus.Variant:

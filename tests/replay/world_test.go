@@ -226,7 +226,8 @@ func (h *hexData) UnmarshalText(b []byte) (err error) {
 	return err
 }
 
-// readFile reads a file of the recordings. Discovery follows the dual-mode controller where that was recorded, as in tests/golden.
+// readFile reads a file of the recordings. Discovery follows the dual-mode controller where that was recorded, as in
+// tests/golden.
 func readFile(t *testing.T, name string) []byte {
 	t.Helper()
 	const recordings = "../golden/testdata"

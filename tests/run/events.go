@@ -93,7 +93,8 @@ func (r *reader) take(e event) {
 	}
 	var t *test
 	if e.Test != "" {
-		if t = r.byName[e.Package][e.Test]; t == nil {
+		t = r.byName[e.Package][e.Test]
+		if t == nil {
 			t = &test{name: e.Test}
 			r.byName[e.Package][e.Test] = t
 			p.tests = append(p.tests, t)

@@ -59,7 +59,8 @@ func (s *summary) print(w io.Writer, root string) {
 	fmt.Fprintf(w, "%d passed, %d failed, %d skipped\n", passed, failed, skipped)
 }
 
-// explain tells of a package or part that failed: which tests, the first lines of what they said, and how to run them alone.
+// explain tells of a package or part that failed: which tests, the first lines of what they said, and how to run them
+// alone.
 func (o *outcome) explain(w io.Writer, root string) {
 	log := o.log
 	if short, err := filepath.Rel(root, log); err == nil && !strings.HasPrefix(short, "..") {
@@ -82,8 +83,8 @@ func (o *outcome) explain(w io.Writer, root string) {
 // crash is what a stack trace follows.
 var crash = regexp.MustCompile(`^(panic|fatal error): |DATA RACE`)
 
-// gist is what a test that failed said at once: the first lines of a crash, or the first line of each message. What processes logged
-// stands in further lines, and in the log.
+// gist is what a test that failed said at once: the first lines of a crash, or the first line of each message. What
+// processes logged stands in further lines, and in the log.
 func (t *test) gist() []string {
 	lines := t.said()
 	if i := slices.IndexFunc(lines, crash.MatchString); i >= 0 {

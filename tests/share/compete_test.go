@@ -66,8 +66,8 @@ func parse(t *testing.T, address string) ble.Address {
 	return a
 }
 
-// TestLastSlot: hosts that want the last slot get it in the order in which they asked, each sees as allocated what it holds itself, and
-// who waits in vain is told that there is none.
+// TestLastSlot: hosts that want the last slot get it in the order in which they asked, each sees as allocated what it
+// holds itself, and who waits in vain is told that there is none.
 func TestLastSlot(t *testing.T) {
 	t.Parallel()
 	w := newWorldOf(t, setup{more: "connect: {slot_wait: 6s}", proxy: func(c *proxysim.ProxyConfig) { c.Slots = 1 }}, "hall")
@@ -127,7 +127,8 @@ func TestLastSlot(t *testing.T) {
 	}
 }
 
-// TestDropWhileConnecting: a host that dies while its attempt is under way gives its slot back, and takes nobody's link with it.
+// TestDropWhileConnecting: a host that dies while its attempt is under way gives its slot back, and takes nobody's link
+// with it.
 func TestDropWhileConnecting(t *testing.T) {
 	t.Parallel()
 	// Nothing but the host's end ends the attempt.

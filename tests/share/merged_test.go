@@ -12,7 +12,8 @@ import (
 
 const merged = ", offer: merged"
 
-// TestMergedHosts: ESPHome's client library and Home Assistant's Bluetooth stack use all proxies as one, while bleak uses another device.
+// TestMergedHosts: ESPHome's client library and Home Assistant's Bluetooth stack use all proxies as one, while bleak
+// uses another device.
 func TestMergedHosts(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, merged, "hall", "attic")
@@ -28,8 +29,8 @@ func TestMergedHosts(t *testing.T) {
 	}
 }
 
-// TestMerged: all proxies as one are there while any is, with the slots of those that are; links take the best way and survive the
-// loss of other proxies; each advertisement comes once.
+// TestMerged: all proxies as one are there while any is, with the slots of those that are; links take the best way and
+// survive the loss of other proxies; each advertisement comes once.
 func TestMerged(t *testing.T) {
 	t.Parallel()
 	// The first of them hears everything better; nobody scans actively, so that the payloads stay the same.

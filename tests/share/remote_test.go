@@ -51,7 +51,8 @@ func (w *world) host(t *testing.T, port int, key, name string) *remote {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.in, err = r.cmd.StdinPipe(); err != nil {
+	r.in, err = r.cmd.StdinPipe()
+	if err != nil {
 		t.Fatal(err)
 	}
 	if err := r.cmd.Start(); err != nil {

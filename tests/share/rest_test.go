@@ -14,7 +14,8 @@ func device(c *proxysim.ProxyConfig) {
 	c.AskTime, c.Entities = true, proxysim.DemoEntities()
 }
 
-// TestWholeDevice: ESPHome's client library finds in a shared proxy all that the device has, as it would at the device itself.
+// TestWholeDevice: ESPHome's client library finds in a shared proxy all that the device has, as it would at the device
+// itself.
 func TestWholeDevice(t *testing.T) {
 	t.Parallel()
 	w := newWorldOf(t, setup{proxy: device}, "node")

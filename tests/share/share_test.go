@@ -88,11 +88,13 @@ func newWorldOf(t *testing.T, s setup, names ...string) *world {
 		specs = append(specs, spec)
 	}
 	w := &world{logs: &logs{}, port: harness.FreePort(t)}
-	if w.sim, err = proxysim.New(proxysim.Options{Peripherals: peripherals, Proxies: specs, Log: slog.New(slog.DiscardHandler)}); err != nil {
+	w.sim, err = proxysim.New(proxysim.Options{Peripherals: peripherals, Proxies: specs, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
 		t.Fatal(err)
 	}
 	run(t, w.sim.Run)
-	if w.bus, err = privatebus.Start(t.Context(), ""); err != nil {
+	w.bus, err = privatebus.Start(t.Context(), "")
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.bus.Stop)
@@ -183,8 +185,8 @@ func (w *world) python(t *testing.T, script string, args ...string) (cmd *exec.C
 	return cmd, in, out
 }
 
-// TestHosts: ESPHome's client library and Home Assistant's Bluetooth stack use a shared proxy while bleak uses another device on it
-// by D-Bus.
+// TestHosts: ESPHome's client library and Home Assistant's Bluetooth stack use a shared proxy while bleak uses another
+// device on it by D-Bus.
 func TestHosts(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "", "hall")

@@ -23,7 +23,8 @@ func newFindings() *findings { return &findings{first: map[string]string{}, coun
 func (f *findings) add(where, what string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.count[where]++; f.count[where] == 1 {
+	f.count[where]++
+	if f.count[where] == 1 {
 		f.first[where] = time.Now().UTC().Format("15:04:05 ") + what
 		f.order = append(f.order, where)
 	}
@@ -106,7 +107,8 @@ var level = regexp.MustCompile(`\blevel=(WARN|ERROR)\b`)
 // logged takes a line of the daemon's log.
 func (w *world) logged(line string) {
 	_, _ = w.logs.WriteString(line + "\n") // beside the judgement below
-	switch m := level.FindStringSubmatch(line); {
+	m := level.FindStringSubmatch(line)
+	switch {
 	case strings.Contains(line, "WARNING: DATA RACE"):
 		w.s.tally.add("data races", 1)
 		w.s.found.add("data race", "see the daemon's log")

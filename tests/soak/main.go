@@ -78,7 +78,8 @@ func run(ctx context.Context, o options) error {
 		if o.race {
 			flags = append(flags, "-race")
 		}
-		if o.bin, err = harness.Build(work, flags...); err != nil {
+		o.bin, err = harness.Build(work, flags...)
+		if err != nil {
 			return err
 		}
 	}
@@ -92,7 +93,8 @@ func run(ctx context.Context, o options) error {
 	if err := os.Mkdir(place, 0o755); err != nil {
 		return err
 	}
-	if s.world, err = newWorld(ctx, s, place); err != nil {
+	s.world, err = newWorld(ctx, s, place)
+	if err != nil {
 		return err
 	}
 	defer s.world.close()

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// limit is by how much a measure may grow from the end of the warm-up to the end of the load: by abs, or by part of what it
-// was, whichever is more. It is the growth of a straight line through the samples (Theil and Sen's: the median of the
-// slopes between any two, which outliers do not move).
+// limit is by how much a measure may grow from the end of the warm-up to the end of the load: by abs, or by part of
+// what it was, whichever is more. It is the growth of a straight line through the samples (Theil and Sen's: the median
+// of the slopes between any two, which outliers do not move).
 type limit struct {
 	name      string
 	of        func(sample) float64

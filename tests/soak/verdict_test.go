@@ -39,7 +39,8 @@ func TestFlat(t *testing.T) {
 		{"one at each restart of all", func(m float64, _ int) float64 { return 150 + 20*float64(int(m)/12) }, false},
 	} {
 		f := flat(l, series(tt.of), warmup)
-		if f.judged = true; f.ok() != tt.ok {
+		f.judged = true
+		if f.ok() != tt.ok {
 			t.Errorf("%s: grew by %.1f of %.1f from %.1f", tt.name, f.growth, f.allowed, f.begin)
 		}
 	}

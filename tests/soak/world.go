@@ -59,7 +59,8 @@ func newWorld(ctx context.Context, s *soak, work string) (*world, error) {
 		})
 	}
 	var err error
-	if w.sim, err = proxysim.New(opts); err != nil {
+	w.sim, err = proxysim.New(opts)
+	if err != nil {
 		return nil, err
 	}
 	for i := visible - linked; i < pool; i++ {
@@ -93,7 +94,8 @@ func (w *world) startDaemon(ctx context.Context) error {
 	if err := os.MkdirAll(w.s.keep, 0o755); err != nil {
 		return err
 	}
-	if w.logs, err = os.Create(filepath.Join(w.s.keep, "daemon.log")); err != nil {
+	w.logs, err = os.Create(filepath.Join(w.s.keep, "daemon.log"))
+	if err != nil {
 		return err
 	}
 	w.cmd = exec.Command(w.s.bin, "run", "--config", conf, "--bus", "private")

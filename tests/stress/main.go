@@ -1,6 +1,7 @@
-// Command stress runs the whole of make test again and again on a machine that is kept busy: beside two programs that do nothing but
-// compute, at two priorities and with GOMAXPROCS 1, 2 and 8 in turn. It stops nothing at a failure. Each run is a row of
-// docs/evidence/stress.md; the runs that are asked for are counted by commit, so that what was stopped goes on where it was.
+// Command stress runs the whole of make test again and again on a machine that is kept busy: beside two programs that
+// do nothing but compute, at two priorities and with GOMAXPROCS 1, 2 and 8 in turn. It stops nothing at a failure. Each
+// run is a row of docs/evidence/stress.md; the runs that are asked for are counted by commit, so that what was stopped
+// goes on where it was.
 package main
 
 import (
@@ -23,7 +24,8 @@ import (
 // burners is how many programs compute beside the tests.
 const burners = 2
 
-// settings are those of one run. Nice 5 has a third of the weight of 0, so that each burner takes three times as much as a test.
+// settings are those of one run. Nice 5 has a third of the weight of 0, so that each burner takes three times as much
+// as a test.
 type settings struct{ procs, nice int }
 
 // turn gives the settings of run n, from 0 on: each GOMAXPROCS with each priority within six runs.
@@ -82,7 +84,8 @@ func run(ctx context.Context) error {
 		}
 		failed += res.Failed
 		// Read again: a run takes long, and somebody may have written to the page.
-		if r, err = load(page); err != nil {
+		r, err = load(page)
+		if err != nil {
 			return err
 		}
 		r.add(row{commit: commit, date: begun.UTC().Format("2006-01-02 15:04"), settings: s, result: res})

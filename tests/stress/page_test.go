@@ -40,7 +40,8 @@ func TestPage(t *testing.T) {
 	if n := r.count("aaa"); n != 3 || r.count("aaaa") != 1 || r.count("b") != 0 {
 		t.Errorf("%d runs of aaa", n)
 	}
-	if b, err = os.ReadFile(path); err != nil {
+	b, err = os.ReadFile(path)
+	if err != nil {
 		t.Fatal(err)
 	}
 	text := string(b)

@@ -1,6 +1,7 @@
 // Command genproto compiles one .proto file to Go without protoc: genproto
-// ROOT FILE writes ROOT/FILE as .pb.go beside it, and in the folder above ids.gen.go with the numbers of the messages that have one. Compiler and generator are Go libraries at the versions
-// that tools/go.mod pins, so the output is the same on every machine.
+// ROOT FILE writes ROOT/FILE as .pb.go beside it, and in the folder above ids.gen.go with the numbers of the messages
+// that have one. Compiler and generator are Go libraries at the versions that tools/go.mod pins, so the output is the
+// same on every machine.
 package main
 
 import (

@@ -45,7 +45,8 @@ func writeNumbers(path string, f *protogen.File) error {
 	return os.WriteFile(path, text, 0o644)
 }
 
-// numbered lists the messages of f that have a number, by number. A number that two have, or that no frame can carry, is an error.
+// numbered lists the messages of f that have a number, by number. A number that two have, or that no frame can carry,
+// is an error.
 func numbered(f *protogen.File) ([]message, error) {
 	var out []message
 	for _, m := range f.Messages {

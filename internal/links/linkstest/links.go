@@ -1,4 +1,5 @@
-// Package linkstest has the fake of links.Links, scripted by a test: operations end when the test says so. It is goroutine-safe.
+// Package linkstest has the fake of links.Links, scripted by a test: operations end when the test says so. It is
+// goroutine-safe.
 package linkstest
 
 import (

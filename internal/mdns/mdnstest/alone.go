@@ -1,5 +1,6 @@
-// Package mdnstest gives tests of multicast DNS a network of their own. Whatever else on the machine announces services on the loopback
-// interface, such as another package's tests, would be found by them, and could be found and taken by others.
+// Package mdnstest gives tests of multicast DNS a network of their own. Whatever else on the machine announces services
+// on the loopback interface, such as another package's tests, would be found by them, and could be found and taken by
+// others.
 package mdnstest
 
 import (
@@ -17,8 +18,9 @@ import (
 // inside is set in the environment of the process that has a network of its own.
 const inside = "BLUEZ_ESPHOME_TEST_NETWORK"
 
-// Main runs the tests of a package, as TestMain, in a network namespace that has nothing but a loopback interface, and gives the exit
-// status. run runs them there, as m.Run does. Where namespaces are forbidden it says so and uses the network that all use.
+// Main runs the tests of a package, as TestMain, in a network namespace that has nothing but a loopback interface, and
+// gives the exit status. run runs them there, as m.Run does. Where namespaces are forbidden it says so and uses the
+// network that all use.
 func Main(run func() int) int {
 	if os.Getenv(inside) != "" {
 		if err := loopbackUp(); err != nil {

@@ -1,5 +1,6 @@
-// Package floor is the least that a program has to do with the advertisements of proxies: read, decrypt, decode, and compare
-// with what was there before. It has no D-Bus and tells nobody. What it costs is the floor under the benchmarks.
+// Package floor is the least that a program has to do with the advertisements of proxies: read, decrypt, decode, and
+// compare with what was there before. It has no D-Bus and tells nobody. What it costs is the floor under the
+// benchmarks.
 package floor
 
 import (
@@ -73,7 +74,8 @@ func (f *Floor) proxy(ctx context.Context, address, psk string) error {
 		if err != nil {
 			return err
 		}
-		if framer, _, err = apiwire.ClientHandshake(rw, apiwire.ClientNoise{PSK: key}); err != nil {
+		framer, _, err = apiwire.ClientHandshake(rw, apiwire.ClientNoise{PSK: key})
+		if err != nil {
 			return err
 		}
 	}

@@ -20,7 +20,8 @@ const (
 // value is what reading gives.
 var value = []byte("twenty bytes to read")
 
-// linkTime is how long a link takes to come up: no radio is faster than an advertising interval and a connection interval.
+// linkTime is how long a link takes to come up: no radio is faster than an advertising interval and a connection
+// interval.
 const linkTime = 10 * time.Millisecond
 
 // gatt answers what concerns the one device: at once, but for a new link.
@@ -81,7 +82,8 @@ func (l *Load) notify(count int) Answer {
 		for range count {
 			l.ticks++
 			binary.BigEndian.PutUint32(m.Data, l.ticks)
-			if b, err = p.to.framer.AppendMessage(b, m); err != nil {
+			b, err = p.to.framer.AppendMessage(b, m)
+			if err != nil {
 				return b, err
 			}
 		}

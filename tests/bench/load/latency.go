@@ -16,9 +16,9 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// latency sends frames at a pace and measures how long each takes until a subscriber of this process has read it: one at
-// the address, to which the daemon passes them on, or, without an address, one of the proxy itself. The time is taken before the sender
-// writes and after the subscriber has decoded.
+// latency sends frames at a pace and measures how long each takes until a subscriber of this process has read it: one
+// at the address, to which the daemon passes them on, or, without an address, one of the proxy itself. The time is
+// taken before the sender writes and after the subscriber has decoded.
 func (l *Load) latency(ctx context.Context, c Command) Answer {
 	a, err := l.transit(ctx, c)
 	if err != nil {
@@ -101,7 +101,8 @@ func listen(ctx context.Context, address string, device uint64) (*listener, erro
 		&apipb.PingRequest{},
 	} {
 		var b []byte
-		if b, err = h.framer.AppendMessage(nil, m); err == nil {
+		b, err = h.framer.AppendMessage(nil, m)
+		if err == nil {
 			_, err = conn.Write(b)
 		}
 		if err != nil {

@@ -97,8 +97,8 @@ type frame struct {
 	counters []int // where changing payloads begin
 }
 
-// passes is how many rounds of all devices are encoded beforehand, each with signal strengths of its own: around a mean for each
-// device and proxy, normally distributed with 4 dB, as where people walk about.
+// passes is how many rounds of all devices are encoded beforehand, each with signal strengths of its own: around a mean
+// for each device and proxy, normally distributed with 4 dB, as where people walk about.
 const passes = 8
 
 // stream gives the frames of one proxy: passes rounds of all devices.
@@ -131,7 +131,8 @@ func stream(s *Spec, proxy int) (frames []frame) {
 			if counter >= 0 {
 				f.counters = append(f.counters, len(flat)-len(data)+counter)
 			}
-			if n++; n == s.Frame || i == s.Devices-1 {
+			n++
+			if n == s.Frame || i == s.Devices-1 {
 				f.payload = append([]byte(nil), flat...)
 				frames = append(frames, f)
 				f, n, flat = frame{}, 0, flat[:0]

@@ -24,7 +24,8 @@ func (p *proxy) append(perPass int) error {
 	if p.spec.ChangeEvery > 0 {
 		f.set(uint32(p.pass / p.spec.ChangeEvery))
 	}
-	if p.next++; p.next%perPass == 0 {
+	p.next++
+	if p.next%perPass == 0 {
 		p.pass++
 	}
 	p.next %= len(p.frames)
@@ -40,8 +41,8 @@ func (p *proxy) flush() error {
 	return err
 }
 
-// flood sends frames to every subscriber as fast as it reads. None gets ahead of the others by much more than two rounds of all
-// devices: proxies hear the same at about the same time.
+// flood sends frames to every subscriber as fast as it reads. None gets ahead of the others by much more than two
+// rounds of all devices: proxies hear the same at about the same time.
 func (l *Load) flood(frames int) error {
 	var (
 		mu   sync.Mutex
@@ -102,7 +103,8 @@ func (l *Load) paced(frames int, rate float64) (behind time.Duration, err error)
 		<-timer.C
 		p := l.proxies[i%len(l.proxies)]
 		p.to.mu.Lock()
-		if err = p.append(l.perPass()); err == nil {
+		err = p.append(l.perPass())
+		if err == nil {
 			err = p.flush()
 		}
 		p.to.mu.Unlock()

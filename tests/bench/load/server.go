@@ -95,7 +95,8 @@ func (s *session) run() (err error) {
 			id      apiwire.ID
 			payload []byte
 		)
-		if id, payload, err = s.framer.Read(); err != nil {
+		id, payload, err = s.framer.Read()
+		if err != nil {
 			break
 		}
 		m := apiwire.New(id)
@@ -105,7 +106,8 @@ func (s *session) run() (err error) {
 			}
 			continue
 		}
-		if m, err = apiwire.Unmarshal(id, payload); err == nil {
+		m, err = apiwire.Unmarshal(id, payload)
+		if err == nil {
 			err = s.handle(m)
 		}
 	}
@@ -162,7 +164,8 @@ func (s *session) write(add func([]byte) ([]byte, error)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var err error
-	if s.out, err = add(s.out[:0]); err == nil {
+	s.out, err = add(s.out[:0])
+	if err == nil {
 		_, err = s.conn.Write(s.out)
 	}
 	return err

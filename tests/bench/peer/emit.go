@@ -1,5 +1,5 @@
-// Package peer holds the small servers that the daemon is compared with: each does one thing on D-Bus as one would write
-// it with godbus, and nothing else.
+// Package peer holds the small servers that the daemon is compared with: each does one thing on D-Bus as one would
+// write it with godbus, and nothing else.
 package peer
 
 import (
@@ -18,8 +18,8 @@ func devicePath(n int) dbus.ObjectPath {
 	return dbus.ObjectPath(fmt.Sprintf("/org/bluez/hci0/dev_C0_00_00_00_%02X_%02X", n>>8&0xff, n&0xff))
 }
 
-// Emit emits, for each number N that comes in, N PropertiesChanged of RSSI and ManufacturerData with Conn.Emit, for 500 devices in
-// turn, and then says DONE. It ends with in.
+// Emit emits, for each number N that comes in, N PropertiesChanged of RSSI and ManufacturerData with Conn.Emit, for 500
+// devices in turn, and then says DONE. It ends with in.
 func Emit(_ context.Context, bus string, in io.Reader, out io.Writer) error {
 	conn, err := dbus.Connect(bus)
 	if err != nil {

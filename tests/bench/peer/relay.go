@@ -27,8 +27,8 @@ type RelayConfig struct {
 	Handle     uint32
 }
 
-// Relay is the least between a call of ReadValue on the bus and a read of a proxy: it takes one call, asks the proxy, and passes the
-// answer on, all in one goroutine. It says READY and its name on the bus, and ends with ctx.
+// Relay is the least between a call of ReadValue on the bus and a read of a proxy: it takes one call, asks the proxy,
+// and passes the answer on, all in one goroutine. It says READY and its name on the bus, and ends with ctx.
 func Relay(ctx context.Context, cfg RelayConfig, out io.Writer) error {
 	framer, tcp, err := dialProxy(ctx, cfg)
 	if err != nil {
@@ -57,7 +57,8 @@ func Relay(ctx context.Context, cfg RelayConfig, out io.Writer) error {
 		if call.Type != dbus.TypeMethodCall {
 			continue
 		}
-		if frame, err = framer.Append(frame[:0], apiwire.BluetoothGATTReadRequest, request); err != nil {
+		frame, err = framer.Append(frame[:0], apiwire.BluetoothGATTReadRequest, request)
+		if err != nil {
 			return err
 		}
 		if _, err := tcp.Write(frame); err != nil {
@@ -89,7 +90,8 @@ func dialProxy(ctx context.Context, cfg RelayConfig) (*apiwire.Framer, net.Conn,
 		if err != nil {
 			return nil, nil, err
 		}
-		if framer, _, err = apiwire.ClientHandshake(conn, apiwire.ClientNoise{PSK: key}); err != nil {
+		framer, _, err = apiwire.ClientHandshake(conn, apiwire.ClientNoise{PSK: key})
+		if err != nil {
 			return nil, nil, err
 		}
 	}

@@ -90,7 +90,8 @@ func run() error {
 func list(device bluetooth.Device) (greeting, counter bluetooth.DeviceCharacteristic, err error) {
 	var uuids [3]bluetooth.UUID
 	for i, text := range []string{serviceUUID, greetingUUID, counterUUID} {
-		if uuids[i], err = bluetooth.ParseUUID(text); err != nil {
+		uuids[i], err = bluetooth.ParseUUID(text)
+		if err != nil {
 			return greeting, counter, err
 		}
 	}

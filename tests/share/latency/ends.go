@@ -93,7 +93,8 @@ func dialHost(ctx context.Context, port uint16, s setting) (*host, error) {
 	var conn net.Conn
 	var err error
 	for deadline := time.Now().Add(patience); ; { // the listener may not be there yet
-		if conn, err = (&net.Dialer{}).DialContext(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(int(port)))); err == nil {
+		conn, err = (&net.Dialer{}).DialContext(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(int(port))))
+		if err == nil {
 			break
 		}
 		if time.Now().After(deadline) {
@@ -103,13 +104,15 @@ func dialHost(ctx context.Context, port uint16, s setting) (*host, error) {
 	h := &host{conn: conn, over: make(chan struct{}), batches: map[int]uint32{}}
 	f := apiwire.NewPlain(conn)
 	if s.noise {
-		if f, _, err = apiwire.ClientHandshake(conn, apiwire.ClientNoise{PSK: key}); err != nil {
+		f, _, err = apiwire.ClientHandshake(conn, apiwire.ClientNoise{PSK: key})
+		if err != nil {
 			return nil, errors.Join(err, conn.Close())
 		}
 	}
 	var buf []byte
 	for _, m := range []proto.Message{&apipb.HelloRequest{ClientInfo: "host", ApiVersionMajor: 1, ApiVersionMinor: 14}, &apipb.SubscribeBluetoothLEAdvertisementsRequest{Flags: 1}} {
-		if buf, err = f.AppendMessage(buf, m); err != nil {
+		buf, err = f.AppendMessage(buf, m)
+		if err != nil {
 			return nil, errors.Join(err, conn.Close())
 		}
 	}

@@ -1,8 +1,9 @@
-// Command latency measures what sharing a proxy adds to a batch of advertisements: the time from the end of the read that brought it from the
-// real proxy to the end of the write that handed it to a host's socket, over real TCP on loopback, plain and with Noise on both sides. It prints one
-// line of JSON.
+// Command latency measures what sharing a proxy adds to a batch of advertisements: the time from the end of the read
+// that brought it from the real proxy to the end of the write that handed it to a host's socket, over real TCP on
+// loopback, plain and with Noise on both sides. It prints one line of JSON.
 //
-// Proxy, session, sharing and hosts are in one process and share its processors, as a daemon's neighbours do in a small machine.
+// Proxy, session, sharing and hosts are in one process and share its processors, as a daemon's neighbours do in a small
+// machine.
 package main
 
 import (

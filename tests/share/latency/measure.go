@@ -38,7 +38,8 @@ func (s setting) key() *[32]byte {
 	return nil
 }
 
-// wiring is the daemon's part: it takes what the session with the proxy brings and hands it to the hosts first, then to the table.
+// wiring is the daemon's part: it takes what the session with the proxy brings and hands it to the hosts first, then to
+// the table.
 type wiring struct {
 	apiconn.Handler // what is not used here
 	server          *share.Server
@@ -140,7 +141,8 @@ func measure(ctx context.Context, s setting) (result, error) {
 
 	hosts := make([]*host, s.hosts)
 	for i := range hosts {
-		if hosts[i], err = dialHost(ctx, port, s); err != nil {
+		hosts[i], err = dialHost(ctx, port, s)
+		if err != nil {
 			return result{}, err
 		}
 		defer hosts[i].conn.Close()

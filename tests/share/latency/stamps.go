@@ -74,8 +74,8 @@ func (w *writer) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// frameSize is the size of the frame at the beginning of b: a plain one of marker, length, number and payload, or an encrypted one of marker,
-// 16-bit length and body.
+// frameSize is the size of the frame at the beginning of b: a plain one of marker, length, number and payload, or an
+// encrypted one of marker, 16-bit length and body.
 func frameSize(b []byte) int {
 	if b[0] == 1 && len(b) >= 3 {
 		return 3 + int(binary.BigEndian.Uint16(b[1:]))
@@ -91,8 +91,8 @@ func frameSize(b []byte) int {
 	return 1 + n + m + int(length)
 }
 
-// of gives the times of a host's frames as it counts them. The frames of the handshake, which it does not count, come first; the last one is
-// the one that ended its reading.
+// of gives the times of a host's frames as it counts them. The frames of the handshake, which it does not count, come
+// first; the last one is the one that ended its reading.
 func (w *writers) of(h *host, s setting) (map[int]time.Time, error) {
 	w.mu.Lock()
 	wr := w.list[h.conn.LocalAddr().String()]

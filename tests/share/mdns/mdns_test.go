@@ -26,7 +26,8 @@ const limit = 4 * time.Minute
 
 const ourAddr, otherAddr = "10.99.8.1", "10.99.8.2"
 
-// cable makes two network namespaces with a cable between them; they go with the test. What is multicast in them stays in them.
+// cable makes two network namespaces with a cable between them; they go with the test. What is multicast in them stays
+// in them.
 func cable(t *testing.T) (ours, other string) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -75,8 +76,8 @@ type found struct {
 	Text           map[string]string
 }
 
-// TestAnnounced: a shared proxy is found by python-zeroconf, by ESPHome's own tool and by discover, says what Home Assistant wants to know, works
-// at the place it names, and says goodbye when the program ends.
+// TestAnnounced: a shared proxy is found by python-zeroconf, by ESPHome's own tool and by discover, says what Home
+// Assistant wants to know, works at the place it names, and says goodbye when the program ends.
 func TestAnnounced(t *testing.T) {
 	t.Parallel()
 	ours, other := cable(t)
