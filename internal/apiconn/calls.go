@@ -64,14 +64,15 @@ func (s *session) do(ctx context.Context, r *op, limit time.Duration, request pr
 // connect is called off, so that its slot is not lost.
 func (s *session) giveUp(ctx context.Context, r *op) error {
 	grace := abandonedGrace
-	if r.key.kind == opConnect {
+	attempt := r.key.kind == opConnect && !r.stays
+	if attempt {
 		grace = abandonedConnect
 	}
 	sent, answered := s.ops.giveUp(r, grace)
 	if answered {
 		return r.err
 	}
-	if sent && r.key.kind == opConnect {
+	if sent && attempt {
 		s.w.post(deviceRequest(r.key.address, apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_DISCONNECT))
 	}
 	return ctx.Err()
@@ -111,11 +112,7 @@ func (p *Proxy) Connect(ctx context.Context, a ble.Address, t ble.AddressType, c
 	if err := p.require(ble.FeatureActiveConnections|ble.FeatureRemoteCaching, "connecting"); err != nil {
 		return 0, err
 	}
-	request := deviceRequest(a, apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_CONNECT_V3_WITHOUT_CACHE)
-	if cached {
-		request.RequestType = apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_CONNECT_V3_WITH_CACHE
-	}
-	request.HasAddressType, request.AddressType = true, uint32(t)
+	request := connectRequest(a, t, cached)
 	if p.State() == StateDisplaced { // the answer would go to the other client
 		return 0, p.opError("make a connection", a, fmt.Errorf("%w: %w", ble.ErrNotConnected, errDisplaced))
 	}
@@ -129,6 +126,26 @@ func (p *Proxy) Connect(ctx context.Context, a ble.Address, t ble.AddressType, c
 	}
 	r := newOp(a, opConnect, 0, apiwire.BluetoothDeviceConnectionResponse)
 	if err := p.call(ctx, "make a connection", r, connectTimeout, request); err != nil {
+		return 0, err
+	}
+	return r.mtu, nil
+}
+
+func connectRequest(a ble.Address, t ble.AddressType, cached bool) *apipb.BluetoothDeviceRequest {
+	request := deviceRequest(a, apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_CONNECT_V3_WITHOUT_CACHE)
+	if cached {
+		request.RequestType = apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_CONNECT_V3_WITH_CACHE
+	}
+	request.HasAddressType, request.AddressType = true, uint32(t)
+	return request
+}
+
+// LinkMTU asks for the MTU of a link that is up, which firmware tells from ESPHome 2026.8 on who asks for the link once more
+// (esphome-contract.md §11.8). It must not be asked of earlier firmware. The link stays, whatever comes of it.
+func (p *Proxy) LinkMTU(ctx context.Context, a ble.Address, t ble.AddressType) (mtu int, err error) {
+	r := newOp(a, opConnect, 0, apiwire.BluetoothDeviceConnectionResponse)
+	r.stays = true
+	if err := p.call(ctx, "ask for the MTU of the connection", r, requestTimeout, connectRequest(a, t, true)); err != nil {
 		return 0, err
 	}
 	return r.mtu, nil

@@ -60,6 +60,7 @@ type op struct {
 	done chan struct{} // closed when it is answered
 	// then is called, without locks, when it is answered or its timer ran out; nil if somebody waits for done.
 	then  func()
+	stays bool // it is about a link that is up, which is not called off with the request
 	timer *time.Timer
 
 	// Under ops.mu until it is answered.

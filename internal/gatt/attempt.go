@@ -78,6 +78,7 @@ func (s *session) attempt(ctx, dctx context.Context, dl *dialler, c *candidate, 
 	if err != nil {
 		return nil, nil, err
 	}
+	l.guessed = l.guessed && readable
 	m.updateRecord(s.addr, func(r *Record) {
 		r.Last = ps.id
 		if !l.cached {
@@ -217,7 +218,7 @@ func (s *session) settle(actx context.Context, l *link, ans *answer, known int, 
 		// A cached link reports 23 whatever was negotiated, and up to ESPHome 2026.7 the MTU of the link that had its slot
 		// before (esphome-contract.md §11.8): what was negotiated the last time counts.
 		if l.cached && (l.mtu == ble.MinMTU || !reportsMTU) {
-			l.mtu = min(max(known, ble.MinMTU), ble.MaxMTU)
+			l.mtu, l.guessed = min(max(known, ble.MinMTU), ble.MaxMTU), reportsMTU
 		}
 		delete(ps.failures, s.addr)
 		return nil

@@ -53,6 +53,11 @@ type Starter interface {
 	Begin(a ble.Address, op ble.Operation, done func([]byte, error)) (cancel func(), ok bool)
 }
 
+// An MTUTeller is a Proxy that tells the MTU of a link that is up, with firmware from ESPHome 2026.8 on.
+type MTUTeller interface {
+	LinkMTU(ctx context.Context, a ble.Address, t ble.AddressType) (mtu int, err error)
+}
+
 // ConnectResultError is how a Proxy reports an attempt that the proxy answered with
 // connected=false. Code is message 69's error: an HCI or GATT code, 0 with no slot.
 type ConnectResultError interface {

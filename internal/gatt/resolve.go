@@ -310,6 +310,7 @@ func (s *session) rediscover(ctx, lctx context.Context, l *link, old *ble.Databa
 	if err != nil {
 		return nil, nil, nil, err
 	}
+	s.askMTU(lctx, l)
 	s.rediscovered()
 	if !sameDatabase(old, db) {
 		m.mu.Lock()

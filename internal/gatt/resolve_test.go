@@ -230,7 +230,7 @@ func TestCache(t *testing.T) {
 		{name: "without evidence", want: list, events: []string{"up 247", "connected", "resolved 2 services, mtu 247"}},
 		{name: "database shared, MTU unknown", via: "far", want: list},
 		{name: "not confirmed", version: "2026.3.0", want: list},
-		{name: "valid hash", hash: "h1", want: []string{"connect-cached " + A, "read " + A + " 20",
+		{name: "valid hash", hash: "h1", want: []string{"connect-cached " + A, "read " + A + " 20", "mtu " + A,
 			"notify " + A + " 17 true", "write-descriptor " + A + " 18 0200"}},
 		{name: "hash cannot be read", hash: "h1", between: func(w *world, _ *gatttest.Proxy, dev *gatttest.Peripheral) {
 			w.m.Forget(addrA)

@@ -70,6 +70,7 @@ type link struct {
 	proxyGone      bool
 	reason         ble.DisconnectReason
 	mtu            int
+	guessed        bool                // mtu is that of an earlier link, and the proxy can tell
 	serviceChanged uint16              // value handle that we subscribed ourselves
 	secured        bool                // paired or encrypted on this link
 	paired         map[*Owner]bool     // who asked for that
@@ -163,6 +164,7 @@ func (s *session) live(ctx, lctx context.Context, l *link) ble.DisconnectReason 
 	number, proxy, up := l.number, l.ps.name, time.Now()
 	l, lctx, db, err := s.resolve(ctx, lctx, l, false)
 	if err == nil {
+		s.askMTU(lctx, l)
 		s.m.mu.Lock()
 		mtu := l.mtu
 		s.tellLocked(db, func() { s.m.cfg.Events.Resolved(s.addr, db, mtu) })

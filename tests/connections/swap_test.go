@@ -83,7 +83,7 @@ func TestE7BondsGoWithTheDevice(t *testing.T) {
 	t.Parallel()
 	d := sensor(0, "one", "two")
 	d.GATT.Services[1].Characteristics[0].Security = "encryption"
-	w := newWorld(t, setup{devices: []proxysim.DeviceSpec{d}, proxies: []proxysim.ProxyConfig{{Name: "one"}, {Name: "two"}}, config: "connect: {per_path: 1s}"})
+	w := newWorld(t, setup{devices: []proxysim.DeviceSpec{d}, proxies: []proxysim.ProxyConfig{{Name: "one"}, {Name: "two"}}})
 	one, two := w.sim.Addr("one").String(), w.sim.Addr("two").String()
 	a, b := newSwitchboard(t, one), newSwitchboard(t, two)
 	w.stop()
@@ -92,6 +92,12 @@ func TestE7BondsGoWithTheDevice(t *testing.T) {
 	w.Call(adapterPath, adapterIface+".StartDiscovery")
 	w.heard(d)
 	path := devicePath(d)
+	rssi := func(proxy string, dBm int8, hears bool) {
+		if err := w.sim.Air().SetRSSI(d.ID, proxy, dBm, hears); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rssi("two", 0, false) // it is out of reach as yet
 	w.link(path)
 	if h := w.holder(d); h != "one" {
 		t.Fatalf("linked through %q", h)
@@ -102,9 +108,8 @@ func TestE7BondsGoWithTheDevice(t *testing.T) {
 	// They change places; the one with the bond is heard worse.
 	a.connect(two)
 	b.connect(one)
-	if err := w.sim.Air().SetRSSI(d.ID, "one", -85, true); err != nil {
-		t.Fatal(err)
-	}
+	rssi("one", -85, true)
+	rssi("two", -40, true)
 	eventually(t, "status says who answers", func() bool {
 		return strings.Contains(w.proxyNote(a.Addr().String()), "Another device answers at this address") ||
 			strings.Contains(w.proxyNote(b.Addr().String()), "Another device answers at this address")

@@ -9,6 +9,22 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
+// LinkMTU is as gatt.MTUTeller has it.
+func (p *Proxy) LinkMTU(ctx context.Context, a ble.Address, _ ble.AddressType) (int, error) {
+	p.called("mtu %s", a)
+	switch {
+	case p.TellsMTU == 0:
+		return 0, fmt.Errorf("%s: %w", p.Label, ble.ErrNotSupported)
+	case p.TellsMTU < 0:
+		<-ctx.Done()
+		return 0, ctx.Err()
+	}
+	if err := p.sleep(ctx, p.TellsMTU); err != nil {
+		return 0, err
+	}
+	return max(p.peripherals[a].MTU, ble.MinMTU), nil
+}
+
 // Connect answers as scripted.
 func (p *Proxy) Connect(ctx context.Context, a ble.Address, t ble.AddressType, cached bool) (int, error) {
 	kind := "connect"

@@ -112,6 +112,8 @@ type Proxy struct {
 	Script func(a ble.Address, n int) Outcome
 	// CachedMTU is what a cached link reports as its MTU; 0: 23.
 	CachedMTU int
+	// TellsMTU: the MTU of a link that is up is told, and how long that takes; 0: it is not, a negative time: it never comes.
+	TellsMTU time.Duration
 	// Accepts reports whether peripherals answer when they are dialled with that address type; nil: with any. Types are those of the
 	// attempts, in order.
 	Accepts func(ble.AddressType) bool
