@@ -3,6 +3,7 @@ package bluezshim
 import (
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"bluez-esphome/internal/ble"
@@ -26,11 +27,11 @@ type noteQuota struct {
 	of   map[ble.Address]*notes
 }
 
-// notes counts one peripheral's notifications that wait, and those that were dropped since a notification was last
-// taken.
+// notes counts one peripheral's notifications that wait, and those that were dropped since none waited.
 type notes struct {
-	addr             ble.Address
-	waiting, dropped int
+	addr    ble.Address
+	waiting atomic.Int32 // it grows under mu
+	dropped atomic.Int32
 }
 
 // add counts a notification that is about to be posted; nil if it is to be dropped. It reports whether the notification
@@ -46,33 +47,29 @@ func (q *noteQuota) add(a ble.Address) (n *notes, burst bool) {
 		n = &notes{addr: a}
 		q.of[a] = n
 	}
-	if n.waiting >= maxNotes {
-		n.dropped++
-		if n.dropped == 1 {
+	if n.waiting.Load() >= maxNotes {
+		if n.dropped.Add(1) == 1 {
 			q.log.Warn("Notifications come faster than the bus takes them; some are dropped", "device", a.String())
 		}
 		return nil, burst
 	}
-	n.waiting++
+	n.waiting.Add(1)
 	return n, burst
 }
 
 // taken is called in the loop for each notification that add counted.
 func (q *noteQuota) taken(n *notes) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	n.waiting--
-	if n.waiting == 0 && n.dropped > 0 {
-		q.log.Warn("The bus takes notifications again", "device", n.addr.String(), "dropped", n.dropped)
-		n.dropped = 0
+	if n.waiting.Add(-1) > 0 || n.dropped.Load() == 0 {
+		return
 	}
+	q.log.Warn("The bus takes notifications again", "device", n.addr.String(), "dropped", n.dropped.Swap(0))
 }
 
 // forget ends the count of a peripheral whose link ended, unless some of its next link wait already.
 func (q *noteQuota) forget(a ble.Address) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if n := q.of[a]; n != nil && n.waiting == 0 {
+	if n := q.of[a]; n != nil && n.waiting.Load() == 0 {
 		delete(q.of, a)
 	}
 }

@@ -96,8 +96,8 @@ func TestBacklogIsBounded(t *testing.T) {
 		t.Errorf("%d further events were handled", got)
 	}
 	c.out.mu.Lock()
-	if c.out.backlog > maxBacklog+2*len(big) {
-		t.Errorf("%d bytes wait for the bus", c.out.backlog)
+	if c.out.backlog.Load() > int64(maxBacklog+2*len(big)) {
+		t.Errorf("%d bytes wait for the bus", c.out.backlog.Load())
 	}
 	c.out.mu.Unlock()
 	// When the bus reads again everything goes on.

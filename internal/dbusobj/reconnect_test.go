@@ -88,12 +88,12 @@ func TestReconnect(t *testing.T) {
 			a.WatchName(c.Names()[0], func() { close(left) })
 			a.Remove(a.Object("/new"))
 			a.out.mu.Lock()
-			before := a.out.backlog
+			before := a.out.backlog.Load()
 			a.out.mu.Unlock()
 			late.Reply()
 			a.out.mu.Lock()
 			defer a.out.mu.Unlock()
-			if a.out.backlog > before {
+			if a.out.backlog.Load() > before {
 				t.Error("a call from the bus that is gone was answered on this one")
 			}
 		})

@@ -4,6 +4,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -35,11 +36,12 @@ type outbox struct {
 	wake chan struct{} // size 1: there is something to write
 	room chan struct{} // size 1: the backlog shrank
 
+	backlog atomic.Int64 // bytes not yet written, with those that the writer holds; it changes under mu
+
 	mu      sync.Mutex
 	chunks  []chunk
 	spare   [][]byte
 	header  []byte // scratch
-	backlog int    // bytes not yet written, with those that the writer holds
 	fresh   int    // bytes since the last kick
 	writing bool   // somebody writes: the writer, or kick
 	ending  bool   // the writer ends when it has written everything
@@ -84,7 +86,7 @@ func (b *outbox) send(o *outgoing, body []byte, fds []int) (kept bool) {
 	} else {
 		c.buf = append(c.buf, body...)
 	}
-	b.backlog += n
+	b.backlog.Add(int64(n))
 	b.fresh += n
 	if b.fresh >= chunkSize/2 {
 		b.fresh = 0
@@ -115,7 +117,7 @@ func (b *outbox) kick() {
 	switch {
 	case b.closed:
 	case n < len(buf):
-		b.backlog -= n
+		b.backlog.Add(-int64(n))
 		b.chunks = slices.Insert(b.chunks, 0, chunk{buf: buf[n:]})
 	default:
 		b.doneLocked(buf)
@@ -129,11 +131,7 @@ func (b *outbox) kick() {
 func (b *outbox) full() bool { return b.holds(maxBacklog) }
 
 // holds says whether more than n bytes wait.
-func (b *outbox) holds(n int) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.backlog > n && !b.closed
-}
+func (b *outbox) holds(n int64) bool { return b.backlog.Load() > n }
 
 // end lets the writer finish.
 func (b *outbox) end() {
@@ -151,7 +149,8 @@ func (b *outbox) close() {
 	for _, c := range b.chunks {
 		closeFDs(c.fds)
 	}
-	b.chunks, b.spare, b.backlog = nil, nil, 0
+	b.chunks, b.spare = nil, nil
+	b.backlog.Store(0)
 	signal(b.room)
 }
 
@@ -209,7 +208,7 @@ func (b *outbox) done(buf []byte) {
 }
 
 func (b *outbox) doneLocked(buf []byte) {
-	b.backlog -= len(buf)
+	b.backlog.Add(-int64(len(buf)))
 	if cap(buf) <= chunkSize && len(b.spare) < 16 {
 		b.spare = append(b.spare, buf[:0])
 	}
@@ -243,8 +242,4 @@ func (c *chunk) write(sock *net.UnixConn) error {
 }
 
 // empty says whether everything was written.
-func (b *outbox) empty() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.backlog == 0
-}
+func (b *outbox) empty() bool { return b.backlog.Load() == 0 }
