@@ -109,24 +109,31 @@ announce() {
 	echo "   Debian packages to install: ${list:-none}"
 	echo "   Python clients: $(if venv_is_there; then echo "are in .venv"; else echo "into .venv, 25 MB to download, 80 MB on disk"; fi)"
 	if command -v npm >/dev/null 2>&1; then
-		echo "   Node client: $(if node_client_is_there; then echo "is there"; else echo "into $node_dir, 2 MB"; fi)"
+		for dir in $node_dirs; do
+			echo "   Node client: $(if node_client_is_there "$dir"; then echo "is there"; else echo "into $dir, $(node_size "$dir") MB"; fi)"
+		done
 	fi
 	echo "   Go modules: 32 MB to download the first time; Go's build cache grows to 1.2 GB"
 }
 
-node_dir=tests/clients/node
-node_client_is_there() { cmp -s $node_dir/package-lock.json $node_dir/node_modules/installed; }
+# node-ble, a program on D-Bus, and noble, a host of a virtual controller.
+node_dirs="tests/clients/node tests/controller/node"
+node_size() { case $1 in *controller*) echo 15 ;; *) echo 2 ;; esac; }
+node_client_is_there() { cmp -s "$1/package-lock.json" "$1/node_modules/installed"; }
 
-# node_client installs node-ble into tests/clients/node/node_modules, unless it is there already. Without npm
-# the client matrix says that it skips it.
+# node_client installs them, each into its folder, unless they are there already. Without npm the tests say that they
+# skip them.
 node_client() {
-	if ! command -v npm >/dev/null 2>&1 || node_client_is_there; then
-		return
-	fi
-	echo "== installing the Node client of $node_dir"
-	# Its optional dependency, native code, is not needed.
-	npm ci --prefix $node_dir --ignore-scripts --omit=optional --no-audit --no-fund --loglevel=error
-	cp $node_dir/package-lock.json $node_dir/node_modules/installed
+	command -v npm >/dev/null 2>&1 || return 0
+	for dir in $node_dirs; do
+		if node_client_is_there "$dir"; then
+			continue
+		fi
+		echo "== installing the Node client of $dir"
+		# Optional dependencies, native code, are not needed, nor is what packages would build: noble brings its own built.
+		npm ci --prefix "$dir" --ignore-scripts --omit=optional --no-audit --no-fund --loglevel=error
+		cp "$dir/package-lock.json" "$dir/node_modules/installed"
+	done
 }
 
 venv_is_there() {

@@ -22,7 +22,7 @@ var (
 func transport(c config.Controller, log *slog.Logger) hci.Transport {
 	switch {
 	case c.PTY != "":
-		return hci.NewPTY(c.PTY)
+		return hci.NewPTY(c.PTY, log)
 	case c.Unix != "":
 		return hci.Unix(c.Unix, log)
 	case c.TCP != "":

@@ -87,6 +87,7 @@ func (l *Listener) listen(ctx context.Context) (<-chan net.Conn, error) {
 	}
 	l.ln, l.hosts, l.stop = ln, make(chan net.Conn), make(chan struct{})
 	l.wg.Go(func() { l.accept(ln, l.hosts, l.stop) })
+	l.log.Info("A controller waits for its host", "address", ln.Addr().String())
 	return l.hosts, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -18,6 +19,7 @@ import (
 // UART. A symbolic link leads to it. Each host gets a terminal of its own, so that none reads what was meant for the one before.
 type PTY struct {
 	path string // of the link
+	log  *slog.Logger
 
 	mu     sync.Mutex
 	target string // of the link that we made
@@ -26,7 +28,7 @@ type PTY struct {
 var _ Transport = (*PTY)(nil)
 
 // NewPTY makes the Transport; path is absolute.
-func NewPTY(path string) *PTY { return &PTY{path: path} }
+func NewPTY(path string, log *slog.Logger) *PTY { return &PTY{path: path, log: log} }
 
 // Open implements Transport. A host has come when it has sent something, and leaves when nobody has the terminal open any more.
 func (p *PTY) Open(ctx context.Context) (Conn, error) {
@@ -40,6 +42,7 @@ func (p *PTY) Open(ctx context.Context) (Conn, error) {
 		if err != nil {
 			return nil, fmt.Errorf("cannot offer a controller on %s: %w", p.path, err)
 		}
+		p.log.Info("A controller waits for its host", "terminal", name)
 		stop := context.AfterFunc(ctx, func() { _ = f.SetReadDeadline(time.Unix(1, 0)) })
 		first := make([]byte, readSize)
 		n, err := f.Read(first)

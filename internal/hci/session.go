@@ -25,7 +25,6 @@ var errStopped = errors.New("the host stopped reading; the controller is reset")
 // Run serves hosts until ctx ends.
 func (c *Controller) Run(ctx context.Context) error {
 	defer func() { _ = c.cfg.Transport.Close() }()
-	c.cfg.Log.Info("A controller waits for its host", "address", c.cfg.Address)
 	said := ""
 	for ctx.Err() == nil {
 		conn, err := c.cfg.Transport.Open(ctx)
