@@ -192,10 +192,3 @@ func (d *ownedDevice) othersLocked(o *Owner) int {
 func (d *ownedDevice) holdsLocked(o *Owner) bool {
 	return d != nil && d.uses[o] != nil && d.uses[o].told
 }
-
-// holds reports whether the owner was told that the link to a is up.
-func (o *Owner) holds(a ble.Address) bool {
-	o.s.mu.Lock()
-	defer o.s.mu.Unlock()
-	return o.s.devices[a].holdsLocked(o)
-}
