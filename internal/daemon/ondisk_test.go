@@ -17,7 +17,7 @@ import (
 // and so is what waits for a restart.
 func TestConfigurationOnDisk(t *testing.T) {
 	if _, err := exec.LookPath("dbus-daemon"); err != nil {
-		t.Skip("skipped: dbus-daemon is not installed")
+		t.Skip("dbus-daemon is not installed (apt install dbus-daemon)")
 	}
 	bus := dbustest.Start(t)
 	addrs := simulate(t, "kitchen")

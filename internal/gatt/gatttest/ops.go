@@ -52,7 +52,10 @@ func (p *Proxy) Connect(ctx context.Context, a ble.Address, t ble.AddressType, c
 	if p.Script != nil {
 		o = p.Script(a, n)
 	}
-	if p.Types = append(p.Types, t); p.Accepts != nil && !p.Accepts(t) {
+	p.mu.Lock()
+	p.Types = append(p.Types, t)
+	p.mu.Unlock()
+	if p.Accepts != nil && !p.Accepts(t) {
 		o = Outcome{Delay: time.Second, Code: 133}
 	}
 	dev := p.peripherals[a]
