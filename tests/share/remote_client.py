@@ -41,6 +41,9 @@ class Host:
     async def adverts(self, address):
         say("adverts", address=address, list=self.heard.pop(address, []))
 
+    async def settle(self):
+        await self.cli.device_info()  # is answered behind everything that was sent before
+
     async def mode(self, mode):
         self.cli.bluetooth_scanner_set_mode(MODES[mode])
 
@@ -57,17 +60,19 @@ class Host:
 
     async def find(self, address, uuid):
         services = await self.cli.bluetooth_gatt_get_services(int(address.replace(":", ""), 16))
-        return next(c.handle for s in services.services for c in s.characteristics if c.uuid == uuid)
+        return next(c for s in services.services for c in s.characteristics if c.uuid == uuid)
 
     async def read(self, address, uuid):
-        handle = await self.find(address, uuid)
-        value = await self.cli.bluetooth_gatt_read(int(address.replace(":", ""), 16), handle)
+        char = await self.find(address, uuid)
+        value = await self.cli.bluetooth_gatt_read(int(address.replace(":", ""), 16), char.handle)
         say("read", address=address, value=bytes(value).hex())
 
     async def notify(self, address, uuid):
-        handle = await self.find(address, uuid)
+        char = await self.find(address, uuid)
         n = int(address.replace(":", ""), 16)
-        await self.cli.bluetooth_gatt_start_notify(n, handle, lambda _, v: say("value", address=address, value=bytes(v).hex()))
+        await self.cli.bluetooth_gatt_start_notify(n, char.handle, lambda _, v: say("value", address=address, value=bytes(v).hex()))
+        cccd = next(d for d in char.descriptors if d.uuid.startswith("00002902-"))
+        await self.cli.bluetooth_gatt_write_descriptor(n, cccd.handle, b"\x01\x00")  # the device registers only
         say("subscribed", address=address)
 
     async def run(self, command):

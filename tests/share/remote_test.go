@@ -196,6 +196,13 @@ func (r *remote) connect(address string, addressType int) {
 	r.want(fields{"ev": "link", "address": address, "up": true})
 }
 
+// settle returns when everything that the host was told to do has reached the daemon.
+func (r *remote) settle() {
+	r.t.Helper()
+	r.do("settle", nil)
+	r.want(fields{"ev": "done", "do": "settle"})
+}
+
 // read reads a characteristic.
 func (r *remote) read(address, uuid string) string {
 	r.t.Helper()

@@ -63,6 +63,7 @@ func (l *logs) String() string {
 type setup struct {
 	share string // further keys of the section share
 	more  string // further sections
+	entry string // further keys of each proxy
 	plain bool   // shared without a key
 	proxy func(*proxysim.ProxyConfig)
 }
@@ -109,15 +110,20 @@ func newWorldOf(t *testing.T, s setup, names ...string) *world {
 		if psk := specs[i].PSK; psk != nil {
 			w.yaml += fmt.Sprintf(", noise_psk: %q", base64.StdEncoding.EncodeToString(psk[:]))
 		}
-		w.yaml += "}\n"
+		w.yaml += s.entry + "}\n"
 	}
-	w.start(t)
 	t.Cleanup(func() {
 		if t.Failed() {
 			s := w.logs.String()
 			t.Logf("the daemon's log:\n%s", s[max(0, len(s)-8000):])
 		}
 	})
+	w.start(t)
+	shared := len(names)
+	if strings.Contains(s.share, merged) {
+		shared = 1
+	}
+	eventually(t, "hosts can come", func() bool { return strings.Count(w.logs.String(), "The proxy is shared") >= shared })
 	return w
 }
 
