@@ -20,7 +20,7 @@ type desc struct {
 func (d *desc) readValue(call *dbusobj.Call) {
 	p := d.char.peer()
 	d.read.join(p, call, func(done func([]byte, error)) {
-		p.shim.links.Do(p.addr, ble.Operation{Kind: ble.OpReadDescriptor, Handle: d.def.Handle}, done)
+		p.shim.links.Do(p.addr, ble.Operation{Kind: ble.OpReadDescriptor, Table: p.db, Handle: d.def.Handle}, done)
 	}, d.setValue)
 }
 
@@ -59,7 +59,7 @@ func (d *desc) writeValue(call *dbusobj.Call) {
 		return
 	}
 	d.writing = true
-	p.shim.links.Do(p.addr, ble.Operation{Kind: ble.OpWriteDescriptor, Handle: d.def.Handle, Value: value}, func(_ []byte, err error) {
+	p.shim.links.Do(p.addr, ble.Operation{Kind: ble.OpWriteDescriptor, Table: p.db, Handle: d.def.Handle, Value: value}, func(_ []byte, err error) {
 		p.shim.post(func() {
 			d.writing = false
 			replyWrite(call, err)

@@ -27,8 +27,9 @@ type peer struct {
 	connected, resolved bool
 	everResolved        bool
 	mtu                 int
-	link                int        // counts links, so that what waits for one cannot act on the next
-	uuids               []ble.UUID // advertised in order of arrival, then, once resolved, sorted
+	db                  *ble.Database // of which the objects are made; nil before
+	link                int           // counts links, so that what waits for one cannot act on the next
+	uuids               []ble.UUID    // advertised in order of arrival, then, once resolved, sorted
 
 	via           string           // of the adapter that was asked for the link
 	connecting    *attempt         // a pending Connect or Pair

@@ -4,6 +4,8 @@ import (
 	"os"
 	"sync"
 
+	"bluez-esphome/internal/ble"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -23,6 +25,7 @@ type pipe struct {
 	file   *os.File
 	limit  int // longest packet that is written on, 0 unlimited
 	closed func()
+	table  *ble.Database // that has char
 
 	taking sync.Mutex // of AcquireWrite: held from a packet's read to its handing over
 
@@ -43,7 +46,7 @@ func newPipe(c *char, sender string, limit int, closed func()) (*pipe, int, erro
 	}
 	quota := &c.peer().shim.pipes
 	quota.add(sender)
-	p := &pipe{char: c, file: os.NewFile(uintptr(fds[0]), "gatt"), limit: limit, wake: make(chan struct{}, 1)}
+	p := &pipe{char: c, table: c.peer().db, file: os.NewFile(uintptr(fds[0]), "gatt"), limit: limit, wake: make(chan struct{}, 1)}
 	p.closed = func() {
 		quota.remove(sender)
 		closed()

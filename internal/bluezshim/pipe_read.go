@@ -78,7 +78,7 @@ func (p *pipe) take(fd int, handed func(error)) taken {
 		return pipeSkipped
 	}
 	peer := p.char.peer()
-	op := ble.Operation{Kind: ble.OpWriteCommand, Handle: p.char.def.ValueHandle, Value: buf[:n:n]}
+	op := ble.Operation{Kind: ble.OpWriteCommand, Table: p.table, Handle: p.char.def.ValueHandle, Value: buf[:n:n]}
 	peer.shim.links.Do(peer.addr, op, func(_ []byte, err error) { handed(err) })
 	return pipeTook
 }

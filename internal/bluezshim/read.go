@@ -48,7 +48,7 @@ func (r *sharedRead) join(p *peer, call *dbusobj.Call, start func(done func([]by
 func (c *char) readValue(call *dbusobj.Call) {
 	p := c.peer()
 	c.read.join(p, call, func(done func([]byte, error)) {
-		c.links().Do(p.addr, ble.Operation{Kind: ble.OpRead, Handle: c.def.ValueHandle}, done)
+		c.links().Do(p.addr, ble.Operation{Kind: ble.OpRead, Table: p.db, Handle: c.def.ValueHandle}, done)
 	}, c.setValue)
 }
 

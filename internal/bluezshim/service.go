@@ -101,7 +101,7 @@ func (p *peer) setDatabase(db *ble.Database) {
 		}
 	}
 	slices.SortFunc(next, func(a, b *service) int { return cmp.Compare(a.def.Handle, b.def.Handle) })
-	p.services = next
+	p.services, p.db = next, db
 	if p.resolved {
 		p.setServiceUUIDs()
 	}

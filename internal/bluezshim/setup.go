@@ -27,7 +27,7 @@ func (p *peer) beforeResolved(resolved func()) {
 		}
 	}
 	stop := p.shim.clock.AfterFunc(setupTimeout, func() { p.shim.post(done) })
-	p.shim.links.Do(p.addr, ble.Operation{Kind: ble.OpRead, Handle: c.def.ValueHandle}, func(v []byte, err error) {
+	p.shim.links.Do(p.addr, ble.Operation{Kind: ble.OpRead, Table: p.db, Handle: c.def.ValueHandle}, func(v []byte, err error) {
 		stop()
 		p.shim.post(func() {
 			if err == nil && p.link == link {
@@ -73,7 +73,7 @@ func (p *peer) find(u ble.UUID) *char {
 
 // read reads for our own use; a failure leaves things as they are, and nothing is signalled as Value.
 func (p *peer) read(c *char, f func([]byte)) {
-	p.shim.links.Do(p.addr, ble.Operation{Kind: ble.OpRead, Handle: c.def.ValueHandle}, func(v []byte, err error) {
+	p.shim.links.Do(p.addr, ble.Operation{Kind: ble.OpRead, Table: p.db, Handle: c.def.ValueHandle}, func(v []byte, err error) {
 		p.shim.post(func() {
 			if err == nil && p.connected && p.chars[c.def.ValueHandle] == c {
 				f(v)

@@ -69,7 +69,7 @@ func (c *char) writeRequest(call *dbusobj.Call, value []byte, offset int) {
 	}
 	p := c.peer()
 	c.writing = true
-	c.links().Do(p.addr, ble.Operation{Kind: ble.OpWrite, Handle: c.def.ValueHandle, Value: value}, func(_ []byte, err error) {
+	c.links().Do(p.addr, ble.Operation{Kind: ble.OpWrite, Table: p.db, Handle: c.def.ValueHandle, Value: value}, func(_ []byte, err error) {
 		p.shim.post(func() {
 			c.writing = false
 			replyWrite(call, err)
@@ -86,7 +86,7 @@ func (c *char) writeCommand(call *dbusobj.Call, value []byte, offset int) {
 	case len(value) > p.mtu-attHeader:
 		errInitiate.to(call)
 	default:
-		c.links().Do(p.addr, ble.Operation{Kind: ble.OpWriteCommand, Handle: c.def.ValueHandle, Value: value}, func(_ []byte, err error) {
+		c.links().Do(p.addr, ble.Operation{Kind: ble.OpWriteCommand, Table: p.db, Handle: c.def.ValueHandle, Value: value}, func(_ []byte, err error) {
 			p.shim.post(func() {
 				if err != nil {
 					errInitiate.to(call)

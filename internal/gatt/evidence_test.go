@@ -2,6 +2,7 @@ package gatt_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -239,6 +240,19 @@ func TestOldHandles(t *testing.T) {
 			p.SendNotification(addrA, 17, []byte{4, 0, 14, 0})
 			w.m.Do(addrA, ble.Operation{Kind: ble.OpWriteCommand, Handle: 14, Value: []byte("w")}, func(_ []byte, err error) { w.log("write %v", err) })
 		}, []string{"changed 3 services", "write no characteristic has that value handle: ATT error 0x01"}},
+		{"a caller that has yet to hear of the change", func(w *world, p *gatttest.Proxy, _ *gatttest.Peripheral) {
+			p.SendNotification(addrA, 17, []byte{4, 0, 14, 0})
+			settle(5 * time.Second)
+			old := &ble.Database{Services: withGATT(thermometer(addrA), "").Services}
+			for _, op := range []ble.Operation{
+				{Kind: ble.OpWrite, Handle: 14, Value: []byte("w"), Table: old}, {Kind: ble.OpWriteCommand, Handle: 14, Value: []byte("w"), Table: old},
+				{Kind: ble.OpRead, Handle: 6, Table: old}, {Kind: ble.OpRead, Handle: 3, Table: old},
+			} {
+				w.m.Do(addrA, op, func(v []byte, err error) { w.log("%d: %q %v", op.Kind, v, err) })
+			}
+		}, []string{"changed 3 services", fmt.Sprintf("%d: \"\" no characteristic has that value handle: ATT error 0x01", ble.OpWrite),
+			fmt.Sprintf("%d: \"\" no characteristic has that value handle: ATT error 0x01", ble.OpWriteCommand),
+			fmt.Sprintf("%d: \"\" no characteristic has that value handle: ATT error 0x01", ble.OpRead), fmt.Sprintf("%d: \"Thermo\" <nil>", ble.OpRead)}},
 		{"a notification by an old handle", func(_ *world, p *gatttest.Proxy, _ *gatttest.Peripheral) {
 			p.SendNotification(addrA, 8, []byte("before"))
 			p.SendNotification(addrA, 17, []byte{4, 0, 14, 0})

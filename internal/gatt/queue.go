@@ -21,7 +21,7 @@ type op struct {
 	reads  bool   // its result is a value of the attribute
 	ours   bool   // nobody asked for it, and nobody waits for it
 	again  bool   // it was left to be repeated once the database is known
-	// told is the database that the caller knew.
+	// told is the database that the caller knew; nil when it is queued: the one that was told last.
 	told   *ble.Database
 	secure bool // pair and repeat once if the peripheral wants security
 	// configures: it is of the configuration of the characteristic with that value handle.
@@ -53,7 +53,9 @@ func (m *Manager) enqueued(a ble.Address, o *op) (launch func()) {
 		m.finish(o, ble.ErrNotConnected)
 		return nil
 	}
-	o.told = d.told
+	if o.told == nil {
+		o.told = d.told
+	}
 	if launch = d.cur.takeOffLocked(o); launch == nil {
 		d.cur.enqueueLocked(o)
 	}
@@ -234,7 +236,7 @@ func (m *Manager) do(party *Owner, a ble.Address, operation ble.Operation, done 
 		party:  party,
 		size:   len(operation.Value),
 		secure: operation.Kind.Answered(),
-		handle: operation.Handle, reads: operation.Kind.Reads(),
+		handle: operation.Handle, reads: operation.Kind.Reads(), told: operation.Table,
 		run: func(ctx context.Context, l *link) (err error) {
 			value, err = l.ps.proxy.Do(ctx, a, operation)
 			return err

@@ -84,7 +84,7 @@ func (p *Proxy) Read(s *apiserver.Session, a ble.Address, handle uint16) {
 		}
 		s.ReadData(a, handle, value)
 	}
-	op := ble.Operation{Kind: ble.OpRead, Handle: handle}
+	op := ble.Operation{Kind: ble.OpRead, Handle: handle, Table: d.db}
 	if isDescriptor(d.db, handle) {
 		op.Kind = ble.OpReadDescriptor
 	}
@@ -110,7 +110,7 @@ func (p *Proxy) Write(s *apiserver.Session, a ble.Address, handle uint16, value 
 		}
 		s.Written(a, handle)
 	}
-	op := ble.Operation{Kind: ble.OpWriteCommand, Handle: handle, Value: value} // answered, too
+	op := ble.Operation{Kind: ble.OpWriteCommand, Handle: handle, Value: value, Table: d.db} // answered, too
 	switch {
 	case isDescriptor(d.db, handle):
 		op.Kind = ble.OpWriteDescriptor
