@@ -73,7 +73,7 @@ func (d *device) extension(c *dbusobj.Call, f func(context.Context) (func(*dbuso
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), extensionTimeout)
 	p.extending = cancel
-	go func() {
+	p.shim.spawn(func() {
 		defer cancel()
 		reply, err := f(ctx)
 		p.shim.post(func() {
@@ -89,7 +89,7 @@ func (d *device) extension(c *dbusobj.Call, f func(context.Context) (func(*dbuso
 				c.Reply()
 			}
 		})
-	}()
+	})
 }
 
 func encodeSources(o *dbusobj.Object, e *dbusobj.Encoder) {

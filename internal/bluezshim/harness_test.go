@@ -113,6 +113,12 @@ func start(t testing.TB, adapters int, prepare ...func(*bluezshim.Config)) *harn
 	t.Cleanup(func() {
 		cancel()
 		_ = conn.Do(context.Background(), h.shim.Close)
+		ended, cancel := context.WithTimeout(context.Background(), time.Minute)
+		h.shim.Wait(ended)
+		if ended.Err() != nil {
+			t.Error("goroutines of pipes or calls outlive Close")
+		}
+		cancel()
 		stopConn()
 		wg.Wait()
 		if strings.Contains(h.log.String(), "level=ERROR") {

@@ -90,7 +90,8 @@ func (p *pipe) tooLong() {
 // watchHangup starts the two goroutines of a notification pipe: one writes what is queued, one
 // notices that the client closed its end.
 func (p *pipe) watchHangup() {
-	go func() {
+	shim := p.char.peer().shim
+	shim.spawn(func() {
 		buf := make([]byte, 1)
 		for {
 			if n, err := p.file.Read(buf); err != nil || n == 0 {
@@ -98,9 +99,9 @@ func (p *pipe) watchHangup() {
 			}
 		}
 		p.hangup()
-	}()
-	piped := &p.char.peer().shim.piped
-	go func() {
+	})
+	piped := &shim.piped
+	shim.spawn(func() {
 		for range p.wake {
 			for {
 				p.mu.Lock()
@@ -124,7 +125,7 @@ func (p *pipe) watchHangup() {
 				}
 			}
 		}
-	}()
+	})
 }
 
 // send queues one notification.

@@ -24,7 +24,7 @@ func (p *pipe) readCommands() {
 		p.hangup()
 		return
 	}
-	go func() {
+	p.char.peer().shim.spawn(func() {
 		defer p.hangup()
 		handed := make(chan error, 1)
 		for {
@@ -39,7 +39,7 @@ func (p *pipe) readCommands() {
 				return
 			}
 		}
-	}()
+	})
 }
 
 // drain hands over what the client has written so far, without waiting for anything. It is called in the loop.

@@ -71,8 +71,9 @@ type Shim struct {
 	piped    atomic.Int64 // bytes that wait in pipes
 	notes    noteQuota
 	ifaces   interfaces
-	added    chan *adapter // published, and to be watched by Run, which must not look at adapters
-	closed   bool          // the loop takes no more work
+	added    chan *adapter  // published, and to be watched by Run, which must not look at adapters
+	closed   bool           // the loop takes no more work
+	tasks    sync.WaitGroup // see spawn
 }
 
 // New builds the tree on cfg.Conn, which must not run yet.
@@ -189,6 +190,27 @@ func (s *Shim) Close() {
 		if p.extending != nil {
 			p.extending()
 		}
+	}
+}
+
+// spawn runs f on a goroutine of its own, for which Wait waits; in the loop. Close ends what it waits for: it closes
+// pipes, and ends the contexts of calls. After Close nothing begins.
+func (s *Shim) spawn(f func()) {
+	if !s.closed {
+		s.tasks.Go(f)
+	}
+}
+
+// Wait waits, after Close, until all goroutines have ended or ctx does.
+func (s *Shim) Wait(ctx context.Context) {
+	done := make(chan struct{})
+	go func() { // it ends with what is left behind
+		defer close(done)
+		s.tasks.Wait()
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
 	}
 }
 

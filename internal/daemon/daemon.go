@@ -247,6 +247,7 @@ func (d *Daemon) serve(ctx context.Context, address string) error {
 	within(ctx, linksTimeout, d.links.Close)
 	within(ctx, proxiesTimeout, d.proxies.Stop)
 	within(ctx, shimTimeout, func(ctx context.Context) { _ = d.conn.Do(ctx, d.shim.Close) }) // what hangs is left behind
+	within(ctx, shimTimeout, d.shim.Wait)
 	stopProxies()
 	stopShim()
 	leaveBus()
