@@ -222,4 +222,5 @@ async def main():
         await again(device, cycles)
 
 
-asyncio.run(main())
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -22,14 +22,27 @@ const limit = 8 * time.Minute
 type world struct {
 	place       harness.Place
 	peripherals string
+	config      string
+	hci         int    // controllers
 	control     string // socket of the peripheral
 	daemon      *harness.Proc
+}
+
+// recorded is the file of the peripherals of the recordings.
+func recorded(t *testing.T) string {
+	return harness.Path(t, "internal", "proxysim", "testdata", "golden-peripheral.json")
 }
 
 // newWorld starts it with these entries of hci; PLACE in them is a folder.
 func newWorld(t *testing.T, hci ...string) *world {
 	t.Helper()
-	w := &world{place: harness.NewPlace(t), peripherals: harness.Path(t, "internal", "proxysim", "testdata", "golden-peripheral.json")}
+	return newWorldOf(t, recorded(t), hci...)
+}
+
+// newWorldOf is newWorld with other peripherals.
+func newWorldOf(t *testing.T, peripherals string, hci ...string) *world {
+	t.Helper()
+	w := &world{place: harness.NewPlace(t), peripherals: peripherals, hci: len(hci)}
 	controls := filepath.Join(w.place.Dir, "control")
 	w.control = filepath.Join(controls, "main.sock")
 	sim := harness.Start(t, w.place.Env(), harness.Binary(), "simulate", "--peripherals", w.peripherals, "--proxy", "kitchen=127.0.0.1:0", "--control", controls)
@@ -38,16 +51,25 @@ func newWorld(t *testing.T, hci ...string) *world {
 	for _, h := range hci {
 		config += "  - {" + strings.ReplaceAll(h, "PLACE", w.place.Dir) + "}\n"
 	}
-	path := filepath.Join(w.place.Dir, "config.yaml")
-	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
+	w.config = filepath.Join(w.place.Dir, "config.yaml")
+	if err := os.WriteFile(w.config, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	w.daemon = harness.Start(t, w.place.Env(), harness.Binary(), "run", "--config", path)
-	for range hci {
+	w.start(t)
+	return w
+}
+
+// state is the daemon's folder for state.
+func (w *world) state() string { return filepath.Join(w.place.Dir, "state") }
+
+// start starts the daemon and waits until hosts may come.
+func (w *world) start(t *testing.T) {
+	t.Helper()
+	w.daemon = harness.Start(t, w.place.Env(), harness.Binary(), "run", "--config", w.config)
+	for range w.hci {
 		w.daemon.Err.Expect(t, `A controller waits for its host`)
 	}
 	w.daemon.Err.Expect(t, `Proxy is online`)
-	return w
 }
 
 // passes runs a host and checks that it passed the steps, and nothing else.
