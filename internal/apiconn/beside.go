@@ -32,13 +32,13 @@ type question struct {
 	full  bool
 }
 
-// DialBeside connects to the device of the present session, for a session beside it.
+// DialBeside connects to where the last session found the device, for a session beside it.
 func (p *Proxy) DialBeside(ctx context.Context) (net.Conn, error) {
-	s := p.current.Load()
-	if s == nil {
+	at := p.at.Load()
+	if at == nil {
 		return nil, fmt.Errorf("%s is offline: %w", p.Name(), ble.ErrNotConnected)
 	}
-	return p.cfg.Dial(ctx, "tcp", s.conn.RemoteAddr().String())
+	return p.cfg.Dial(ctx, "tcp", (*at).String())
 }
 
 // Entities lists what the device has besides the proxy, as messages ListEntities…Response with the last one, over the present session.

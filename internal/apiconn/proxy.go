@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"strings"
 	"sync"
@@ -29,8 +30,9 @@ type Proxy struct {
 	again chan struct{} // capacity 1: see Reconsider
 	wake  chan struct{} // capacity 1: try at once, whatever the pause is for
 
-	current atomic.Pointer[session] // nil without a session
-	asking  chan struct{}           // capacity 1: one question of beside.go at a time
+	current atomic.Pointer[session]  // nil without a session
+	asking  chan struct{}            // capacity 1: one question of beside.go at a time
+	at      atomic.Pointer[net.Addr] // of the last session
 	traffic traffic
 
 	mu       sync.Mutex // guards the following

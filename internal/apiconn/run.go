@@ -197,6 +197,8 @@ func (p *Proxy) attempt(ctx context.Context) (wasUp bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	at := conn.RemoteAddr()
+	p.at.Store(&at)
 	s := newSession(p, conn)
 	if err = s.open(ctx); err == nil {
 		err = s.serve(ctx)

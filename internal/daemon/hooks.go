@@ -26,6 +26,8 @@ func (h hooks) Offline(p *fleet.Proxy) {
 	h.d.sharing.down(p)
 }
 
+func (h hooks) Displaced(p *fleet.Proxy) { h.d.sharing.up(p) }
+
 func (h hooks) Adverts(id string, sh fleet.Shared, at time.Time, batch []ble.RawAdvert) {
 	h.d.hci.heard(id, at, batch)
 	h.d.sharing.adverts(id, sh, at, batch)

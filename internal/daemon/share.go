@@ -162,7 +162,7 @@ func (s *sharer) offer(p *fleet.Proxy) {
 	s.mu.Lock()
 	server, merged := s.server, s.merged
 	s.mu.Unlock()
-	if server == nil {
+	if server == nil || merged != nil && !p.Up() {
 		return
 	}
 	err := p.Share(func(id, name string, info apiconn.Info) (fleet.Shared, error) {

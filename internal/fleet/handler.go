@@ -23,8 +23,11 @@ func (h handler) Online(_ *apiconn.Proxy, info apiconn.Info) {
 	}
 	p.mu.Lock()
 	p.info, p.up, p.known, p.own, p.since = info, true, false, nil, time.Now()
-	id := p.id
+	id, outdated := p.id, p.outdated()
 	p.mu.Unlock()
+	if outdated {
+		s.cfg.Hooks.Offline(p)
+	}
 	s.cfg.Merged.ProxyUp(id)
 	s.settle(p)
 	s.cfg.Links.AddProxy(p)

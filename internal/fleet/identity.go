@@ -49,7 +49,7 @@ func (s *Set) admit(p *Proxy, info apiconn.Info) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.id, p.mac = id, mac
+	p.id, p.mac, p.said = id, mac, info
 	return nil
 }
 

@@ -34,13 +34,16 @@ type Proxy struct {
 	name    string // for people, unique among the present ones; "" before the first session if none is configured
 	own     *adapters.Own
 	info    apiconn.Info
-	up      bool // between Online and Offline
+	said    apiconn.Info // of the last session that knew the device, also one that another host did not let come up
+	up      bool         // between Online and Offline
 	since   time.Time
 	seat    *time.Timer // gives it its numbers; nil: it has them, or is offline
 	scan    Scan
 	known   bool // scan is known
 	heard   time.Time
 	shared  Shared // nil: offline, or not shared
+	// offered is what shared was made of.
+	offered apiconn.Info
 
 	stop func() // ends Run; under Set.mu
 }

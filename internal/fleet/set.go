@@ -43,6 +43,8 @@ type Hooks interface {
 	// Online: the proxy is usable, or has its numbers now. Offline ends that.
 	Online(p *Proxy)
 	Offline(p *Proxy)
+	// Displaced: another host has the proxy, and it was not online; what it is, is known.
+	Displaced(p *Proxy)
 	// Adverts takes a batch of the proxy with that ID, for the merged table above all; sh is the proxy as it is shared, or
 	// nil.
 	Adverts(id string, sh Shared, at time.Time, batch []ble.RawAdvert)
@@ -193,6 +195,7 @@ func (s *Set) Make(pc config.Proxy, instance string) (*Proxy, error) {
 		Changed: func() {
 			s.cfg.Board.Changed(p, "State", "LastError")
 			p.slotsChanged()
+			p.stateChanged()
 		},
 		Resolve: func(ctx context.Context, host string) ([]netip.Addr, error) {
 			return s.cfg.Network.Resolve(ctx, p, host)

@@ -10,6 +10,7 @@ type Shared interface {
 	Scanner(state ble.ScannerState, mode, configured ble.ScannerMode)
 	Slots(ble.Slots)
 	WantsActive() bool
+	Wanted() bool // a host subscribed to its advertisements
 	Down()
 }
 
@@ -20,12 +21,21 @@ func (p *Proxy) Shared() Shared {
 	return p.shared
 }
 
-// Share offers the proxy by make, if it is online, has its numbers, and is not offered already.
+// Share offers the proxy by make, if it is online and has its numbers, or is another host's, and is not offered already.
 func (p *Proxy) Share(make func(id, name string, info apiconn.Info) (Shared, error)) error {
 	p.mu.Lock()
-	ready := p.up && p.seat == nil && p.shared == nil
+	up, ready := p.up, p.up && p.seat == nil && p.shared == nil
 	id, name, info := p.id, p.name, p.info
+	if !up {
+		ready, info = p.shared == nil && p.said.MAC != "", p.said
+	}
 	p.mu.Unlock()
+	if !up && p.State() != apiconn.StateDisplaced {
+		ready = false
+	}
+	if name == "" {
+		name = info.Name
+	}
 	if !ready {
 		return nil
 	}
@@ -36,11 +46,14 @@ func (p *Proxy) Share(make func(id, name string, info apiconn.Info) (Shared, err
 	p.telling.Lock()
 	defer p.telling.Unlock()
 	p.mu.Lock()
-	p.shared = sh
+	p.shared, p.offered = sh, info
 	scan, known := p.scan, p.known
 	p.mu.Unlock()
-	if known {
+	switch {
+	case up && known:
 		sh.Scanner(scan.State, scan.Mode, scan.Configured)
+	case !up: // which answers those who subscribe
+		sh.Scanner(ble.ScannerStopped, ble.ScanPassive, ble.ScanPassive)
 	}
 	p.tellSlots(sh)
 	return nil

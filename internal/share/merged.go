@@ -177,6 +177,9 @@ func (mb *Member) WantsActive() bool {
 	return up != nil && up.WantsActive()
 }
 
+// Wanted is false: a proxy is none of all as one before it is online.
+func (mb *Member) Wanted() bool { return false }
+
 // learn changes what the device says of itself. Hosts that hold no link are made to come back, as by a restart, and ask again.
 func (p *Proxy) learn(d apiserver.Device, minor uint32) {
 	p.mu.Lock()

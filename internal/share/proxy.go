@@ -108,6 +108,13 @@ func (p *Proxy) WantsActive() bool {
 	return p.active
 }
 
+// Wanted reports whether a host subscribed to the advertisements.
+func (p *Proxy) Wanted() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.raw)+len(p.decoded) > 0
+}
+
 // modes finds out what the hosts want now.
 func (p *Proxy) modes() {
 	p.mu.Lock()

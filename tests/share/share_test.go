@@ -66,6 +66,7 @@ type setup struct {
 	entry string // further keys of each proxy
 	plain bool   // shared without a key
 	proxy func(*proxysim.ProxyConfig)
+	first func(addr string) // is called with each proxy before the daemon knows it
 }
 
 // newWorld starts everything. Share are further keys of the section share.
@@ -94,6 +95,11 @@ func newWorldOf(t *testing.T, s setup, names ...string) *world {
 		t.Fatal(err)
 	}
 	run(t, w.sim.Run)
+	for _, n := range names {
+		if s.first != nil {
+			s.first(w.sim.Addr(n).String())
+		}
+	}
 	w.bus, err = privatebus.Start(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)
