@@ -29,6 +29,9 @@ test-nightly:
 # All of make test, RUNS times on a busy machine; adds to docs/evidence/stress.md. Stopped, it goes on where it was.
 test-stress:
 	@GO="$(GO)" sh scripts/test-stress.sh $(RUNS)
+# The real Home Assistant with shared proxies; wants root. Writes docs/evidence/home-assistant.md.
+test-home-assistant:
+	@GO="$(GO)" sh scripts/test-home-assistant.sh
 # make run and make test on fresh machines: roots of Debian and Ubuntu; wants root. Writes docs/evidence/machines.md.
 test-machines:
 	@GO="$(GO)" sh scripts/test-machines.sh
@@ -74,5 +77,5 @@ release:
 release-check:
 	@GO="$(GO)" sh scripts/release-check.sh $(DEB_ARCHES)
 
-.PHONY: build run test test-nightly test-stress test-machines test-unit test-clients test-clients-extra test-golden test-golden-full \
+.PHONY: build run test test-nightly test-stress test-machines test-home-assistant test-unit test-clients test-clients-extra test-golden test-golden-full \
 	test-install fuzz lint generate audit bench soak deb release release-check

@@ -99,6 +99,8 @@ type Session struct {
 	cancel  context.CancelCauseFunc
 	done    <-chan struct{}
 	queue   *queue
+	writing sync.Mutex // encryption and writing, which go in one order; held while the client does not read
+	direct  []byte     // of Relay, under writing
 
 	// Times are nanoseconds after begun, by the clock that nobody sets.
 	begun    time.Time
@@ -278,15 +280,19 @@ func (s *Session) write(ctx context.Context) {
 			s.cancel(err)
 			return
 		}
+		s.writing.Lock()
 		buf = buf[:0]
 		for _, m := range msgs {
 			buf, err = s.framer.Append(buf, m.id, m.payload)
 			if err != nil {
+				s.writing.Unlock()
 				s.cancel(err)
 				return
 			}
 		}
-		if _, err := s.conn.Write(buf); err != nil {
+		_, err = s.conn.Write(buf)
+		s.writing.Unlock()
+		if err != nil {
 			s.cancel(fmt.Errorf("cannot write to the client: %w", err))
 			return
 		}

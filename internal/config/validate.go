@@ -96,7 +96,7 @@ func (l *loader) stateDir(configured string) string {
 func (l *loader) share(r *rawShare) {
 	c, rep := l.out, l.report
 	c.Share = Share{Listen: r.Listen, Names: r.Names, PSK: l.psk("share", r.NoisePSK, r.NoisePSKFile)}
-	if c.Share.PSK.IsSet() && slices.ContainsFunc(c.Proxies, func(p Proxy) bool { return p.PSK == c.Share.PSK }) {
+	if c.Share.PSK.IsSet() && r.Identity != string(IdentityOriginal) && slices.ContainsFunc(c.Proxies, func(p Proxy) bool { return p.PSK == c.Share.PSK }) {
 		rep.at("share.noise_psk", newKey, "the key is that of a proxy: who has it could use the proxy itself")
 	}
 	c.Share.Exclusive = oneOf(rep, "share.in_use", r.InUse, "share", "refuse") == "refuse"

@@ -171,6 +171,10 @@ func (s *sharer) offer(p *fleet.Proxy) {
 			return merged.Up(of)
 		}
 		of.Said, of.Rest = info.Said, p.Rest()
+		if psk := p.Config().PSK; psk.IsSet() {
+			key := psk.Key()
+			of.PSK = &key
+		}
 		return server.Up(of)
 	})
 	if err != nil {

@@ -23,6 +23,8 @@ const (
 	leaveTimeout = 2 * time.Second
 	// maxQueued is how many bytes may wait to be written; then Send waits.
 	maxQueued = 64 << 10
+	// maxBatch is how many messages are handed on at once, at most.
+	maxBatch = 64
 )
 
 // Session is a session with a device. Send may be called by one goroutine at a time, Run once.
@@ -79,8 +81,9 @@ func signal(c chan struct{}) {
 	}
 }
 
-// Take takes a message of the device. The payload is valid during the call. It may wait, but not beyond the end of ctx.
-type Take func(ctx context.Context, id apiwire.ID, payload []byte) error
+// Take takes messages of the device that came at once, in order. It may change the list. List and payloads are valid during the call. It may wait,
+// but not beyond the end of ctx.
+type Take func(ctx context.Context, list []Message) error
 
 // Run passes what the device says to take, in order, until the session ends, and closes it. An error of
 // take ends the session, as does the end of ctx, with a goodbye to the device. The error of Run says why it ended and
@@ -113,23 +116,31 @@ func (s *Session) Run(ctx context.Context, take Take) error {
 
 // read passes messages on until the connection or take fails, or the device leaves.
 func (s *Session) read(ctx context.Context, take Take) error {
-	for _, m := range s.before {
-		if err := take(ctx, m.ID, m.Payload); err != nil {
-			return err
-		}
-	}
+	batch := s.before
 	s.before = nil
 	for {
+		if len(batch) > 0 && (len(batch) == maxBatch || !s.f.Buffered()) {
+			if err := take(ctx, batch); err != nil {
+				return err
+			}
+			batch = batch[:0]
+		}
+		waits := !s.f.Buffered()
 		id, payload, err := s.f.Read()
 		if err != nil {
 			return fmt.Errorf("cannot read from the device: %w", err)
 		}
-		s.lastRead.Store(int64(time.Since(s.begun)))
+		if waits {
+			s.lastRead.Store(int64(time.Since(s.begun)))
+		}
 		switch id {
 		case apiwire.PingRequest:
 			err = s.Send(apiwire.PingResponse, nil)
 		case apiwire.DisconnectRequest:
 			_ = s.Send(apiwire.DisconnectResponse, nil) // it ends in any case
+			if len(batch) > 0 {
+				_ = take(ctx, batch)
+			}
 			left := &LeftError{}
 			if m, err := apiwire.Unmarshal(id, payload); err == nil {
 				left.Reason = uint32(m.(*apipb.DisconnectRequest).GetReason())
@@ -137,7 +148,7 @@ func (s *Session) read(ctx context.Context, take Take) error {
 			return left
 		case apiwire.PingResponse, apiwire.DisconnectResponse, apiwire.HelloResponse, apiwire.AuthenticationResponse, apiwire.DeviceInfoResponse:
 		default:
-			err = take(ctx, id, payload)
+			batch = append(batch, Message{id, payload}) // valid until a read that waits
 		}
 		if err != nil {
 			return err

@@ -17,7 +17,7 @@ import (
 type Config struct {
 	Listen   string    // a host name or an IP address; must not be empty
 	BasePort uint16    // the port of index 0
-	PSK      *[32]byte // the Noise key that hosts need; nil: plaintext
+	PSK      *[32]byte // the Noise key that hosts need; nil: plaintext, or, of what is the original, its own key
 	Names    string    // {name} stands for the proxy's
 	// Installation is an address of this installation, so that two that share one proxy do not share it as the same device.
 	Installation ble.Address
@@ -67,8 +67,9 @@ type Info struct {
 	Version             string // of ESPHome
 	Model, Manufacturer string
 	ProjectName         string
-	Said                []byte // message 10 as it came; nil: unknown
-	Rest                Rest   // nil: there is nothing besides the proxy
+	PSK                 *[32]byte // of the real proxy, for Config.Original; nil: none
+	Said                []byte    // message 10 as it came; nil: unknown
+	Rest                Rest      // nil: there is nothing besides the proxy
 	APIMinor            uint32
 	Features            ble.Features
 }

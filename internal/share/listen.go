@@ -65,18 +65,18 @@ func (p *Proxy) run(ctx context.Context) {
 		return
 	}
 	addr := ln.Addr().(*net.TCPAddr)
-	p.srv.plaintext(addr.IP)
+	p.srv.plaintext(p, addr.IP)
 	p.mu.Lock()
 	p.address = addr.String()
 	device := p.device
 	p.mu.Unlock()
-	p.log.Info("The proxy is shared", "name", device.Name, "address", addr.String(), "encrypted", p.srv.cfg.PSK != nil)
+	p.log.Info("The proxy is shared", "name", device.Name, "address", addr.String(), "encrypted", p.psk != nil)
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
 	defer stop()
 	if p.srv.cfg.Announce != nil && !p.srv.cfg.Original && !addr.IP.IsLoopback() {
-		svc := Service{Name: device.Name, Port: uint16(addr.Port), Text: text(device, p.srv.cfg.PSK != nil)}
+		svc := Service{Name: device.Name, Port: uint16(addr.Port), Text: text(device, p.psk != nil)}
 		if !addr.IP.IsUnspecified() {
 			svc.IP = addr.IP.String()
 		}
@@ -131,7 +131,7 @@ func (p *Proxy) session() apiserver.Config {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return apiserver.Config{
-		Device: p.said, PSK: p.srv.cfg.PSK, APIMinor: p.minor,
+		Device: p.said, PSK: p.psk, APIMinor: p.minor,
 		ServerInfo: "bluez-esphome (ESPHome " + p.device.ESPHomeVersion + ")",
 		// Clients up to 2025 wait for an answer to message 3, later ones do not mind it.
 		AuthOnHello: true, AnswerAuth: true,

@@ -51,7 +51,7 @@ func (m *Merged) Up(info Info) (*Member, error) {
 	}
 	mb := &Member{m: m}
 	if m.up == nil {
-		p, err := m.srv.offer(&Proxy{port: int(m.srv.cfg.BasePort), device: m.device(), minor: m.newest.minor()})
+		p, err := m.srv.offer(&Proxy{port: int(m.srv.cfg.BasePort), device: m.device(), minor: m.newest.minor(), psk: m.srv.cfg.PSK})
 		if err != nil {
 			return nil, err
 		}

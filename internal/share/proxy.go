@@ -16,9 +16,10 @@ import (
 // backend of its hosts' sessions.
 type Proxy struct {
 	srv    *Server
-	id     string // of the real proxy; empty for all of them
-	name   string // of the real proxy, for people; empty for all of them
-	rest   Rest   // nil: nothing besides the proxy is offered
+	id     string    // of the real proxy; empty for all of them
+	name   string    // of the real proxy, for people; empty for all of them
+	rest   Rest      // nil: nothing besides the proxy is offered
+	psk    *[32]byte // that hosts need; nil: plaintext
 	port   int
 	log    *slog.Logger
 	cancel context.CancelFunc

@@ -164,17 +164,28 @@ func (r *rest) release(up *relay.Session) {
 	}
 }
 
-// pass gives the host a message of the device. The proxy's messages are not asked for in this session.
-func (r *rest) pass(ctx context.Context, id apiwire.ID, payload []byte) error {
-	if apiwire.Known(id) {
-		switch id {
-		case apiwire.ListEntitiesDoneResponse, apiwire.SubscribeLogsResponse, apiwire.GetTimeRequest, apiwire.GetTimeResponse:
-		default:
-			return nil
+// pass gives the host messages of the device, but for the proxy's: those are not asked for in this session.
+func (r *rest) pass(ctx context.Context, list []relay.Message) error {
+	out := make([]apiserver.Relayed, 0, len(list))
+	for _, m := range list {
+		if !proxys(m.ID) {
+			out = append(out, apiserver.Relayed(m))
 		}
 	}
-	r.received.Add(1)
-	return r.h.s.Relay(ctx, id, payload)
+	if len(out) == 0 {
+		return nil
+	}
+	r.received.Add(uint64(len(out)))
+	return r.h.s.Relay(ctx, out...)
+}
+
+// proxys reports whether a message is the session's or the Bluetooth proxy's.
+func proxys(id apiwire.ID) bool {
+	switch id {
+	case apiwire.ListEntitiesDoneResponse, apiwire.SubscribeLogsResponse, apiwire.GetTimeRequest, apiwire.GetTimeResponse:
+		return false
+	}
+	return apiwire.Known(id)
 }
 
 // shut leaves the host with the proxy only, until the device has a place for it.
@@ -228,7 +239,7 @@ func (r *rest) refuse(id apiwire.ID) {
 			list, err := r.h.p.rest.Entities(ctx)
 			for _, m := range list {
 				if err == nil {
-					err = s.Relay(ctx, m.ID, m.Payload)
+					err = s.Relay(ctx, apiserver.Relayed(m))
 				}
 			}
 			return err

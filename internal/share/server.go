@@ -46,8 +46,17 @@ func (s *Server) Up(info Info) (*Proxy, error) {
 	return s.offer(&Proxy{
 		id: info.ID, name: info.Name, port: port, rest: info.Rest,
 		device: s.cfg.device(info, mac),
-		minor:  info.minor(),
+		minor:  info.minor(), psk: s.key(info),
 	})
+}
+
+// key is what hosts need: the original's own for what is the original, unless another is configured. Home Assistant keeps the key of an
+// entry whose address is changed.
+func (s *Server) key(info Info) *[32]byte {
+	if s.cfg.Original && s.cfg.PSK == nil {
+		return info.PSK
+	}
+	return s.cfg.PSK
 }
 
 // offer begins to listen for p.
@@ -86,10 +95,10 @@ func (s *Server) Close() {
 }
 
 // plaintext warns once of a listener that anybody can use.
-func (s *Server) plaintext(ip net.IP) {
+func (s *Server) plaintext(p *Proxy, ip net.IP) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.warned || s.cfg.PSK != nil || ip.IsLoopback() {
+	if s.warned || p.psk != nil || ip.IsLoopback() {
 		return
 	}
 	s.warned = true

@@ -59,7 +59,7 @@ func (p *Proxy) Status() Status {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	st := Status{
-		Name: p.device.Name, Proxy: p.id, Address: p.address, Encrypted: p.srv.cfg.PSK != nil,
+		Name: p.device.Name, Proxy: p.id, Address: p.address, Encrypted: p.psk != nil,
 		Batches: gone.Adverts, Dropped: gone.DroppedAdverts,
 	}
 	for _, h := range p.hosts {

@@ -27,6 +27,7 @@ func rows() []row {
 		{"notify", "Notifications", aboutNotify, notify},
 		{"growth", "Growth", aboutGrowth, growth},
 		{"share", "Latency of a shared proxy", aboutShare, share},
+		{"relayed", "Messages of the rest of a shared device", aboutRelayed, relayed},
 	}
 }
 
