@@ -41,7 +41,8 @@ func (p *Proxy) DialBeside(ctx context.Context) (net.Conn, error) {
 	return p.cfg.Dial(ctx, "tcp", (*at).String())
 }
 
-// Entities lists what the device has besides the proxy, as messages ListEntities…Response with the last one, over the present session.
+// Entities lists what the device has besides the proxy, as messages ListEntities…Response with the last one, over the
+// present session.
 func (p *Proxy) Entities(ctx context.Context) ([]Unread, error) {
 	return p.ask(ctx, &apipb.ListEntitiesRequest{}, apiwire.ListEntitiesDoneResponse)
 }

@@ -118,7 +118,8 @@ func (p *Proxy) Address() string { return p.cfg.Address }
 // nothing that is asked for is answered.
 func (p *Proxy) Online() bool { return p.current.Load() != nil && p.State() != StateDisplaced }
 
-// session is the present session if requests to it may be sent: while another host has the proxy, nothing is asked of it.
+// session is the present session if requests to it may be sent: while another host has the proxy, nothing is asked of
+// it.
 func (p *Proxy) session() *session {
 	if s := p.current.Load(); s != nil && p.State() != StateDisplaced {
 		return s
@@ -146,15 +147,18 @@ func (p *Proxy) LastError() string {
 // noteFor is how long a Note is given: who misses the proxy elsewhere looks within a day.
 const noteFor = 24 * time.Hour
 
-// notePrevious: the newest subscriber gets everything, and nothing tells of the one before (ESPHome 2026.7, and proxies without connections).
+// notePrevious: the newest subscriber gets everything, and nothing tells of the one before (ESPHome 2026.7, and proxies
+// without connections).
 const notePrevious = "If another host (Home Assistant?) used this proxy, it gets nothing from it any more: remove the proxy there, or share it from here"
 
-// noteKeyless: a device with encryption in its configuration and no key yet speaks plaintext until ESPHome 2027.2 (esphome-contract.md §11.12).
+// noteKeyless: a device with encryption in its configuration and no key yet speaks plaintext until ESPHome 2027.2
+// (esphome-contract.md §11.12).
 const noteKeyless = "This device has encryption but no key yet, and anybody in the network can set one; from ESPHome 2027.2 on it does not answer without: " +
 	"run bluez-esphome provision, or set api: encryption: key: in its ESPHome configuration, and noise_psk here"
 
-// Note is what the operator should know though nothing is wrong, "" if there is nothing: that subscribing may have taken the proxy from
-// another host, which nobody tells, for a day after the first subscription, while the proxy is ours; or that the device waits for a key.
+// Note is what the operator should know though nothing is wrong, "" if there is nothing: that subscribing may have
+// taken the proxy from another host, which nobody tells, for a day after the first subscription, while the proxy is
+// ours; or that the device waits for a key.
 func (p *Proxy) Note() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()

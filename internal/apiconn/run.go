@@ -19,8 +19,8 @@ const (
 	retryJitter    = 0.2
 	// stableAfter is how long a session must last to count as a success.
 	stableAfter = 10 * time.Second
-	// leftoverTries is how often a proxy that another host seems to use is looked at again soon, about 12 s in all: the links
-	// may be those of a run of ours that was killed, which the proxy is just ending.
+	// leftoverTries is how often a proxy that another host seems to use is looked at again soon, about 12 s in all: the
+	// links may be those of a run of ours that was killed, which the proxy is just ending.
 	leftoverTries = 4
 )
 
@@ -183,8 +183,8 @@ func (p *Proxy) nextAt(d time.Duration) {
 	}
 }
 
-// NextAttempt is when the next attempt to reach the proxy begins, if nothing makes it earlier; zero while there is a session or an attempt,
-// and where an attempt waits for something else than time.
+// NextAttempt is when the next attempt to reach the proxy begins, if nothing makes it earlier; zero while there is a
+// session or an attempt, and where an attempt waits for something else than time.
 func (p *Proxy) NextAttempt() time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -24,9 +24,9 @@ type Relayed struct {
 	Payload []byte
 }
 
-// Relay sends messages of another device, of which it keeps nothing. It waits while the client does not read: so that whoever sends
-// is held back as by the client itself. If the client takes nothing for 20 s, the session ends. Messages are sent in the order of the calls
-// and in order with all others; one goroutine at a time may call it.
+// Relay sends messages of another device, of which it keeps nothing. It waits while the client does not read: so that
+// whoever sends is held back as by the client itself. If the client takes nothing for 20 s, the session ends. Messages
+// are sent in the order of the calls and in order with all others; one goroutine at a time may call it.
 func (s *Session) Relay(ctx context.Context, list ...Relayed) error {
 	if done, err := s.relayNow(list); done {
 		return err

@@ -54,8 +54,8 @@ type Config struct {
 	// Unprovisioned, with a nil PSK: encryption is built in but has no key yet, so that
 	// plaintext and the all-zero key are both accepted.
 	Unprovisioned bool
-	// PlainUntilKey, with Unprovisioned: until there is a key only plaintext is accepted, and nobody is told that one may
-	// be set, as before 2026.8 (esphome/esphome#17482).
+	// PlainUntilKey, with Unprovisioned: until there is a key only plaintext is accepted, and nobody is told that one
+	// may be set, as before 2026.8 (esphome/esphome#17482).
 	PlainUntilKey bool
 	// OldNoiseHello leaves the MAC out of the Noise hello, as before 2025.4.
 	OldNoiseHello bool

@@ -73,11 +73,10 @@ func NewPlain(r io.Reader) *Framer {
 // Encrypted reports whether the connection uses Noise.
 func (f *Framer) Encrypted() bool { return f.noise }
 
-// Read returns the next frame. The payload is valid until the next Read that has to read from the connection, see Buffered. A
-// number over 65535 is returned as 0, which no message has. At the end of the stream the error is
-// io.EOF, within a frame io.ErrUnexpectedEOF; else it is that of the reader, a *ProtocolError,
-// *RequiresEncryptionError, *PlaintextDeviceError or *DecryptError. After an error the
-// connection is of no more use.
+// Read returns the next frame. The payload is valid until the next Read that has to read from the connection, see
+// Buffered. A number over 65535 is returned as 0, which no message has. At the end of the stream the error is io.EOF,
+// within a frame io.ErrUnexpectedEOF; else it is that of the reader, a *ProtocolError, *RequiresEncryptionError,
+// *PlaintextDeviceError or *DecryptError. After an error the connection is of no more use.
 func (f *Framer) Read() (ID, []byte, error) {
 	if f.noise {
 		return f.readNoise()

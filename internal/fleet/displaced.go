@@ -8,14 +8,15 @@ import (
 )
 
 const (
-	// lookEvery is how often it is looked whether another host let go of a proxy whose advertisements a host here waits for: who moves
-	// from the original to the shared proxy is to hear something soon. lookTimes is how often in all, since both may be kept for good.
+	// lookEvery is how often it is looked whether another host let go of a proxy whose advertisements a host here waits
+	// for: who moves from the original to the shared proxy is to hear something soon. lookTimes is how often in all,
+	// since both may be kept for good.
 	lookEvery = 30 * time.Second
 	lookTimes = 20
 )
 
-// stateChanged offers a proxy that another host has: the rest of the device is to be had, and its Bluetooth as soon as the other host lets go
-// of it, so that hosts may be moved in any order. It is taken back when the proxy is gone.
+// stateChanged offers a proxy that another host has: the rest of the device is to be had, and its Bluetooth as soon as
+// the other host lets go of it, so that hosts may be moved in any order. It is taken back when the proxy is gone.
 func (p *Proxy) stateChanged() {
 	state := p.State()
 	p.mu.Lock()
@@ -53,7 +54,8 @@ func (p *Proxy) lookOut() {
 	}
 }
 
-// outdated reports whether the device is another than it was when it was offered, by what it says of itself. p.mu is held.
+// outdated reports whether the device is another than it was when it was offered, by what it says of itself. p.mu is
+// held.
 func (p *Proxy) outdated() bool {
 	return p.shared != nil && !bytes.Equal(p.offered.Said, p.info.Said)
 }

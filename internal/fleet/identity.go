@@ -53,8 +53,8 @@ func (s *Set) admit(p *Proxy, info apiconn.Info) error {
 	return nil
 }
 
-// changePlaces has two configured proxies be each other, if the device at the address of p is the one that was at that of the other, which is
-// away: routers exchange addresses. Bonds, adapters and names go with the device. s.mu is held.
+// changePlaces has two configured proxies be each other, if the device at the address of p is the one that was at that
+// of the other, which is away: routers exchange addresses. Bonds, adapters and names go with the device. s.mu is held.
 func (s *Set) changePlaces(p *Proxy, mac ble.Address) bool {
 	for _, q := range s.list {
 		if q == p || q.instance != "" || p.instance != "" || q.MAC() != mac || mac == 0 || q.Up() {

@@ -45,8 +45,8 @@ type Hooks interface {
 	Offline(p *Proxy)
 	// Displaced: another host has the proxy, and it was not online; what it is, is known.
 	Displaced(p *Proxy)
-	// Adverts takes a batch of the proxy with that ID, for the merged table above all; sh is the proxy as it is shared, or
-	// nil.
+	// Adverts takes a batch of the proxy with that ID, for the merged table above all; sh is the proxy as it is shared,
+	// or nil.
 	Adverts(id string, sh Shared, at time.Time, batch []ble.RawAdvert)
 	// AdapterUsed: the proxy has an adapter of its own, which may be new.
 	AdapterUsed(own *adapters.Own, info store.ProxyInfo)

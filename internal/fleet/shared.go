@@ -21,7 +21,8 @@ func (p *Proxy) Shared() Shared {
 	return p.shared
 }
 
-// Share offers the proxy by make, if it is online and has its numbers, or is another host's, and is not offered already.
+// Share offers the proxy by make, if it is online and has its numbers, or is another host's, and is not offered
+// already.
 func (p *Proxy) Share(make func(id, name string, info apiconn.Info) (Shared, error)) error {
 	p.mu.Lock()
 	up, ready := p.up, p.up && p.seat == nil && p.shared == nil

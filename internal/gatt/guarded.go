@@ -1,8 +1,8 @@
 package gatt
 
-// Who has not paired is refused what needs pairing, though another party's pairing encrypted the link that both use: a link of its own
-// would not be encrypted either. The peripheral no longer says what is so guarded once the link is encrypted; what it said before is
-// remembered.
+// Who has not paired is refused what needs pairing, though another party's pairing encrypted the link that both use: a
+// link of its own would not be encrypted either. The peripheral no longer says what is so guarded once the link is
+// encrypted; what it said before is remembered.
 
 // guardLocked notes that an attribute needs an encrypted link.
 func (l *link) guardLocked(o *op, err error) {
@@ -34,8 +34,8 @@ func (s *session) bondOf(party *Owner) bool {
 	return r.Bonded != "" && party.cfg.Party != "" && r.BondedBy == party.cfg.Party
 }
 
-// mayRaise reports whether the link may be encrypted for an operation without anybody having asked: not for a guest, whose client
-// pairs itself, unless it has the bond.
+// mayRaise reports whether the link may be encrypted for an operation without anybody having asked: not for a guest,
+// whose client pairs itself, unless it has the bond.
 func (s *session) mayRaise(o *op) bool {
 	return o.party == nil || !o.party.cfg.Guest || s.bondOf(o.party)
 }

@@ -81,8 +81,8 @@ func signal(c chan struct{}) {
 	}
 }
 
-// Take takes messages of the device that came at once, in order. It may change the list. List and payloads are valid during the call. It may wait,
-// but not beyond the end of ctx.
+// Take takes messages of the device that came at once, in order. It may change the list. List and payloads are valid
+// during the call. It may wait, but not beyond the end of ctx.
 type Take func(ctx context.Context, list []Message) error
 
 // Run passes what the device says to take, in order, until the session ends, and closes it. An error of

@@ -19,18 +19,21 @@ type Config struct {
 	BasePort uint16    // the port of index 0
 	PSK      *[32]byte // the Noise key that hosts need; nil: plaintext, or, of what is the original, its own key
 	Names    string    // {name} stands for the proxy's
-	// Installation is an address of this installation, so that two that share one proxy do not share it as the same device.
+	// Installation is an address of this installation, so that two that share one proxy do not share it as the same
+	// device.
 	Installation ble.Address
-	// Original: a shared proxy is the original device at another place, with its name and its addresses, and is not announced. Otherwise
-	// it is a device beside it: name, MAC and the address of the radio are made up.
+	// Original: a shared proxy is the original device at another place, with its name and its addresses, and is not
+	// announced. Otherwise it is a device beside it: name, MAC and the address of the radio are made up.
 	Original bool
 	// Links makes a host's hold on links. It must not be nil.
 	Links func(host Host, events links.Events) links.Links
-	// Index gives how far above BasePort the proxy with that MAC is served, always the same; false if there is none. It must not be nil.
+	// Index gives how far above BasePort the proxy with that MAC is served, always the same; false if there is none. It
+	// must not be nil.
 	Index func(mac ble.Address) (int, bool)
 	// Announce tells the network of a shared proxy until ctx ends; nil: nobody is told. Without effect on loopback.
 	Announce func(ctx context.Context, s Service)
-	// ModeChanged: Proxy.WantsActive may have changed; proxy is empty for all proxies as one. It must not be nil and not block.
+	// ModeChanged: Proxy.WantsActive may have changed; proxy is empty for all proxies as one. It must not be nil and
+	// not block.
 	ModeChanged func(proxy string)
 	Log         *slog.Logger // must not be nil
 	// Wrap, if not nil, replaces each connection with a host; for measurements.
@@ -77,7 +80,8 @@ type Info struct {
 const (
 	// maxName is the length of a device's name, in bytes (ESPHome).
 	maxName = 31
-	// minMinor is the API version from which on a device tells its features by flags; maxMinor is the one that is spoken here.
+	// minMinor is the API version from which on a device tells its features by flags; maxMinor is the one that is
+	// spoken here.
 	minMinor, maxMinor = 9, 19
 )
 
@@ -109,8 +113,8 @@ func nameOf(pattern, name string) string {
 	return strings.Trim(out[:min(len(out), maxName)], "-")
 }
 
-// madeUp makes an address of eight letters that say what for, and two addresses: locally administered, for one device, and always
-// the same.
+// madeUp makes an address of eight letters that say what for, and two addresses: locally administered, for one device,
+// and always the same.
 func madeUp(purpose string, installation, mac ble.Address) ble.Address {
 	var in [24]byte
 	copy(in[:8], purpose)
@@ -123,8 +127,8 @@ func madeUp(purpose string, installation, mac ble.Address) ble.Address {
 	return ble.Address(binary.BigEndian.Uint64(b[:]))
 }
 
-// device is what the shared proxy says of itself; mac is that of the original. Hosts tell devices by the one address and radios by
-// the other: with one of the original's, a host that has both takes them for the same.
+// device is what the shared proxy says of itself; mac is that of the original. Hosts tell devices by the one address
+// and radios by the other: with one of the original's, a host that has both takes them for the same.
 func (c *Config) device(i Info, mac ble.Address) apiserver.Device {
 	d := apiserver.Device{
 		Name: i.DeviceName, FriendlyName: i.FriendlyName, MAC: i.MAC, BluetoothMAC: i.BluetoothMAC,

@@ -11,9 +11,9 @@ import (
 // mergedName stands for {name} where all proxies are shared as one.
 const mergedName = "all-proxies"
 
-// Merged offers all real proxies as one device, which is there while any of them is. To its hosts it is one receiver with
-// the connection slots of all: whoever feeds it passes each advertisement on once, and Links choose the proxy for each link. Its methods are
-// goroutine-safe.
+// Merged offers all real proxies as one device, which is there while any of them is. To its hosts it is one receiver
+// with the connection slots of all: whoever feeds it passes each advertisement on once, and Links choose the proxy for
+// each link. Its methods are goroutine-safe.
 type Merged struct {
 	srv *Server
 
@@ -63,7 +63,8 @@ func (m *Merged) Up(info Info) (*Member, error) {
 	return mb, nil
 }
 
-// device is what all proxies together say of themselves. Both addresses are made up: hosts tell devices and radios apart by them.
+// device is what all proxies together say of themselves. Both addresses are made up: hosts tell devices and radios
+// apart by them.
 func (m *Merged) device() apiserver.Device {
 	id := m.srv.cfg.Installation
 	return apiserver.Device{
@@ -110,8 +111,8 @@ func (mb *Member) Scanner(state ble.ScannerState, mode, configured ble.ScannerMo
 	m.tellScannerLocked()
 }
 
-// tellScannerLocked tells the hosts that the scanner runs if any does, and actively if any is active. What does not change is not
-// repeated: scanners stop and go with each connection.
+// tellScannerLocked tells the hosts that the scanner runs if any does, and actively if any is active. What does not
+// change is not repeated: scanners stop and go with each connection.
 func (m *Merged) tellScannerLocked() {
 	var st apiserver.ScannerStatus
 	known := false
@@ -180,7 +181,8 @@ func (mb *Member) WantsActive() bool {
 // Wanted is false: a proxy is none of all as one before it is online.
 func (mb *Member) Wanted() bool { return false }
 
-// learn changes what the device says of itself. Hosts that hold no link are made to come back, as by a restart, and ask again.
+// learn changes what the device says of itself. Hosts that hold no link are made to come back, as by a restart, and ask
+// again.
 func (p *Proxy) learn(d apiserver.Device, minor uint32) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -192,7 +194,8 @@ func (p *Proxy) learn(d apiserver.Device, minor uint32) {
 	}
 }
 
-// newer compares firmware: by the API first, then by the version, of which one that cannot be read counts as the oldest.
+// newer compares firmware: by the API first, then by the version, of which one that cannot be read counts as the
+// oldest.
 func newer(a, b Info) bool {
 	if a.APIMinor != b.APIMinor {
 		return a.APIMinor > b.APIMinor

@@ -12,8 +12,8 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
-// Proxy is one device as it is shared, from Up to Down: a real proxy, or all of them as one. It takes what the real one says and is the
-// backend of its hosts' sessions.
+// Proxy is one device as it is shared, from Up to Down: a real proxy, or all of them as one. It takes what the real one
+// says and is the backend of its hosts' sessions.
 type Proxy struct {
 	srv    *Server
 	id     string    // of the real proxy; empty for all of them
@@ -101,8 +101,8 @@ func (p *Proxy) Slots(slots ble.Slots) {
 	}
 }
 
-// WantsActive reports whether a host wants active scanning: it asked for it, or it subscribed without asking for a mode, where the
-// real proxy is configured to scan actively.
+// WantsActive reports whether a host wants active scanning: it asked for it, or it subscribed without asking for a
+// mode, where the real proxy is configured to scan actively.
 func (p *Proxy) WantsActive() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -151,7 +151,8 @@ func (p *Proxy) Opened(s *apiserver.Session) {
 	p.log.Info("A host shares the proxy", "host", s.ClientName(), "address", addressOf(s))
 }
 
-// addressOf is where a host is. Its port is another one each time and tells nobody anything: with it no line would be a repeat.
+// addressOf is where a host is. Its port is another one each time and tells nobody anything: with it no line would be a
+// repeat.
 func addressOf(s *apiserver.Session) string {
 	address := s.RemoteAddr().String()
 	if ip, _, err := net.SplitHostPort(address); err == nil {
@@ -174,7 +175,8 @@ func (p *Proxy) Closed(s *apiserver.Session) {
 	p.log.Info("A host left the shared proxy", "host", s.ClientName(), "batches", counts.Adverts, "lost", counts.DroppedAdverts+counts.DroppedNotifications)
 }
 
-// SubscribeAdverts implements apiserver.Backend. Every subscriber is told the scanner's state, which proves the subscription.
+// SubscribeAdverts implements apiserver.Backend. Every subscriber is told the scanner's state, which proves the
+// subscription.
 func (p *Proxy) SubscribeAdverts(s *apiserver.Session, raw bool) {
 	p.mu.Lock()
 	p.unsubscribeLocked(s)

@@ -14,10 +14,11 @@ import (
 	"bluez-esphome/internal/relay"
 )
 
-// Rest is the way to what the real device is besides a proxy: its sensors, lights and buttons, its log, its camera. Its methods are
-// goroutine-safe and end with their context.
+// Rest is the way to what the real device is besides a proxy: its sensors, lights and buttons, its log, its camera. Its
+// methods are goroutine-safe and end with their context.
 type Rest interface {
-	// Open opens a session with the device for one host. The error wraps relay.ErrFull where the device has no place for it.
+	// Open opens a session with the device for one host. The error wraps relay.ErrFull where the device has no place
+	// for it.
 	Open(ctx context.Context, hello relay.Hello) (*relay.Session, error)
 	// Entities lists what the device has, by the session that the daemon has with it anyway: the messages up to
 	// ListEntitiesDoneResponse.
@@ -27,8 +28,8 @@ type Rest interface {
 }
 
 const (
-	// maxHeld and maxHeldBytes bound the messages of a host that wait until its session with the device is open; with more it is not
-	// read from.
+	// maxHeld and maxHeldBytes bound the messages of a host that wait until its session with the device is open; with
+	// more it is not read from.
 	maxHeld      = 32
 	maxHeldBytes = 64 << 10
 	// openAgain is how often a device that had no place is asked again.
@@ -48,8 +49,8 @@ const (
 	restShut
 )
 
-// rest is what a host has of the device besides the proxy: a session of its own, since subscriptions, images and voices are per
-// connection. It is opened with the first message that asks for such things.
+// rest is what a host has of the device besides the proxy: a session of its own, since subscriptions, images and voices
+// are per connection. It is opened with the first message that asks for such things.
 type rest struct {
 	h *host
 
@@ -75,8 +76,8 @@ func (p *Proxy) Other(s *apiserver.Session, id apiwire.ID, payload []byte) {
 	p.host(s).rest.take(id, payload)
 }
 
-// take passes a message of the host on, or holds it until that is possible. It is called by the goroutine that reads from the host, and
-// waits while the device does not take what the host sent.
+// take passes a message of the host on, or holds it until that is possible. It is called by the goroutine that reads
+// from the host, and waits while the device does not take what the host sent.
 func (r *rest) take(id apiwire.ID, payload []byte) {
 	for {
 		r.mu.Lock()
@@ -229,8 +230,8 @@ func (r *rest) shut(ctx context.Context, why error) {
 // errRoom is why a session ends whose host is to come back for the entities.
 var errRoom = errors.New("the device has a place for the host again")
 
-// refuse answers what can be answered without a session. The list of entities is what the device has: a client such as Home Assistant
-// would delete those that are not in it. Nothing else is answered, and nothing is kept to be done later.
+// refuse answers what can be answered without a session. The list of entities is what the device has: a client such as
+// Home Assistant would delete those that are not in it. Nothing else is answered, and nothing is kept to be done later.
 func (r *rest) refuse(id apiwire.ID) {
 	s := r.h.s
 	switch id {

@@ -50,8 +50,8 @@ func (s *Server) Up(info Info) (*Proxy, error) {
 	})
 }
 
-// key is what hosts need: the original's own for what is the original, unless another is configured. Home Assistant keeps the key of an
-// entry whose address is changed.
+// key is what hosts need: the original's own for what is the original, unless another is configured. Home Assistant
+// keeps the key of an entry whose address is changed.
 func (s *Server) key(info Info) *[32]byte {
 	if s.cfg.Original && s.cfg.PSK == nil {
 		return info.PSK

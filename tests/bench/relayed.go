@@ -221,7 +221,8 @@ func (e *ends) send(payload []byte, times int) (err error) {
 	return err
 }
 
-// pass sends messages from the device and waits until the host has all of them; after each burst, or, if that is 0, at the end.
+// pass sends messages from the device and waits until the host has all of them; after each burst, or, if that is 0, at
+// the end.
 func (e *ends) pass(size, burst, count int) error {
 	payload := make([]byte, size)
 	if burst > 0 {

@@ -35,8 +35,8 @@ func TestWholeDevice(t *testing.T) {
 	}
 }
 
-// TestInAnyOrder: a host may have the original already. The shared proxy is there nonetheless, with the rest of the device; its Bluetooth
-// comes as soon as the other host lets go of it.
+// TestInAnyOrder: a host may have the original already. The shared proxy is there nonetheless, with the rest of the
+// device; its Bluetooth comes as soon as the other host lets go of it.
 func TestInAnyOrder(t *testing.T) {
 	t.Parallel()
 	var other net.Conn
