@@ -200,7 +200,8 @@ func (p *Proxy) attempt(ctx context.Context) (wasUp bool, err error) {
 	at := conn.RemoteAddr()
 	p.at.Store(&at)
 	s := newSession(p, conn)
-	if err = s.open(ctx); err == nil {
+	err = s.open(ctx)
+	if err == nil {
 		err = s.serve(ctx)
 	}
 	return s.up, p.fault(err)

@@ -138,7 +138,8 @@ func (e *end) write(list ...proto.Message) error {
 	var out []byte
 	for _, m := range list {
 		var err error
-		if out, err = e.f.AppendMessage(out, m); err != nil {
+		out, err = e.f.AppendMessage(out, m)
+		if err != nil {
 			return err
 		}
 	}
@@ -169,7 +170,8 @@ func newEnds(ctx context.Context, via way) (*ends, error) {
 	if err != nil {
 		return nil, errors.Join(err, ln.Close())
 	}
-	if e.host.f, _, err = apiwire.ClientHandshake(e.host.conn, apiwire.ClientNoise{PSK: key}); err != nil {
+	e.host.f, _, err = apiwire.ClientHandshake(e.host.conn, apiwire.ClientNoise{PSK: key})
+	if err != nil {
 		return nil, err
 	}
 	hello := &apipb.HelloRequest{ClientInfo: "bench", ApiVersionMajor: 1, ApiVersionMinor: 14}
@@ -185,10 +187,12 @@ func newEnds(ctx context.Context, via way) (*ends, error) {
 // accept is the device as far as the first message that is relayed, and one to the host.
 func (e *ends) accept(key *[32]byte) (err error) {
 	d := e.device
-	if d.conn, err = e.ln.Accept(); err != nil {
+	d.conn, err = e.ln.Accept()
+	if err != nil {
 		return err
 	}
-	if d.f, err = apiwire.ServerHandshake(d.conn, apiwire.ServerNoise{PSK: *key, Name: "bench", MAC: "246f28000001"}); err != nil {
+	d.f, err = apiwire.ServerHandshake(d.conn, apiwire.ServerNoise{PSK: *key, Name: "bench", MAC: "246f28000001"})
+	if err != nil {
 		return err
 	}
 	for {
@@ -213,7 +217,8 @@ func (e *ends) accept(key *[32]byte) (err error) {
 func (e *ends) send(payload []byte, times int) (err error) {
 	var out []byte
 	for range times {
-		if out, err = e.device.f.Append(out, imageID, payload); err != nil {
+		out, err = e.device.f.Append(out, imageID, payload)
+		if err != nil {
 			return err
 		}
 	}

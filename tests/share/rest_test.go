@@ -49,7 +49,8 @@ func TestInAnyOrder(t *testing.T) {
 		f := apiwire.NewPlain(conn)
 		var out []byte
 		for _, m := range []proto.Message{&apipb.HelloRequest{ApiVersionMajor: 1}, &apipb.SubscribeBluetoothLEAdvertisementsRequest{Flags: 1}} {
-			if out, err = f.AppendMessage(out, m); err != nil {
+			out, err = f.AppendMessage(out, m)
+			if err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -57,7 +58,8 @@ func TestInAnyOrder(t *testing.T) {
 			t.Fatal(err)
 		}
 		for id := apiwire.ID(0); id != apiwire.BluetoothScannerStateResponse; { // it has the proxy
-			if id, _, err = f.Read(); err != nil {
+			id, _, err = f.Read()
+			if err != nil {
 				t.Fatal(err)
 			}
 		}
