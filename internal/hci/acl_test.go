@@ -30,6 +30,10 @@ func TestACL(t *testing.T) {
 		r.ask("0240000500"+"0100"+"0600"+"01", credit1)         // SMP
 		r.ask("0240000500"+"0100"+"4000"+"01", credit1)         // a channel that is not there
 		r.ask("0240000800"+"0400"+"0500"+"0a010000", credit1, "0240200a00"+"06000500"+"010102000000")
+		r.ask("0240000400"+"58020400", credit1) // 600 bytes, which all come
+		for range 3 {
+			r.ask("024010c800"+strings.Repeat("52", 200), credit1)
+		}
 		if got := strings.Join(r.atts[0].got[1:], " "); got != "5203000102" {
 			t.Errorf("the ATT server got %s", got)
 		}
