@@ -26,7 +26,7 @@ func (f *firmware) damage(m proto.Message) {
 }
 
 // E5 of the users' reports: one damaged frame costs one reconnection, like any broken stream. The second within a minute is no accident.
-func TestDamagedFrame(t *testing.T) {
+func TestE5DamagedFrame(t *testing.T) {
 	for _, m := range []proto.Message{heard(), &apipb.PingResponse{}, freeSlots()} {
 		key := [32]byte{7}
 		f := &firmware{info: device("2026.10.0", 0xff), psk: &key, grants: true}

@@ -149,7 +149,7 @@ func TestRefusedAtOnce(t *testing.T) {
 }
 
 // E4 of the users' reports: a slot that is stuck costs that slot, not the proxy; it is released once the proxy is known to be ours.
-func TestStuckSlot(t *testing.T) {
+func TestE4StuckSlot(t *testing.T) {
 	const stuck = 0xC0FFEE000009
 	for _, version := range []string{"2024.10.0", "2025.11.0", "2026.6.5", "2026.10.0"} {
 		f := &firmware{info: device(version, 0xff), grants: true, foreign: []uint64{stuck}}
@@ -179,7 +179,7 @@ func TestStuckSlot(t *testing.T) {
 }
 
 // Our own slot that stays in use after its link is not another host's.
-func TestOwnStuckSlot(t *testing.T) {
+func TestE4OwnStuckSlot(t *testing.T) {
 	f := &firmware{info: device("2026.7.4", 0xff), grants: true}
 	inHome(t, f, nil, func(h *home) {
 		connect := result(func() (int, error) { return h.p.Connect(h.t.Context(), testAddr, ble.Public, false) })

@@ -92,7 +92,8 @@ func (s *session) attempt(ctx, dctx context.Context, dl *dialler, c *candidate, 
 }
 
 // awaitAnswer waits for the answer or the end of actx. It ends actx when the attempt
-// takes long and another path is free, or none is and it is worth beginning anew; a device that the proxy does not hear is given less time. The time counts from
+// takes long and another path is free, sooner if that one hears the device meanwhile, which a proxy in whose reach it is would have
+// connected to by then, or if none is free and it is worth beginning anew; a device that the proxy does not hear is given less time. The time counts from
 // the end of older attempts through the same proxy; for those it waits less, if another proxy has none.
 func (s *session) awaitAnswer(actx context.Context, cancel context.CancelCauseFunc, dl *dialler, c *candidate, h *hold, ans *answer) {
 	t := time.NewTimer(min(s.m.cfg.PerPath, parkedPatience))
@@ -101,6 +102,10 @@ func (s *session) awaitAnswer(actx context.Context, cancel context.CancelCauseFu
 	defer gone.Stop()
 	begun, began := time.Now(), time.Time{} // the latter: on the air
 	_, atOnce := yields(c.version)
+	enough := s.m.cfg.PerPath
+	if _, gone := patience(c.path.Interval); atOnce {
+		enough = min(enough, gone) // earlier firmware would go on for 10 or 20 s, deaf to everything
+	}
 	silent := time.NewTimer(silentAfter)
 	defer silent.Stop()
 	for turn := false; ; {
@@ -109,7 +114,7 @@ func (s *session) awaitAnswer(actx context.Context, cancel context.CancelCauseFu
 			var parked bool
 			if parked, changed = s.m.parked(c.ps, h); !parked {
 				turn, changed, began = true, nil, time.Now()
-				t.Reset(s.m.cfg.PerPath)
+				t.Reset(enough)
 				gone.Reset(s.m.onAir(c, h))
 			}
 		}
@@ -141,6 +146,8 @@ func (s *session) awaitAnswer(actx context.Context, cancel context.CancelCauseFu
 			v := dl.survey()
 			o := v.best()
 			switch {
+			case turn && time.Since(began) < s.m.cfg.PerPath && (o == nil || o.tries > c.tries || !o.path.LastHeard.After(began)):
+				// There is time yet: nobody who could do better is known to hear the device meanwhile.
 			case o == nil || o.tries > c.tries:
 				// Firmware that ends an attempt at once loses nothing by beginning it anew.
 				if turn && atOnce && !c.blind && c.tries+1 < maxTries && s.heardSince(begun) {

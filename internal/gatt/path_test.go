@@ -1,6 +1,7 @@
 package gatt_test
 
 import (
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -103,6 +104,41 @@ func TestSilentProxy(t *testing.T) {
 					}
 					if took := time.Since(start); took != tc.after {
 						t.Errorf("took %v, want %v", took, tc.after)
+					}
+				})
+			})
+		})
+	}
+}
+
+// TestOutOfReach: where the best proxy does not reach a device that another one hears all the time, that one is dialled as soon as the
+// device's advertising interval tells, if firmware can end the attempt at once, and after connect.per_path elsewhere.
+func TestOutOfReach(t *testing.T) {
+	for _, tc := range []struct {
+		firmware string
+		interval time.Duration
+		least    time.Duration
+	}{
+		{"2026.10.0", 100 * time.Millisecond, 3 * time.Second},
+		{"2026.10.0", 300 * time.Millisecond, 6 * time.Second},
+		{"2026.10.0", time.Second, 8 * time.Second},
+		{"2026.9.1", 100 * time.Millisecond, 8 * time.Second},
+		{"2025.11.0", 100 * time.Millisecond, 8 * time.Second},
+	} {
+		t.Run(fmt.Sprint(tc.firmware, " ", tc.interval), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				dev := thermometer(addrA)
+				near, far := gatttest.New("near", dev), gatttest.New("far", dev)
+				near.Firmware = tc.firmware
+				near.Script = always(gatttest.Outcome{Hang: true})
+				run(t, gatt.Config{}, []*gatttest.Proxy{near, far}, func(t *testing.T, w *world) {
+					w.air.set(addrA, gatt.Path{Proxy: "near", RSSI: -50, Interval: tc.interval}, gatt.Path{Proxy: "far", RSSI: -60, Interval: tc.interval})
+					start := time.Now()
+					if err := w.connect(addrA, ""); err != nil {
+						t.Fatal(err)
+					}
+					if took := time.Since(start); took < tc.least || took > tc.least+200*time.Millisecond {
+						t.Errorf("took %v, want %v", took, tc.least)
 					}
 				})
 			})

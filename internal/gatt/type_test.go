@@ -12,7 +12,7 @@ import (
 
 // E3 of the users' reports: each proxy is asked with the address type that it reports, and with the other one as its second try if not all
 // say the same.
-func TestAddressTypeOfTheProxy(t *testing.T) {
+func TestE3AddressTypeOfTheProxy(t *testing.T) {
 	const pub, rnd = ble.Public, ble.Random
 	for _, c := range []struct {
 		name        string

@@ -30,7 +30,7 @@ func hearAll(a *air, heard string, step float64) []int {
 }
 
 // E1 of the users' reports: a proxy that lags turns time back once at most: when it alone hears something and nothing tells yet how far behind it is.
-func TestLaggardStepsBackOnce(t *testing.T) {
+func TestE1LaggardStepsBackOnce(t *testing.T) {
 	for _, c := range []struct {
 		name, heard string
 		want        []int
@@ -58,7 +58,7 @@ func TestLaggardStepsBackOnce(t *testing.T) {
 
 // E2 of the users' reports: a state that one proxy goes on to report is taken when those who reported another one are silent for longer
 // than they usually are.
-func TestStateOfTheQuieterProxy(t *testing.T) {
+func TestE2StateOfTheQuieterProxy(t *testing.T) {
 	const closed, open, third = "0201060616d2fc441100", "0201060616d2fc441101", "0201060616d2fc441102"
 	for _, c := range []struct {
 		name          string

@@ -21,7 +21,7 @@ func (a *air) types() (d ble.AddressType, byProxy map[string]ble.AddressType) {
 }
 
 // E3 of the users' reports: the address type is what each proxy reports; one wrong report changes nothing.
-func TestAddressTypes(t *testing.T) {
+func TestE3AddressTypes(t *testing.T) {
 	a := newAir(t, "A", "B")
 	a.hearType(0, "A", -50, ble.Public)
 	a.hearType(0.1, "B", -80, ble.Random)
