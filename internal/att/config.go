@@ -13,9 +13,9 @@ type Config struct {
 	Peer ble.Address
 	// Send passes one ATT PDU to the host, at most MTU bytes. It does not block. The PDU is not modified afterwards.
 	Send func(pdu []byte)
-	// Do runs one operation on the link, in the order of the calls (links.Links.Do). done is called later, never from within. A
-	// write of a Client Characteristic Configuration goes this way too: it says what this host wants, and Server.Notified is
-	// called from then on.
+	// Do runs one operation on the link, in the order of the calls (links.Links.Do). done is called later, never from
+	// within. A write of a Client Characteristic Configuration goes this way too: it says what this host wants, and
+	// Server.Notified is called from then on.
 	Do func(op ble.Operation, done func(value []byte, err error))
 	// After calls f once d has passed, unless stop was called first.
 	After func(d time.Duration, f func()) (stop func())
@@ -31,8 +31,8 @@ type Config struct {
 // Seen is what a host knows of a peripheral from an earlier link: with it, a host whose cache is wrong is told so.
 type Seen = ble.Seen
 
-// What package hci calls of a Server, which New(cfg Config) *Server makes when the host is told that it is connected, maybe before
-// the proxy's link is up:
+// What package hci calls of a Server, which New(cfg Config) *Server makes when the host is told that it is connected,
+// maybe before the proxy's link is up:
 //
 //	Receive(pdu []byte, taken func())
 //		takes one PDU of the host. pdu is valid only during the call. taken is called once when the host may send the next

@@ -136,8 +136,8 @@ func (s *Server) readByType(req *request, p []byte) {
 	s.found(req, start, out, 2)
 }
 
-// readFirst answers readByType with one value of the peripheral. The host says which type it means, so that it cannot mean another
-// characteristic.
+// readFirst answers readByType with one value of the peripheral. The host says which type it means, so that it cannot
+// mean another characteristic.
 func (s *Server) readFirst(req *request, a attribute) {
 	s.fetch(req, &a, func(value []byte) {
 		size := min(2+len(value), s.mtu-2, maxEntry)

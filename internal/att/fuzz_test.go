@@ -9,8 +9,9 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
-// FuzzATT feeds a Server whatever a host may send, with answers, notifications and changes of the database in between, and checks the
-// rules of ATT that hold always: one answer for each request, no PDU longer than the MTU, one indication at a time, nothing after the end.
+// FuzzATT feeds a Server whatever a host may send, with answers, notifications and changes of the database in between,
+// and checks the rules of ATT that hold always: one answer for each request, no PDU longer than the MTU, one indication
+// at a time, nothing after the end.
 func FuzzATT(f *testing.F) {
 	for _, s := range []string{"03020502", "070801 00ffff0328", "030a0300fd050c03000100fd", "06120d000100 fdfc", "0516030000000102 1801fd",
 		"06 1217000200 fd fb fb 01 1e", "ff 03 0a0300 fd"} {

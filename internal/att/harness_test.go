@@ -21,7 +21,8 @@ func unhex(t testing.TB, s string) []byte {
 	return b
 }
 
-// rig is a Server with everything around it faked: its owner calls it from one goroutine, so that done functions wait in a queue.
+// rig is a Server with everything around it faked: its owner calls it from one goroutine, so that done functions wait
+// in a queue.
 type rig struct {
 	t       testing.TB
 	s       *Server

@@ -23,8 +23,8 @@ func (s *Server) Notified(valueHandle uint16, value []byte) {
 	if a == nil || a.value != valueHandle {
 		return
 	}
-	op := byte(opNotification)
-	switch bits := s.cccds[valueHandle]; {
+	op, bits := byte(opNotification), s.cccds[valueHandle]
+	switch {
 	case bits&bitNotify != 0:
 	case bits&bitIndicate != 0:
 		op = opIndication
@@ -82,7 +82,8 @@ func (s *Server) confirmed() {
 // mayIndicateChange reports whether the host wants to know of changes of the database, and can be told.
 func (s *Server) mayIndicateChange() bool { return s.seen.Changes && s.table.changed != 0 }
 
-// indicateChange tells the host that anything may have changed, and so that what it knew of handles that are no more means nothing.
+// indicateChange tells the host that anything may have changed, and so that what it knew of handles that are no more
+// means nothing.
 func (s *Server) indicateChange() {
 	h := s.table.changed
 	s.indicate([]byte{opIndication, byte(h), byte(h >> 8), 0x01, 0x00, 0xff, 0xff})
@@ -92,8 +93,8 @@ func (s *Server) indicateChange() {
 	}
 }
 
-// DatabaseChanged gives the server another database on the same link. A host that does not want to know of changes has to come back: it
-// would use handles that mean nothing, or something else, for ever.
+// DatabaseChanged gives the server another database on the same link. A host that does not want to know of changes has
+// to come back: it would use handles that mean nothing, or something else, for ever.
 func (s *Server) DatabaseChanged(db *ble.Database) {
 	if s.closed || s.table == nil {
 		return

@@ -42,7 +42,8 @@ func isResponse(op byte) bool {
 	return op == 0 || op&1 == 1 && op <= opMultipleNotify
 }
 
-// shapes are the lengths that requests may have, the opcode included; max 0 is any. A length that fits none is an invalid PDU.
+// shapes are the lengths that requests may have, the opcode included; max 0 is any. A length that fits none is an
+// invalid PDU.
 var shapes = map[byte]struct{ min, max int }{
 	opMTURequest:      {3, 3},
 	opFindInformation: {5, 5},

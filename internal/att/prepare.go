@@ -41,8 +41,8 @@ func (s *Server) prepare(req *request, p []byte) {
 	}
 }
 
-// execute writes what was prepared, or drops it. Each attribute is written whole and once, in the order in which they were prepared;
-// the first error ends it.
+// execute writes what was prepared, or drops it. Each attribute is written whole and once, in the order in which they
+// were prepared; the first error ends it.
 func (s *Server) execute(req *request, p []byte) {
 	parts := s.prepared
 	s.prepared = nil

@@ -10,8 +10,8 @@ import (
 // longWait is how long a value that was read in part is kept for the rest.
 const longWait = 5 * time.Second
 
-// longValue is the value that a host reads in parts: one value, though the peripheral changes it meanwhile (Bluetooth Core, Vol 3
-// Part G, 4.8.3).
+// longValue is the value that a host reads in parts: one value, though the peripheral changes it meanwhile (Bluetooth
+// Core, Vol 3 Part G, 4.8.3).
 type longValue struct {
 	handle uint16
 	value  []byte
@@ -38,7 +38,8 @@ func (s *Server) keepLong(handle uint16, value []byte, n int) {
 	}
 }
 
-// target gives the attribute that a request is about; where there is none, or the host takes it for another one, it answers.
+// target gives the attribute that a request is about; where there is none, or the host takes it for another one, it
+// answers.
 func (s *Server) target(req *request, handle uint16) *attribute {
 	a := s.table.at(handle)
 	switch {
@@ -52,8 +53,8 @@ func (s *Server) target(req *request, handle uint16) *attribute {
 	return nil
 }
 
-// unawareError is what a host is told of a handle that it knows from another database: a host with robust caching that it is
-// out of sync (Bluetooth Core, Vol 3 Part G, 2.5.2.1).
+// unawareError is what a host is told of a handle that it knows from another database: a host with robust caching that
+// it is out of sync (Bluetooth Core, Vol 3 Part G, 2.5.2.1).
 func (s *Server) unawareError() ble.ATTError {
 	if len(s.features) > 0 && s.features[0]&1 != 0 {
 		return ble.ATTDatabaseOutOfSync
@@ -136,7 +137,8 @@ func (s *Server) blob(req *request, handle uint16, offset int, value []byte) {
 	s.answer(req, append([]byte{opReadBlob + 1}, value[offset:offset+n]...))
 }
 
-// readMultiple joins values (Bluetooth Core, Vol 3 Part F, 3.4.4.7). They are read one after another; the first error is the answer.
+// readMultiple joins values (Bluetooth Core, Vol 3 Part F, 3.4.4.7). They are read one after another; the first error
+// is the answer.
 func (s *Server) readMultiple(req *request, p []byte) {
 	handles := make([]uint16, 0, len(p)/2)
 	for ; len(p) > 0; p = p[2:] {

@@ -152,7 +152,9 @@ func TestLists(t *testing.T) {
 	}
 	for mtu := 23; mtu <= 517; mtu++ {
 		r := resolved(t, mtu, append(many, service(1, 0x1800, chars...))...)
-		for request, entry := range map[string]int{"080100ff000328": 7, "10010000ff0028": 6, "102c01ffff0028": 6, "04010000ff": 4, "062c01ffff00280f18": 4} {
+		for request, entry := range map[string]int{
+			"080100ff000328": 7, "10010000ff0028": 6, "102c01ffff0028": 6, "04010000ff": 4, "062c01ffff00280f18": 4,
+		} {
 			r.host(request)
 			n, header := len(r.sent[0])/2, 2
 			if request[:2] == "06" {
@@ -170,9 +172,10 @@ func TestLists(t *testing.T) {
 // TestUnsoundDatabase: of what a damaged cache may hold the table has what fits, and no handle twice.
 func TestUnsoundDatabase(t *testing.T) {
 	t.Parallel()
+	const read = ble.PropRead
 	table := newTable(database(
-		service(10, 0x180f, char(12, 0x2a19, ble.PropRead), char(12, 0x2a1a, ble.PropRead), char(13, 0x2a1b, ble.PropRead), char(21, 0x2a1c, ble.PropRead)),
-		service(20, 0x1800, char(0, 0x2a00, ble.PropRead), char(1, 0x2a00, ble.PropRead), char(5, 0x2a00, ble.PropRead), char(21, 0x2a00, ble.PropRead),
+		service(10, 0x180f, char(12, 0x2a19, read), char(12, 0x2a1a, read), char(13, 0x2a1b, read), char(21, 0x2a1c, read)),
+		service(20, 0x1800, char(0, 0x2a00, read), char(1, 0x2a00, read), char(5, 0x2a00, read), char(21, 0x2a00, read),
 			ble.Characteristic{ValueHandle: 0xffff, Descriptors: []ble.Descriptor{{Handle: 0}, {Handle: 5}, {Handle: 0xffff}}}),
 		service(0, 0x1801), service(20, 0x1802)))
 	var got []string
@@ -270,7 +273,8 @@ func TestNoAnswer(t *testing.T) {
 	r.want("0b07")
 }
 
-// TestHeld: what comes before the database waits for it, in order; a request that waited too long is not answered twice.
+// TestHeld: what comes before the database waits for it, in order; a request that waited too long is not answered
+// twice.
 func TestHeld(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, Seen{})

@@ -9,11 +9,12 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
-// maxSeen bounds what is remembered of one peripheral: beyond it everything that the host may know is taken for outdated.
+// maxSeen bounds what is remembered of one peripheral: beyond it everything that the host may know is taken for
+// outdated.
 const maxSeen = 2 * ble.MaxServices
 
-// contentHash tells one service's content from another's. Nobody gains by two that have the same: the peripheral could as
-// well lie about its values.
+// contentHash tells one service's content from another's. Nobody gains by two that have the same: the peripheral could
+// as well lie about its values.
 type contentHash struct{ h hash.Hash64 }
 
 func newHash() contentHash { return contentHash{fnv.New64a()} }
@@ -63,8 +64,8 @@ func (s *Server) outOfDate() bool {
 	})
 }
 
-// declared: the host is given the declaration of the characteristic with that value handle, so that it knows what that handle and those of
-// its descriptors mean.
+// declared: the host is given the declaration of the characteristic with that value handle, so that it knows what that
+// handle and those of its descriptors mean.
 func (s *Server) declared(valueHandle uint16) {
 	i := slices.IndexFunc(s.table.services, func(t ble.SeenService) bool { return t.Handle < valueHandle && valueHandle <= t.Last })
 	if i < 0 {
@@ -102,8 +103,8 @@ func (s *Server) saw(now ble.SeenService) {
 	s.seen.Services, s.changedSeen = told, true
 }
 
-// without is what stays of t once now was told in its place: all of it if they have no handle in common, else parts that no database
-// has.
+// without is what stays of t once now was told in its place: all of it if they have no handle in common, else parts
+// that no database has.
 func without(t, now ble.SeenService) []ble.SeenService {
 	if !overlap(t, now) {
 		return []ble.SeenService{t}

@@ -35,12 +35,14 @@ func (r *rig) again(services ...ble.Service) *rig {
 	return n
 }
 
-// TestHandleOfAnotherDatabase: a host that uses handles of an earlier link is refused where they mean another characteristic now, until
-// it was given the declarations.
+// TestHandleOfAnotherDatabase: a host that uses handles of an earlier link is refused where they mean another
+// characteristic now, until it was given the declarations.
 func TestHandleOfAnotherDatabase(t *testing.T) {
 	t.Parallel()
-	before := []ble.Service{service(1, 0x1800, char(3, 0x2a00, ble.PropRead)), service(10, 0x180f, char(12, 0x2a19, ble.PropRead|ble.PropNotify), char(15, 0x2a1b, ble.PropRead))}
-	after := []ble.Service{before[0], service(10, 0x180f, char(12, 0x2a1b, ble.PropRead|ble.PropNotify), char(15, 0x2a19, ble.PropRead))}
+	const notifies = ble.PropRead | ble.PropNotify
+	name := service(1, 0x1800, char(3, 0x2a00, ble.PropRead))
+	before := []ble.Service{name, service(10, 0x180f, char(12, 0x2a19, notifies), char(15, 0x2a1b, ble.PropRead))}
+	after := []ble.Service{name, service(10, 0x180f, char(12, 0x2a1b, notifies), char(15, 0x2a19, ble.PropRead))}
 
 	r := newRig(t, Seen{})
 	r.s.Resolved(database(before...), 50)
@@ -83,8 +85,8 @@ func TestHandleOfAnotherDatabase(t *testing.T) {
 	r.exchange("0a0c00", "010a0c0012")
 }
 
-// TestServiceChangedLater: a host that enabled it hears, right after its first answer, that the database is another one than on its
-// last link; and does not hear it again.
+// TestServiceChangedLater: a host that enabled it hears, right after its first answer, that the database is another one
+// than on its last link; and does not hear it again.
 func TestServiceChangedLater(t *testing.T) {
 	t.Parallel()
 	battery, heart := service(10, 0x180f, char(12, 0x2a19, ble.PropRead)), service(10, 0x180d, char(12, 0x2a37, ble.PropRead))
@@ -95,7 +97,10 @@ func TestServiceChangedLater(t *testing.T) {
 	r.exchange("020502", "033200") // it does not want to hear of it
 	r = r.again(gattService(), battery)
 	r.exchange("1204000200", "13")
-	for _, changed := range [][]ble.Service{{gattService(), heart}, {gattService()}, {gattService(), heart}, {gattService(), heart, service(20, 0x180f, char(22, 0x2a19, ble.PropRead))}} {
+	more := service(20, 0x180f, char(22, 0x2a19, ble.PropRead))
+	for _, changed := range [][]ble.Service{
+		{gattService(), heart}, {gattService()}, {gattService(), heart}, {gattService(), heart, more},
+	} {
 		r = r.again(changed...)
 		r.exchange("020502", "033200", "1d03000100ffff")
 		r.host("1e")
@@ -108,10 +113,12 @@ func TestServiceChangedLater(t *testing.T) {
 	r.exchange("020502", "033200")
 }
 
-// TestServiceChangedNow: the database changes while the link is up. Who wants to hear of it does; who does not has to come back.
+// TestServiceChangedNow: the database changes while the link is up. Who wants to hear of it does; who does not has to
+// come back.
 func TestServiceChangedNow(t *testing.T) {
 	t.Parallel()
-	battery, heart := service(10, 0x180f, char(12, 0x2a19, ble.PropRead|ble.PropNotify)), service(10, 0x180d, char(12, 0x2a37, ble.PropRead|ble.PropNotify))
+	const notifies = ble.PropRead | ble.PropNotify
+	battery, heart := service(10, 0x180f, char(12, 0x2a19, notifies)), service(10, 0x180d, char(12, 0x2a37, notifies))
 	start := func() *rig {
 		r := newRig(t, Seen{})
 		r.s.Resolved(database(gattService(), battery), 50)
@@ -159,8 +166,8 @@ func TestServiceChangedNow(t *testing.T) {
 	r.exchange("0a0c00", "0b")
 }
 
-// TestNeverAnother: whatever databases a peripheral has had, and whatever part of them a host has discovered, a handle is never answered for
-// a characteristic of another UUID than the host was told last.
+// TestNeverAnother: whatever databases a peripheral has had, and whatever part of them a host has discovered, a handle
+// is never answered for a characteristic of another UUID than the host was told last.
 func TestNeverAnother(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
@@ -211,7 +218,8 @@ func drawDatabase(rt *rapid.T) *ble.Database {
 	for h := uint16(1); h < 20; h += uint16(rapid.IntRange(2, 9).Draw(rt, "length")) {
 		s := service(h, 0x1800)
 		for v := h + 2; v < h+8 && rapid.Bool().Draw(rt, "more"); v += uint16(rapid.IntRange(2, 4).Draw(rt, "next")) {
-			s.Characteristics = append(s.Characteristics, char(v, uint16(rapid.IntRange(0x2a00, 0x2a03).Draw(rt, "UUID")), ble.PropRead|ble.PropNotify))
+			uuid := uint16(rapid.IntRange(0x2a00, 0x2a03).Draw(rt, "UUID"))
+			s.Characteristics = append(s.Characteristics, char(v, uuid, ble.PropRead|ble.PropNotify))
 		}
 		db.Services = append(db.Services, s)
 	}

@@ -10,12 +10,13 @@ import (
 )
 
 const (
-	// answerWait is how long the peripheral has for what a request asks: a host gives its server 30 s and then takes the bearer for
-	// dead (Bluetooth Core, Vol 3 Part F, 3.3.3).
+	// answerWait is how long the peripheral has for what a request asks: a host gives its server 30 s and then takes
+	// the bearer for dead (Bluetooth Core, Vol 3 Part F, 3.3.3).
 	answerWait = 25 * time.Second
 	// confirmWait is how long a host has to confirm an indication (there).
 	confirmWait = 30 * time.Second
-	// maxHeld bounds the commands that wait for the database, maxCommands those that wait for the proxy. A controller grants fewer packets.
+	// maxHeld bounds the commands that wait for the database, maxCommands those that wait for the proxy. A controller
+	// grants fewer packets.
 	maxHeld     = 64
 	maxCommands = 64
 )
@@ -28,8 +29,8 @@ type Server struct {
 	ours   int // that of the proxy's link, once table is known
 
 	table *table // nil: not known yet
-	// seen is what the host knows, changedSeen says that it is not kept yet. stale are those services of it that are no more, and
-	// suspects the handles that may mean something else to the host.
+	// seen is what the host knows, changedSeen says that it is not kept yet. stale are those services of it that are no
+	// more, and suspects the handles that may mean something else to the host.
 	seen        Seen
 	changedSeen bool
 	stale       []ble.SeenService
@@ -109,8 +110,8 @@ func (s *Server) Resolved(db *ble.Database, mtu int) {
 	}
 }
 
-// Receive takes one PDU of the host, which it does not keep. taken is called once, perhaps from within, when the host may be given
-// credit for it: at once for all but commands, which wait for the proxy. It is not called after Close.
+// Receive takes one PDU of the host, which it does not keep. taken is called once, perhaps from within, when the host
+// may be given credit for it: at once for all but commands, which wait for the proxy. It is not called after Close.
 func (s *Server) Receive(pdu []byte, taken func()) {
 	switch {
 	case s.closed:
@@ -132,8 +133,8 @@ func (s *Server) Receive(pdu []byte, taken func()) {
 	}
 }
 
-// receiveRequest takes a request. A host that sends a second one before the first is answered does not speak ATT (Bluetooth Core,
-// Vol 3 Part F, 3.3.2).
+// receiveRequest takes a request. A host that sends a second one before the first is answered does not speak ATT
+// (Bluetooth Core, Vol 3 Part F, 3.3.2).
 func (s *Server) receiveRequest(pdu []byte) {
 	if s.request != nil {
 		s.end("it sent a request before the last one was answered")

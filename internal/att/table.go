@@ -77,8 +77,8 @@ func uuidOf(b []byte) (ble.UUID, bool) {
 	return ble.UUID{}, false
 }
 
-// newTable lays out a database. Package gatt builds sound ones; what does not fit all the same, from a damaged cache, is left
-// out: a handle that is taken, an attribute outside of its service, or more than ble.MaxAttributes.
+// newTable lays out a database. Package gatt builds sound ones; what does not fit all the same, from a damaged cache,
+// is left out: a handle that is taken, an attribute outside of its service, or more than ble.MaxAttributes.
 func newTable(db *ble.Database) *table {
 	t := &table{}
 	services := sorted(db.Services, func(s ble.Service) uint16 { return s.Handle })

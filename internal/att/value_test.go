@@ -251,10 +251,12 @@ func TestOwnConfiguration(t *testing.T) {
 	r.exchange("0a1700", "0b0000")
 }
 
-// TestFeatures: the client over the air is the proxy, so what this host supports stays here, and enhanced channels there are none.
+// TestFeatures: the client over the air is the proxy, so what this host supports stays here, and enhanced channels
+// there are none.
 func TestFeatures(t *testing.T) {
 	t.Parallel()
-	r := resolved(t, 50, service(1, 0x1801, char(3, 0x2b29, ble.PropRead|ble.PropWrite), char(5, 0x2b3a, ble.PropRead), char(7, 0x2b2a, ble.PropRead)))
+	r := resolved(t, 50, service(1, 0x1801,
+		char(3, 0x2b29, ble.PropRead|ble.PropWrite), char(5, 0x2b3a, ble.PropRead), char(7, 0x2b2a, ble.PropRead)))
 	r.answers = func(op ble.Operation) ([]byte, error) {
 		return map[uint16][]byte{3: {0}, 5: {3}, 7: ramp(16)}[op.Handle], nil
 	}

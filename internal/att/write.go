@@ -14,7 +14,8 @@ func (s *Server) write(req *request, p []byte) {
 	s.put(req, a, p[2:], func() { s.answer(req, []byte{opWrite + 1}) })
 }
 
-// put writes a whole value with response and then calls f; errors it answers. f is not called if the request was given up.
+// put writes a whole value with response and then calls f; errors it answers. f is not called if the request was given
+// up.
 func (s *Server) put(req *request, a *attribute, value []byte, f func()) {
 	switch {
 	case a.known():
@@ -24,7 +25,8 @@ func (s *Server) put(req *request, a *attribute, value []byte, f func()) {
 		s.refuse(req, a.handle, ble.ATTInvalidLength)
 		return
 	case a.uuid == uuidFeatures && !a.descriptor:
-		// The client over the air is the proxy: with robust caching the peripheral would refuse it until it reads the hash.
+		// The client over the air is the proxy: with robust caching the peripheral would refuse it until it reads the
+		// hash.
 		s.features = slices.Clone(value)
 		f()
 		return

@@ -14,8 +14,8 @@ func aclOf(channel byte, pdu string) string {
 	return "02" + "4000" + hexOf([]byte{byte(n + 4), 0, byte(n), 0, channel, 0}) + pdu
 }
 
-// TestPairingBeforeLink: a host that was told early may pair before the proxy's link is up, and give that up, which does not
-// concern the link.
+// TestPairingBeforeLink: a host that was told early may pair before the proxy's link is up, and give that up, which
+// does not concern the link.
 func TestPairingBeforeLink(t *testing.T) {
 	const (
 		request = "0103000110" + "0001"

@@ -16,8 +16,8 @@ const (
 	maxAttempts = 256
 )
 
-// Attempts remembers how often a host's pairing failed, by peripheral, so that no host has a proxy pair again and again. The zero
-// value is ready. Like a Responder it has no lock.
+// Attempts remembers how often a host's pairing failed, by peripheral, so that no host has a proxy pair again and
+// again. The zero value is ready. Like a Responder it has no lock.
 type Attempts struct {
 	of map[ble.Address]attempts
 }

@@ -20,11 +20,12 @@ type Config struct {
 	Responder Peer // the peripheral, with the address and type of LE Create Connection
 	// Send passes one SMP PDU to the host. It does not block. The PDU is not modified afterwards.
 	Send func(pdu []byte)
-	// Pair has the proxy pair with the peripheral, or encrypt the link again with the bond that it has. done is called later,
-	// never from within; nil means that the link is encrypted. An error is a *ble.PairError, or wraps ble.ErrNotSupported if the
-	// proxy cannot pair at all, or ble.ErrNotConnected.
+	// Pair has the proxy pair with the peripheral, or encrypt the link again with the bond that it has. done is called
+	// later, never from within; nil means that the link is encrypted. An error is a *ble.PairError, or wraps
+	// ble.ErrNotSupported if the proxy cannot pair at all, or ble.ErrNotConnected.
 	Pair func(done func(error))
-	// Cancel calls Pair off: the host gave up, or it takes too long (links.Links.CancelConnect). nil: it cannot be called off.
+	// Cancel calls Pair off: the host gave up, or it takes too long (links.Links.CancelConnect). nil: it cannot be
+	// called off.
 	Cancel func()
 	// After calls f once d has passed, unless stop was called first.
 	After func(d time.Duration, f func()) (stop func())
@@ -46,7 +47,8 @@ type Keys interface {
 // Key is what a host encrypts a link with that it paired in an earlier one.
 type Key = ble.HostKey
 
-// What package hci calls of a Responder, which New(cfg Config) *Responder makes when the host is told that it is connected:
+// What package hci calls of a Responder, which New(cfg Config) *Responder makes when the host is told that it is
+// connected:
 //
 //	Receive(pdu []byte)
 //		takes one PDU of the host. pdu is valid only during the call.

@@ -7,7 +7,8 @@ import (
 	"slices"
 )
 
-// block128 is a number of 128 bits, its most significant byte first, as the functions of Bluetooth Core, Vol 3 Part H, 2.2 have them.
+// block128 is a number of 128 bits, its most significant byte first, as the functions of Bluetooth Core, Vol 3 Part H,
+// 2.2 have them.
 type block128 [16]byte
 
 // reversed is b the other way round: on the wire the least significant byte comes first.

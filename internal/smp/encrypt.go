@@ -7,9 +7,10 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
-// Encrypt has the host encrypt its link, by LE Enable Encryption with rand, ediv and ltk as they are in the command. done is called
-// once with the status of Encryption Change, perhaps from within; not if the link ends before. With the key of the pairing that is going on it
-// succeeds at once. With the key of an earlier link the proxy encrypts its link again first.
+// Encrypt has the host encrypt its link, by LE Enable Encryption with rand, ediv and ltk as they are in the command.
+// done is called once with the status of Encryption Change, perhaps from within; not if the link ends before. With the
+// key of the pairing that is going on it succeeds at once. With the key of an earlier link the proxy encrypts its link
+// again first.
 func (r *Responder) Encrypt(rand [8]byte, ediv uint16, ltk [16]byte, done func(status byte)) {
 	given := Key{LTK: ltk, EDIV: ediv, Rand: rand}
 	switch {

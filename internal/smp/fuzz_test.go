@@ -7,8 +7,8 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
-// FuzzSMP feeds a Responder whatever a host may send, PDUs and encryption, with what the proxy says in between. A host is encrypted only
-// with a key that it was given, and only after the proxy paired.
+// FuzzSMP feeds a Responder whatever a host may send, PDUs and encryption, with what the proxy says in between. A host
+// is encrypted only with a key that it was given, and only after the proxy paired.
 func FuzzSMP(f *testing.F) {
 	f.Add([]byte("\x07\x01\x04\x00\x0d\x10\x05\x07\xff\x41\x0c"))
 	f.Add([]byte("\x07\x01\x03\x00\x01\x10\x00\x01\xff\x11\x03aaaaaaaaaaaaaaaa\xfe\xff"))

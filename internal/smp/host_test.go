@@ -26,8 +26,8 @@ func (k keys) Key(a ble.Address) (Key, bool) {
 
 func (k keys) SetKey(a ble.Address, key Key) { k[a] = key }
 
-// rig is a Responder with everything around it faked, and called from one goroutine. Its timers are those of package time, so that a
-// test with timers runs in a synctest bubble and calls wait.
+// rig is a Responder with everything around it faked, and called from one goroutine. Its timers are those of package
+// time, so that a test with timers runs in a synctest bubble and calls wait.
 type rig struct {
 	t        testing.TB
 	r        *Responder

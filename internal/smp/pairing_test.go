@@ -41,9 +41,9 @@ func TestRecordedSecureConnections(t *testing.T) {
 	}
 }
 
-// TestRecordedLegacy is the recorded legacy pairing with a real kernel. That prototype also distributed an identity, which we do not:
-// the response differs, and so would the confirm values; so they are checked with its response in crypto_test.go, and the
-// order of what is sent here.
+// TestRecordedLegacy is the recorded legacy pairing with a real kernel. That prototype also distributed an identity,
+// which we do not: the response differs, and so would the confirm values; so they are checked with its response in
+// crypto_test.go, and the order of what is sent here.
 func TestRecordedLegacy(t *testing.T) {
 	t.Parallel()
 	g := newRig(t)
@@ -138,7 +138,8 @@ func TestNotPairedWithoutProxy(t *testing.T) {
 	}
 }
 
-// TestPairsAndEncryptsAgain is everything from the request to encryption on a later link, with all that a host may ask for.
+// TestPairsAndEncryptsAgain is everything from the request to encryption on a later link, with all that a host may ask
+// for.
 func TestPairsAndEncryptsAgain(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
@@ -272,7 +273,8 @@ func TestFalseValues(t *testing.T) {
 	}
 }
 
-// TestOutOfTurn: every PDU in every phase in which it has no business ends the pairing and nothing else; the next one works.
+// TestOutOfTurn: every PDU in every phase in which it has no business ends the pairing and nothing else; the next one
+// works.
 func TestOutOfTurn(t *testing.T) {
 	t.Parallel()
 	for code, n := range lengths {
@@ -377,7 +379,8 @@ func TestTimeouts(t *testing.T) {
 	})
 }
 
-// TestRepeatedAttempts: a host whose pairing fails again and again has to wait, on other links too, and longer each time.
+// TestRepeatedAttempts: a host whose pairing fails again and again has to wait, on other links too, and longer each
+// time.
 func TestRepeatedAttempts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newRig(t)

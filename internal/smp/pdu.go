@@ -85,8 +85,8 @@ const (
 	statusResponseTimeout byte = 0x22
 )
 
-// statusOf is what a host is told when the proxy did not encrypt again. Key Missing makes it take its bond for lost, which is so only
-// where the peripheral refused.
+// statusOf is what a host is told when the proxy did not encrypt again. Key Missing makes it take its bond for lost,
+// which is so only where the peripheral refused.
 func statusOf(err error) byte {
 	var pe *ble.PairError
 	switch {

@@ -76,8 +76,9 @@ func (r *reader) link(handle uint16) *recorded {
 	return r.links[handle]
 }
 
-// TestRecordedPairings recomputes what hosts and prototype said in every recorded pairing, from the addresses in the HCI commands: all
-// confirm values, and the keys of legacy pairing. Where the prototype distributed what we do, the Responder answers the same.
+// TestRecordedPairings recomputes what hosts and prototype said in every recorded pairing, from the addresses in the
+// HCI commands: all confirm values, and the keys of legacy pairing. Where the prototype distributed what we do, the
+// Responder answers the same.
 func TestRecordedPairings(t *testing.T) {
 	t.Parallel()
 	legacy, secure, same := 0, 0, 0
@@ -86,7 +87,8 @@ func TestRecordedPairings(t *testing.T) {
 			r := &reader{links: map[uint16]*recorded{}, frames: map[string][]byte{}}
 			r.pdu = func(l *recorded, from string, pdu []byte) {
 				request, response := l.pdus["host 01"], l.pdus["controller 02"]
-				if from == "controller" && pdu[0] == codeResponse && pdu[3]&authSecure == request[3]&authSecure && pdu[5] == 0 && pdu[6]&^keyEncryption == 0 {
+				if from == "controller" && pdu[0] == codeResponse && pdu[3]&authSecure == request[3]&authSecure &&
+					pdu[5] == 0 && pdu[6]&^keyEncryption == 0 {
 					same++
 					g := newRig(t)
 					g.host(request...)

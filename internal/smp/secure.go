@@ -16,12 +16,14 @@ func (r *Responder) publicKeyGiven(pdu []byte) {
 		r.fail(ReasonInvalid)
 		return
 	}
-	if r.private, err = r.makeKey(); err != nil {
+	r.private, err = r.makeKey()
+	if err != nil {
 		r.cfg.Log.Error("cannot make a key", "error", err)
 		r.fail(ReasonUnspecified)
 		return
 	}
-	if r.dhKey, err = r.private.ECDH(host); err != nil {
+	r.dhKey, err = r.private.ECDH(host)
+	if err != nil {
 		r.fail(ReasonInvalid)
 		return
 	}

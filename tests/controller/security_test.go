@@ -23,8 +23,9 @@ func (w *world) security(t *testing.T, what string, steps ...string) {
 	passes(t, w.python(t, "security_client.py", w.control, filepath.Join(w.place.Dir, "keys.json"), what), steps...)
 }
 
-// TestKeys: a host pairs by legacy pairing and by Secure Connections, with and without bonding, comes back with its keys, also to another run of
-// the daemon, and is refused with others. What the daemon keeps of it only its user can read.
+// TestKeys: a host pairs by legacy pairing and by Secure Connections, with and without bonding, comes back with its
+// keys, also to another run of the daemon, and is refused with others. What the daemon keeps of it only its user can
+// read.
 func TestKeys(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, unixHCI)
@@ -56,8 +57,8 @@ func TestRefusedPairing(t *testing.T) {
 	newWorldOf(t, file, unixHCI).security(t, "refused", "refused")
 }
 
-// TestChangedDatabase: a host whose peripheral gets another database, while it is linked or away, is told by Service Changed, and is never
-// given a value under another characteristic's UUID.
+// TestChangedDatabase: a host whose peripheral gets another database, while it is linked or away, is told by Service
+// Changed, and is never given a value under another characteristic's UUID.
 func TestChangedDatabase(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, unixHCI)
