@@ -4,9 +4,9 @@ package adapters
 
 import (
 	"log/slog"
-	"sync"
 
 	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/lockorder"
 	"bluez-esphome/internal/scanmode"
 	"bluez-esphome/internal/scanner"
 	"bluez-esphome/internal/store"
@@ -32,9 +32,9 @@ type Config struct {
 type Set struct {
 	cfg Config
 
-	attaching sync.Mutex // one number at a time
+	attaching lockorder.Mutex[lockorder.AdapterAttach] // one number at a time
 
-	mu     sync.Mutex
+	mu     lockorder.Mutex[lockorder.Adapters]
 	byMAC  map[ble.Address]*Own
 	warned bool // that there are more proxies than numbers
 }

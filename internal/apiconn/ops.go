@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"bluez-esphome/internal/apiwire"
 	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/lockorder"
 )
 
 // opKind tells the kinds of requests apart that don't share answers.
@@ -94,7 +94,7 @@ type lane struct {
 
 // ops are the requests of one session.
 type ops struct {
-	mu    sync.Mutex
+	mu    lockorder.Mutex[lockorder.Operations]
 	lanes map[laneKey]*lane
 	after []func() // what unlock is to call
 	err   error    // the session has ended

@@ -2,8 +2,9 @@ package apiconn
 
 import (
 	"context"
-	"sync"
 	"time"
+
+	"bluez-esphome/internal/lockorder"
 )
 
 // Pacer spaces out the attempts of many proxies: when an access point returns, all of its proxies do. Its zero value
@@ -11,7 +12,7 @@ import (
 type Pacer struct {
 	every time.Duration
 
-	mu   sync.Mutex
+	mu   lockorder.Mutex[lockorder.Leaf]
 	next time.Time
 }
 

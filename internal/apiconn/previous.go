@@ -3,10 +3,11 @@ package apiconn
 import (
 	"log/slog"
 	"strings"
-	"sync"
 	"time"
 
 	"bluez-esphome/internal/apiwire"
+
+	"bluez-esphome/internal/lockorder"
 )
 
 // previousWait is how long it is waited for more proxies of the same fate: most are online within seconds of the start.
@@ -17,7 +18,7 @@ const previousWait = 10 * time.Second
 type Previous struct {
 	log *slog.Logger
 
-	mu    sync.Mutex
+	mu    lockorder.Mutex[lockorder.Previous]
 	names []string
 }
 

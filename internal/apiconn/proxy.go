@@ -7,12 +7,12 @@ import (
 	"net"
 	"net/netip"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"bluez-esphome/internal/apiwire"
 	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/lockorder"
 )
 
 // Proxy is one proxy and its session, as long as there is one. All methods may
@@ -35,7 +35,7 @@ type Proxy struct {
 	at      atomic.Pointer[net.Addr] // of the last session
 	traffic traffic
 
-	mu       sync.Mutex // guards the following
+	mu       lockorder.Mutex[lockorder.Session] // guards the following
 	started  bool
 	stopping bool
 	name     string

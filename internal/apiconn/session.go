@@ -13,6 +13,7 @@ import (
 	"bluez-esphome/internal/apiwire"
 	"bluez-esphome/internal/apiwire/apipb"
 	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/lockorder"
 )
 
 // lastWords is how long a peer that takes nothing any more is still listened to: it may have said why it closes.
@@ -59,7 +60,7 @@ type session struct {
 	peerLeft   atomic.Bool                 // the proxy asked to end the session: it is not asked for the same
 	broken     atomic.Pointer[ClosedError] // writing failed
 
-	mu    sync.Mutex
+	mu    lockorder.Mutex[lockorder.SessionState]
 	cause error // why the session is being ended, if not by the peer
 }
 

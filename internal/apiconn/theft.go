@@ -2,12 +2,12 @@ package apiconn
 
 import (
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"bluez-esphome/internal/apiwire/apipb"
 	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/lockorder"
 )
 
 // A proxy has one subscriber, to whom alone its adverts and the answers to GATT requests go. Since ESPHome 2026.7 the
@@ -56,7 +56,7 @@ var (
 type probe struct {
 	used atomic.Bool // it was asked since adverts last came
 
-	mu       sync.Mutex
+	mu       lockorder.Mutex[lockorder.Conflict]
 	waiting  bool // for slots after a read
 	answered bool // the read's error came
 	rounds   int  // unanswered, in a row

@@ -3,12 +3,13 @@ package apiconn
 import (
 	"context"
 	"io"
-	"sync"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	"bluez-esphome/internal/apiwire"
+
+	"bluez-esphome/internal/lockorder"
 )
 
 // maxQueued bounds the bytes that wait to be written. A caller with more waits; our own
@@ -19,7 +20,7 @@ const maxQueued = 128 << 10
 type writer struct {
 	wake chan struct{} // capacity 1: there is something to write
 
-	mu  sync.Mutex // serializes access to the following and the encryption's order
+	mu  lockorder.Mutex[lockorder.Writer] // serializes access to the following and the encryption's order
 	f   *apiwire.Framer
 	buf []byte
 	try func([]byte) int // writes what the connection takes without waiting, and says how much; nil if it cannot

@@ -2,9 +2,10 @@ package apiserver
 
 import (
 	"context"
-	"sync"
 
 	"bluez-esphome/internal/apiwire"
+
+	"bluez-esphome/internal/lockorder"
 )
 
 // QueueLimits bounds what waits to be written to one client, behind what the
@@ -59,7 +60,7 @@ type queue struct {
 	kicked chan struct{} // capacity 1: "look at the times again"
 	room   chan struct{} // capacity 1: "there may be room for what is relayed"
 
-	mu       sync.Mutex
+	mu       lockorder.Mutex[lockorder.HostQueue]
 	msgs     []message
 	bytes    int          // of msgs
 	relayed  int          // bytes of those that are relayed

@@ -15,6 +15,7 @@ import (
 	"bluez-esphome/internal/apiwire/apipb"
 	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/lapse"
+	"bluez-esphome/internal/lockorder"
 )
 
 // Times of the firmware.
@@ -99,8 +100,8 @@ type Session struct {
 	cancel  context.CancelCauseFunc
 	done    <-chan struct{}
 	queue   *queue
-	writing sync.Mutex // encryption and writing, which go in one order; held while the client does not read
-	direct  []byte     // of Relay, under writing
+	writing lockorder.Mutex[lockorder.HostWriting] // encryption and writing, which go in one order; held while the client does not read
+	direct  []byte                                 // of Relay, under writing
 
 	// Times are nanoseconds after begun, by the clock that nobody sets.
 	begun    time.Time
@@ -112,7 +113,7 @@ type Session struct {
 	greeted, authed, leaving bool
 	turnedAway               bool // by ProvisioningClosed: only goodbyes count
 
-	mu           sync.Mutex
+	mu           lockorder.Mutex[lockorder.HostSession]
 	name         string // as the client calls itself
 	major, minor uint32 // of the API, as the client announced
 }

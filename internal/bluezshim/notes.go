@@ -2,11 +2,11 @@ package bluezshim
 
 import (
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/lockorder"
 )
 
 const (
@@ -22,7 +22,7 @@ const (
 type noteQuota struct {
 	log *slog.Logger
 
-	mu   sync.Mutex
+	mu   lockorder.Mutex[lockorder.BusEvents]
 	last time.Time // when a notification came last
 	of   map[ble.Address]*notes
 }

@@ -244,9 +244,9 @@ func (c *char) removed() {
 }
 
 // maxRepeats is how often one notification is signalled. bluetoothd has no bound: the bus carries each signal to all
-// that listen, so that the sessions of one program could hold up all others. Programs with a session each are served
-// far below it.
-const maxRepeats = 16
+// that listen, so that the sessions of one program could hold up all others. Two is what is recorded, with two
+// clients; more is of use to nobody.
+const maxRepeats = 2
 
 // notified is one notification or indication: each session signals it, although that repeats it
 // (recorded of bluetoothd 5.87), up to maxRepeats times.

@@ -2,11 +2,12 @@ package bluezshim
 
 import (
 	"os"
-	"sync"
 
 	"bluez-esphome/internal/ble"
 
 	"golang.org/x/sys/unix"
+
+	"bluez-esphome/internal/lockorder"
 )
 
 // maxPipeQueue and maxPipeBytes are how many notifications wait for a client that does not read: over a minute of the
@@ -27,9 +28,9 @@ type pipe struct {
 	closed func()
 	table  *ble.Database // that has char
 
-	taking sync.Mutex // of AcquireWrite: held from a packet's read to its handing over
+	taking lockorder.Mutex[lockorder.PipeRead] // of AcquireWrite: held from a packet's read to its handing over
 
-	mu     sync.Mutex
+	mu     lockorder.Mutex[lockorder.Pipe]
 	queue  [][]byte
 	bytes  int // of queue
 	wake   chan struct{}

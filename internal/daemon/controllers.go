@@ -16,6 +16,7 @@ import (
 	"bluez-esphome/internal/gatt"
 	"bluez-esphome/internal/hci"
 	"bluez-esphome/internal/links"
+	"bluez-esphome/internal/lockorder"
 	"bluez-esphome/internal/scanmode"
 	"bluez-esphome/internal/scanner"
 	"bluez-esphome/internal/smp"
@@ -26,7 +27,7 @@ type controllers struct {
 	d    *Daemon
 	list atomic.Pointer[[]*controller] // never nil; not modified but replaced
 
-	mu   sync.Mutex // one reload at a time; guards what follows
+	mu   lockorder.Mutex[lockorder.ControllerChange] // one reload at a time; guards what follows
 	run  func(*controller)
 	wg   sync.WaitGroup
 	over bool
@@ -46,7 +47,7 @@ type controller struct {
 	only atomic.Pointer[map[string]bool]
 	// table merges what several proxies hear, where these are not all; nil: it is one, or all.
 	table   *scanner.Table
-	merging sync.Mutex // keeps the merged air in order; guards merged
+	merging lockorder.Mutex[lockorder.Merge] // keeps the merged air in order; guards merged
 	merged  []ble.RawAdvert
 }
 

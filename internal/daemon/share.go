@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/netip"
 	"reflect"
-	"sync"
 	"time"
 
 	"bluez-esphome/internal/apiconn"
@@ -16,6 +15,7 @@ import (
 	"bluez-esphome/internal/gatt"
 	"bluez-esphome/internal/inspect"
 	"bluez-esphome/internal/links"
+	"bluez-esphome/internal/lockorder"
 	"bluez-esphome/internal/mdns"
 	"bluez-esphome/internal/share"
 )
@@ -24,16 +24,16 @@ import (
 type sharer struct {
 	d *Daemon
 
-	changing sync.Mutex // one offer, withdrawal or reload at a time; taken before all others
+	changing lockorder.Mutex[lockorder.ShareChange] // one offer, withdrawal or reload at a time
 
-	mu     sync.Mutex
+	mu     lockorder.Mutex[lockorder.Sharer]
 	cfg    config.Share
 	server *share.Server // nil: nothing is shared
 	merged *share.Merged // nil: each proxy is offered as one of its own
 	ended  bool
 	object *inspect.Sharing
 
-	relaying sync.Mutex // keeps the merged air in order
+	relaying lockorder.Mutex[lockorder.Relay] // keeps the merged air in order
 	relayed  []ble.RawAdvert
 }
 

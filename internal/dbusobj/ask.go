@@ -5,9 +5,10 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"sync"
 
 	"github.com/godbus/dbus/v5"
+
+	"bluez-esphome/internal/lockorder"
 )
 
 // The message bus itself (D-Bus specification, Message Bus Messages).
@@ -20,7 +21,7 @@ const (
 // asks are calls to the bus whose answers go to a waiting goroutine past the loop, so
 // that they work before Run. It is goroutine-safe.
 type asks struct {
-	mu   sync.Mutex
+	mu   lockorder.Mutex[lockorder.Leaf]
 	open map[uint32]chan<- *message
 }
 

@@ -4,10 +4,11 @@ import (
 	"container/heap"
 	"encoding/binary"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/godbus/dbus/v5"
+
+	"bluez-esphome/internal/lockorder"
 )
 
 // What may wait for the loop. A client that has more waiting is refused, so that the reader never has to stop: behind
@@ -64,7 +65,7 @@ const postTurn = 64
 type inbox struct {
 	wake chan struct{} // size 1: there is work for Run, or the loop is free
 
-	mu      sync.Mutex
+	mu      lockorder.Mutex[lockorder.Loop]
 	posts   []func()
 	cut     bool              // posts is the end of a longer slice
 	ran     []func()          // of the present turn

@@ -3,10 +3,11 @@ package dbusobj
 import (
 	"net"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"bluez-esphome/internal/lockorder"
 )
 
 const (
@@ -38,7 +39,7 @@ type outbox struct {
 
 	backlog atomic.Int64 // bytes not yet written, with those that the writer holds; it changes under mu
 
-	mu      sync.Mutex
+	mu      lockorder.Mutex[lockorder.Leaf]
 	chunks  []chunk
 	spare   [][]byte
 	header  []byte // scratch

@@ -21,6 +21,7 @@ import (
 	"bluez-esphome/internal/config"
 	"bluez-esphome/internal/fleet"
 	"bluez-esphome/internal/lapse"
+	"bluez-esphome/internal/lockorder"
 	"bluez-esphome/internal/mdns"
 )
 
@@ -63,7 +64,7 @@ type Finder struct {
 	wake       chan struct{} // capacity 1: needed may have changed
 	ready      chan struct{} // closed once Run serves
 
-	mu     sync.Mutex
+	mu     lockorder.Mutex[lockorder.Finder]
 	set    *fleet.Set           // nil before Use
 	cfg    *config.Config       // the present one
 	auto   *config.AutoAdd      // of cfg

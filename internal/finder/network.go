@@ -8,10 +8,10 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"bluez-esphome/internal/fleet"
+	"bluez-esphome/internal/lockorder"
 	"bluez-esphome/internal/mdns"
 )
 
@@ -43,7 +43,7 @@ type target struct {
 
 // targets paces the attempts at strangers' addresses. It is goroutine-safe.
 type targets struct {
-	mu      sync.Mutex
+	mu      lockorder.Mutex[lockorder.Leaf]
 	ports   map[netip.AddrPort]*target
 	address map[netip.Addr]time.Time // when it may be tried again
 }

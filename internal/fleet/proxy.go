@@ -5,13 +5,13 @@ import (
 	"net"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"bluez-esphome/internal/adapters"
 	"bluez-esphome/internal/apiconn"
 	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/config"
+	"bluez-esphome/internal/lockorder"
 	"bluez-esphome/internal/scanmode"
 	"bluez-esphome/internal/scanner"
 )
@@ -24,9 +24,9 @@ type Proxy struct {
 	instance string // of multicast DNS, by which it was found; "" for configured ones
 	mode     *scanmode.Follower
 
-	telling sync.Mutex // keeps what hosts are told of the proxy in order; taken before mu
+	telling lockorder.Mutex[lockorder.ProxyTelling] // keeps what hosts are told of the proxy in order
 
-	mu      sync.Mutex
+	mu      lockorder.Mutex[lockorder.Proxy]
 	id      string      // "" before the first session
 	mac     ble.Address // what it said first; 0: nothing yet, or no MAC
 	moved   string      // what to know since another device answers at the address, as long as it is movedTo

@@ -16,6 +16,7 @@ import (
 	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/config"
 	"bluez-esphome/internal/gatt"
+	"bluez-esphome/internal/lockorder"
 	"bluez-esphome/internal/scanmode"
 	"bluez-esphome/internal/scanner"
 	"bluez-esphome/internal/store"
@@ -78,7 +79,7 @@ type Set struct {
 	tasks    sync.WaitGroup
 	previous *apiconn.Previous
 
-	mu    sync.Mutex // taken before Proxy.mu
+	mu    lockorder.Mutex[lockorder.Proxies]
 	list  []*Proxy
 	ctx   func() context.Context // of Run, nil before it
 	ready chan struct{}          // closed once Run has started the proxies

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"bluez-esphome/internal/ble"
+
+	"bluez-esphome/internal/lockorder"
 )
 
 // How long background clean-up may take, and how many things are kept.
@@ -40,9 +42,9 @@ type Manager struct {
 	// bonder is the party whose bond it is where the peripheral asked for it; nil: nobody's. Set by Owners, called without locks.
 	bonder func(a ble.Address) string
 
-	recMu sync.Mutex // serialises updates of the Store
+	recMu lockorder.Mutex[lockorder.Records] // serialises updates of the Store
 
-	mu      sync.Mutex
+	mu      lockorder.Mutex[lockorder.Links]
 	closed  bool
 	proxies map[string]*proxyState
 	devices map[ble.Address]*device
@@ -175,7 +177,7 @@ func (m *Manager) tidyLocked(a ble.Address) {
 // that exists while there are any, or on that of the caller who claimed the turn while nothing waited: such a callback is never
 // queued. The queue is as long as what arrives while one callback runs; callbacks do not block.
 type dispatcher struct {
-	mu      sync.Mutex
+	mu      lockorder.Mutex[lockorder.LinkEvents]
 	queue   []func()
 	spare   []func() // the memory of a queue that has been run
 	running bool     // callbacks run, or the caller who claimed the turn is about to

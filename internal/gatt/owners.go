@@ -2,10 +2,10 @@ package gatt
 
 import (
 	"slices"
-	"sync"
 
 	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/links"
+	"bluez-esphome/internal/lockorder"
 )
 
 // Owners lets several parties, such as the programs on D-Bus and each host that shares a proxy, hold the links of one
@@ -21,7 +21,7 @@ type Owners struct {
 	m   *Manager
 	all links.Events
 
-	mu        sync.Mutex // taken before Manager.mu, never while an owner is told
+	mu        lockorder.Mutex[lockorder.Owners] // never held while an owner is told
 	exclusive bool
 	owners    []*Owner // in the order in which they came
 	devices   map[ble.Address]*ownedDevice

@@ -3,9 +3,10 @@ package gatt
 import (
 	"maps"
 	"slices"
-	"sync"
 
 	"bluez-esphome/internal/ble"
+
+	"bluez-esphome/internal/lockorder"
 )
 
 // Record is what is remembered of one peripheral beyond a link.
@@ -59,7 +60,7 @@ type Store interface {
 }
 
 type memoryStore struct {
-	mu      sync.Mutex
+	mu      lockorder.Mutex[lockorder.Store]
 	recs    map[ble.Address]Record // under mu
 	unpairs map[bond]bool          // under mu
 }

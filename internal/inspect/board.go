@@ -6,12 +6,12 @@ package inspect
 import (
 	"fmt"
 	"slices"
-	"sync"
 
 	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/config"
 	"bluez-esphome/internal/dbusobj"
 	"bluez-esphome/internal/fleet"
+	"bluez-esphome/internal/lockorder"
 
 	"github.com/godbus/dbus/v5"
 )
@@ -31,7 +31,7 @@ type Board struct {
 	Bonds func(*fleet.Proxy) []ble.Address
 	iface *dbusobj.Interface
 
-	mu      sync.Mutex
+	mu      lockorder.Mutex[lockorder.Board]
 	running bool // the loop does what is to be done
 	shown   map[*fleet.Proxy]*shown
 	paths   map[string]dbus.ObjectPath // by the proxy's ID; nil: to be made anew

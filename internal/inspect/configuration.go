@@ -4,10 +4,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"bluez-esphome/internal/dbusobj"
+	"bluez-esphome/internal/lockorder"
 )
 
 // configurationPath is the object that tells how the configuration on disk stands to the one that is in use.
@@ -25,7 +25,7 @@ type Configuration struct {
 	conn *dbusobj.Conn
 	file string
 
-	mu      sync.Mutex
+	mu      lockorder.Mutex[lockorder.Leaf]
 	problem string    // empty: the file is in use
 	since   time.Time // of the first reload that found a mistake, valid with problem
 	restart []string

@@ -4,8 +4,9 @@
 package lapse
 
 import (
-	"sync"
 	"time"
+
+	"bluez-esphome/internal/lockorder"
 )
 
 const (
@@ -43,7 +44,7 @@ func (w *Watch) Since(heard time.Time) time.Time {
 
 // A Timer is one that AfterFunc set. It is goroutine-safe.
 type Timer struct {
-	mu      sync.Mutex
+	mu      lockorder.Mutex[lockorder.Leaf]
 	t       *time.Timer
 	stopped bool
 }

@@ -5,8 +5,9 @@ import (
 	"io"
 	"log/slog"
 	"regexp"
-	"sync"
 	"time"
+
+	"bluez-esphome/internal/lockorder"
 )
 
 // bluetoothAddress is one in any of the forms that occur: with colons, with dashes as the alias of a nameless
@@ -21,7 +22,7 @@ type lineWriter struct {
 	w      io.Writer
 	redact bool
 
-	mu  sync.Mutex
+	mu  lockorder.Mutex[lockorder.Log]
 	buf bytes.Buffer
 }
 
@@ -57,7 +58,7 @@ const (
 
 // repeats knows the lines of the last minute. It is goroutine-safe.
 type repeats struct {
-	mu       sync.Mutex
+	mu       lockorder.Mutex[lockorder.Log]
 	seen     map[string]*repeat // by recordKey
 	messages map[string]*repeat // by the message alone
 }

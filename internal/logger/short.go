@@ -5,7 +5,8 @@ import (
 	"io"
 	"log/slog"
 	"strings"
-	"sync"
+
+	"bluez-esphome/internal/lockorder"
 )
 
 // shortHandler writes lines for a person at a terminal: the time of day, the level if it is not INFO, what the line is about, the message,
@@ -13,13 +14,13 @@ import (
 type shortHandler struct {
 	w     io.Writer
 	level slog.Leveler
-	mu    *sync.Mutex
+	mu    *lockorder.Mutex[lockorder.Log]
 	attrs []slog.Attr
 	group string // of WithGroup, with a dot
 }
 
 func newShortHandler(w io.Writer, level slog.Leveler) *shortHandler {
-	return &shortHandler{w: w, level: level, mu: new(sync.Mutex)}
+	return &shortHandler{w: w, level: level, mu: new(lockorder.Mutex[lockorder.Log])}
 }
 
 // subjects are the keys of what a line is about: their values come before the message. leftOut are long and in status.

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
+
+	"bluez-esphome/internal/lockorder"
 )
 
 const (
@@ -69,7 +71,7 @@ type Client struct {
 	cfg    Config
 	suffix string // .service.local, or ""
 
-	mu     sync.Mutex
+	mu     lockorder.Mutex[lockorder.Leaf]
 	out    func([]byte) // nil while there is no socket
 	asks   map[string][]*ask
 	table  map[string]*entry // by instance

@@ -4,9 +4,10 @@ import (
 	"bytes"
 	"log/slog"
 	"strings"
-	"sync"
 	"time"
 	"unicode"
+
+	"bluez-esphome/internal/lockorder"
 )
 
 // Bounds of what dbus-daemon says on its standard error. Its clients can make it say much, for example by connecting
@@ -31,7 +32,7 @@ const (
 type complaints struct {
 	log *slog.Logger
 
-	mu     sync.Mutex
+	mu     lockorder.Mutex[lockorder.Leaf]
 	line   []byte // of the line that is not complete, at most maxLine
 	first  []string
 	since  time.Time

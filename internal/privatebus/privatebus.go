@@ -17,9 +17,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sync"
 	"syscall"
 	"time"
+
+	"bluez-esphome/internal/lockorder"
 )
 
 // startTimeout is how long dbus-daemon may take to say that it listens.
@@ -36,7 +37,7 @@ type Bus struct {
 	log       *slog.Logger
 	lock      *os.File // held while path is ours; nil in a temporary folder
 
-	mu      sync.Mutex
+	mu      lockorder.Mutex[lockorder.Leaf]
 	cmd     *exec.Cmd     // nil: none runs
 	exited  chan struct{} // closed once cmd ended
 	conf    string        // file with the configuration of cmd

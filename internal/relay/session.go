@@ -11,6 +11,7 @@ import (
 	"bluez-esphome/internal/apiwire"
 	"bluez-esphome/internal/apiwire/apipb"
 	"bluez-esphome/internal/lapse"
+	"bluez-esphome/internal/lockorder"
 )
 
 const (
@@ -37,7 +38,7 @@ type Session struct {
 	begun    time.Time
 	lastRead atomic.Int64 // nanoseconds after begun
 
-	mu    sync.Mutex
+	mu    lockorder.Mutex[lockorder.Leaf]
 	buf   []byte
 	ended error         // why nothing is sent any more
 	wake  chan struct{} // capacity 1: there is something to write

@@ -4,16 +4,16 @@ package scanmode
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/lockorder"
 	"bluez-esphome/internal/scanner"
 )
 
 // A View is the wish of one adapter, for each proxy that feeds it. It is goroutine-safe.
 type View struct {
-	mu     sync.Mutex
+	mu     lockorder.Mutex[lockorder.ScanMode]
 	policy scanner.ModePolicy
 }
 

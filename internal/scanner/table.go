@@ -4,10 +4,11 @@ import (
 	"hash/maphash"
 	"log/slog"
 	"math"
-	"sync"
 	"time"
 
 	"bluez-esphome/internal/ble"
+
+	"bluez-esphome/internal/lockorder"
 )
 
 const (
@@ -36,7 +37,7 @@ type Table struct {
 	seed  maphash.Seed
 	wake  chan struct{} // capacity 1: a level, not a count
 
-	mu         sync.Mutex
+	mu         lockorder.Mutex[lockorder.Air]
 	closed     bool
 	devices    map[ble.Address]*device
 	lru        device // list head; lru.next was heard last, lru.prev is the next to go

@@ -5,7 +5,8 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"sync"
+
+	"bluez-esphome/internal/lockorder"
 )
 
 const (
@@ -22,7 +23,7 @@ const (
 type door struct {
 	log *slog.Logger
 
-	mu        sync.Mutex
+	mu        lockorder.Mutex[lockorder.ShareDoor]
 	strangers []*visitor // the oldest first
 	hosts     []*visitor // the oldest first
 }

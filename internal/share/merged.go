@@ -2,10 +2,10 @@ package share
 
 import (
 	"slices"
-	"sync"
 
 	"bluez-esphome/internal/apiserver"
 	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/lockorder"
 )
 
 // mergedName stands for {name} where all proxies are shared as one.
@@ -17,9 +17,9 @@ const mergedName = "all-proxies"
 type Merged struct {
 	srv *Server
 
-	mu      sync.Mutex // taken before Proxy.mu
-	members []*Member  // that are online
-	newest  Info       // of all that ever were online, the one with the newest firmware
+	mu      lockorder.Mutex[lockorder.ShareMerged]
+	members []*Member // that are online
+	newest  Info      // of all that ever were online, the one with the newest firmware
 	// features are those of all that ever were online: what one proxy lacks fails there. They do not shrink, since
 	// hosts ask for them only once.
 	features ble.Features

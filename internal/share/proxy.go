@@ -6,10 +6,10 @@ import (
 	"log/slog"
 	"net"
 	"slices"
-	"sync"
 
 	"bluez-esphome/internal/apiserver"
 	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/lockorder"
 )
 
 // Proxy is one device as it is shared, from Up to Down: a real proxy, or all of them as one. It takes what the real one
@@ -25,7 +25,7 @@ type Proxy struct {
 	cancel context.CancelFunc
 
 	// mu guards the hosts, too: they are few. Nothing that is called with it held waits.
-	mu           sync.Mutex
+	mu           lockorder.Mutex[lockorder.ShareProxy]
 	device       apiserver.Device
 	minor        uint32
 	address      string // where it listens, once it does

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"bluez-esphome/internal/apiserver"
 	"bluez-esphome/internal/apiwire"
+	"bluez-esphome/internal/lockorder"
 	"bluez-esphome/internal/relay"
 )
 
@@ -54,7 +54,7 @@ const (
 type rest struct {
 	h *host
 
-	mu      sync.Mutex // the last to be taken
+	mu      lockorder.Mutex[lockorder.HostRest]
 	state   restState
 	up      *relay.Session  // of restOpen
 	why     error           // of restShut

@@ -9,6 +9,7 @@ import (
 
 	"bluez-esphome/internal/apiserver"
 	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/lockorder"
 )
 
 // queueLimits are those of one host: a second of 250 batches, and replies beside them.
@@ -19,7 +20,7 @@ type Server struct {
 	cfg Config
 	wg  sync.WaitGroup
 
-	mu     sync.Mutex
+	mu     lockorder.Mutex[lockorder.ShareServer]
 	closed bool
 	warned bool // of plaintext
 	up     map[*Proxy]bool

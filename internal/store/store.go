@@ -9,9 +9,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 
 	"bluez-esphome/internal/ble"
+
+	"bluez-esphome/internal/lockorder"
 )
 
 // Store is the state of one program run. Its methods are goroutine-safe; only Open, Flush and Close wait for the disk,
@@ -22,7 +23,7 @@ type Store struct {
 	log  *slog.Logger
 	lock *os.File // held while open, nil if there is none
 
-	mu        sync.Mutex
+	mu        lockorder.Mutex[lockorder.Store]
 	st        *state
 	dirty     bool                      // st is newer than the file
 	gatt      map[ble.Address]GattState // loaded or set; a zero value means: known to be none
@@ -32,9 +33,9 @@ type Store struct {
 	closed    bool
 	full      bool // the limit of devices was reported
 
-	writeMu sync.Mutex      // serialises writing; taken before mu
-	failing bool            // under writeMu: the last write failed and was reported
-	aside   map[string]bool // under writeMu: damaged files that could not be set aside yet
+	writeMu lockorder.Mutex[lockorder.StoreWrite] // serialises writing
+	failing bool                                  // under writeMu: the last write failed and was reported
+	aside   map[string]bool                       // under writeMu: damaged files that could not be set aside yet
 
 	poke chan struct{} // size 1: something became dirty
 	stop chan struct{}

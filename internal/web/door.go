@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"bluez-esphome/internal/lockorder"
 )
 
 // A door lets connections in, a number of them at a time, and fewer of one address that is not this host's. When there is no place, the
@@ -15,7 +17,7 @@ type door struct {
 	net.Listener
 	max, perAddress int
 
-	mu  sync.Mutex
+	mu  lockorder.Mutex[lockorder.Leaf]
 	all map[*visit]struct{}
 }
 

@@ -4,8 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"sync"
 	"time"
+
+	"bluez-esphome/internal/lockorder"
 )
 
 const (
@@ -25,7 +26,7 @@ type hub struct {
 	version string
 	wake    chan struct{} // capacity 1: the first viewer came
 
-	mu      sync.Mutex
+	mu      lockorder.Mutex[lockorder.Page]
 	viewers map[*viewer]struct{}
 	last    []byte    // the newest snapshot
 	made    time.Time // when last was made

@@ -1,11 +1,12 @@
 package web
 
 import (
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"bluez-esphome/internal/lockorder"
 )
 
 // namespace begins the name of every metric of ours.
@@ -23,7 +24,7 @@ type Metrics struct {
 	write    *prometheus.HistogramVec
 	delay    prometheus.Histogram
 
-	mu    sync.Mutex
+	mu    lockorder.Mutex[lockorder.Leaf]
 	calls map[call]*tally // under mu
 }
 
