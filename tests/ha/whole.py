@@ -21,7 +21,7 @@ def simulate(announce=False):
 
 
 def yaml(share="listen: 0.0.0.0", key=True):
-    return (f"bus: private\nstate_dir: {c.W}/state\nproxies:\n  - {{address: \"127.0.0.1:{PORT}\", noise_psk: \"{c.KITCHEN}\"}}\n"
+    return (f"bus: private\nstate_dir: {c.W}/state-node\nproxies:\n  - {{address: \"127.0.0.1:{PORT}\", noise_psk: \"{c.KITCHEN}\"}}\n"
             "share: {" + share + (f', noise_psk: "{c.KEY}"' if key else "") + "}\nlog: {level: debug}\n")
 
 
