@@ -65,6 +65,11 @@ func run(ctx context.Context) error {
 	if !filepath.IsAbs(o.logs) {
 		o.logs = filepath.Join(root, o.logs)
 	}
+	unlock, err := lock(o.logs + ".lock")
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	if err := os.RemoveAll(o.logs); err != nil {
 		return fmt.Errorf("cannot empty the folder of logs: %w", err)
 	}
@@ -90,4 +95,20 @@ func run(ctx context.Context) error {
 		return errFailed
 	}
 	return nil
+}
+
+// lock keeps a second run off the folder of logs, which has the program under test, too.
+func lock(path string) (unlock func(), err error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("cannot make the folder of logs: %w", err)
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return nil, fmt.Errorf("cannot make the lock of the logs: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("make test runs in this folder already, and has locked %s; wait until it has ended", path)
+	}
+	return func() { _ = f.Close() }, nil
 }

@@ -169,3 +169,21 @@ func TestStillRunning(t *testing.T) {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
+
+// Two runs at once would take each other's program away.
+func TestOneRunAtATime(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "bin", "test.lock")
+	unlock, err := lock(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lock(path); err == nil || !strings.Contains(err.Error(), "runs in this folder already") {
+		t.Errorf("a second run: %v", err)
+	}
+	unlock()
+	if unlock, err = lock(path); err != nil {
+		t.Fatal(err)
+	}
+	unlock()
+}
