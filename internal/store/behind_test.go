@@ -1,7 +1,10 @@
 package store
 
 import (
+	"errors"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -84,5 +87,35 @@ func TestLoadBesideSet(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestLateDamage: whoever read a damaged file may say so after it was set aside, and after another one was written in its place: that one
+// stays, and nothing is said twice.
+func TestLateDamage(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, gattName(dev))
+	write(t, path, "{")
+	s, l := open(t, dir)
+	_, which, err := s.read(gattName(dev), maxGattFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	late := broken{errors.New("unexpected end of JSON input"), which}
+	s.reportDamage(gattName(dev), late)
+	for range 2 { // nothing is there, and then a good file
+		if err := s.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		s.reportDamage(gattName(dev), late)
+		if err := s.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		s.SetGatt(dev, sampleGatt())
+	}
+	kept, _ := filepath.Glob(path + ".damaged-*")
+	if _, err := os.Stat(path); err != nil || len(kept) != 1 || l.count("\n") != 1 {
+		t.Errorf("%v; set aside %q; logged %s", err, kept, l)
 	}
 }

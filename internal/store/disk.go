@@ -61,18 +61,22 @@ func (s *Store) unlock() {
 	}
 }
 
-// read reads a file of at most limit bytes.
-func (s *Store) read(name string, limit int64) ([]byte, error) {
+// read reads a file of at most limit bytes. Which file it was is nil if it cannot be opened.
+func (s *Store) read(name string, limit int64) ([]byte, os.FileInfo, error) {
 	f, err := os.OpenFile(filepath.Join(s.dir, name), os.O_RDONLY|syscall.O_NONBLOCK, 0) // no waiting for a pipe's writer
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer func() { _ = f.Close() }()
+	which, err := f.Stat()
+	if err != nil {
+		return nil, nil, err
+	}
 	b, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err == nil && int64(len(b)) > limit {
 		err = fmt.Errorf("it has more than %d bytes", limit)
 	}
-	return b, err
+	return b, which, err
 }
 
 // damaged sets a file aside and says so; writeMu is held, or the Store is not shared yet.

@@ -45,13 +45,13 @@ func (s *Store) loadGatt(a ble.Address) GattState {
 			return newer
 		}
 		name := gattName(a)
-		b, err := s.read(name, maxGattFile)
+		b, which, err := s.read(name, maxGattFile)
 		var g GattState
 		if err == nil {
 			g, err = decodeGatt(b, a)
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			s.reportDamage(name, err)
+			s.reportDamage(name, broken{err, which})
 			return GattState{}
 		}
 		s.mu.Lock()
@@ -66,24 +66,38 @@ func (s *Store) loadGatt(a ble.Address) GattState {
 	}
 }
 
+// broken is a damaged file: what is wrong with it, and which file it is, nil if it could not be opened.
+type broken struct {
+	cause error
+	which os.FileInfo
+}
+
 // reportDamage has the writer set a damaged file aside: the disk may take long.
-func (s *Store) reportDamage(name string, cause error) {
+func (s *Store) reportDamage(name string, b broken) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.broken) < maxBroken {
-		s.broken[name] = cause
+		s.broken[name] = b
 	}
 	s.wake()
 }
 
-// setBrokenAside is what reportDamage asked for; writeMu is held.
+// setBrokenAside is what reportDamage asked for; writeMu is held. A report may come late, of a file that was set aside or replaced
+// since it was read: the one that is there now is none of its business.
 func (s *Store) setBrokenAside() {
 	s.mu.Lock()
-	broken := s.broken
-	s.broken = map[string]error{}
+	reports := s.broken
+	s.broken = map[string]broken{}
 	s.mu.Unlock()
-	for name, cause := range broken {
-		s.damaged(name, cause)
+	for name, b := range reports {
+		now, err := os.Stat(filepath.Join(s.dir, name))
+		if errors.Is(err, fs.ErrNotExist) || err == nil && b.which != nil && !os.SameFile(now, b.which) {
+			continue
+		}
+		if s.aside[name] { // it was reported, and cannot be set aside
+			continue
+		}
+		s.damaged(name, b.cause)
 	}
 }
 

@@ -28,8 +28,8 @@ type Store struct {
 	dirty     bool                      // st is newer than the file
 	gatt      map[ble.Address]GattState // loaded or set; a zero value means: known to be none
 	gattDirty map[ble.Address]bool
-	gattSets  uint64           // how often SetGatt was called
-	broken    map[string]error // damaged files that are to be set aside
+	gattSets  uint64            // how often SetGatt was called
+	broken    map[string]broken // damaged files that are to be set aside
 	closed    bool
 	full      bool // the limit of devices was reported
 
@@ -51,7 +51,7 @@ func Open(dir string, logger *slog.Logger) (*Store, error) {
 	}
 	s := &Store{
 		dir: dir, log: logger.With("dir", dir), gatt: map[ble.Address]GattState{}, gattDirty: map[ble.Address]bool{},
-		aside: map[string]bool{}, broken: map[string]error{}, poke: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
+		aside: map[string]bool{}, broken: map[string]broken{}, poke: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	if err := s.prepare(); err != nil {
 		return nil, err
@@ -82,7 +82,7 @@ func (s *Store) prepare() error {
 
 // load reads state.json, or makes new state.
 func (s *Store) load() error {
-	b, err := s.read(stateFile, maxStateFile)
+	b, _, err := s.read(stateFile, maxStateFile)
 	if err == nil {
 		s.st, err = decodeState(b)
 	}
