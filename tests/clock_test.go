@@ -22,6 +22,11 @@ var wallClock = map[string]string{
 	"internal/status/text.go":           "LastHeard and Since, beside the time of day",
 	"internal/store/disk.go":            "the name of a damaged file",
 	"internal/dbusobj/auth.go":          "a deadline in the past",
+	"internal/hci/pty.go":               "a deadline in the past",
+	"internal/daemon/radio.go":          "hci.Unix is a socket",
+	"internal/status/connects.go":       "when something failed, as the daemon tells it",
+	"internal/status/json.go":           "times for programs",
+	"internal/status/print.go":          "when the next attempt comes, as the daemon tells it",
 }
 
 // TestMonotonic: nothing that waits or measures loses the monotonic reading of the clock (package time, Monotonic
