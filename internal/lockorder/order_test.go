@@ -31,10 +31,13 @@ func TestOrder(t *testing.T) {
 	var outer Mutex[Owners]
 	var inner Mutex[Links]
 	var another Mutex[Links]
-	outer.Lock()
-	inner.Lock()
-	inner.Unlock()
-	outer.Unlock()
+	inOrder := func() {
+		outer.Lock()
+		defer outer.Unlock()
+		inner.Lock()
+		defer inner.Unlock()
+	}
+	inOrder()
 	inner.Lock()
 	if got := panics(outer.Lock); got != checks {
 		t.Errorf("the outer lock is taken inside: panics %v", got)
@@ -67,8 +70,5 @@ func TestOrder(t *testing.T) {
 		inner.Unlock()
 	}()
 	<-gone
-	outer.Lock()
-	inner.Lock()
-	inner.Unlock()
-	outer.Unlock()
+	inOrder()
 }
