@@ -85,6 +85,7 @@ func (s *session) flush() {
 
 // handleLink handles what concerns one peripheral.
 func (s *session) handleLink(p *Proxy, message proto.Message) {
+	s.value(message)
 	switch m := message.(type) {
 	case *apipb.BluetoothDeviceConnectionResponse:
 		s.connection(m)

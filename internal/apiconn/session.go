@@ -50,6 +50,7 @@ type session struct {
 	deaf       atomic.Bool  // it is shown as deaf
 	nudged     atomic.Int64 // when a sign of life last made us ping
 	regained   atomic.Int64 // when the subscription came back from another host
+	lastValue  atomic.Int64 // when a GATT value came, as lastRead
 	probe      probe
 	poke       chan struct{}               // capacity 1: somebody wants to know now whose the proxy is
 	takeNow    atomic.Bool                 // and to have it

@@ -5,6 +5,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"bluez-esphome/internal/apiwire/apipb"
 	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/lockorder"
@@ -118,7 +120,8 @@ func (s *session) listen(now time.Time, v *vigil) time.Time {
 		v.deafPause = deafAfter
 		return heard.Add(suspectAfter)
 	}
-	if canProbe := s.info.Features.Has(ble.FeatureActiveConnections); canProbe && !now.Before(v.nextProbe) {
+	canProbe := s.info.Features.Has(ble.FeatureActiveConnections) && now.Sub(s.at(s.lastValue.Load())) >= suspectAfter
+	if canProbe && !now.Before(v.nextProbe) {
 		v.nextProbe = now.Add(probeEvery)
 		s.askWhose(true)
 	}
@@ -190,6 +193,15 @@ func (s *session) probeAnswered() {
 	s.probe.ours = true
 	s.probe.mu.Unlock()
 	s.proof()
+}
+
+// value notes a GATT value, which only the subscriber gets. While many come, a congested proxy may drop the answer to the question
+// three times in a row: it is not asked then.
+func (s *session) value(m proto.Message) {
+	switch m.(type) {
+	case *apipb.BluetoothGATTNotifyDataResponse, *apipb.BluetoothGATTReadResponse:
+		s.lastValue.Store(s.lastRead.Load())
+	}
 }
 
 // proof notes something that only the subscriber gets.

@@ -270,3 +270,55 @@ func TestDeafRadio(t *testing.T) {
 		_ = served()
 	})
 }
+
+// TestValuesAreOurs: while a device's values come the proxy is ours, though it hears nothing and drops its answers to the question.
+func TestValuesAreOurs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		started := only(func() error { return b.p.Start(t.Context()) })
+		far := b.accept()
+		far.hello(deviceInfo())
+		far.read()
+		far.send(freeSlots())
+		far.read()
+		far.send(&apipb.BluetoothScannerStateResponse{State: 2})
+		if err := started(); err != nil {
+			t.Fatal(err)
+		}
+		connect := result(func() (int, error) { return b.p.Connect(t.Context(), testAddr, ble.Public, false) })
+		far.read()
+		far.send(&apipb.BluetoothDeviceConnectionResponse{Address: wireAddr, Connected: true, Mtu: 100})
+		if _, err := connect(); err != nil {
+			t.Fatal(err)
+		}
+		far.send(heard())
+		f := &firmware{far: far, foreign: []uint64{wireAddr}}
+		served := only(func() error { f.serve(); return nil }) // which answers no read
+		stop := make(chan struct{})
+		flood := only(func() error {
+			for {
+				select {
+				case <-stop:
+					return nil
+				case <-time.After(time.Millisecond):
+					f.with(func() {
+						far.send(&apipb.BluetoothGATTNotifyDataResponse{Address: wireAddr, Handle: 3, Data: []byte{1}})
+					})
+				}
+			}
+		})
+		time.Sleep(20 * time.Second)
+		if b.p.State() != StateOnline {
+			t.Errorf("state %v while values come", b.p.State())
+		}
+		close(stop)
+		_ = flood()
+		time.Sleep(10 * time.Second)
+		if b.p.State() != StateDisplaced {
+			t.Errorf("state %v after they have ended", b.p.State())
+		}
+		b.p.Stop()
+		_ = far.conn.Close()
+		_ = served()
+	})
+}

@@ -60,19 +60,35 @@ func (s *Set) changePlaces(p *Proxy, mac ble.Address) bool {
 		if q == p || q.instance != "" || p.instance != "" || q.MAC() != mac || mac == 0 || q.Up() {
 			continue
 		}
-		p.mu.Lock()
-		q.mu.Lock()
-		was := p.mac
-		p.mac, p.id, q.mac, q.id = q.mac, q.id, p.mac, p.id
-		if p.cfg.Name == "" && q.cfg.Name == "" {
-			p.name, q.name = q.name, p.name
+		// One lock at a time; nobody else changes who they are without s.mu.
+		pIs, qIs := p.self(), q.self()
+		if p.cfg.Name != "" || q.cfg.Name != "" {
+			pIs.name, qIs.name = qIs.name, pIs.name // names of the configuration stay
 		}
-		q.mu.Unlock()
-		p.mu.Unlock()
-		s.replaced(p, was, mac, "they are taken to have changed places: each keeps its bonds")
+		p.become(qIs)
+		q.become(pIs)
+		s.replaced(p, pIs.mac, mac, "they are taken to have changed places: each keeps its bonds")
 		return true
 	}
 	return false
+}
+
+// self is who a proxy is.
+type self struct {
+	mac      ble.Address
+	id, name string
+}
+
+func (p *Proxy) self() self {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return self{mac: p.mac, id: p.id, name: p.name}
+}
+
+func (p *Proxy) become(s self) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mac, p.id, p.name = s.mac, s.id, s.name
 }
 
 // replaced says that another device answers at the address of p, in the log and, as long as it does, in status.

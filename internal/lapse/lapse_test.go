@@ -1,6 +1,7 @@
 package lapse
 
 import (
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -45,11 +46,18 @@ func TestAfterFunc(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				skew := time.Duration(0)
+				var skew time.Duration
+				var mu sync.Mutex // of skew
 				due := time.Now().Add(30 * time.Second)
 				called := time.Duration(-1)
-				timer := afterFunc(30*time.Second, func() { called = time.Since(due) }, func() time.Time { return time.Now().Add(skew) })
+				timer := afterFunc(30*time.Second, func() { called = time.Since(due) }, func() time.Time {
+					mu.Lock()
+					defer mu.Unlock()
+					return time.Now().Add(skew)
+				})
+				mu.Lock()
 				skew = c.lapse
+				mu.Unlock()
 				if c.stop > 0 {
 					time.AfterFunc(30*time.Second+c.stop, timer.Stop)
 				}

@@ -5,22 +5,19 @@ import (
 	"io"
 	"log/slog"
 	"strings"
-
-	"bluez-esphome/internal/lockorder"
 )
 
 // shortHandler writes lines for a person at a terminal: the time of day, the level if it is not INFO, what the line is about, the message,
-// and the other attributes, names without quotes where that is not ambiguous. It is goroutine-safe.
+// and the other attributes, names without quotes where that is not ambiguous. It writes each line whole; its writer guards itself.
 type shortHandler struct {
 	w     io.Writer
 	level slog.Leveler
-	mu    *lockorder.Mutex[lockorder.Log]
 	attrs []slog.Attr
 	group string // of WithGroup, with a dot
 }
 
 func newShortHandler(w io.Writer, level slog.Leveler) *shortHandler {
-	return &shortHandler{w: w, level: level, mu: new(lockorder.Mutex[lockorder.Log])}
+	return &shortHandler{w: w, level: level}
 }
 
 // subjects are the keys of what a line is about: their values come before the message. leftOut are long and in status.
@@ -71,8 +68,6 @@ func (h *shortHandler) Handle(_ context.Context, r slog.Record) error {
 		}
 	}
 	b.WriteByte('\n')
-	h.mu.Lock()
-	defer h.mu.Unlock()
 	_, err := io.WriteString(h.w, b.String())
 	return err
 }
