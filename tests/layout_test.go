@@ -52,7 +52,7 @@ func TestLayers(t *testing.T) {
 	const module = "bluez-esphome/internal/"
 	allowed := map[string][]string{
 		"ble": {}, "lockorder": {}, "lapse": {}, "rawsock": {}, "dbusobj": {"rawsock"}, "apiwire": {"apiwire/apipb"}, "apiwire/apipb": {}, "mdns": {},
-		"apiconn": {"ble", "apiwire", "apiwire/apipb", "rawsock", "lapse"}, "scanner": {"ble", "lapse"}, "links": {"ble"}, "gatt": {"ble", "links"}, "web": {"ble"},
+		"apiconn": {"ble", "apiwire", "apiwire/apipb", "rawsock", "lapse"}, "scanner": {"ble", "lapse"}, "links": {"ble"}, "gatt": {"ble", "links"}, "web": {"ble", "advice"}, "advice": {},
 		"bluezshim": {"ble", "links", "dbusobj", "rawsock", "lapse"}, "status": {"ble", "privatebus"}, "apiserver": {"ble", "apiwire", "apiwire/apipb", "lapse"},
 		"proxysim": {"ble", "apiserver", "apiwire", "apiwire/apipb", "mdns", "lapse"}, "config": {"ble"}, "store": {"ble"}, "privatebus": {},
 		"relay": {"apiwire", "apiwire/apipb", "lapse"},

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"fmt"
+	"strings"
 
 	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/dbusobj"
@@ -62,6 +63,31 @@ func (s webSource) Connects(n int) []web.Connect {
 
 // unknownRSSI is gatt.Try's.
 const unknownRSSI = -127
+
+// Remarks implements web.Source.
+func (s webSource) Remarks() (out []string) {
+	problem, restart := s.d.onDisk.Load().Remarks()
+	for line := range strings.Lines(problem) {
+		out = append(out, "The configuration on disk is not applied: "+strings.TrimSpace(line))
+	}
+	if len(restart) > 0 {
+		out = append(out, "Restart to apply: "+strings.Join(restart, ", "))
+	}
+	return out
+}
+
+// Detail implements web.Source.
+func (s webSource) Detail(a ble.Address) (web.Detail, bool) {
+	dev, heard := s.d.table.Device(a)
+	st, _ := s.d.store.Device(a)
+	out := web.Detail{Type: dev.Type, Connectable: dev.Connectable, Bonded: st.Bonded, Last: dev.Last, LastError: s.d.deviceError(a), Sources: s.d.named(dev.Sources)}
+	for _, h := range s.d.links.Holds() {
+		if h.Address == a && h.State == gatt.HoldConnected {
+			out.Via, out.Since, out.Owners = s.d.proxies.Label(h.Proxy), h.Since, s.d.owners.Holders(a)
+		}
+	}
+	return out, heard || out.Via != ""
+}
 
 // Outcomes implements web.Source.
 func (s webSource) Outcomes() web.Outcomes {

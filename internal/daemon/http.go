@@ -142,10 +142,15 @@ func (s webSource) Proxies() []web.Proxy {
 	for _, p := range s.d.proxies.All() {
 		traffic, slots := p.Traffic(), p.Slots()
 		w := web.Proxy{
-			Name: p.Label(), Host: fleet.HostPort(p.Config()), State: p.State().String(), LastError: p.LastError(), Version: p.Version(),
+			Name: p.Label(), Host: fleet.HostPort(p.Config()), State: p.State().String(), LastError: p.LastError(), LinkError: s.d.linkError(p), Note: p.Note(), Version: p.Version(),
 			ScanMode: p.ScanMode(), SlotsKnown: slots.Known, SlotLimit: slots.Limit, SlotFree: slots.Free,
 			Read: traffic.Read, Written: traffic.Written, Sessions: traffic.Sessions, Failures: traffic.Failures,
 			LastHeard: p.LastHeard(),
+		}
+		if p.Version() != "" {
+			for _, l := range ble.Lacking(p.Features().Names()) {
+				w.Lacks = append(w.Lacks, l.Feature+": "+l.Disables)
+			}
 		}
 		if id := p.ID(); id != "" {
 			if i, ok := heard[id]; ok {
@@ -200,7 +205,7 @@ func (s webSource) Devices(n int) []web.Device {
 	}
 	for _, d := range recent {
 		out = append(out, web.Device{
-			Address: d.Address, Name: d.Name, Connected: connected[d.Address], LastHeard: d.LastHeard, Sources: s.d.named(d.Sources),
+			Address: d.Address, Name: d.Name, Connected: connected[d.Address], LastHeard: d.LastHeard, LastError: s.d.deviceError(d.Address), Sources: s.d.named(d.Sources),
 		})
 	}
 	return out

@@ -67,6 +67,16 @@ func (c *Configuration) Applied(restart []string) {
 	c.changed()
 }
 
+// Remarks gives the mistakes of the file on disk, a line each, and the keys that wait for the next start.
+func (c *Configuration) Remarks() (problem string, restart []string) {
+	if c == nil {
+		return "", nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.problem, slices.Clone(c.restart)
+}
+
 func (c *Configuration) changed() {
 	c.conn.Post(func() { c.obj.Changed(c.iface, "Problem", "Since", "RestartKeys") })
 }

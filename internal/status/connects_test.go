@@ -1,6 +1,7 @@
 package status
 
 import (
+	"bluez-esphome/internal/ble"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -221,7 +222,7 @@ func TestJSONIsDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, typ := range []reflect.Type{reflect.TypeFor[Report](), reflect.TypeFor[Proxy](), reflect.TypeFor[Link](), reflect.TypeFor[Missing](), reflect.TypeFor[Adapter](),
+	for _, typ := range []reflect.Type{reflect.TypeFor[Report](), reflect.TypeFor[Proxy](), reflect.TypeFor[Link](), reflect.TypeFor[ble.Lack](), reflect.TypeFor[Adapter](),
 		reflect.TypeFor[Device](), reflect.TypeFor[Heard](), reflect.TypeFor[Source](), reflect.TypeFor[Connect](), reflect.TypeFor[Try](), reflect.TypeFor[Configuration]()} {
 		for i := range typ.NumField() {
 			if key, _, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ","); key != "" && !strings.Contains(string(b), "`"+key+"`") {

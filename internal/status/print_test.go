@@ -24,7 +24,7 @@ func TestMissing(t *testing.T) {
 		{"no proxy", 0, []string{"this is no Bluetooth proxy"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got := missing(c.features.Names())
+			got := ble.Lacking(c.features.Names())
 			if len(got) != len(c.want) {
 				t.Fatalf("%+v, want %q", got, c.want)
 			}
@@ -41,7 +41,7 @@ func sample() *Report {
 	all := ble.Features(0xff).Names()
 	proxy := func(p Proxy) Proxy {
 		if p.ESPHomeVersion != "" {
-			p.Missing = missing(p.Features)
+			p.Missing = ble.Lacking(p.Features)
 		}
 		return p
 	}

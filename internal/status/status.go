@@ -3,6 +3,7 @@
 package status
 
 import (
+	"bluez-esphome/internal/ble"
 	"cmp"
 	"context"
 	"errors"
@@ -57,14 +58,14 @@ type Proxy struct {
 	ESPHomeVersion string   `json:"esphome_version,omitempty"`
 	Features       []string `json:"features"`
 	// Missing is empty until the proxy was online.
-	Missing          []Missing `json:"missing"`
-	BluetoothAddress string    `json:"bluetooth_address,omitempty"`
-	ScanMode         string    `json:"scan_mode,omitempty"`
-	SlotLimit        uint16    `json:"slot_limit"`
-	SlotFree         uint16    `json:"slot_free"`
-	Allocated        []string  `json:"allocated"`
-	Links            []Link    `json:"links"`
-	LastHeard        Moment    `json:"last_heard"`
+	Missing          []ble.Lack `json:"missing"`
+	BluetoothAddress string     `json:"bluetooth_address,omitempty"`
+	ScanMode         string     `json:"scan_mode,omitempty"`
+	SlotLimit        uint16     `json:"slot_limit"`
+	SlotFree         uint16     `json:"slot_free"`
+	Allocated        []string   `json:"allocated"`
+	Links            []Link     `json:"links"`
+	LastHeard        Moment     `json:"last_heard"`
 	// NextAttempt is when the daemon tries next to reach it.
 	NextAttempt Moment `json:"next_attempt"`
 	// Bonds are the devices whose bond it holds.
@@ -202,10 +203,10 @@ func proxyOf(p map[string]dbus.Variant) Proxy {
 		ScanMode: get[string](p, "ScanMode"), SlotLimit: get[uint16](p, "SlotLimit"), SlotFree: get[uint16](p, "SlotFree"),
 		Allocated: get[[]string](p, "Allocated"), LastHeard: Moment(get[uint64](p, "LastHeard")),
 		NextAttempt: Moment(get[uint64](p, "NextAttempt")), Bonds: get[[]string](p, "Bonds"),
-		Note: get[string](p, "Note"), Missing: []Missing{}, Links: []Link{},
+		Note: get[string](p, "Note"), Missing: []ble.Lack{}, Links: []Link{},
 	}
 	if out.ESPHomeVersion != "" {
-		out.Missing = missing(out.Features)
+		out.Missing = ble.Lacking(out.Features)
 	}
 	for _, l := range get[[]map[string]dbus.Variant](p, "Links") {
 		out.Links = append(out.Links, Link{

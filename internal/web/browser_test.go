@@ -47,7 +47,7 @@ func TestBrowser(t *testing.T) {
 	p.Eval(`{const i = document.getElementById("filter"); i.value = "proxy"; i.dispatchEvent(new Event("input"))}`, nil)
 	p.Until(`document.querySelectorAll("#heat tbody tr").length === 1`)
 	p.Eval(`{const i = document.getElementById("filter"); i.value = ""; i.dispatchEvent(new Event("input"))}`, nil)
-	p.Until(`document.querySelector("td span.owner").textContent === "−60"`)
+	p.Until(`document.querySelector("td span.owner").textContent === "−60 ★"`)
 
 	// Another proxy speaks for the device.
 	f.mu.Lock()
@@ -80,5 +80,6 @@ func TestBrowser(t *testing.T) {
 	p.Look(webtest.View{Width: 390, Height: 800, Mobile: true})
 	p.Until(fmt.Sprintf(`document.querySelectorAll("#heat tbody tr").length === %d`, maxDevices))
 	p.Until(`document.documentElement.scrollWidth <= 390`)
+	p.Until(`document.getElementById("down").textContent === ""`)
 	p.Until(`document.getElementById("trouble").textContent === "not at work" && !document.getElementById("more").hidden`)
 }

@@ -20,10 +20,13 @@ const (
 	eventTimeout = 10 * time.Second
 )
 
-// hub makes one snapshot a second while somebody looks and hands it to all.
+// hub looks once a second while somebody does and hands what changed to all.
 type hub struct {
 	src     Source
 	version string
+	rates   *rates
+	past    *past
+	sent    *sentState    // belongs to run
 	wake    chan struct{} // capacity 1: the first viewer came
 
 	mu      lockorder.Mutex[lockorder.Page]
@@ -32,24 +35,33 @@ type hub struct {
 	made    time.Time // when last was made
 }
 
-// viewer is one event stream. next holds the newest snapshot that it has not yet taken: one that
-// is slow misses some.
-type viewer struct{ next chan []byte }
+// viewer is one event stream. next holds the event that it has not yet taken. One that is behind, as a new one is, gets a whole snapshot
+// next; under hub.mu.
+type viewer struct {
+	next   chan []byte
+	behind bool
+}
 
 func newHub(src Source, version string) *hub {
-	return &hub{src: src, version: version, wake: make(chan struct{}, 1), viewers: map[*viewer]struct{}{}}
+	return &hub{src: src, version: version, rates: newRates(), past: newPast(), sent: newSentState(), wake: make(chan struct{}, 1), viewers: map[*viewer]struct{}{}}
 }
 
 func (h *hub) run(ctx context.Context) {
 	tick := time.NewTicker(snapshotEvery)
 	defer tick.Stop()
+	sample := time.NewTimer(0)
+	defer sample.Stop()
+	h.count()
 	for {
 		h.mu.Lock()
 		idle := len(h.viewers) == 0
 		h.mu.Unlock()
 		if idle {
+			sample.Reset(rateEvery)
 			select {
 			case <-h.wake:
+			case <-sample.C:
+				h.count()
 			case <-ctx.Done():
 				return
 			}
@@ -64,16 +76,49 @@ func (h *hub) run(ctx context.Context) {
 	}
 }
 
+// count notes the counters, so that the first snapshot of a viewer has rates, and what is heard.
+func (h *hub) count() {
+	h.remember(h.src.Devices(maxDevices))
+	now := time.Now()
+	h.rates.of("", h.src.Air().Adverts, now)
+	for _, p := range h.src.Proxies() {
+		h.rates.of(p.Name, p.Adverts, now)
+	}
+}
+
+// remember adds a step to the past if one is due.
+func (h *hub) remember(devices []Device) {
+	if now := time.Now(); h.past.due(now) {
+		h.past.add(devices, now)
+	}
+}
+
 func (h *hub) publish() {
-	now := h.snapshot(snapshotEvery / 2)
+	if h.past.due(time.Now()) {
+		h.remember(h.src.Devices(maxDevices))
+	}
+	snap := take(h.src, h.version, time.Now(), h.rates)
+	change := h.sent.update(snap)
+	var full, part []byte
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for v := range h.viewers {
-		select {
-		case <-v.next:
-		default:
+		if len(v.next) > 0 { // it did not take the last event, and gets all once it does
+			v.behind = true
+			continue
 		}
-		v.next <- now
+		if v.behind {
+			if full == nil {
+				full = encode(snap)
+			}
+			v.behind = false
+			v.next <- full
+			continue
+		}
+		if part == nil {
+			part = encode(change)
+		}
+		v.next <- part
 	}
 }
 
@@ -83,7 +128,7 @@ func (h *hub) snapshot(age time.Duration) []byte {
 	defer h.mu.Unlock()
 	now := time.Now()
 	if h.last == nil || now.Sub(h.made) >= age {
-		h.last, h.made = encode(h.src, h.version, now), now
+		h.last, h.made = encode(take(h.src, h.version, now, h.rates)), now
 	}
 	return h.last
 }
@@ -95,7 +140,7 @@ func (h *hub) join() *viewer {
 	if len(h.viewers) >= maxViewers {
 		return nil
 	}
-	v := &viewer{next: make(chan []byte, 1)}
+	v := &viewer{next: make(chan []byte, 1), behind: true}
 	h.viewers[v] = struct{}{}
 	select {
 	case h.wake <- struct{}{}:
@@ -125,21 +170,24 @@ func (h *hub) serve(w http.ResponseWriter, r *http.Request) {
 	defer h.leave(v)
 	out := http.NewResponseController(w)
 	_ = out.SetReadDeadline(time.Time{}) // that of the request would end the stream
+	if out.Flush() != nil {              // the first event takes up to a second
+		return
+	}
 	ends := time.NewTimer(streamTime)
 	defer ends.Stop()
-	first := h.snapshot(snapshotEvery)
-	for data := first; ; {
-		if out.SetWriteDeadline(time.Now().Add(eventTimeout)) != nil {
-			return
-		}
-		if _, err := fmt.Fprintf(w, "data: %s\n\n", data); err != nil || out.Flush() != nil {
-			return
-		}
+	for {
+		var data []byte
 		select {
 		case data = <-v.next:
 		case <-ends.C:
 			return
 		case <-r.Context().Done():
+			return
+		}
+		if out.SetWriteDeadline(time.Now().Add(eventTimeout)) != nil {
+			return
+		}
+		if _, err := fmt.Fprintf(w, "data: %s\n\n", data); err != nil || out.Flush() != nil {
 			return
 		}
 	}

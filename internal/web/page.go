@@ -13,13 +13,29 @@ var (
 	pageCSS []byte
 	//go:embed static/page.js
 	pageJS []byte
+	//go:embed static/util.js
+	utilJS []byte
+	//go:embed static/stream.js
+	streamJS []byte
+	//go:embed static/state.js
+	stateJS []byte
+	//go:embed static/proxies.js
+	proxiesJS []byte
+	//go:embed static/log.js
+	logJS []byte
 	//go:embed static/heat.js
 	heatJS []byte
 	//go:embed static/chart.js
 	chartJS []byte
+	//go:embed static/panel.js
+	panelJS []byte
+	//go:embed static/walk.js
+	walkJS []byte
 	//go:embed static/icon.svg
 	iconSVG []byte
 )
+
+const javascript = "text/javascript; charset=utf-8"
 
 type pageFile struct {
 	kind string
@@ -27,12 +43,19 @@ type pageFile struct {
 }
 
 var pageFiles = map[string]pageFile{
-	"/{$}":      {"text/html; charset=utf-8", indexHTML},
-	"/page.css": {"text/css; charset=utf-8", pageCSS},
-	"/page.js":  {"text/javascript; charset=utf-8", pageJS},
-	"/heat.js":  {"text/javascript; charset=utf-8", heatJS},
-	"/chart.js": {"text/javascript; charset=utf-8", chartJS},
-	"/icon.svg": {"image/svg+xml", iconSVG},
+	"/{$}":        {"text/html; charset=utf-8", indexHTML},
+	"/page.css":   {"text/css; charset=utf-8", pageCSS},
+	"/page.js":    {javascript, pageJS},
+	"/util.js":    {javascript, utilJS},
+	"/stream.js":  {javascript, streamJS},
+	"/state.js":   {javascript, stateJS},
+	"/proxies.js": {javascript, proxiesJS},
+	"/log.js":     {javascript, logJS},
+	"/heat.js":    {javascript, heatJS},
+	"/chart.js":   {javascript, chartJS},
+	"/panel.js":   {javascript, panelJS},
+	"/walk.js":    {javascript, walkJS},
+	"/icon.svg":   {"image/svg+xml", iconSVG},
 }
 
 func (f pageFile) serve(w http.ResponseWriter, _ *http.Request) {

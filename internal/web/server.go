@@ -133,6 +133,7 @@ func (s *Server) routes(g prometheus.Gatherer) http.Handler {
 	mux.HandleFunc("/readyz", func(w http.ResponseWriter, _ *http.Request) { answer(w, s.cfg.Source.Ready()) })
 	mux.HandleFunc("/events", s.hub.serve)
 	mux.HandleFunc("/api/snapshot", s.hub.serveOnce)
+	mux.HandleFunc("/api/device", s.hub.serveDevice)
 	for path, file := range pageFiles {
 		mux.HandleFunc(path, file.serve)
 	}

@@ -334,18 +334,23 @@ func TestEvents(t *testing.T) {
 	}
 	const events = 2
 	for _, st := range streams {
-		for range events {
+		for i := range events {
 			line, err := st.ReadString('\n')
 			if err != nil {
 				t.Fatal(err)
 			}
-			var snap snapshot
 			data, ok := strings.CutPrefix(line, "data: ")
-			if !ok || json.Unmarshal([]byte(data), &snap) != nil {
+			var snap snapshot
+			var change delta
+			switch {
+			case !ok:
 				t.Fatalf("not an event: %q", line)
-			}
-			if len(snap.Proxies) != 3 || len(snap.List) != len(hostile) || len(snap.List[0].Sources) != 2 {
-				t.Fatalf("not what there is: %+v", snap)
+			case i == 0:
+				if json.Unmarshal([]byte(data), &snap) != nil || len(snap.Proxies) != 3 || len(snap.List) != len(hostile) || len(snap.List[0].Sources) != 2 {
+					t.Fatalf("not what there is: %q", line)
+				}
+			case json.Unmarshal([]byte(data), &change) != nil || len(change.New) > 0 || len(change.Moved) > 0 || change.Set["proxies"] != nil:
+				t.Fatalf("nothing moved, and it is sent again: %q", line)
 			}
 			if _, err := st.ReadString('\n'); err != nil {
 				t.Fatal(err)

@@ -15,6 +15,10 @@ type Source interface {
 	Devices(n int) []Device
 	// Air gives the counters of the merged table.
 	Air() Air
+	// Remarks are what is to be known or done that concerns no single proxy, such as mistakes of the configuration file.
+	Remarks() []string
+	// Detail tells more of one device; false if nothing is known of it.
+	Detail(a ble.Address) (Detail, bool)
 	// Connects lists at most n of the last calls of Connect, the newest first.
 	Connects(n int) []Connect
 	// Outcomes counts what became of all of them.
@@ -33,8 +37,11 @@ type Proxy struct {
 	Host      string // host:port
 	State     string // a word of apiconn.State, such as online
 	LastError string
-	Version   string // of ESPHome
-	ScanMode  string // active, passive, or empty: unknown
+	LinkError string   // what went wrong last with a connection through it
+	Note      string   // what is no fault
+	Lacks     []string // what its firmware has not, and what that disables
+	Version   string   // of ESPHome
+	ScanMode  string   // active, passive, or empty: unknown
 
 	SlotsKnown bool
 	SlotLimit  int
@@ -68,7 +75,21 @@ type Device struct {
 	Name      string // from the air
 	Connected bool
 	LastHeard time.Time
+	LastError string // of a connection: when, and what
 	Sources   []ble.Source
+}
+
+// Detail is what more is known of a device.
+type Detail struct {
+	Type        ble.AddressType
+	Connectable bool
+	Bonded      bool
+	Last        *ble.Advertisement // the newest; may be nil
+	Via         string             // the proxy that has its link
+	Since       time.Time          // of the link
+	Owners      []string           // who holds it
+	LastError   string             // of a connection
+	Sources     []ble.Source
 }
 
 // Connect is one call of Connect and what became of it.

@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,6 +16,9 @@ type fakeSource struct {
 	proxies  []Proxy
 	devices  []Device
 	connects []Connect
+	began    time.Time
+	live     bool // whoever is heard is heard now
+	details  map[ble.Address]Detail
 	air      Air
 	health   error
 	ready    error
@@ -24,6 +28,12 @@ type fakeSource struct {
 func (f *fakeSource) Proxies() []Proxy {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.live {
+		f.proxies = slices.Clone(f.proxies)
+		for i := range f.proxies {
+			f.proxies[i].Adverts = uint64(time.Since(f.began).Milliseconds())
+		}
+	}
 	return f.proxies
 }
 
@@ -37,6 +47,15 @@ func (f *fakeSource) Connects(n int) []Connect {
 	return f.connects[:min(n, len(f.connects))]
 }
 
+func (f *fakeSource) Remarks() []string { return []string{"the file on disk has mistakes"} }
+
+func (f *fakeSource) Detail(a ble.Address) (Detail, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	d, ok := f.details[a]
+	return d, ok
+}
+
 func (f *fakeSource) Outcomes() Outcomes {
 	return Outcomes{Connects: map[string]uint64{"connected": 3, "no-answer": 2}, Ends: map[string]uint64{"fell-silent": 1}, ValuesLost: 9}
 }
@@ -45,6 +64,15 @@ func (f *fakeSource) Devices(n int) []Device {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.asked++
+	if f.live {
+		now := time.Now()
+		for i := range f.devices {
+			f.devices[i].LastHeard = now
+			for j := range f.devices[i].Sources {
+				f.devices[i].Sources[j].LastHeard = now
+			}
+		}
+	}
 	return f.devices[:min(n, len(f.devices))]
 }
 

@@ -1,34 +1,7 @@
-// What each proxy heard of a device over the last minutes.
-const length = 300; // snapshots, one a second
-const fresh = 1900; // older ones were in an earlier snapshot already
-const low = -105, high = -25;
+// What each proxy heard of a device over the last hour: from the daemon, which keeps it.
+import {dBm} from "./util.js";
 
-// History keeps one byte for each second, proxy and device: dBm, 0 for nothing heard.
-export class History {
-  tick = 0;
-  #devices = new Map(); // address → name of the proxy → Int8Array, a ring
-
-  add(snap) {
-    this.tick++;
-    const at = this.tick % length;
-    for (const rings of this.#devices.values()) for (const ring of rings.values()) ring[at] = 0;
-    const seen = new Set();
-    for (const d of snap.list) {
-      seen.add(d.address);
-      let rings = this.#devices.get(d.address);
-      if (!rings) this.#devices.set(d.address, rings = new Map());
-      for (const [i, rssi, ms] of d.sources) {
-        const name = snap.proxies[i].name;
-        let ring = rings.get(name);
-        if (!ring) rings.set(name, ring = new Int8Array(length));
-        if (ms < fresh) ring[at] = rssi;
-      }
-    }
-    for (const a of this.#devices.keys()) if (!seen.has(a)) this.#devices.delete(a);
-  }
-
-  of(address) { return this.#devices.get(address) || new Map(); }
-}
+const low = -105, high = -25, silence = 6; // steps after which a line has a gap
 
 const ns = "http://www.w3.org/2000/svg";
 
@@ -40,56 +13,87 @@ function svg(tag, attributes, text) {
 }
 
 export class Chart {
-  device = null;
-  #place; #key; #past;
+  #place; #key; #hidden = new Set(); #last = null; #at = null;
 
-  constructor(place, key, past) {
+  constructor(place, key) {
     this.#place = place;
     this.#key = key;
-    this.#past = past;
+    place.addEventListener("pointermove", (e) => { this.#at = e.clientX; this.#redraw(); });
+    place.addEventListener("pointerleave", () => { this.#at = null; this.#redraw(); });
   }
 
-  draw() {
-    if (!this.device) return;
-    const w = Math.max(320, this.#place.clientWidth || 640), h = 200, left = 34, right = 8, top = 8, bottom = 22;
-    const shown = Math.min(length, Math.max(60, this.#past.tick));
+  // draw shows {step in seconds, proxies: {name: [dBm, oldest first, 0 unheard]}}, of the last so many minutes.
+  draw(past) {
+    this.#last = past;
+    this.#redraw();
+  }
+
+  #redraw() {
+    const past = this.#last;
+    if (!past) return;
+    const names = Object.keys(past.proxies).sort();
+    const longest = Math.max(...names.map((n) => { const i = past.proxies[n].findIndex(Boolean); return i < 0 ? 0 : past.proxies[n].length - i; }), 12);
+    const shown = Math.min(longest, past.steps);
+    const w = Math.max(320, this.#place.clientWidth || 640), h = 220, left = 34, right = 8, top = 8, bottom = 22;
     const x = (i) => left + (w - left - right) * i / (shown - 1);
     const y = (v) => top + (h - top - bottom) * (high - Math.min(high, Math.max(low, v))) / (high - low);
     const root = svg("svg", {viewBox: `0 0 ${w} ${h}`, role: "img", "aria-label": "Signal strength over time"});
-    for (let v = -100; v <= -30; v += 10) {
-      if (v % 20) continue;
-      root.append(svg("line", {class: "grid", x1: left, x2: w - right, y1: y(v), y2: y(v)}));
-      root.append(svg("text", {x: left - 5, y: y(v) + 4, "text-anchor": "end"}, "−" + -v));
+    for (let v = -100; v <= -30; v += 20) {
+      root.append(svg("line", {class: "grid", x1: left, x2: w - right, y1: y(v), y2: y(v)}), svg("text", {x: left - 5, y: y(v) + 4, "text-anchor": "end"}, dBm(v)));
     }
-    root.append(svg("text", {x: left, y: h - 6}, `${shown} s ago`));
-    root.append(svg("text", {x: w - right, y: h - 6, "text-anchor": "end"}, "now"));
+    const back = shown * past.step;
+    root.append(svg("text", {x: left, y: h - 6}, back < 120 ? `${back} s ago` : `${Math.round(back / 60)} min ago`), svg("text", {x: w - right, y: h - 6, "text-anchor": "end"}, "now"));
+    let cross = -1;
+    if (this.#at !== null) {
+      const box = this.#place.getBoundingClientRect();
+      cross = Math.max(0, Math.min(shown - 1, Math.round((this.#at - box.left) / box.width * w - left) / (w - left - right) * (shown - 1)));
+      cross = Math.round(cross);
+      root.append(svg("line", {class: "cross", x1: x(cross), x2: x(cross), y1: top, y2: h - bottom}));
+    }
     const keys = [];
-    let n = 0;
-    for (const [name, ring] of [...this.#past.of(this.device)].sort((a, b) => a[0] < b[0] ? -1 : 1)) {
-      let d = "", gap = 99, last = 0;
-      for (let i = 0; i < shown; i++) {
-        const t = this.#past.tick - shown + 1 + i;
-        const v = t > 0 ? ring[t % length] : 0;
-        if (!v) {
-          gap++;
-          continue;
-        }
-        // A device that is heard every few seconds is one line; a real silence is a gap.
-        d += `${gap > 12 ? "M" : "L"}${x(i).toFixed(1)} ${y(v).toFixed(1)}`;
-        if (gap > 12) d += "h0.1";
+    names.forEach((name, n) => {
+      const line = past.proxies[name].slice(-shown);
+      let d = "", gap = 99;
+      line.forEach((v, i) => {
+        if (!v) { gap++; return; }
+        d += `${gap > silence ? "M" : "L"}${x(i).toFixed(1)} ${y(v).toFixed(1)}`;
+        if (gap > silence) d += "h0.1";
         gap = 0;
-        last = v;
-      }
-      const cls = "k" + n++ % 8;
-      if (d) root.append(svg("path", {class: cls, d}));
-      const li = document.createElement("li");
-      const bdi = document.createElement("bdi");
-      li.className = cls;
-      bdi.textContent = name;
-      li.append(bdi, last ? ` −${-last}` : " silent");
-      keys.push(li);
-    }
+      });
+      const cls = `k${n % 8} dash${Math.floor(n / 8) % 3}`;
+      const g = svg("g", {class: cls});
+      if (d && !this.#hidden.has(name)) g.append(svg("path", {d}));
+      root.append(g);
+      const value = cross >= 0 ? line[cross] : line.findLast(Boolean);
+      keys.push([name, cls, value ? dBm(value) : "silent"]);
+    });
     this.#place.replaceChildren(root);
-    this.#key.replaceChildren(...keys);
+    this.#legend(keys);
+  }
+
+  #legend(keys) {
+    const have = [...this.#key.children];
+    if (have.length !== keys.length || have.some((li, i) => li.dataset.name !== keys[i][0])) {
+      this.#key.replaceChildren(...keys.map(([name, cls]) => {
+        const li = document.createElement("li"), b = document.createElement("button"), bdi = document.createElement("bdi");
+        li.className = cls;
+        li.dataset.name = name;
+        b.type = "button";
+        bdi.textContent = name;
+        b.append(bdi, document.createElement("span"));
+        b.addEventListener("click", () => {
+          if (!this.#hidden.delete(name)) this.#hidden.add(name);
+          this.#redraw();
+        });
+        li.append(b);
+        return li;
+      }));
+    }
+    keys.forEach(([name, , value], i) => {
+      const b = this.#key.children[i].firstChild;
+      b.setAttribute("aria-pressed", String(!this.#hidden.has(name)));
+      b.lastChild.textContent = " " + value;
+    });
   }
 }
+

@@ -1,5 +1,6 @@
 // The heat map: devices down, proxies across. Rows stay and only what changed is written.
-import {el, ago} from "./page.js";
+import {el, ago, dBm} from "./util.js";
+import {state, set as choose} from "./state.js";
 
 // step puts dBm into one of six steps of colour.
 export function step(rssi) {
@@ -8,30 +9,75 @@ export function step(rssi) {
 
 const staleAfter = 30e3;
 
-const best = (d) => d.sources.reduce((b, s) => (s[1] && s[2] < staleAfter ? Math.max(b, s[1]) : b), -128);
+export const best = (d) => d.sources.reduce((b, s) => (s[1] && s[2] < staleAfter ? Math.max(b, s[1]) : b), -128);
+const weak = -85;
 
 // Coarse, so that rows do not dance.
 const orders = {
   name: (a, b) => !a.name - !b.name || a.name.localeCompare(b.name),
   rssi: (a, b) => Math.round(best(b) / 6) - Math.round(best(a) / 6),
+  weak: (a, b) => Math.round(best(a) / 6) - Math.round(best(b) / 6),
   heard: (a, b) => Math.floor(a.heard / 5000) - Math.floor(b.heard / 5000),
 };
 
 export class Heat {
-  filter = ""; order = "name"; chosen = null; flash = new Set();
-  #table; #rows = new Map(); #columns = ""; #choose;
+  flash = new Set();
+  #table; #rows = new Map(); #columns = ""; #busy = false; #order = []; #sort = ""; #focus = "";
 
-  constructor(table, {choose}) {
+  constructor(table) {
     this.#table = table;
-    this.#choose = choose;
+    // Rows stay where they are while somebody points at one or has the focus in the table.
+    const body = table.tBodies[0];
+    for (const [on, off] of [["pointerenter", "pointerleave"], ["focusin", "focusout"]]) {
+      body.addEventListener(on, () => { this.#busy = true; });
+      body.addEventListener(off, () => { this.#busy = body.contains(document.activeElement) && off === "pointerleave"; });
+    }
+    body.addEventListener("keydown", (e) => this.#key(e));
+    body.addEventListener("focusin", (e) => this.#rove(e.target.closest("tr")));
+  }
+
+  // One row is in the order of the tabulator, the arrow keys go from row to row.
+  #key(e) {
+    const rows = [...this.#table.tBodies[0].rows], at = rows.indexOf(e.target.closest("tr"));
+    const to = {ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: rows.length - 1, PageDown: at + 10, PageUp: at - 10}[e.key];
+    if (to === undefined || at < 0) return;
+    e.preventDefault();
+    rows[Math.max(0, Math.min(rows.length - 1, to))].querySelector("button").focus();
+  }
+
+  #rove(tr) {
+    if (!tr) return;
+    this.#focus = tr.dataset.address;
+    for (const b of this.#table.tBodies[0].querySelectorAll('th button[tabindex="0"]')) b.tabIndex = -1;
+    tr.querySelector("button").tabIndex = 0;
+  }
+
+  #passes(d, snap) {
+    const words = state.f.trim().toLowerCase();
+    const heard = d.sources.filter((s) => s[1] && s[2] < staleAfter);
+    if (words && !d.name.toLowerCase().includes(words) && !d.address.toLowerCase().includes(words)) return false;
+    if (state.proxy && !d.sources.some((s) => snap.proxies[s[0]]?.name === state.proxy)) return false;
+    switch (state.only) {
+      case "connected": return Boolean(d.connected);
+      case "failed": return Boolean(d.error);
+      case "one": return heard.length === 1;
+      case "weak": return heard.length > 0 && best(d) <= weak;
+    }
+    return true;
   }
 
   // show returns how many devices passed the filter.
   show(snap) {
     this.#head(snap.proxies);
-    const list = snap.list.map((d) => ({...d, name: d.name || ""}))
-      .filter((d) => !this.filter || d.name.toLowerCase().includes(this.filter) || d.address.toLowerCase().includes(this.filter))
-      .sort((a, b) => orders[this.order](a, b) || (a.address < b.address ? -1 : 1));
+    const list = snap.list.filter((d) => this.#passes(d, snap))
+      .sort((a, b) => (orders[state.sort] || orders.name)(a, b) || (a.address < b.address ? -1 : 1));
+    const view = JSON.stringify([state.sort, state.proxy, state.only, state.f]);
+    if (this.#busy && view === this.#sort) {
+      const was = new Map(this.#order.map((a, i) => [a, i]));
+      list.sort((a, b) => (was.get(a.address) ?? 1e6) - (was.get(b.address) ?? 1e6));
+    }
+    this.#sort = view;
+    this.#order = list.map((d) => d.address);
     const body = this.#table.tBodies[0];
     const seen = new Set();
     list.forEach((d, i) => {
@@ -48,12 +94,14 @@ export class Heat {
       }
     }
     this.#table.hidden = list.length === 0;
+    if (list.length && !body.querySelector('th button[tabindex="0"]')) this.#rove(this.#rows.get(this.#order.includes(this.#focus) ? this.#focus : this.#order[0]).tr);
     return list.length;
   }
 
   #head(proxies) {
-    const columns = JSON.stringify(proxies.map((p) => [p.name, p.state]));
+    const columns = JSON.stringify([state.proxy, proxies.map((p) => [p.name, p.state])]);
     if (columns === this.#columns) return;
+    const same = this.#columns && JSON.stringify(JSON.parse(this.#columns)[1].map((p) => p[0])) === JSON.stringify(proxies.map((p) => p.name));
     this.#columns = columns;
     const tr = el("tr", "");
     const add = (cls, inside) => {
@@ -63,38 +111,50 @@ export class Heat {
       return th;
     };
     add("dev", "Device");
-    for (const p of proxies) add(p.state === "online" ? "" : "down", el("bdi", "", p.name)).title = p.name + ": " + p.state;
     add("age", "heard");
+    for (const p of proxies) {
+      const b = el("button", "", el("bdi", "", p.name));
+      b.type = "button";
+      b.title = p.name + ": " + p.state + "; show only what it hears";
+      b.setAttribute("aria-pressed", String(state.proxy === p.name));
+      b.addEventListener("click", () => choose({proxy: state.proxy === p.name ? "" : p.name}));
+      add(p.state === "online" ? "proxy" : "proxy down", b);
+    }
     this.#table.tHead.replaceChildren(tr);
+    if (same) return;
     for (const row of this.#rows.values()) row.tr.remove();
     this.#rows.clear();
   }
 
   #row(address, n) {
-    const row = {tr: el("tr", ""), name: el("bdi", "name"), addr: el("span", "addr"), link: el("span", "linked", "connected"), cells: [], age: el("td", "age"), device: null};
+    const row = {tr: el("tr", ""), name: el("bdi", "name"), addr: el("span", "addr"), link: el("span", "linked", "connected"), cells: [], age: el("td", "age")};
     const button = el("button", "", row.name, row.addr, row.link);
     button.type = "button";
-    button.addEventListener("click", () => this.#choose(this.chosen === address ? null : row.device));
+    button.tabIndex = -1;
+    button.setAttribute("aria-controls", "detail");
+    button.addEventListener("click", () => choose({dev: state.dev === address ? "" : address}));
+    row.button = button;
+    row.tr.dataset.address = address;
     const th = el("th", "dev", button);
     th.scope = "row";
-    row.tr.append(th);
+    row.tr.append(th, row.age);
     for (let i = 0; i < n; i++) {
       const span = el("span", "");
       row.cells.push(span);
       row.tr.append(el("td", "", span));
     }
-    row.tr.append(row.age);
     return row;
   }
 
   #fill(row, d, snap) {
-    row.device = d;
+    row.button.setAttribute("aria-expanded", String(d.address === state.dev));
     set(row.name, d.name || "no name", d.name ? "name" : "name none");
     row.name.title = d.name;
     set(row.addr, d.address, "addr");
-    row.link.hidden = !d.connected;
+    set(row.link, d.connected ? "connected" : "connection failed", d.connected ? "linked" : "linked bad");
+    row.link.hidden = !d.connected && !d.error;
     set(row.age, ago(d.heard), "age");
-    row.tr.classList.toggle("chosen", d.address === this.chosen);
+    row.tr.classList.toggle("chosen", d.address === state.dev);
     const by = new Map(d.sources.map((s) => [s[0], s]));
     row.cells.forEach((cell, i) => {
       const s = by.get(i);
@@ -106,7 +166,7 @@ export class Heat {
         cls += " flash";
         if (this.flash.has(d.address)) cell.dataset.flash = Date.now() + 2500;
       }
-      set(cell, s[1].toString().replace("-", "−"), cls,
+      set(cell, dBm(s[1]) + (s[3] ? " ★" : ""), cls,
         `${s[1]} dBm at ${snap.proxies[i].name}, ${ago(s[2])}` + (s[3] ? "; speaks for the device" : ""));
     });
   }

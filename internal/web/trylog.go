@@ -1,0 +1,94 @@
+package web
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"bluez-esphome/internal/advice"
+)
+
+// tryOf puts a call of Connect into words.
+func tryOf(c Connect) pageTry {
+	p := pageTry{At: c.At.UnixMilli(), Address: c.Device.String(), Name: text(c.Name), Result: text(c.Result)}
+	for _, who := range c.Asked {
+		p.Asked = append(p.Asked, text(who))
+	}
+	for _, t := range c.Tries {
+		heard := "not heard"
+		if t.RSSI != 0 {
+			heard = fmt.Sprintf("%d dBm", t.RSSI)
+		}
+		p.Tries = append(p.Tries, message(fmt.Sprintf("%s, %s: %s %s", t.Proxy, heard, t.Result, lasted(t.Took))))
+		p.Proxies = append(p.Proxies, text(t.Proxy))
+	}
+	what := ""
+	switch {
+	case c.Error != "":
+		p.Failed = c.Result != "called-off"
+		what = fmt.Sprintf("failed %s: %s", lasted(c.Took), strings.TrimPrefix(c.Error, "cannot connect: "))
+	case c.Result == "":
+		what = "connecting"
+	case c.Ended.IsZero():
+		what = fmt.Sprintf("connected through %s %s", c.Proxy, lasted(c.Took))
+	default:
+		p.Failed = !c.Local
+		what = fmt.Sprintf("connected through %s %s, ended after %v: %s", c.Proxy, lasted(c.Took), c.Ended.Sub(c.At.Add(c.Took)).Round(time.Second), c.Why)
+	}
+	if c.SlotWait >= 100*time.Millisecond {
+		what += fmt.Sprintf("; waited %v for a slot", c.SlotWait.Round(100*time.Millisecond))
+	}
+	if c.Lost > 0 {
+		what += fmt.Sprintf("; a program lost %d notifications, which it read too slowly", c.Lost)
+	}
+	p.What = message(what)
+	return p
+}
+
+// lasted says how long something took.
+func lasted(d time.Duration) string {
+	if d < 50*time.Millisecond {
+		return "at once"
+	}
+	return fmt.Sprintf("after %v", d.Round(100*time.Millisecond))
+}
+
+// Bounds of the advice.
+const (
+	adviceAge = 2 * time.Minute // what was heard longer ago does not count
+	maxLost   = 12              // devices that are named
+)
+
+// adviceOf asks package advice about the devices; index numbers the proxies by name.
+func adviceOf(index map[string]int64, devices []Device, now time.Time) pageAdvice {
+	names := map[string]string{}
+	in := make([]advice.Device, 0, len(devices))
+	for _, d := range devices {
+		id := d.Address.String()
+		names[id] = text(d.Name)
+		v := advice.Device{ID: id, RSSI: map[int]float64{}}
+		for _, s := range d.Sources {
+			if i, ok := index[s.Proxy]; ok && s.RSSI != 0 && now.Sub(s.LastHeard) < max(adviceAge, 3*s.Interval) {
+				v.RSSI[int(i)] = float64(s.RSSI)
+			}
+		}
+		in = append(in, v)
+	}
+	n := 0
+	for _, i := range index {
+		n = max(n, int(i)+1)
+	}
+	a := advice.Of(n, in)
+	out := pageAdvice{Proxies: []pageWorth{}, Weak: len(a.Weak), Spot: a.Spot, SpotOf: names[a.Spot], Serves: len(a.Serves)}
+	for _, p := range a.Proxies {
+		w := pageWorth{Hears: p.Hears, Best: p.Best, Only: p.Only, Loses: len(p.Lost)}
+		for _, id := range p.Lost[:min(maxLost, len(p.Lost))] {
+			if names[id] != "" {
+				id = names[id]
+			}
+			w.Lost = append(w.Lost, id)
+		}
+		out.Proxies = append(out.Proxies, w)
+	}
+	return out
+}
