@@ -2,6 +2,7 @@ package load
 
 import (
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"bluez-esphome/internal/apiwire/apipb"
@@ -32,8 +33,11 @@ func (s *session) gatt(m proto.Message) error {
 		case apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_CONNECT_V3_WITH_CACHE,
 			apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_CONNECT_V3_WITHOUT_CACHE:
 			<-time.After(linkTime)
+			s.unlink(m.GetAddress())
+			s.links = append(s.links, m.GetAddress())
 			return s.send(&apipb.BluetoothDeviceConnectionResponse{Address: m.GetAddress(), Connected: true, Mtu: 247})
 		case apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_DISCONNECT:
+			s.unlink(m.GetAddress())
 			return s.send(&apipb.BluetoothDeviceConnectionResponse{Address: m.GetAddress()})
 		case apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_CLEAR_CACHE:
 			return s.send(&apipb.BluetoothDeviceClearCacheResponse{Address: m.GetAddress(), Success: true})
@@ -59,6 +63,13 @@ func (s *session) gatt(m proto.Message) error {
 		return s.send(&apipb.BluetoothSetConnectionParamsResponse{Address: m.GetAddress()})
 	}
 	return nil
+}
+
+// slots is how many links a proxy may have.
+const slots = 3
+
+func (s *session) unlink(a uint64) {
+	s.links = slices.DeleteFunc(s.links, func(b uint64) bool { return a == b })
 }
 
 func services(address uint64) proto.Message {

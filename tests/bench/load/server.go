@@ -78,6 +78,7 @@ type session struct {
 	conn   net.Conn
 	framer *apiwire.Framer
 	pong   chan struct{}
+	links  []uint64 // the addresses of devices that are connected; of run's goroutine
 
 	mu  sync.Mutex // of writing
 	out []byte
@@ -146,7 +147,10 @@ func (s *session) handle(m proto.Message) error {
 		}
 		s.subscribed <- s
 	case *apipb.SubscribeBluetoothConnectionsFreeRequest:
-		return s.send(&apipb.BluetoothConnectionsFreeResponse{Free: 3, Limit: 3})
+		// A client that hears nothing asks again, to see whether its links are still there.
+		return s.send(&apipb.BluetoothConnectionsFreeResponse{
+			Free: slots - min(uint32(len(s.links)), slots), Limit: slots, Allocated: s.links,
+		})
 	case *apipb.BluetoothScannerSetModeRequest:
 		return s.scanning(m.GetMode())
 	default:
