@@ -245,7 +245,7 @@ func (m *monitor) send(member string, device *device) {
 	m.app.shim.conn.Call(m.app.sender, m.path, monitorInterface, member, sig, args, 0, nil)
 }
 
-// event tells a monitor of a device; one that was removed meanwhile is not spoken of.
+// event tells a monitor about a device, unless the device was removed meanwhile.
 func (t *monitorTable) event(ev ble.MonitorEvent, addr ble.Address, d *device) {
 	m := t.byID[ev.Monitor]
 	if m == nil {

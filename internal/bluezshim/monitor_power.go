@@ -18,8 +18,8 @@ func (t *monitorTable) of(a *adapter) []*monitor {
 	return out
 }
 
-// suspend stops an adapter's monitors while it is off: what was found is lost, as far as it is still there (bluetoothd
-// 5.87).
+// suspend stops an adapter's monitors while it is off. Devices that they found and that are still there are reported as
+// lost (bluetoothd 5.87).
 func (t *monitorTable) suspend(a *adapter) {
 	for _, m := range t.of(a) {
 		a.cfg.Air.RemoveMonitor(m.id)

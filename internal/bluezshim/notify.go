@@ -7,8 +7,8 @@ import (
 	"bluez-esphome/internal/dbusobj"
 )
 
-// notifyState is who wants a characteristic's notifications. The characteristic is subscribed at the peripheral
-// while anybody does; sessions outlive the link (bluetoothd 5.87).
+// notifyState records which clients want a characteristic's notifications. While any client does, the characteristic is
+// subscribed at the peripheral; sessions outlive the link (bluetoothd 5.87).
 type notifyState struct {
 	notifying   bool                    // the Notifying property
 	sessions    map[string]*notifyAsker // StartNotify, by unique name

@@ -70,8 +70,8 @@ func (s *Shim) peer(a ble.Address, t ble.AddressType) *peer {
 // maxNames bounds the names that are remembered of devices that are gone.
 const maxNames = 4096
 
-// remember keeps a name for when the device comes back without saying it, as bluetoothd's cache does;
-// private addresses do not come back.
+// remember keeps a device's name in case it comes back without advertising it, as bluetoothd's cache does; private
+// addresses do not come back.
 func (s *Shim) remember(p *peer) {
 	if p.addr.Private(p.typ) {
 		return
@@ -100,8 +100,8 @@ func (p *peer) forgotten() {
 	}
 }
 
-// save stores what is to be there again when the device is: what a user set, and bonds. What was merely
-// heard is not kept, or a crowd of rotating addresses would fill the disk.
+// save stores what outlives the device's objects: what a user set, and bonds. What was only heard is not stored,
+// because many rotating addresses would fill the disk.
 func (p *peer) save() {
 	p.st.Type = p.typ
 	switch {

@@ -11,8 +11,8 @@ import (
 )
 
 // maxPipeQueue and maxPipeBytes are how many notifications wait for a client that does not read: over a minute of the
-// fastest link. A client that reads loses nothing; of one that does not, the link outlives it, and the newest are
-// dropped and logged, as bluetoothd does.
+// fastest link. A client that reads loses nothing. If a client does not read, its newest notifications are dropped and
+// logged, and the link stays, as with bluetoothd.
 const (
 	maxPipeQueue = 65536
 	maxPipeBytes = 8 << 20

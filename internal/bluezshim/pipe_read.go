@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// taken is what came of looking for a packet in the socket of AcquireWrite.
+// taken is the result of looking for a packet in the socket of AcquireWrite.
 type taken uint8
 
 const (

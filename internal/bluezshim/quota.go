@@ -2,14 +2,13 @@ package bluezshim
 
 import "bluez-esphome/internal/dbusobj"
 
-// What one bus name, and all together, may have of what costs memory, descriptors or time for each advertisement.
-// bluetoothd has no such bounds; the system bus lets a user have 256 connections. A real application needs a handful of
-// each.
+// Limits, for one bus name and for all together, on what costs memory, descriptors, or time for each advertisement.
+// bluetoothd has none; the system bus lets a user have 256 connections. A real application needs a handful of each.
 const (
-	// Monitor applications of one name; a name has one as a rule.
+	// Monitor applications of one name. A name usually has one.
 	maxClientApps = 16
-	// Of those, which have not listed their monitors yet: each is a call of ours without an answer, of 128 that the system
-	// bus lets us have.
+	// How many of them may not have listed their monitors yet: each is an unanswered call of ours, and the system bus
+	// allows us 128.
 	maxClientAsked = 4
 	// Patterns, which each advertisement with new content is compared with: some 20 ns each.
 	maxClientPatterns = 512
@@ -17,23 +16,24 @@ const (
 	// UUIDs in discovery filters of one adapter, which each advertisement is compared with; a filter has at most 256.
 	maxAllFilterUUIDs = 8192
 	// Sockets of AcquireWrite and AcquireNotify: one descriptor and up to two goroutines each, of the 1,024 or more
-	// descriptors that a process may have. A descriptor counts for who asked for it, wherever it went.
+	// descriptors that a process may have. A descriptor counts for the client that asked for it, even if that passed it
+	// on.
 	maxClientPipes = 64
 	maxAllPipes    = 512
 )
 
-// errLimits is what the bus itself says of what is too much, where bluetoothd has no error.
+// errLimits is the bus's own error for an exceeded limit; bluetoothd has none.
 func errLimits(message string) dbusError {
 	return dbusError{"org.freedesktop.DBus.Error.LimitsExceeded", message}
 }
 
-// pipeQuota counts the pipes by who asked for them. It belongs to the loop.
+// pipeQuota counts the pipes by the client that asked for them. It belongs to the loop.
 type pipeQuota struct {
 	of  map[string]int
 	all int
 }
 
-// refuses answers a call for one too many.
+// refuses answers a call that would exceed the limit, and reports true.
 func (q *pipeQuota) refuses(c *dbusobj.Call) bool {
 	if q.of[c.Sender] < maxClientPipes && q.all < maxAllPipes {
 		return false

@@ -34,7 +34,7 @@ func adapterName(cfg *config.Config) string {
 	return name
 }
 
-// dbusOwner is who holds a link for programs on the bus: it is no single one's. Hosts that share a proxy have names of
+// dbusOwner is the party that holds links for all programs on the bus together. Hosts that share a proxy have names of
 // their own.
 const dbusOwner = "D-Bus"
 

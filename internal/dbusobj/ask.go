@@ -25,7 +25,7 @@ type asks struct {
 	open map[uint32]chan<- *message
 }
 
-// answer hands m to who waits for it. It reports whether someone did.
+// answer passes m to the goroutine that waits for it. It reports false if none does.
 func (a *asks) answer(m *message) bool {
 	if m.replySerial == 0 || m.sender != busName || m.typ != dbus.TypeMethodReply && m.typ != dbus.TypeError {
 		return false

@@ -79,8 +79,8 @@ func Dial(ctx context.Context, cfg Config) (*Conn, error) {
 	return c, nil
 }
 
-// Detached makes a connection to no bus, now or later: its tree and its loop are as with one, what is sent is dropped, and nobody calls.
-// Config.Address and Reconnect are without meaning.
+// Detached makes a Conn that has no bus and never gets one. Its tree and its loop work as usual; what is sent is
+// dropped, and no calls arrive. Config.Address and Reconnect are ignored.
 func Detached(cfg Config) *Conn {
 	cfg.Reconnect = nil
 	c := newConn(cfg)
@@ -154,7 +154,7 @@ func (c *Conn) Run(ctx context.Context) error {
 // kickEvery is how long what was sent may lie while the loop has more to do.
 const kickEvery = time.Millisecond
 
-// loop runs until ctx ends or, with the cause, the connection does. It returns as the one that runs the loop.
+// loop runs until ctx ends (nil) or the connection does (the cause). When it returns, its caller still runs the loop.
 func (c *Conn) loop(ctx context.Context) error {
 	c.in.serve()
 	for {
@@ -167,7 +167,8 @@ func (c *Conn) loop(ctx context.Context) error {
 	}
 }
 
-// serve handles what waits, unless somebody else does. At the end of Run it returns false and still runs the loop.
+// serve handles the work that waits, unless another goroutine runs the loop. At the end of Run it returns false, and
+// its caller still runs the loop.
 func (c *Conn) serve(ctx context.Context) (bool, error) {
 	if !c.in.claim() {
 		return true, nil
@@ -225,8 +226,8 @@ const (
 	helpTime = 500 * time.Microsecond
 )
 
-// help handles what waits in the caller's goroutine, unless somebody else does, and leaves it to Run where that might
-// have to wait. The caller must hold no lock.
+// help handles the work that waits in the caller's goroutine, unless another one runs the loop. When the bus takes
+// nothing, it leaves the work to Run, which may wait. The caller must hold no lock.
 func (c *Conn) help() {
 	if !c.in.claimToHelp() {
 		return
@@ -280,7 +281,7 @@ func (c *Conn) wait(ctx context.Context) (bool, error) {
 	return ok, err
 }
 
-// own waits until the caller, Run, runs the loop.
+// own waits until its caller, Run, has the loop.
 func (c *Conn) own() {
 	for !c.in.claim() {
 		<-c.in.wake
@@ -291,16 +292,16 @@ func (c *Conn) own() {
 // Once the connection is closed, f is not run.
 func (c *Conn) Post(f func()) { c.in.post(f, false) }
 
-// PostHelp is Post for a caller that holds no lock: unless the loop is at work elsewhere, f, and some of what else
-// waits for the loop, runs in the caller's goroutine, which saves waking another.
+// PostHelp is Post for a caller that holds no lock. Unless another goroutine runs the loop, f and some of the other
+// work that waits run in the caller's goroutine, which saves waking another one.
 func (c *Conn) PostHelp(f func()) {
 	if c.in.post(f, true) {
 		c.help()
 	}
 }
 
-// Do posts f and waits until it ran. On an error, that of ctx or [ErrClosed], f may have
-// run or still run. Do must not be called in the loop.
+// Do posts f and waits until it ran. The error is that of ctx or [ErrClosed]; f may have run by then, or run later. Do
+// must not be called in the loop.
 func (c *Conn) Do(ctx context.Context, f func()) error { return c.await(ctx, f, false) }
 
 // DoHelp is Do for a caller that holds no lock, as PostHelp is Post.

@@ -38,7 +38,7 @@ func decodeCommon(bigEndian bool, sig string, body []byte, fds []int) ([]any, er
 	return values, d.err
 }
 
-// decoder takes values off a body. After the first error it gives nothing of use.
+// decoder takes values off a body. After the first error its values mean nothing.
 type decoder struct {
 	b        []byte
 	pos      int

@@ -11,18 +11,16 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// maxArray is the largest array in bytes, maxMessage the largest message that we send.
-// D-Bus allows messages of 128 MiB, but the system bus by default disconnects who sends
-// more than 32 MiB.
+// maxArray is the largest array in bytes, maxMessage the largest message that we send. D-Bus allows messages of 128
+// MiB, but the system bus by default disconnects a client that sends more than 32 MiB.
 const (
 	maxArray   = 64 << 20
 	maxMessage = 32 << 20
 )
 
-// Encoder appends values in the D-Bus wire format (little-endian). Dictionaries keep the
-// order in which their entries are written. It checks each value against the signature it
-// was made for; after the first misfit nothing that was written is used, and the error
-// is logged, because a bus disconnects who sends a malformed message.
+// Encoder appends values in the D-Bus wire format (little-endian). Dictionaries keep the order in which their entries
+// are written. It checks each value against the signature it was made for; after the first misfit nothing that was
+// written is used, and the error is logged, because a bus disconnects a client that sends a malformed message.
 //
 // An Encoder is only valid during the call that it was passed to.
 type Encoder struct {

@@ -55,10 +55,9 @@ func (o *Object) dropPending() {
 	o.conn.pending.spare = append(o.conn.pending.spare, p)
 }
 
-// Changed notes that properties of an interface changed. The next flush sends their
-// values of then in one PropertiesChanged for each interface; what does not exist then is
-// listed as invalidated. While the interface's InterfacesAdded is pending, which will
-// hold the values anyway, nothing is noted.
+// Changed notes that properties of an interface changed. The next flush sends one PropertiesChanged for each interface,
+// with the values at that time; a property that does not exist by then is listed as invalidated. While the interface's
+// InterfacesAdded is pending, which will hold the values anyway, nothing is noted.
 func (o *Object) Changed(i *Interface, props ...string) {
 	have := o.find(i)
 	if have == nil || o.pend != nil && o.pend.isNew(have) {

@@ -123,10 +123,9 @@ func (c *Conn) nameGone(unique string) {
 	}
 }
 
-// WatchSignal calls f in the loop with the arguments of each signal that matches. Empty
-// strings match everything; sender must be a unique name, the bus, or empty. File
-// descriptors in body are closed when f returns. All watches of one sender's interface share a match
-// rule, of which the system bus allows a connection 512.
+// WatchSignal calls f in the loop with the arguments of each signal that matches. Empty strings match everything;
+// sender must be a unique name, the bus, or empty. File descriptors in body are closed when f returns. All watches of
+// one sender's interface share a match rule; the system bus allows a connection 512 of them.
 func (c *Conn) WatchSignal(sender string, path dbus.ObjectPath, iface, member string, f func(body []any)) (cancel func()) {
 	rule := "type='signal'"
 	for _, m := range []struct {

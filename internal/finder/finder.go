@@ -322,7 +322,7 @@ func (f *Finder) place(instance, release string, now time.Time, turn bool) (evic
 	return evicted, true
 }
 
-// begin makes the proxy of an instance, nil if it is of no use.
+// begin makes the proxy of an instance; nil if the instance cannot be used.
 func (f *Finder) begin(set *fleet.Set, svc mdns.Service, auto *config.AutoAdd) *fleet.Proxy {
 	log := f.log.With("proxy", apiwire.Printable(svc.Instance, 32))
 	if _, encrypted := svc.Text["api_encryption"]; encrypted != auto.PSK.IsSet() {

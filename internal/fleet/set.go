@@ -106,7 +106,7 @@ func (s *Set) Ready() <-chan struct{} { return s.ready }
 // unusedAfter is how long the numbers of a proxy that is away are kept.
 const unusedAfter = 30 * 24 * time.Hour
 
-// upkeep is how often it is noted who is used.
+// upkeep is how often the store is told which proxies are used.
 const upkeep = 12 * time.Hour
 
 // Run connects to the proxies until ctx ends, and returns when all of them have ended. Stop before lets them end

@@ -96,7 +96,7 @@ func (s *Store) MoveProxy(from, to ble.Address) {
 }
 
 // ForgetProxies drops the proxies that were not used for that long: their adapters' and ports' numbers are free again.
-// Of those about which that is not known the time begins now.
+// For proxies about which it is not known, the time begins now.
 func (s *Store) ForgetProxies(now time.Time, unused time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
