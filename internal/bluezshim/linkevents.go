@@ -51,18 +51,19 @@ func (s *Shim) Notified(a ble.Address, valueHandle uint16, value []byte) {
 	if n == nil {
 		return
 	}
-	post := s.conn.PostHelp
-	if burst {
-		post = s.conn.Post
-	}
-	post(func() {
+	tell := func() {
 		s.notes.taken(n)
 		if p := s.peers[a]; p != nil && !s.closed {
 			if c := p.chars[valueHandle]; c != nil {
 				c.notified(value)
 			}
 		}
-	})
+	}
+	if burst {
+		s.conn.Post(tell)
+	} else {
+		s.conn.PostHelp(tell)
+	}
 }
 
 // DatabaseChanged implements links.Events.

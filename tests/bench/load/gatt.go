@@ -32,9 +32,15 @@ func (s *session) gatt(m proto.Message) error {
 		switch m.GetRequestType() {
 		case apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_CONNECT_V3_WITH_CACHE,
 			apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_CONNECT_V3_WITHOUT_CACHE:
-			<-time.After(linkTime)
 			s.unlink(m.GetAddress())
-			s.links = append(s.links, m.GetAddress())
+			there := isThere(m.GetAddress())
+			if there || s.advertises { // without a subscriber, ESPHome 2026.8 and later gives no slot for a mere attempt
+				s.links = append(s.links, m.GetAddress())
+			}
+			if !there {
+				return nil // the attempt goes on until it is called off
+			}
+			<-time.After(linkTime)
 			return s.send(&apipb.BluetoothDeviceConnectionResponse{Address: m.GetAddress(), Connected: true, Mtu: 247})
 		case apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_DISCONNECT:
 			s.unlink(m.GetAddress())
@@ -48,6 +54,10 @@ func (s *session) gatt(m proto.Message) error {
 		}
 		return s.send(&apipb.BluetoothGATTGetServicesDoneResponse{Address: m.GetAddress()})
 	case *apipb.BluetoothGATTReadRequest:
+		// A client that hears nothing asks for a device that is not there: only the subscriber gets an answer.
+		if !isThere(m.GetAddress()) {
+			return s.send(&apipb.BluetoothGATTErrorResponse{Address: m.GetAddress(), Handle: m.GetHandle(), Error: notConnected})
+		}
 		return s.send(&apipb.BluetoothGATTReadResponse{Address: m.GetAddress(), Handle: m.GetHandle(), Data: value})
 	case *apipb.BluetoothGATTReadDescriptorRequest:
 		return s.send(&apipb.BluetoothGATTReadResponse{Address: m.GetAddress(), Handle: m.GetHandle(), Data: []byte{0, 0}})
@@ -65,8 +75,14 @@ func (s *session) gatt(m proto.Message) error {
 	return nil
 }
 
+// notConnected is what firmware answers for a device without a link.
+const notConnected = -1
+
 // slots is how many links a proxy may have.
 const slots = 3
+
+// isThere says whether an address is that of one of the load's devices.
+func isThere(a uint64) bool { return a>>32 == address>>32 }
 
 func (s *session) unlink(a uint64) {
 	s.links = slices.DeleteFunc(s.links, func(b uint64) bool { return a == b })

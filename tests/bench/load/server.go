@@ -78,7 +78,10 @@ type session struct {
 	conn   net.Conn
 	framer *apiwire.Framer
 	pong   chan struct{}
-	links  []uint64 // the addresses of devices that are connected; of run's goroutine
+
+	// Of run's goroutine:
+	advertises bool     // the client subscribed to advertisements
+	links      []uint64 // the addresses of devices that are connected
 
 	mu  sync.Mutex // of writing
 	out []byte
@@ -138,6 +141,7 @@ func (s *session) handle(m proto.Message) error {
 			Model: "esp32dev", Manufacturer: "Espressif", BluetoothProxyFeatureFlags: uint32(features), ApiEncryptionSupported: s.psk != nil,
 		})
 	case *apipb.SubscribeBluetoothLEAdvertisementsRequest:
+		s.advertises = true
 		if err := s.scanning(apipb.BluetoothScannerMode_BLUETOOTH_SCANNER_MODE_PASSIVE); err != nil {
 			return err
 		}
