@@ -66,8 +66,9 @@ var deviceRow = regexp.MustCompile(`^[0-9A-F]{2}(:[0-9A-F]{2}){5} `)
 // timeless takes out of an output what differs from one run to the next: times, signal strengths and who hears best,
 // ports, and how wide columns are.
 func timeless(text string) (out []string) {
+	text = regexp.MustCompile(`\n  +(\S)`).ReplaceAllString(text, " $1") // where lines are wrapped hangs on how long times are
 	for line := range strings.Lines(text) {
-		line = regexp.MustCompile(`\*? -\d+\b( \d+s)?|\b\d+s\b|127\.0\.0\.1:\d+`).ReplaceAllString(line, "#")
+		line = regexp.MustCompile(`\*? -\d+\b( \d+s)?|\b\d+s\b|\bin \d+ (s|min)\b|127\.0\.0\.1:\d+`).ReplaceAllString(line, "#")
 		words := strings.Fields(line)
 		if deviceRow.MatchString(line) { // who hears a device best, and so comes first, changes
 			words = strings.Fields(strings.ReplaceAll(line, ",", " "))
