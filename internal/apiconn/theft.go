@@ -20,6 +20,9 @@ import (
 //	   slots, and before them the read's error -> the proxy is ours: quiet, after 90 s deaf
 //	   slots only, three times                 -> somebody else's: displaced
 //
+// Slots come unasked, too, whenever they change, and those that are under way come before the answer. So they count only once the
+// question was asked again, and once each time.
+//
 // The other host gets the error for a device that it does not know, and skips it.
 const (
 	// suspectAfter is how long adverts may pause before we ask, and probeEvery how often we ask while they do: a theft is noticed
@@ -28,6 +31,8 @@ const (
 	suspectAfter = 3 * time.Second
 	probeEvery   = 3 * time.Second
 	probeRounds  = 3 // unanswered ones; answers may be lost on a congested proxy
+	// probeAgain is how long an answer may take until the question is asked again: three times within the 5 s.
+	probeAgain = 600 * time.Millisecond
 	// deafAfter is how long a proxy that heard something may hear nothing.
 	deafAfter = 90 * time.Second
 	// maxDeafPause bounds the growing pauses between attempts to get the adverts back.
@@ -62,6 +67,7 @@ type probe struct {
 	waiting  bool // for slots after a read
 	answered bool // the read's error came
 	rounds   int  // unanswered, in a row
+	counts   bool // the next slots without an answer are one more
 	ours     bool // the last verdict
 	stolen   bool
 	asked    bool      // the answer to the question of whose.go is due
@@ -96,7 +102,8 @@ func (t thefts) pause(policy OnConflict, retries int) time.Duration {
 // vigil is the watch's own memory of a quiet proxy.
 type vigil struct {
 	nextProbe, nextDeaf, nextAsk time.Time
-	asking                       bool // a slot is asked for, and the slots are to be looked at
+	nextRound                    time.Time // of the probe
+	asking                       bool      // a slot is asked for, and the slots are to be looked at
 	deafPause                    time.Duration
 }
 
@@ -121,20 +128,30 @@ func (s *session) listen(now time.Time, v *vigil) time.Time {
 		return heard.Add(suspectAfter)
 	}
 	canProbe := s.info.Features.Has(ble.FeatureActiveConnections) && now.Sub(s.at(s.lastValue.Load())) >= suspectAfter
-	if canProbe && !now.Before(v.nextProbe) {
-		v.nextProbe = now.Add(probeEvery)
-		s.askWhose(true)
+	switch {
+	case canProbe && !now.Before(v.nextProbe):
+		v.nextProbe, v.nextRound = now.Add(probeEvery), now.Add(probeAgain)
+		s.askWhose()
+	case canProbe && !now.Before(v.nextRound):
+		v.nextRound = v.nextProbe
+		if s.askAgain() {
+			v.nextRound = now.Add(probeAgain)
+		}
+	}
+	again := now.Add(suspectAfter)
+	if canProbe {
+		again = earlier(v.nextProbe, v.nextRound)
 	}
 	if never {
 		s.listenFirst(now, v)
-		return now.Add(suspectAfter)
+		return again
 	}
 	if quiet >= deafAfter && !now.Before(v.nextDeaf) {
 		v.nextDeaf = now.Add(v.deafPause)
 		v.deafPause = min(2*v.deafPause, maxDeafPause)
 		s.goDeaf()
 	}
-	return now.Add(suspectAfter)
+	return again
 }
 
 // listenFirst looks at a proxy that never heard anything. Perhaps there is nothing to hear; or, where neither a message 126 nor a
@@ -171,13 +188,23 @@ func (s *session) goDeaf() {
 }
 
 // askWhose sends the read and, behind it, the question for the slots, which everybody gets an answer to.
-func (s *session) askWhose(fresh bool) {
+func (s *session) askWhose() {
 	s.probe.mu.Lock()
-	if fresh {
-		s.probe.rounds = 0
-	}
+	s.probe.rounds, s.probe.counts = 0, false
 	s.postProbe()
 	s.probe.mu.Unlock()
+}
+
+// askAgain asks what was not answered yet, and reports whether there was such.
+func (s *session) askAgain() bool {
+	s.probe.mu.Lock()
+	defer s.probe.mu.Unlock()
+	if !s.probe.waiting || s.probe.answered || s.probe.stolen {
+		return false
+	}
+	s.probe.counts = true
+	s.postProbe()
+	return true
 }
 
 // postProbe sends both. The caller holds the probe's lock.
@@ -217,7 +244,7 @@ func (s *session) proof() {
 func (s *session) judge(slots ble.Slots, held bool) {
 	foreign := len(s.p.foreign(slots)) > 0 && s.newestWins()
 	s.probe.mu.Lock()
-	again, stolen, back, free := false, false, false, false
+	stolen, back, free := false, false, false
 	switch {
 	case s.probe.waiting && s.probe.answered:
 		s.probe.waiting = false
@@ -232,11 +259,11 @@ func (s *session) judge(slots ble.Slots, held bool) {
 		if s.probe.waiting = false; foreign {
 			s.probe.since = time.Now()
 		}
-	case s.probe.waiting:
+	case s.probe.waiting && s.probe.counts:
+		s.probe.counts = false
 		s.probe.rounds++
 		stolen = s.probe.rounds >= probeRounds
-		again = !stolen
-		s.probe.waiting = again
+		s.probe.waiting = !stolen
 	}
 	s.probe.mu.Unlock()
 	switch {
@@ -246,8 +273,6 @@ func (s *session) judge(slots ble.Slots, held bool) {
 		s.p.log.Info("No host has the proxy any more: taking it")
 		s.probe.used.Store(true)
 		s.subscribe()
-	case again:
-		s.askWhose(false)
 	case stolen, foreign && s.deaf.Load():
 		s.stolenFromUs(slots)
 	}

@@ -2,6 +2,7 @@ package apiconn
 
 import (
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -26,6 +27,7 @@ type firmware struct {
 	questions  int                       // so many times
 	modes      []apipb.BluetoothScannerMode
 	dull       bool // no adverts follow it
+	under      int  // slots that are under way when a read comes
 	foreign    []uint64
 	subscribed []time.Duration // since begun, when it was asked for
 	dropped    []uint64        // disconnect requests
@@ -66,6 +68,9 @@ func (f *firmware) answer(m proto.Message) {
 		}
 		out = append(out, freeSlots(allocated...))
 	case *apipb.BluetoothGATTReadRequest:
+		for range f.under {
+			out = append(out, freeSlots(f.foreign...))
+		}
 		if f.ours {
 			out = append(out, &apipb.BluetoothGATTErrorResponse{Address: m.Address, Handle: m.Handle, Error: -1})
 		}
@@ -316,6 +321,31 @@ func TestValuesAreOurs(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		if b.p.State() != StateDisplaced {
 			t.Errorf("state %v after they have ended", b.p.State())
+		}
+		b.p.Stop()
+		_ = far.conn.Close()
+		_ = served()
+	})
+}
+
+// TestSlotsUnderWay: slots that change while the question is under way come before its answer, and are none.
+func TestSlotsUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		far := b.online()
+		far.send(heard())
+		synctest.Wait()
+		b.rec.take()
+		f := &firmware{far: far, ours: true, under: 9}
+		served := only(func() error { f.serve(); return nil })
+		time.Sleep(time.Minute)
+		if events := b.rec.take(); b.p.State() != StateOnline || slices.ContainsFunc(events, func(e string) bool { return strings.Contains(e, "displaced") }) {
+			t.Errorf("state %v, events %q", b.p.State(), events)
+		}
+		f.with(func() { f.ours = false })
+		time.Sleep(8 * time.Second)
+		if b.p.State() != StateDisplaced {
+			t.Errorf("state %v after a theft", b.p.State())
 		}
 		b.p.Stop()
 		_ = far.conn.Close()

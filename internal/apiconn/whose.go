@@ -140,8 +140,8 @@ func (s *session) proveNow() {
 	if s.newestWins() || !s.info.Features.Has(ble.FeatureActiveConnections) {
 		return
 	}
-	s.askWhose(true)
+	s.askWhose()
 	s.probe.mu.Lock()
-	s.probe.rounds = probeRounds - 1 // answers come in order: the first one without proof is proof
+	s.probe.rounds, s.probe.counts = probeRounds-1, true // answers come in order: the first one without proof is proof
 	s.probe.mu.Unlock()
 }
