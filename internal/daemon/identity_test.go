@@ -462,9 +462,8 @@ func TestMadeUpNames(t *testing.T) {
 	if n := attempts.Load(); n > 2+int32(took/time.Second)*4 {
 		t.Errorf("%d attempts at the victim in %v", n, took)
 	}
-	if n := len(h.d.proxies.All()); n > 128+1 {
-		t.Errorf("%d proxies", n)
-	}
+	// One whose place another takes is there for another moment.
+	h.eventually("there are no more than there may be", func() bool { return len(h.d.proxies.All()) <= 128+1 })
 }
 
 // TestNotOnLink (R10): what is not below .local, or is in another network, is not dialled, whoever announces it.

@@ -101,6 +101,14 @@ proxies:
 		t.Fatal(err)
 	}
 	for _, path := range []dbus.ObjectPath{pulse, lock} {
+		// A device that is connected is not heard any more: by then every proxy has to have heard it.
+		eventually(t, "all three proxies hear "+filepath.Base(string(path)), func() error {
+			v, err := conn.Object("org.bluez", path).GetProperty("org.bluez_esphome.Device1.Sources")
+			if list, _ := v.Value().([]map[string]dbus.Variant); err == nil && len(list) < 3 {
+				err = fmt.Errorf("%d of 3 do", len(list))
+			}
+			return err
+		})
 		connect := func() error { return conn.Object("org.bluez", path).Call("org.bluez.Device1.Connect", 0).Err }
 		eventually(t, "a connection with "+filepath.Base(string(path)), connect)
 	}
