@@ -178,6 +178,8 @@ async def use(device, wanted, control, bonded):
         check(await ended, reason, "reason")
         if reason == 0x13:
             connection = await device.connect(MAIN)
+            # A link that ends before its services are known is made again, of which the host is not told.
+            await characteristics(connection)
     step("dropped")
 
 
