@@ -64,6 +64,8 @@ type row struct {
 	// before puts the world into the situation; during is called while device i is being connected to.
 	before func(w *world, devices []proxysim.DeviceSpec)
 	during func(w *world, d proxysim.DeviceSpec, connected <-chan struct{})
+	// first is called with each device right before it is connected to.
+	first func(w *world, d proxysim.DeviceSpec)
 	// leave disconnects each device as soon as it was read.
 	leave bool
 	// each has another best proxy, and they are connected to one after another instead of all at once.
@@ -88,9 +90,9 @@ func rows() []row {
 		{name: "the best proxy has no free slot", note: "three other devices hold them", devices: 9, before: fillNorth,
 			config: pinned(3)},
 		{name: "the best proxy restarts mid-connect", note: "its connection ends", devices: 3, serial: true,
-			before: silence, during: midConnect(restart)},
+			before: silence, first: (*world).hearLast, during: midConnect(restart)},
 		{name: "the best proxy loses power mid-connect", note: "nobody is told; `per_path` of 8 s runs out", devices: 2, serial: true, nightly: true,
-			before: silence, during: midConnect(powerOff)},
+			before: silence, first: (*world).hearLast, during: midConnect(powerOff)},
 		{name: "the best proxy has just lost power", note: "nobody knows: it reports no slot for the attempt", devices: 3,
 			before: func(w *world, _ []proxysim.DeviceSpec) { w.sim.Proxy("north").PowerOff() }},
 		{name: "the best proxy restarts mid-discovery", note: "the link is up, the services are on their way", devices: 3, serial: true,
@@ -194,6 +196,9 @@ func (r row) run(t *testing.T) result {
 
 // connect is one attempt: the call, the services, and a value.
 func (r row) connect(w *world, d proxysim.DeviceSpec) (time.Duration, error) {
+	if r.first != nil {
+		r.first(w, d)
+	}
 	path := devicePath(d)
 	patience := limit
 	if *update {
@@ -282,7 +287,7 @@ func restart(p *proxysim.Proxy) { p.Restart(time.Hour) }
 
 func powerOff(p *proxysim.Proxy) { p.PowerOff() }
 
-// silence lets nobody hear the devices any more: an attempt to connect waits.
+// silence lets nobody hear the devices any more: an attempt to connect waits. It is made to those that were heard just before.
 func silence(w *world, devices []proxysim.DeviceSpec) {
 	for _, d := range devices {
 		if err := w.sim.Air().Advertise(d.ID, false); err != nil {

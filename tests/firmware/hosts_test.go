@@ -189,7 +189,9 @@ func companies() []company {
 func refused(remedy string) func(t *testing.T, s *scene, c company, _ []dbus.ObjectPath) {
 	return func(t *testing.T, s *scene, c company, _ []dbus.ObjectPath) {
 		s.until(limit, s.status, proxyIface, "State", "auth-failed")
-		if lines := s.w.logs.with("level=WARN", "proxy="+c.proxy.Name+" ", remedy); len(lines) != 1 {
+		warnings := func() []string { return s.w.logs.with("level=WARN", "proxy="+c.proxy.Name+" ", remedy) }
+		eventually(t, limit, "the log says what to do", func() bool { return len(warnings()) > 0 }) // behind the state
+		if lines := warnings(); len(lines) != 1 {
 			t.Errorf("%d lines in the log, want one with %q: %q", len(lines), remedy, s.w.logs.with("proxy="+c.proxy.Name+" "))
 		}
 	}
