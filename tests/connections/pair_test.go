@@ -14,8 +14,7 @@ func TestPairing(t *testing.T) {
 	t.Parallel()
 	d := sensor(0, "near", "far")
 	d.GATT.Services[1].Characteristics[0].Security = "encryption"
-	w := newWorld(t, setup{devices: []proxysim.DeviceSpec{d}, proxies: []proxysim.ProxyConfig{{Name: "near"}, {Name: "far"}},
-		config: "connect: {per_path: 1s}"})
+	w := newWorld(t, setup{devices: []proxysim.DeviceSpec{d}, proxies: []proxysim.ProxyConfig{{Name: "near"}, {Name: "far"}}})
 	air, path := w.sim.Air(), devicePath(d)
 	if err := air.SetRSSI(d.ID, "near", 0, false); err != nil {
 		t.Fatal(err)
