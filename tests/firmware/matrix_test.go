@@ -98,7 +98,8 @@ func TestMatrix(t *testing.T) {
 	for _, c := range all {
 		stations, devices = append(stations, c.station), append(devices, c.device)
 	}
-	w := newWorld(t, stations, devices, "")
+	// A hundred devices are connected to at once, perhaps on a machine that is busy already.
+	w := newWorld(t, stations, devices, "connect: {timeout: 3m}\n")
 	together(t, all, func(c cell) string { return c.station.Name }, func(t *testing.T, c cell) { c.play(t, w) })
 	t.Logf("%d proxies of %d versions", len(all), len(versions))
 }

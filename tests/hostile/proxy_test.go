@@ -92,15 +92,7 @@ func meanwhile(w *world, done <-chan struct{}) error {
 	if err != nil && !errors.As(err, &refused) {
 		return fmt.Errorf("connecting the evil device was not answered: %w", err)
 	}
-	for {
-		select {
-		case <-done:
-			if n := len(objects); n < 100 {
-				return fmt.Errorf("only %d objects were listed", n)
-			}
-			return nil
-		default:
-		}
+	for { // once at least: to connect may have taken all the time
 		objects = nil // Store adds to a map
 		if err := c.Try("/", objectManager+".GetManagedObjects").Store(&objects); err != nil {
 			return err
@@ -113,6 +105,14 @@ func meanwhile(w *world, done <-chan struct{}) error {
 		}
 		if devices > 2*maxDevices+16 { // for a moment both who made room and who took it may be there
 			return fmt.Errorf("there are %d devices on the bus, %d at most were to be", devices, 2*maxDevices)
+		}
+		select {
+		case <-done:
+			if n := len(objects); n < 100 {
+				return fmt.Errorf("only %d objects were listed", n)
+			}
+			return nil
+		default:
 		}
 	}
 }
