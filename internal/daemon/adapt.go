@@ -1,9 +1,7 @@
 package daemon
 
 import (
-	"fmt"
 	"os"
-	"slices"
 
 	"bluez-esphome/internal/adapters"
 	"bluez-esphome/internal/ble"
@@ -14,14 +12,6 @@ import (
 	"bluez-esphome/internal/scanner"
 	"bluez-esphome/internal/store"
 )
-
-// systemBusAddress is where the system bus listens; DBUS_SYSTEM_BUS_ADDRESS counts, as for every client.
-func systemBusAddress() string {
-	if a := os.Getenv("DBUS_SYSTEM_BUS_ADDRESS"); a != "" {
-		return a
-	}
-	return "unix:path=/var/run/dbus/system_bus_socket"
-}
 
 func adapterName(cfg *config.Config) string {
 	if cfg.AdapterAlias != "" {
@@ -62,50 +52,15 @@ func (p pathsOf) Paths(a ble.Address) []gatt.Path {
 	return out
 }
 
-// nameOf is what a device says its name is, "" unknown.
-func (d *Daemon) nameOf(a ble.Address) string {
-	dev, _ := d.table.Device(a)
-	return dev.Name
-}
-
-// listening reports whether anybody wants advertisements: a program on the bus, hosts that proxies are shared with, hosts of a controller.
+// listening reports whether anybody wants advertisements: a program on the bus, hosts that proxies are shared with,
+// hosts of a controller.
 func (d *Daemon) listening() bool {
-	if d.sharing.configured().Listen != "" || d.hci.listening() {
+	if d.sharing.Enabled() || d.controllers.Listening() {
 		return true
 	}
 	any := false
 	d.adapters.Each(func(t *scanner.Table) { any = any || t.Listening() })
 	return any
-}
-
-// linkError says what went wrong last with an attempt or a link through a proxy: when, with which device, and what.
-func (d *Daemon) linkError(p *fleet.Proxy) string {
-	t := d.links.ProxyTrouble(p.ID())
-	if t.What == "" {
-		return ""
-	}
-	return fmt.Sprintf("%s %v: %s", t.At.Format("2006-01-02 15:04:05"), t.Device, t.What)
-}
-
-// bondsOf lists the devices whose bond a proxy holds.
-func (d *Daemon) bondsOf(p *fleet.Proxy) (held []ble.Address) {
-	id := p.ID()
-	if id == "" { // it was not online in this run
-		id = d.proxies.IDOf(p.Label())
-	}
-	var bonded []ble.Address
-	d.store.Devices(func(a ble.Address, st store.DeviceState) {
-		if st.Bonded {
-			bonded = append(bonded, a)
-		}
-	})
-	for _, a := range bonded {
-		if g, _ := d.store.Gatt(a); g.Bonded != "" && (g.Bonded == id || d.proxies.IDOf(g.Bonded) == id) {
-			held = append(held, a)
-		}
-	}
-	slices.Sort(held)
-	return held
 }
 
 // linkEvents passes events of the links that D-Bus holds on to the shim, which is made later than they are.

@@ -12,23 +12,26 @@ import (
 	"bluez-esphome/internal/adapters"
 	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/bluezshim"
+	"bluez-esphome/internal/bus"
 	"bluez-esphome/internal/config"
+	"bluez-esphome/internal/controllers"
 	"bluez-esphome/internal/dbusobj"
 	"bluez-esphome/internal/finder"
 	"bluez-esphome/internal/fleet"
 	"bluez-esphome/internal/gatt"
 	"bluez-esphome/internal/inspect"
+	"bluez-esphome/internal/links"
+	"bluez-esphome/internal/overview"
 	"bluez-esphome/internal/scanmode"
 	"bluez-esphome/internal/scanner"
+	"bluez-esphome/internal/share"
+	"bluez-esphome/internal/sharing"
 	"bluez-esphome/internal/store"
 	"bluez-esphome/internal/task"
 	"bluez-esphome/internal/web"
 
 	systemd "github.com/coreos/go-systemd/v22/daemon"
 )
-
-// BusName is the name that BlueZ clients look for.
-const BusName = "org.bluez"
 
 // What a clean stop may take: less than 2 s in all, whatever hangs. A link or session that is not ended by then ends
 // with our socket.
@@ -56,33 +59,35 @@ type Options struct {
 
 // A Daemon is one run of the program.
 type Daemon struct {
-	opts     Options
-	log      *slog.Logger
-	live     atomic.Pointer[config.Config] // see config
-	store    *store.Store
-	conn     *dbusobj.Conn
-	table    *scanner.Table // of the merged adapter
-	adapters *adapters.Set
-	owners   *gatt.Owners
-	links    *gatt.Manager // of owners
-	finder   *finder.Finder
-	proxies  *fleet.Set
-	sharing  *sharer
-	hci      *controllers
-	shim     *bluezshim.Shim
-	board    *inspect.Board
-	radios   *inspect.Radios
-	onDisk   atomic.Pointer[inspect.Configuration] // nil before Run
-	web      *web.Server                           // nil without http.listen, as is metrics
-	metrics  *web.Metrics
-	ready    atomic.Bool   // org.bluez is ours and the work goes on
-	reloads  atomic.Int32  // asked for, applied or not
-	started  chan struct{} // closed once the proxies are at work
+	opts        Options
+	log         *slog.Logger
+	live        atomic.Pointer[config.Config] // see config
+	store       *store.Store
+	conn        *dbusobj.Conn
+	table       *scanner.Table // of the merged adapter
+	adapters    *adapters.Set
+	owners      *gatt.Owners
+	links       *gatt.Manager // of owners
+	finder      *finder.Finder
+	proxies     *fleet.Set
+	sharing     *sharing.Sharer
+	controllers *controllers.Set
+	relay       *relay
+	overview    *overview.Overview
+	shim        *bluezshim.Shim
+	board       *inspect.Board
+	radios      *inspect.Radios
+	onDisk      atomic.Pointer[inspect.Configuration] // nil before Run
+	web         *web.Server                           // nil without http.listen, as is metrics
+	metrics     *web.Metrics
+	ready       atomic.Bool   // org.bluez is ours and the work goes on
+	reloads     atomic.Int32  // asked for, applied or not
+	started     chan struct{} // closed once the proxies are at work
 }
 
 // New makes a Daemon; nothing happens before Run.
 func New(opts Options) *Daemon {
-	d := &Daemon{opts: opts, log: opts.Logger, started: make(chan struct{})}
+	d := &Daemon{opts: opts, log: opts.Logger, started: make(chan struct{}), overview: overview.New()}
 	d.live.Store(opts.Config)
 	return d
 }
@@ -94,11 +99,7 @@ func (d *Daemon) Heard() []scanner.Device {
 	default:
 		return nil
 	}
-	list := d.table.List()
-	for i := range list {
-		list[i].Sources = d.named(list[i].Sources)
-	}
-	return list
+	return d.overview.Heard()
 }
 
 // Run publishes the tree, owns org.bluez, connects to the proxies and serves until ctx ends. It returns nil then,
@@ -129,12 +130,12 @@ func (d *Daemon) run(ctx context.Context) error {
 	if d.web != nil {
 		defer d.web.Close()
 	}
-	bus, err := openBus(ctx, cfg.Bus, d.log)
+	at, err := bus.Open(ctx, cfg.Bus, d.log)
 	if err != nil {
 		return err
 	}
-	defer bus.stop()
-	if d.conn, err = bus.dial(ctx, d); err != nil {
+	defer at.Close()
+	if d.conn, err = at.Dial(ctx, bus.Config{Logger: d.log, Answered: d.answered(), Served: d.ready.Store}); err != nil {
 		return err
 	}
 	defer d.conn.Close()
@@ -143,10 +144,10 @@ func (d *Daemon) run(ctx context.Context) error {
 		return err
 	}
 	defer d.adapters.Close()
-	if err := bus.own(ctx, d.conn); err != nil {
+	if err := at.Own(ctx, d.conn); err != nil {
 		return err
 	}
-	return d.serve(ctx, bus.address)
+	return d.serve(ctx, at.Address())
 }
 
 // build makes the packages' objects and ties them together; none of them is at work yet.
@@ -160,31 +161,38 @@ func (d *Daemon) build() error {
 		Air: pathsOf{d.table}, Events: keeper, Used: keeper.used,
 		Store:   gattStore{d.store, func(name string) string { return d.proxies.IDOf(name) }},
 		Timeout: cfg.Connect.Timeout, PerPath: cfg.Connect.PerPath, SlotWait: cfg.Connect.SlotWait,
-		Measured: d.measured(), Expected: d.table.Advertised, Name: d.nameOf, Listening: d.listening, Logger: d.log,
+		Measured: d.measured(), Expected: d.table.Advertised, Name: d.overview.NameOf, Listening: d.listening, Logger: d.log,
 		Rules:    func(a ble.Address) gatt.Rule { return d.proxies.Rule(a) },
 		OnNoSlot: func(proxy string) gatt.NoSlot { return d.proxies.NoSlot(proxy) },
 		MayPair:  func(ble.Address) bool { return d.shim.AgentRegistered() },
 	}, cfg.Share.Exclusive)
 	d.links = d.owners.Manager()
-	d.board = inspect.NewBoard(d.conn, d.linksOf)
-	d.board.LinkError, d.board.Bonds = d.linkError, d.bondsOf
+	d.board = inspect.NewBoard(d.conn, d.overview.Links)
+	d.board.LinkError, d.board.Bonds = d.overview.LinkError, d.overview.Bonds
 	d.radios = inspect.NewRadios(d.conn, d.board)
 	d.onDisk.Store(inspect.NewConfiguration(d.conn, d.config().Path))
-	d.sharing = newSharer(d)
-	d.hci = newControllers(d)
-	d.finder = finder.New(finder.Config{Interfaces: d.opts.Interfaces, Own: d.sharing.mayBeOurs, Logger: d.log})
+	d.buildFronts()
+	d.finder = finder.New(finder.Config{Interfaces: d.opts.Interfaces, Own: d.sharing.MayBeOurs, Logger: d.log})
 	view := new(scanmode.View)
 	var err error
 	d.proxies, err = fleet.New(fleet.Config{
 		Live: d.config, Version: d.opts.Version, Links: d.links, Merged: d.table, View: view, Adapters: d.adapters, Store: d.store,
-		Network: d.finder, Board: d.board, Hooks: hooks{d}, Views: d.hci.views, Logger: d.log,
+		Network: d.finder, Board: d.board, Hooks: hooks{d}, Views: d.controllers.Views, Logger: d.log,
 	})
 	if err != nil {
 		return err
 	}
 	d.finder.Use(d.proxies)
-	d.hci.apply(cfg)
+	d.sharing.Use(d.proxies)
+	d.controllers.Use(d.proxies)
+	d.controllers.Apply(cfg)
 	d.finder.Apply(cfg)
+	d.overview.Show(overview.Config{
+		Proxies: d.proxies, Table: d.table, Owners: d.owners, Store: d.store, Shares: d.sharing.Status,
+		Remarks: func() (string, []string) { return d.onDisk.Load().Remarks() },
+		Loop:    func(ctx context.Context) error { return d.conn.Do(ctx, func() {}) },
+		Served:  d.ready.Load,
+	})
 
 	merged := bluezshim.AdapterConfig{
 		Index: 0, Address: d.store.Address(), Name: adapterName(cfg), Air: &air{Table: d.table, proxies: d.proxies},
@@ -196,19 +204,56 @@ func (d *Daemon) build() error {
 		})
 	}
 	events := &linkEvents{}
-	links := d.owners.Owner(gatt.OwnerConfig{Name: dbusOwner, Party: dbusOwner, Events: events, KeepSubscriptions: true})
+	owner := d.owners.Owner(gatt.OwnerConfig{Name: dbusOwner, Party: dbusOwner, Events: events, KeepSubscriptions: true})
 	d.shim = bluezshim.New(bluezshim.Config{
-		Conn: d.conn, Links: keptLinks{links, d.adapters}, Store: shimStore{d.store}, Logger: d.log,
+		Conn: d.conn, Links: keptLinks{owner, d.adapters}, Store: shimStore{d.store}, Logger: d.log,
 		ProxyPath: d.board.Path, Signalled: d.signalled(), Adapters: radios,
-		Connects: d.encodeDeviceConnects, LastError: d.deviceError, ValueLost: d.links.ValueLost,
+		Connects: d.encodeConnects, LastError: d.overview.DeviceError, ValueLost: d.links.ValueLost,
 	})
 	events.Events = d.shim
 	d.radios.Extend(0, d.table, func() string { return "" })
-	d.showAir()
+	inspect.ShowAir(d.conn, inspect.Air{
+		Recent: d.overview.Recent, Connected: d.overview.Connected, LastError: d.overview.DeviceError,
+		Connects: d.overview.Connects,
+	})
 	for _, o := range own {
 		d.extendAdapter(o)
 	}
 	return nil
+}
+
+// buildFronts makes what serves other hosts than the programs on D-Bus.
+func (d *Daemon) buildFronts() {
+	var shown *inspect.Sharing
+	d.sharing = sharing.New(d.config().Share, sharing.Config{
+		Store: d.store, SetExclusive: d.owners.SetExclusive, Interfaces: d.opts.Interfaces, Logger: d.log,
+		Links: func(host share.Host, events links.Events) links.Links {
+			return d.owners.Owner(gatt.OwnerConfig{Name: host.Name, Party: host.Party(), Guest: true, Events: events})
+		},
+		Shown: func(on bool) { d.conn.Post(func() { shown.Show(on) }) },
+	})
+	shown = inspect.NewSharing(d.conn, d.board, d.sharing.Status)
+	shown.Show(d.sharing.Enabled())
+	d.controllers = controllers.New(controllers.Config{
+		Store: d.store, Merged: d.table, MaxDevices: d.config().MaxDevices, Linked: d.links.Connected, Logger: d.log,
+		Links: func(name string, events links.Events) links.Links {
+			return d.owners.Owner(gatt.OwnerConfig{Name: name, Party: name, Guest: true, Events: events})
+		},
+	})
+	d.relay = &relay{table: d.table, sharing: d.sharing, controllers: d.controllers}
+}
+
+// encodeConnects writes the last calls of Connect of one device for org.bluez_esphome.Device1.
+func (d *Daemon) encodeConnects(a ble.Address, e *dbusobj.Encoder) {
+	inspect.EncodeConnects(e, d.overview.DeviceConnects(a))
+}
+
+// servedAs is what the log says once everything is at work.
+func servedAs(which config.Bus) string {
+	if which == config.BusNone {
+		return "At work without a bus"
+	}
+	return "org.bluez is ours"
 }
 
 // serve runs the loop beside the proxies. The bus is left last, so that what the end brings is still signalled.
@@ -225,11 +270,11 @@ func (d *Daemon) serve(ctx context.Context, address string) error {
 	stopShim := g.Start(task.Task{Name: "BlueZ's interfaces", Run: d.shim.Run})
 	stopWeb := g.Start(task.Task{Name: "HTTP", Run: d.serveHTTP})
 	stopFinder := g.Start(task.Task{Name: "multicast DNS", Run: d.finder.Run, Ready: d.finder.Ready()})
-	stopControllers := g.Start(task.Task{Name: "controllers", Run: d.hci.Run})
+	stopControllers := g.Start(task.Task{Name: "controllers", Run: d.controllers.Run})
 	stopProxies := g.Start(task.Task{Name: "proxies", Run: d.proxies.Run, Ready: d.proxies.Ready()})
 	d.ready.Store(true)
 	close(d.started)
-	d.log.Info(d.servedAs(), "bus", address, "proxies", len(d.config().Proxies), "version", d.opts.Version)
+	d.log.Info(servedAs(d.config().Bus), "bus", address, "proxies", len(d.config().Proxies), "version", d.opts.Version)
 	if d.opts.Ready != nil {
 		d.opts.Ready(address)
 	}

@@ -17,20 +17,19 @@ var _ fleet.Hooks = hooks{}
 
 func (h hooks) Online(p *fleet.Proxy) {
 	h.d.finder.Online(p)
-	h.d.hci.online(p)
-	h.d.sharing.up(p)
+	h.d.controllers.Online(p)
+	h.d.sharing.Up(p)
 }
 
 func (h hooks) Offline(p *fleet.Proxy) {
-	h.d.hci.offline(p)
-	h.d.sharing.down(p)
+	h.d.controllers.Offline(p)
+	h.d.sharing.Down(p)
 }
 
-func (h hooks) Displaced(p *fleet.Proxy) { h.d.sharing.up(p) }
+func (h hooks) Displaced(p *fleet.Proxy) { h.d.sharing.Up(p) }
 
 func (h hooks) Adverts(id string, sh fleet.Shared, at time.Time, batch []ble.RawAdvert) {
-	h.d.hci.heard(id, at, batch)
-	h.d.sharing.adverts(id, sh, at, batch)
+	h.d.relay.adverts(id, sh, at, batch)
 }
 
 func (h hooks) AdapterUsed(own *adapters.Own, info store.ProxyInfo) { h.d.addAdapter(own, info) }

@@ -34,8 +34,8 @@ func (d *Daemon) Reload(cfg *config.Config) {
 		d.knownAdapters(d.addAdapter)
 		d.proxies.Settle()
 	}
-	d.sharing.reload(cfg.Share)
-	d.hci.apply(cfg)
+	d.sharing.Apply(cfg.Share)
+	d.controllers.Apply(cfg)
 	d.log.Info("The configuration was read again", "reload", d.reloads.Add(1), "added", added, "removed", removed)
 	later := needRestart(d.opts.Config, cfg)
 	d.onDisk.Load().Applied(later)

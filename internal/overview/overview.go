@@ -1,0 +1,156 @@
+// Package overview puts together what people are shown of the program: which proxy has which links and bonds, what was
+// tried and what went wrong, what is heard by whom. Proxies have their names there, not their IDs. The live page takes
+// it as its web.Source; package inspect shows the same on D-Bus.
+package overview
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/fleet"
+	"bluez-esphome/internal/gatt"
+	"bluez-esphome/internal/inspect"
+	"bluez-esphome/internal/scanner"
+	"bluez-esphome/internal/share"
+	"bluez-esphome/internal/store"
+)
+
+// Config is what an Overview is of. No field may be its zero value.
+type Config struct {
+	Proxies *fleet.Set
+	Table   *scanner.Table // of the merged adapter
+	Owners  *gatt.Owners
+	Store   *store.Store
+	// Shares lists the proxies as they are offered to other hosts.
+	Shares func() []share.Status
+	// Remarks tells how the file on disk stands to the configuration in use: the mistakes that keep it from being applied,
+	// a line each, and the keys that wait for a restart.
+	Remarks func() (problem string, restart []string)
+	// Loop returns nil once the loop that serves the bus did something; ctx bounds the wait.
+	Loop func(ctx context.Context) error
+	// Served reports whether org.bluez is served.
+	Served func() bool
+}
+
+// An Overview is goroutine-safe. Its methods may be called once it has its Config, see Show.
+type Overview struct {
+	cfg   Config
+	links *gatt.Manager // of cfg.Owners
+}
+
+// New makes an Overview that cannot be asked yet.
+func New() *Overview { return &Overview{} }
+
+// Show gives the Overview what it is of. It is called once, before anybody asks.
+func (o *Overview) Show(cfg Config) { o.cfg, o.links = cfg, cfg.Owners.Manager() }
+
+// NameOf is what a device says its name is, "" unknown.
+func (o *Overview) NameOf(a ble.Address) string {
+	dev, _ := o.cfg.Table.Device(a)
+	return dev.Name
+}
+
+// Heard lists the devices that are heard.
+func (o *Overview) Heard() []scanner.Device { return o.named(o.cfg.Table.List()) }
+
+// Recent lists at most n devices, those heard last first.
+func (o *Overview) Recent(n int) []scanner.Device { return o.named(o.cfg.Table.Recent(n)) }
+
+// named gives the sources of devices the names of their proxies in place of their IDs.
+func (o *Overview) named(list []scanner.Device) []scanner.Device {
+	for i := range list {
+		o.nameSources(list[i].Sources)
+	}
+	return list
+}
+
+func (o *Overview) nameSources(sources []ble.Source) []ble.Source {
+	for i := range sources {
+		sources[i].Proxy = o.cfg.Proxies.Label(sources[i].Proxy)
+	}
+	return sources
+}
+
+// Connected reports whether a device is connected.
+func (o *Overview) Connected(a ble.Address) bool { return o.links.Connected(a) }
+
+// Connects lists at most n of the last calls of Connect, the newest first.
+func (o *Overview) Connects(n int) []gatt.Attempt { return o.namedVia(o.links.Attempts(n)) }
+
+// maxDeviceConnects is how many of a device's calls of Connect its object tells of: every client that lists all objects
+// gets them.
+const maxDeviceConnects = 4
+
+// DeviceConnects lists the last few calls of Connect of one device, the newest first.
+func (o *Overview) DeviceConnects(a ble.Address) []gatt.Attempt {
+	return o.namedVia(o.links.DeviceAttempts(a, maxDeviceConnects))
+}
+
+func (o *Overview) namedVia(list []gatt.Attempt) []gatt.Attempt {
+	for i := range list {
+		if list[i].Via != "" {
+			list[i].Via = o.cfg.Proxies.Label(list[i].Via)
+		}
+	}
+	return list
+}
+
+// DeviceError says what went wrong last with a device: when, through which proxy, and what; "" if nothing did.
+func (o *Overview) DeviceError(a ble.Address) string {
+	t := o.links.DeviceTrouble(a)
+	if t.What == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s: %s", t.At.Format(time.DateTime), t.What)
+}
+
+// LinkError says what went wrong last with an attempt or a link through a proxy: when, with which device, and what; ""
+// if nothing did.
+func (o *Overview) LinkError(p *fleet.Proxy) string {
+	t := o.links.ProxyTrouble(p.ID())
+	if t.What == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s %v: %s", t.At.Format(time.DateTime), t.Device, t.What)
+}
+
+// Links lists the connection slots of a proxy that are in use.
+func (o *Overview) Links(p *fleet.Proxy) []inspect.Link {
+	id := p.ID()
+	var out []inspect.Link
+	for _, h := range o.links.Holds() {
+		if h.Proxy != id {
+			continue
+		}
+		l := inspect.Link{Address: h.Address, State: string(h.State), Since: h.Since}
+		if h.State != gatt.HoldReleasing {
+			l.Owners = o.cfg.Owners.Holders(h.Address)
+		}
+		out = append(out, l)
+	}
+	return inspect.WithForeign(out, p)
+}
+
+// Bonds lists the devices whose bond a proxy holds.
+func (o *Overview) Bonds(p *fleet.Proxy) (held []ble.Address) {
+	id := p.ID()
+	if id == "" { // it was not online in this run
+		id = o.cfg.Proxies.IDOf(p.Label())
+	}
+	var bonded []ble.Address
+	o.cfg.Store.Devices(func(a ble.Address, st store.DeviceState) {
+		if st.Bonded {
+			bonded = append(bonded, a)
+		}
+	})
+	for _, a := range bonded {
+		if g, _ := o.cfg.Store.Gatt(a); g.Bonded != "" && (g.Bonded == id || o.cfg.Proxies.IDOf(g.Bonded) == id) {
+			held = append(held, a)
+		}
+	}
+	slices.Sort(held)
+	return held
+}

@@ -1,0 +1,191 @@
+package overview
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/fleet"
+	"bluez-esphome/internal/gatt"
+	"bluez-esphome/internal/scanner"
+	"bluez-esphome/internal/web"
+)
+
+// source shows an Overview on the live page and in the metrics.
+type source struct{ *Overview }
+
+var _ web.Source = source{}
+
+// Source is the Overview as the HTTP listener takes it.
+func (o *Overview) Source() web.Source { return source{o} }
+
+// errNotReady is what /readyz says before org.bluez is ours and once the work ends.
+var errNotReady = errors.New("org.bluez is not served")
+
+// Ready implements web.Source.
+func (s source) Ready() error {
+	if !s.cfg.Served() {
+		return errNotReady
+	}
+	return nil
+}
+
+// Healthy implements web.Source: the loop that serves the bus still does something.
+func (s source) Healthy(ctx context.Context) error {
+	if err := s.cfg.Loop(ctx); err != nil {
+		return errors.New("the loop that serves the bus does not answer")
+	}
+	return nil
+}
+
+// Air implements web.Source.
+func (s source) Air() web.Air {
+	t := s.cfg.Table.Stats()
+	return web.Air{
+		Devices: t.Devices, Adverts: t.Adverts, Repeats: t.Repeats, Novel: t.Novel, Replays: t.Replays, Switches: t.Switches,
+		Evicted: t.Evicted, Expired: t.Expired, Overrun: t.Overrun, Late: t.Late, Oversized: t.Oversized, Crowded: t.Crowded,
+	}
+}
+
+// Shares implements web.Source.
+func (s source) Shares() []web.Share {
+	var out []web.Share
+	for _, st := range s.cfg.Shares() {
+		w := web.Share{Name: st.Name, Hosts: len(st.Hosts), Batches: st.Batches, Dropped: st.Dropped}
+		if p := s.cfg.Proxies.ByID(st.Proxy); p != nil {
+			w.Proxy = p.Label()
+		}
+		for _, h := range st.Hosts {
+			w.Links += len(h.Links)
+			w.Users = append(w.Users, web.ShareUser{Name: h.Name, Has: h.Has()})
+		}
+		out = append(out, w)
+	}
+	return out
+}
+
+// Proxies implements web.Source.
+func (s source) Proxies() []web.Proxy {
+	heard := map[string]scanner.ProxyInfo{}
+	for _, info := range s.cfg.Table.Proxies() {
+		heard[info.Name] = info
+	}
+	var out []web.Proxy
+	for _, p := range s.cfg.Proxies.All() {
+		w := s.proxy(p)
+		if id := p.ID(); id != "" {
+			w.Adverts, w.Owned = heard[id].Adverts, heard[id].Owned
+			for _, l := range s.Links(p) {
+				w.Slots = append(w.Slots, web.Slot{Address: l.Address, Name: s.NameOf(l.Address), State: l.State, Owners: l.Owners})
+			}
+		}
+		out = append(out, w)
+	}
+	return out
+}
+
+// proxy is what a proxy's session tells of it.
+func (s source) proxy(p *fleet.Proxy) web.Proxy {
+	traffic, slots := p.Traffic(), p.Slots()
+	w := web.Proxy{
+		Name: p.Label(), Host: fleet.HostPort(p.Config()), State: p.State().String(), LastError: p.LastError(),
+		LinkError: s.LinkError(p), Note: p.Note(), Version: p.Version(), ScanMode: p.ScanMode(),
+		SlotsKnown: slots.Known, SlotLimit: slots.Limit, SlotFree: slots.Free,
+		Read: traffic.Read, Written: traffic.Written, Sessions: traffic.Sessions, Failures: traffic.Failures,
+		LastHeard: p.LastHeard(),
+	}
+	if p.Version() != "" {
+		for _, l := range ble.Lacking(p.Features().Names()) {
+			w.Lacks = append(w.Lacks, l.Feature+": "+l.Disables)
+		}
+	}
+	return w
+}
+
+// Devices implements web.Source. A device that is connected often says nothing any more, so it may not be among the
+// recent ones.
+func (s source) Devices(n int) []web.Device {
+	recent := s.cfg.Table.Recent(n)
+	var out []web.Device
+	connected := map[ble.Address]bool{}
+	for _, h := range s.links.Holds() {
+		if h.State != gatt.HoldConnected {
+			continue
+		}
+		connected[h.Address] = true
+		if !slices.ContainsFunc(recent, func(d scanner.Device) bool { return d.Address == h.Address }) {
+			dev, _ := s.cfg.Table.Device(h.Address)
+			dev.Address = h.Address
+			if len(recent) >= n && n > 0 {
+				recent = recent[:n-1]
+			}
+			recent = slices.Insert(recent, 0, dev)
+		}
+	}
+	for _, d := range s.named(recent) {
+		out = append(out, web.Device{
+			Address: d.Address, Name: d.Name, Connected: connected[d.Address], LastHeard: d.LastHeard,
+			LastError: s.DeviceError(d.Address), Sources: d.Sources,
+		})
+	}
+	return out
+}
+
+// Connects implements web.Source.
+func (s source) Connects(n int) []web.Connect {
+	list := s.Overview.Connects(n)
+	out := make([]web.Connect, len(list))
+	for i, a := range list {
+		w := web.Connect{
+			At: a.At, Device: a.Device, Name: s.NameOf(a.Device), Asked: a.Asked, SlotWait: a.SlotWait, Took: a.Took,
+			Result: a.Result, Error: a.Error, Proxy: a.Proxy, Ended: a.Ended, Why: a.Why, Local: a.Local, Lost: a.Lost,
+		}
+		for _, t := range a.Tries {
+			if t.RSSI == unknownRSSI {
+				t.RSSI = 0
+			}
+			w.Tries = append(w.Tries, web.Try{Proxy: t.Proxy, RSSI: t.RSSI, Took: t.Took, Result: t.Result})
+		}
+		out[i] = w
+	}
+	return out
+}
+
+// unknownRSSI is gatt.Try's.
+const unknownRSSI = -127
+
+// Remarks implements web.Source.
+func (s source) Remarks() (out []string) {
+	problem, restart := s.cfg.Remarks()
+	for line := range strings.Lines(problem) {
+		out = append(out, "The configuration on disk is not applied: "+strings.TrimSpace(line))
+	}
+	if len(restart) > 0 {
+		out = append(out, "Restart to apply: "+strings.Join(restart, ", "))
+	}
+	return out
+}
+
+// Detail implements web.Source.
+func (s source) Detail(a ble.Address) (web.Detail, bool) {
+	dev, heard := s.cfg.Table.Device(a)
+	st, _ := s.cfg.Store.Device(a)
+	out := web.Detail{
+		Type: dev.Type, Connectable: dev.Connectable, Bonded: st.Bonded, Last: dev.Last, LastError: s.DeviceError(a),
+		Sources: s.nameSources(dev.Sources),
+	}
+	for _, h := range s.links.Holds() {
+		if h.Address == a && h.State == gatt.HoldConnected {
+			out.Via, out.Since, out.Owners = s.cfg.Proxies.Label(h.Proxy), h.Since, s.cfg.Owners.Holders(a)
+		}
+	}
+	return out, heard || out.Via != ""
+}
+
+// Outcomes implements web.Source.
+func (s source) Outcomes() web.Outcomes {
+	c := s.links.Counts()
+	return web.Outcomes{Connects: c.Connects, Ends: c.Ends, ValuesLost: c.ValuesLost}
+}
