@@ -16,7 +16,7 @@ import (
 // The forms that clients rely on: they cut paths at fixed offsets, assert types, and compare texts.
 var (
 	nodePaths = regexp.MustCompile(`^(/org/bluez|/org/bluez/hci[0-8]|` +
-		`/org/bluez/hci[0-8]/dev(_[0-9A-F]{2}){6}(/service[0-9a-f]{4}(/char[0-9a-f]{4}(/desc[0-9a-f]{4})?)?)?|/org/bluez_esphome(/.*)?)$`)
+		`/org/bluez/hci[0-8]/dev(_[0-9A-F]{2}){6}(/service[0-9a-f]{4}(/char[0-9a-f]{4}(/desc[0-9a-f]{4})?)?)?|/bluez_esphome/.*)$`)
 	uuidForm    = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
 	addressForm = regexp.MustCompile(`^([0-9A-F]{2}:){5}[0-9A-F]{2}$`)
 	usbForm     = regexp.MustCompile(`^usb:v[0-9A-F]{4}p[0-9A-F]{4}d[0-9A-F]{4}$`)

@@ -42,7 +42,7 @@ func newAdapter(s *Shim, cfg AdapterConfig) *adapter {
 		a.powerState = "off"
 	}
 	path := dbus.ObjectPath(fmt.Sprintf("/org/bluez/hci%d", cfg.Index))
-	a.obj = s.conn.Add(path, a, s.ifaces.adapter, s.ifaces.monitorManager)
+	a.obj = s.conn.Add(path, a, s.ifaces.adapter, s.ifaces.advertisingManager, s.ifaces.monitorManager)
 	return a
 }
 

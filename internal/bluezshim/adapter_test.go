@@ -25,6 +25,9 @@ func TestAdapterProperties(t *testing.T) {
 	check(t, "monitor manager", c.props("hci0", "AdvertisementMonitorManager1"), map[string]string{
 		"SupportedMonitorTypes": "[or_patterns]", "SupportedFeatures": "[]",
 	})
+	check(t, "advertising manager", c.props("hci0", "LEAdvertisingManager1"), map[string]string{
+		"ActiveInstances": "0", "SupportedInstances": "0", "SupportedIncludes": "[]", "SupportedFeatures": "[]", "SupportedCapabilities": "{MaxAdvLen:31 MaxScnRspLen:31 MaxTxPower:9 MinTxPower:-12}",
+	})
 	for name := range c.props("hci0", "Adapter1") {
 		switch name {
 		case "Alias", "Connectable", "Powered", "Discoverable", "DiscoverableTimeout", "Pairable", "PairableTimeout":

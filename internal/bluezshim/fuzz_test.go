@@ -241,7 +241,7 @@ func TestEveryMember(t *testing.T) {
 		seen[m.iface]++
 	}
 	for _, want := range []string{
-		"Adapter1", "AdvertisementMonitorManager1", "AgentManager1", "ProfileManager1", "Device1", "Battery1", "GattService1",
+		"Adapter1", "AdvertisementMonitorManager1", "LEAdvertisingManager1", "AgentManager1", "ProfileManager1", "Device1", "Battery1", "GattService1",
 		"GattCharacteristic1", "GattDescriptor1",
 	} {
 		if seen["org.bluez."+want] == 0 {

@@ -141,7 +141,7 @@ func (c *Conn) handleCall(m *message) {
 		call.peer()
 		return
 	}
-	node := c.tree.nodes[m.path]
+	node := c.tree.called(m.path)
 	if node != nil && node.live && m.iface != "" {
 		call.Object = node
 		if i := node.named(m.iface); i != nil {

@@ -32,6 +32,8 @@ type tree struct {
 	root     *Object
 	compiled map[*Interface]*compiled
 	size     int // of the last answer of GetManagedObjects, in bytes
+	// Calls of what is at or below alias go to target; both empty: none do.
+	alias, target string
 
 	introspectable, properties *compiled
 }
@@ -66,6 +68,23 @@ func (t *tree) node(path string) *Object {
 	p.children = ""
 	t.nodes[path] = o
 	return o
+}
+
+// called returns the node that answers calls of path, nil if there is none.
+func (t *tree) called(path string) *Object {
+	if o := t.nodes[path]; o != nil || t.alias == "" {
+		return o
+	}
+	if below, ok := strings.CutPrefix(path, t.alias); ok && (below == "" || below[0] == '/') {
+		return t.nodes[t.target+below]
+	}
+	return nil
+}
+
+// Alias makes the objects at and below target answer calls of the same paths at and below alias, too, where nothing else is. They are not
+// listed, introspected from above or signalled there. There is one alias at most: a second replaces the first.
+func (c *Conn) Alias(alias, target dbus.ObjectPath) {
+	c.tree.alias, c.tree.target = string(alias), string(target)
 }
 
 // prune takes o out if nothing needs it, then its parent.

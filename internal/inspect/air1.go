@@ -11,7 +11,7 @@ import (
 )
 
 // airPath is the object that tells what all proxies hear, whether or not a program discovers.
-const airPath = "/org/bluez_esphome/air"
+const airPath = Folder + "/air"
 
 // Bounds of one answer: its encoding keeps the loop.
 const (

@@ -16,9 +16,16 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// proxyFolder has the objects of proxies. It is not below /org/bluez, where several clients take every child for an
-// adapter.
-const proxyFolder = "/org/bluez_esphome/proxy/"
+// Folder is above all our own objects. It does not begin with /org/bluez: several clients take every path below that for an adapter's, and
+// SimpleBLE also what merely begins so.
+const Folder = "/bluez_esphome"
+
+// FormerFolder is where they were before. For one release calls to it are still answered, by the objects below Folder; it is neither
+// listed nor does it signal, so that no client stumbles over it.
+const FormerFolder = "/org/bluez_esphome"
+
+// proxyFolder has the objects of proxies.
+const proxyFolder = Folder + "/proxy/"
 
 // A Board shows proxies on D-Bus. Its methods are goroutine-safe.
 type Board struct {
@@ -49,6 +56,7 @@ var _ fleet.Board = (*Board)(nil)
 
 // NewBoard makes a Board of the objects of conn. links lists the connection slots of a proxy that are in use.
 func NewBoard(conn *dbusobj.Conn, links func(*fleet.Proxy) []Link) *Board {
+	conn.Alias(FormerFolder, Folder)
 	b := &Board{conn: conn, links: links, shown: map[*fleet.Proxy]*shown{}}
 	b.iface = b.newInterface()
 	return b

@@ -11,7 +11,7 @@ import (
 )
 
 // configurationPath is the object that tells how the configuration on disk stands to the one that is in use.
-const configurationPath = "/org/bluez_esphome/configuration"
+const configurationPath = Folder + "/configuration"
 
 // Bounds of what is shown of the mistakes: every client that lists all objects gets it.
 const (

@@ -6,7 +6,7 @@ import (
 )
 
 // sharePath is the object that tells of shared proxies. It is there while any are to be shared.
-const sharePath = "/org/bluez_esphome/share"
+const sharePath = Folder + "/share"
 
 // Sharing shows on the bus what is shared with whom: org.bluez_esphome.Share1. It belongs to the loop.
 type Sharing struct {

@@ -21,9 +21,6 @@ type Configuration struct {
 }
 
 func configurationOf(p map[string]dbus.Variant) *Configuration {
-	if p == nil {
-		return nil // an older daemon
-	}
 	return &Configuration{
 		File: get[string](p, "File"), Problem: get[string](p, "Problem"), Since: Moment(get[uint64](p, "Since")), RestartKeys: get[[]string](p, "RestartKeys"),
 	}

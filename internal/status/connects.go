@@ -58,9 +58,12 @@ type Heard struct {
 
 // askAir adds what is heard and what was tried; a daemon of an older version does not tell.
 func (r *Report) askAir(ctx context.Context, conn *dbus.Conn) {
+	if r.air == "" {
+		return
+	}
 	const most = 1000
-	air := conn.Object("org.bluez", "/org/bluez_esphome/air")
 	var devices, connects []map[string]dbus.Variant
+	air := conn.Object("org.bluez", r.air)
 	if air.CallWithContext(ctx, "org.bluez_esphome.Air1.Devices", dbus.FlagNoAutoStart, uint32(most)).Store(&devices) != nil ||
 		air.CallWithContext(ctx, "org.bluez_esphome.Air1.Connects", dbus.FlagNoAutoStart, uint32(most)).Store(&connects) != nil {
 		return

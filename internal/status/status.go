@@ -33,8 +33,9 @@ type Report struct {
 	// Configuration is nil with daemons that do not tell.
 	Configuration *Configuration `json:"configuration,omitempty"`
 
-	guessed bool   // nobody named the bus, and it is at no usual place
-	about   string // what Select chose, "" all
+	air     dbus.ObjectPath // has Air1; "" if the daemon has not
+	guessed bool            // nobody named the bus, and it is at no usual place
+	about   string          // what Select chose, "" all
 }
 
 // An Adapter is one view of what the proxies hear: how many devices are in its table now, how many may be, and
@@ -165,8 +166,17 @@ func reportOf(address string, objects map[dbus.ObjectPath]map[string]map[string]
 			r.Devices = append(r.Devices, deviceOf(props, ifaces["org.bluez_esphome.Device1"], names))
 		}
 	}
-	r.Shared = sharedOf(objects["/org/bluez_esphome/share"]["org.bluez_esphome.Share1"], names)
-	r.Configuration = configurationOf(objects["/org/bluez_esphome/configuration"]["org.bluez_esphome.Configuration1"])
+	for path, ifaces := range objects { // by interface: daemons of other versions have them elsewhere
+		if props, ok := ifaces["org.bluez_esphome.Share1"]; ok {
+			r.Shared = sharedOf(props, names)
+		}
+		if props, ok := ifaces["org.bluez_esphome.Configuration1"]; ok {
+			r.Configuration = configurationOf(props)
+		}
+		if _, ok := ifaces["org.bluez_esphome.Air1"]; ok {
+			r.air = path
+		}
+	}
 	slices.SortFunc(r.Proxies, func(a, b Proxy) int { return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Host, b.Host)) })
 	slices.SortFunc(r.Adapters, func(a, b Adapter) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(r.Devices, func(a, b Device) int { return strings.Compare(a.Adapter+a.Address, b.Adapter+b.Address) })

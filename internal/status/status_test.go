@@ -33,11 +33,11 @@ func TestReportOf(t *testing.T) {
 		"Address": variant("AA:BB:CC:DD:EE:FF"), "State": variant("connected"), "Since": variant(uint64(9)), "Owners": variant([]string{"D-Bus"}),
 	}
 	r := reportOf("unix:path=/b", map[dbus.ObjectPath]map[string]map[string]dbus.Variant{
-		"/org/bluez_esphome/proxy/a": {"org.bluez_esphome.Proxy1": {
+		"/bluez_esphome/proxy/a": {"org.bluez_esphome.Proxy1": {
 			"Name": variant("a"), "ESPHomeVersion": variant("2026.10.0"), "Features": variant([]string{"PASSIVE_SCAN"}),
 			"Links": variant([]map[string]dbus.Variant{link, {"Address": variant(7)}}),
 		}},
-		"/org/bluez_esphome/proxy/b":            {"org.bluez_esphome.Proxy1": {"Name": variant("b")}},
+		"/bluez_esphome/proxy/b":                {"org.bluez_esphome.Proxy1": {"Name": variant("b")}},
 		"/org/bluez/hci0/dev_AA_BB_CC_DD_EE_FF": {"org.bluez.Device1": {"Address": variant("AA:BB:CC:DD:EE:FF"), "Name": variant("n"), "Alias": variant("lamp")}},
 	})
 	want := []Link{{Address: "AA:BB:CC:DD:EE:FF", Name: "lamp", State: "connected", Since: 9, Owners: []string{"D-Bus"}}, {}}

@@ -156,7 +156,7 @@ func TestClientsTogether(t *testing.T) {
 	}
 	c.Call(kitchen+"/"+pulseID, deviceIface+".Connect")
 	allocated := func(proxy string) string {
-		return fmt.Sprint(c.Get(dbus.ObjectPath("/org/bluez_esphome/proxy/"+proxy), proxyIface, "Allocated"))
+		return fmt.Sprint(c.Get(dbus.ObjectPath("/bluez_esphome/proxy/"+proxy), proxyIface, "Allocated"))
 	}
 	c.becomes("slots", "[] ["+pulse+"]", func() any { return allocated("kitchen") + " " + allocated("garage") })
 	c.Call(kitchen+"/"+pulseID, properties+".Set", deviceIface, "Alias", dbus.MakeVariant("Heart"))

@@ -67,7 +67,7 @@ func (c *client) property(path dbus.ObjectPath, iface, name string, want any) {
 func (c *client) modes(want ...string) {
 	c.T.Helper()
 	c.becomes("ScanMode", want, func() any {
-		return []any{c.Get("/org/bluez_esphome/proxy/kitchen", proxyIface, "ScanMode"), c.Get("/org/bluez_esphome/proxy/garage", proxyIface, "ScanMode")}
+		return []any{c.Get("/bluez_esphome/proxy/kitchen", proxyIface, "ScanMode"), c.Get("/bluez_esphome/proxy/garage", proxyIface, "ScanMode")}
 	})
 }
 
@@ -79,10 +79,10 @@ func (c *client) hci() (kitchen, garage dbus.ObjectPath) {
 		n := 0
 		for path, ifaces := range c.Objects() {
 			switch ifaces["org.bluez_esphome.Radio1"]["Proxy"].Value() {
-			case dbus.ObjectPath("/org/bluez_esphome/proxy/kitchen"):
+			case dbus.ObjectPath("/bluez_esphome/proxy/kitchen"):
 				kitchen = path
 				n++
-			case dbus.ObjectPath("/org/bluez_esphome/proxy/garage"):
+			case dbus.ObjectPath("/bluez_esphome/proxy/garage"):
 				garage = path
 				n++
 			}

@@ -48,7 +48,7 @@ func TestTenProxies(t *testing.T) {
 		c.becomes("ScanMode", want, func() any {
 			var modes []any
 			for i := range 10 {
-				modes = append(modes, c.Get(dbus.ObjectPath(fmt.Sprintf("/org/bluez_esphome/proxy/p%d", i)), proxyIface, "ScanMode"))
+				modes = append(modes, c.Get(dbus.ObjectPath(fmt.Sprintf("/bluez_esphome/proxy/p%d", i)), proxyIface, "ScanMode"))
 			}
 			return modes
 		})

@@ -67,7 +67,7 @@ var shots = []shot{
 	{"--agent NoInputNoOutput connect " + lock, 0, `Connection successful`, 0},
 	{"--timeout 2 disconnect " + lock, 0, `Successful disconnected|Disconnection successful`, 0},
 	{"agent on", 0, ``, 0},
-	{"advertise on", 1, `LEAdvertisingManager not found`, 0},
+	{"advertise on", 1, `Failed to register advertisement: org\.bluez\.Error\.NotPermitted`, 0},
 	{"--timeout 3 monitor.add-or-pattern 0 1 06", 0, `Advertisement monitor 0 activated`, 3 * time.Second},
 	{"remove " + lock, 0, `Device has been removed`, 0},
 	{"info " + lock, 1, `not available`, 0},

@@ -76,7 +76,7 @@ func TestWithoutRawAdvertisements(t *testing.T) {
 
 func TestWithoutStateAndMode(t *testing.T) {
 	w, d, _ := lacking(t, "2026.10.0", ble.FeatureStateAndMode)
-	proxy := dbus.ObjectPath("/org/bluez_esphome/proxy/north")
+	proxy := dbus.ObjectPath("/bluez_esphome/proxy/north")
 	if mode := w.Get(proxy, "org.bluez_esphome.Proxy1", "ScanMode"); mode != "unknown" && mode != "" {
 		t.Errorf("ScanMode %v, which nobody can know", mode)
 	}
@@ -161,7 +161,7 @@ func TestExtensions(t *testing.T) {
 	north.PowerOff()
 	north.DropClients()
 	eventually(t, "the proxy is offline", func() bool {
-		return w.Get("/org/bluez_esphome/proxy/north", "org.bluez_esphome.Proxy1", "State") != "online"
+		return w.Get("/bluez_esphome/proxy/north", "org.bluez_esphome.Proxy1", "State") != "online"
 	})
 	if err := w.Call(path, extensionIface+".ClearCache").Store(&cleared); err != nil || cleared {
 		t.Errorf("cleared %v, %v, at a proxy that is offline", cleared, err)
@@ -169,7 +169,7 @@ func TestExtensions(t *testing.T) {
 	north.SetFault(proxysim.FaultNone)
 	north.Restart(0)
 	eventually(t, "the proxy is online", func() bool {
-		return w.Get("/org/bluez_esphome/proxy/north", "org.bluez_esphome.Proxy1", "State") == "online"
+		return w.Get("/bluez_esphome/proxy/north", "org.bluez_esphome.Proxy1", "State") == "online"
 	})
 	w.link(path)
 	if n := north.Cleared(d.Address); n != 3 {

@@ -76,7 +76,7 @@ func devicePath(d proxysim.DeviceSpec) dbus.ObjectPath {
 }
 
 func proxyPath(name string) dbus.ObjectPath {
-	return "/org/bluez_esphome/proxy/" + dbus.ObjectPath(config.PathElement(name))
+	return "/bluez_esphome/proxy/" + dbus.ObjectPath(config.PathElement(name))
 }
 
 // advertised waits for a device and compares what is shown of it with what it advertises. Decoded advertisements lack

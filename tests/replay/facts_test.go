@@ -77,7 +77,7 @@ func (n *norm) prop(path any, iface, name string, v any) string {
 }
 
 func (n *norm) interfaces(prefix, path string, ifaces map[string]any) (facts []string) {
-	if strings.HasPrefix(path, "/org/bluez_esphome") {
+	if strings.HasPrefix(path, "/bluez_esphome") {
 		return nil
 	}
 	for iface, props := range ifaces {
@@ -97,7 +97,7 @@ func (n *norm) signal(e event) (facts []string) {
 	iface, _ := e["interface"].(string)
 	path, _ := e["path"].(string)
 	args, _ := e["args"].([]any)
-	if ignored.MatchString(iface) || strings.HasPrefix(path, "/org/bluez_esphome") {
+	if ignored.MatchString(iface) || strings.HasPrefix(path, "/bluez_esphome") {
 		return nil
 	}
 	switch e["member"] {

@@ -150,6 +150,13 @@ async fn main() -> Res<()> {
         need(n > 8, "stream ended")
     })
     .await;
+    step(b, "adapter's properties", async {
+        for p in adapter.all_properties().await? {
+            println!("#   {p:?}");
+        }
+        need(adapter.supported_advertising_instances().await? == 0, "a proxy does not advertise")
+    })
+    .await;
     step(b, "all properties", async {
         for p in adapter.device(pulse)?.all_properties().await? {
             println!("#   {p:?}");
