@@ -133,7 +133,7 @@ func companies() []company {
 				t.Errorf("Note is %q, state %v", note, s.get(s.status, proxyIface, "State"))
 			}
 		}},
-		{name: "another host, from which the proxy is retaken", proxy: proxysim.ProxyConfig{Slots: 1}, entry: ", on_conflict: retake", other: &host{}, links: true, devices: 2,
+		{name: "another host, from which the proxy is retaken", proxy: proxysim.ProxyConfig{Slots: 1}, entry: ", on_conflict: retake", other: &host{yields: true}, links: true, devices: 2,
 			play: func(t *testing.T, s *scene, c company, devices []dbus.ObjectPath) {
 				s.online()
 				s.until(limit, devices[1], deviceIface, "Name", "Sensor Übung")

@@ -33,9 +33,9 @@ async def until(queue, pick, what):
             if pick(got):
                 return got
     try:
-        return await asyncio.wait_for(loop(), 30)
+        return await asyncio.wait_for(loop(), 60)
     except asyncio.TimeoutError:
-        raise SystemExit(f"{what}: nothing within 30 s") from None
+        raise SystemExit(f"{what}: nothing within 60 s") from None
 
 
 async def device(host, port, key=None, name="node"):
@@ -45,7 +45,7 @@ async def device(host, port, key=None, name="node"):
     check("what it is", (info.name, info.friendly_name, info.suggested_area, info.project_name, info.project_version, info.model),
           (name, "Climate Node", "Living Room", "bluez-esphome.climate-node", "1.2.0", "esp32dev"))
     check("flags", info.bluetooth_proxy_feature_flags_compat(cli.api_version), 0xFF)
-    entities, services = await asyncio.wait_for(cli.list_entities_services(), 10)
+    entities, services = await asyncio.wait_for(cli.list_entities_services(), 60)
     check("entities", [(type(e), e.object_id, e.name) for e in entities], [
         (BinarySensorInfo, "motion", "Motion"), (LightInfo, "status_light", "Status Light"),
         (SensorInfo, "temperature", "Temperature"), (SensorInfo, "humidity", "Humidity"),
@@ -77,7 +77,7 @@ async def device(host, port, key=None, name="node"):
     # And it still is a proxy.
     heard = asyncio.Event()
     cli.subscribe_bluetooth_le_raw_advertisements(lambda _: heard.set())
-    await asyncio.wait_for(heard.wait(), 10)
+    await asyncio.wait_for(heard.wait(), 60)
     check("advertisements", heard.is_set(), True)
     await cli.disconnect()
 
@@ -94,7 +94,7 @@ async def keyless(host, port):
     check("provisionable", (info.api_encryption_supported, info.api_encryption_provisionable), (True, True))
     key = base64.b64encode(os.urandom(32))
     check("key is set", await cli.noise_encryption_set_key(key), True)
-    await asyncio.wait_for(left.wait(), 10)
+    await asyncio.wait_for(left.wait(), 60)
     check("the device asks us to leave", left.is_set(), True)
     plain = APIClient(host, port, None)
     try:

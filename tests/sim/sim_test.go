@@ -49,7 +49,7 @@ func TestAioesphomeapi(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 			done := make(chan error, 1)
 			go func() { done <- sim.Run(ctx) }()
 			host, port, err := net.SplitHostPort(sim.Addr(tt.name).String())
@@ -91,7 +91,7 @@ func TestAioesphomeapiDevice(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	done := make(chan error, 1)
 	go func() { done <- sim.Run(ctx) }()
 	args := []string{"aio_device.py"}
