@@ -33,10 +33,8 @@ func TestLockOrderIsDocumented(t *testing.T) {
 	}
 }
 
-// unranked are the packages whose locks have no rank: what only tests and the simulator run; and internal/hci, whose locks
-// are to take theirs, the controller's before PipeRead.
-var unranked = []string{"internal/lockorder", "internal/proxysim", "internal/links/linkstest", "internal/gatt/gatttest", "internal/bluezshim/shimtest",
-	"internal/hci"}
+// unranked are the packages whose locks have no rank: what only tests and the simulator run.
+var unranked = []string{"internal/lockorder", "internal/proxysim", "internal/links/linkstest", "internal/gatt/gatttest", "internal/bluezshim/shimtest"}
 
 // TestLocksHaveRanks: each lock of the daemon has a place in the order.
 func TestLocksHaveRanks(t *testing.T) {

@@ -14,7 +14,6 @@ import (
 	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/config"
 	"bluez-esphome/internal/fleet"
-	"bluez-esphome/internal/hci"
 	"bluez-esphome/internal/links"
 	"bluez-esphome/internal/lockorder"
 	"bluez-esphome/internal/scanmode"
@@ -182,13 +181,4 @@ func (s *Set) Heard(id string, at time.Time, batch []ble.RawAdvert) {
 			c.heard(id, at, batch)
 		}
 	}
-}
-
-// Status tells of the controllers.
-func (s *Set) Status() []hci.Status {
-	var out []hci.Status
-	for _, c := range s.all() {
-		out = append(out, c.Controller.Status())
-	}
-	return out
 }

@@ -2,10 +2,10 @@ package hci
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/lockorder"
 	"bluez-esphome/internal/smp"
 )
 
@@ -23,9 +23,9 @@ type Controller struct {
 	scan      *scan
 	supported [64]byte // commands
 
-	mu    sync.Mutex // guards everything of a host; events of package links take it, see the package
-	out   *outbox    // to the host; never nil, closed while there is none
-	host  *hold      // nil until the host connects to something
+	mu    lockorder.Mutex[lockorder.Controller] // guards everything of a host; events of package links take it, see the package
+	out   *outbox                               // to the host; never nil, closed while there is none
+	host  *hold                                 // nil until the host connects to something
 	stats Stats
 	spawn func(func(context.Context)) // runs it until the host's connection ends; nil before the first host
 

@@ -9,6 +9,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"bluez-esphome/internal/lockorder"
 )
 
 // Listener is a unix or TCP socket, on which a host connects. There is one host at a time; others are turned away.
@@ -16,7 +18,7 @@ type Listener struct {
 	network, address string
 	log              *slog.Logger
 
-	mu    sync.Mutex
+	mu    lockorder.Mutex[lockorder.Leaf]
 	ln    net.Listener
 	hosts chan net.Conn // unbuffered: a host waits for Open
 	stop  chan struct{} // closed by Close

@@ -1,6 +1,6 @@
 package hci
 
-import "sync"
+import "bluez-esphome/internal/lockorder"
 
 // Bounds of what waits for a host that reads too slowly, beside advertisements. All ATT traffic but notifications waits for the host
 // by itself, so that only one that has stopped reading gets there.
@@ -13,7 +13,7 @@ const (
 type outbox struct {
 	wake chan struct{} // capacity 1: there may be something
 
-	mu       sync.Mutex
+	mu       lockorder.Mutex[lockorder.Leaf]
 	packets  [][]byte
 	bytes    int
 	closed   bool

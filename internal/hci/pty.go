@@ -8,9 +8,10 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"sync"
 	"syscall"
 	"time"
+
+	"bluez-esphome/internal/lockorder"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,7 +22,7 @@ type PTY struct {
 	path string // of the link
 	log  *slog.Logger
 
-	mu     sync.Mutex
+	mu     lockorder.Mutex[lockorder.Leaf]
 	target string // of the link that we made
 }
 

@@ -2,11 +2,11 @@ package hci
 
 import (
 	"bytes"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/lockorder"
 )
 
 const (
@@ -65,7 +65,7 @@ type scan struct {
 	last   func(ble.Address) (ble.RawAdvert, time.Time, bool)
 	linked func(ble.Address) bool
 
-	mu      sync.Mutex
+	mu      lockorder.Mutex[lockorder.ControllerScan]
 	out     *outbox // is poked when there is something for next
 	cfg     scanConfig
 	on      bool

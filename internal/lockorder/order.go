@@ -20,6 +20,7 @@ type (
 	ShareServer      struct{ rank }
 	ShareProxy       struct{ rank }
 	ShareDoor        struct{ rank }
+	Controller       struct{ rank }
 	Finder           struct{ rank }
 	Proxies          struct{ rank }
 	Board            struct{ rank }
@@ -48,6 +49,7 @@ type (
 	HostSession      struct{ rank }
 	HostWriting      struct{ rank }
 	HostQueue        struct{ rank }
+	ControllerScan   struct{ rank }
 	Leaf             struct{ rank }
 	Log              struct{ rank }
 )
@@ -55,10 +57,10 @@ type (
 // order is the same, for the check.
 var order = []Rank{
 	Page{}, ShareChange{}, ControllerChange{}, AdapterAttach{}, ProxyTelling{}, Relay{}, Merge{}, ShareMerged{},
-	ShareServer{}, ShareProxy{}, ShareDoor{}, Finder{}, Proxies{}, Board{}, PipeRead{}, Owners{}, Links{},
+	ShareServer{}, ShareProxy{}, ShareDoor{}, Controller{}, Finder{}, Proxies{}, Board{}, PipeRead{}, Owners{}, Links{},
 	Records{}, StoreWrite{}, Store{}, LinkEvents{}, BusEvents{}, Loop{}, Pipe{}, Sharer{}, Proxy{}, Adapters{},
 	ScanMode{}, Air{}, Previous{}, Session{}, SessionState{}, Conflict{}, Operations{}, Writer{}, HostRest{}, HostSession{},
-	HostWriting{}, HostQueue{}, Leaf{}, Log{},
+	HostWriting{}, HostQueue{}, ControllerScan{}, Leaf{}, Log{},
 }
 
 // Names lists the ranks, outermost first.
