@@ -13,9 +13,9 @@ var examples = map[string]string{
   bluez-esphome devices thermo --json | jq '.heard[].sources'`,
 	"discover":  `  bluez-esphome discover`,
 	"provision": `  bluez-esphome provision kitchen`,
-	"reload":    `  bluez-esphome reload                   # as kill -HUP, and says what is wrong with the file`,
+	"reload":    `  bluez-esphome reload`,
 	"run": `  bluez-esphome run --config my.yaml --bus private
-  kill -HUP PID                          # read the configuration again; so does bluez-esphome reload`,
+  kill -HUP PID                          # read the configuration again`,
 	"simulate": `  bluez-esphome simulate --listen 127.0.0.1:6053 --name kitchen
   bluez-esphome simulate --proxy attic=127.0.0.1:6054 --peripherals my.json`,
 	"status": `  bluez-esphome status

@@ -116,6 +116,7 @@ Exit statuses: 0 success, 1 failure, 2 usage, 3 configuration, 4 org.bluez is ta
 		completeFlags(c)
 	}
 	addExamples(root)
+	sayHelp(root)
 	return root
 }
 

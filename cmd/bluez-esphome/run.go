@@ -40,6 +40,11 @@ func newRun() *cobra.Command {
 	var path, bus string
 	c := &cobra.Command{
 		Use: "run", Short: "connect to the configured proxies and serve org.bluez",
+		Long: `run connects to the proxies of the configuration and serves org.bluez until SIGTERM or Ctrl-C. With --bus private it starts a D-Bus
+of its own and prints its address, which programs take from the environment; without it the system's is used, and bluetoothd has to be stopped.
+
+SIGHUP has it read the configuration again: proxies that are new, changed or gone are applied at once, the others keep their sessions and
+links. bluez-esphome reload sends that signal and says what is wrong with the file.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			noCore()
 			load := func() (*config.Config, error) {

@@ -1,8 +1,12 @@
 package apiconn
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
+	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,7 +30,7 @@ type ResolveError struct {
 }
 
 func (e *ResolveError) Error() string {
-	return fmt.Sprintf("cannot resolve %s: %v; check the name, or configure the IP address", e.Host, e.Err)
+	return fmt.Sprintf("cannot resolve %s: %v; check the name, or configure the IP address", e.Host, cause(e.Err))
 }
 
 func (e *ResolveError) Unwrap() error { return e.Err }
@@ -38,10 +42,41 @@ type DialError struct {
 }
 
 func (e *DialError) Error() string {
-	return fmt.Sprintf("cannot connect to %s: %v; check that the device is powered and on the network, and that its ESPHome configuration has api:", e.Target, e.Err)
+	return fmt.Sprintf("cannot connect to %s: %v; check that the device is powered and on the network, and that its ESPHome configuration has api:", e.Target, cause(e.Err))
 }
 
 func (e *DialError) Unwrap() error { return e.Err }
+
+// cause is what package net says without the address, which the message around it has, and without the names of calls: an
+// administrator reads "connection refused", not "dial tcp 10.0.0.9:6053: connect: connection refused". Of several addresses
+// it has each cause once.
+func cause(err error) string {
+	var (
+		op   *net.OpError
+		sys  *os.SyscallError
+		dns  *net.DNSError
+		many interface{ Unwrap() []error }
+	)
+	switch {
+	case errors.As(err, &many):
+		var out []string
+		for _, e := range many.Unwrap() {
+			if c := cause(e); !slices.Contains(out, c) {
+				out = append(out, c)
+			}
+		}
+		return strings.Join(out, ", ")
+	case errors.As(err, &dns):
+		return dns.Err
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
+		return "no answer in time"
+	case errors.As(err, &sys):
+		return sys.Err.Error()
+	case errors.As(err, &op) && op.Err != nil:
+		return op.Err.Error()
+	}
+	return err.Error()
+}
 
 // ClosedError: the connection ended unannounced.
 type ClosedError struct {

@@ -14,11 +14,21 @@ const (
 
 // Check says in one line how the proxies are, with an exit status.
 func (r *Report) Check() (status int, line string) {
-	var away []string
-	for _, p := range r.Proxies {
-		if p.State != "online" {
-			away = append(away, p.Name+" is "+p.State)
+	var (
+		states []string
+		away   int
+		in     = map[string][]*Proxy{}
+	)
+	for i := range r.Proxies {
+		p := &r.Proxies[i]
+		if p.State == online {
+			continue
 		}
+		away++
+		if in[p.State] == nil {
+			states = append(states, p.State)
+		}
+		in[p.State] = append(in[p.State], p)
 	}
 	total := len(r.Proxies)
 	switch {
@@ -26,16 +36,16 @@ func (r *Report) Check() (status int, line string) {
 		return CheckOK, "OK: " + r.about + " is no proxy"
 	case total == 0:
 		return CheckCritical, "CRITICAL: no proxy is configured"
-	case len(away) == total:
+	case away == total:
 		status, line = CheckCritical, "CRITICAL"
-	case len(away) > 0:
+	case away > 0:
 		status, line = CheckWarning, "WARNING"
 	default:
 		status, line = CheckOK, "OK"
 	}
-	line += fmt.Sprintf(": %d of %d proxies online", total-len(away), total)
-	if len(away) > 0 {
-		line += "; " + strings.Join(away, ", ")
+	line += fmt.Sprintf(": %d of %d proxies online", total-away, total)
+	for _, state := range states {
+		line += "; " + r.whom(in[state]) + ": " + state
 	}
 	if c := r.Configuration; c != nil && c.Problem != "" {
 		if status == CheckOK {

@@ -14,15 +14,15 @@ type Configuration struct {
 	File string `json:"file"`
 	// Problem has a mistake a line, at most five; empty while the file is in use. Since is when the first reload in a row found
 	// one.
-	Problem string `json:"problem,omitempty"`
+	Problem string `json:"problem"`
 	Since   Moment `json:"since"`
 	// RestartKeys are those that changed and take effect with the next start.
-	RestartKeys []string `json:"restart_keys,omitempty"`
+	RestartKeys []string `json:"restart_keys"`
 }
 
 func configurationOf(p map[string]dbus.Variant) *Configuration {
 	return &Configuration{
-		File: get[string](p, "File"), Problem: get[string](p, "Problem"), Since: Moment(get[uint64](p, "Since")), RestartKeys: get[[]string](p, "RestartKeys"),
+		File: get[string](p, "File"), Problem: get[string](p, "Problem"), Since: Moment(get[uint64](p, "Since")), RestartKeys: list(get[[]string](p, "RestartKeys")),
 	}
 }
 

@@ -15,8 +15,8 @@ import (
 type Connect struct {
 	At     Moment   `json:"at"`
 	Device string   `json:"device"`
-	Name   string   `json:"name,omitempty"`
-	Via    string   `json:"via,omitempty"` // the only proxy that was allowed
+	Name   string   `json:"name"`
+	Via    string   `json:"via"` // the only proxy that was allowed
 	Asked  []string `json:"asked"`
 	Tries  []Try    `json:"tries"`
 	// SlotWaitMs is for how long it waited for a free connection slot, TookMs how long it took in all.
@@ -24,11 +24,11 @@ type Connect struct {
 	TookMs     uint64 `json:"took_ms"`
 	// Result is connected, called-off, no-answer, no-free-slot, refused, no-proxy-may, lost-at-once or other; "" while it is under way.
 	Result string `json:"result"`
-	Error  string `json:"error,omitempty"`
-	Link   uint64 `json:"link,omitempty"` // its number in the log
-	Proxy  string `json:"proxy,omitempty"`
+	Error  string `json:"error"`
+	Link   uint64 `json:"link"` // its number in the log
+	Proxy  string `json:"proxy"`
 	Ended  Moment `json:"ended"` // of the link
-	Why    string `json:"why,omitempty"`
+	Why    string `json:"why"`
 	Local  bool   `json:"local"` // somebody here wanted the end
 	Lost   uint64 `json:"lost_notifications"`
 }
@@ -47,12 +47,12 @@ type Try struct {
 type Heard struct {
 	Address     string   `json:"address"`
 	AddressType string   `json:"address_type"`
-	Name        string   `json:"name,omitempty"`
+	Name        string   `json:"name"`
 	RSSI        *int16   `json:"rssi"`
 	LastHeard   Moment   `json:"last_heard"`
 	Connected   bool     `json:"connected"`
 	OnBus       bool     `json:"on_bus"`
-	LastError   string   `json:"last_error,omitempty"`
+	LastError   string   `json:"last_error"`
 	Sources     []Source `json:"sources"`
 }
 
@@ -91,7 +91,7 @@ func (r *Report) takeAir(devices, connects []map[string]dbus.Variant) {
 	}
 	for _, c := range connects {
 		at := Connect{
-			At: Moment(get[uint64](c, "At")), Device: get[string](c, "Device"), Via: get[string](c, "Via"), Asked: get[[]string](c, "Asked"), Tries: []Try{},
+			At: Moment(get[uint64](c, "At")), Device: get[string](c, "Device"), Via: get[string](c, "Via"), Asked: list(get[[]string](c, "Asked")), Tries: []Try{},
 			SlotWaitMs: get[uint64](c, "SlotWaitMs"), TookMs: get[uint64](c, "TookMs"), Result: get[string](c, "Result"), Error: get[string](c, "Error"),
 			Link: get[uint64](c, "Link"), Proxy: get[string](c, "Proxy"), Ended: Moment(get[uint64](c, "Ended")), Why: get[string](c, "Why"),
 			Local: get[bool](c, "Local"), Lost: get[uint64](c, "Lost"),

@@ -133,13 +133,22 @@ func TestJSON(t *testing.T) {
 		v    any
 		want string
 	}{
-		{"proxy", Proxy{Name: "p"}, `"last_heard":null,"next_attempt":null,"esphome_version":null,"bluetooth_address":null,"scan_mode":null,"slot_limit":null,"slot_free":null}`},
-		{"full proxy", Proxy{SlotLimit: 3, LastHeard: 1, ScanMode: "active"}, `"last_heard":"1970-01-01T00:00:01Z","next_attempt":null,"esphome_version":null,"bluetooth_address":null,"scan_mode":"active","slot_limit":3,"slot_free":0}`},
+		{"proxy", Proxy{Name: "p"}, `"last_heard":null,"next_attempt":null`},
+		{"proxy", Proxy{Name: "p"}, `"last_error":null,"last_link_error":null,"esphome_version":null,"bluetooth_address":null,"scan_mode":null,"slot_limit":null,"slot_free":null,"note":null}`},
+		{"full proxy", Proxy{SlotLimit: 3, LastHeard: 1, ScanMode: "active"}, `"last_heard":"1970-01-01T00:00:01Z"`},
+		{"full proxy", Proxy{SlotLimit: 3, LastHeard: 1, ScanMode: "active"}, `"scan_mode":"active","slot_limit":3,"slot_free":0`},
 		{"source", Source{Proxy: "p"}, `{"proxy":"p","last_heard":null,"owner":false,"rssi":null,"interval_ms":null}`},
 		{"device", Device{}, `"rssi":null`},
+		{"device", Device{}, `"name":null,"last_error":null}`},
 		{"heard", Heard{RSSI: &rssi, LastHeard: 86400}, `"rssi":-60,"last_heard":"1970-01-02T00:00:00Z"`},
+		{"heard", Heard{}, `"address_type":null,"name":null,"last_error":null}`},
 		{"link", Link{}, `"since":null`},
 		{"connect", Connect{}, `"ended":null`},
+		{"connect", Connect{}, `"name":null,"via":null,"result":null,"error":null,"link":null,"proxy":null,"why":null}`},
+		{"shared", Shared{}, `"proxy":null,"address":null}`},
+		{"host", Host{}, `"has":null,"refused":null}`},
+		{"configuration", Configuration{File: "f"}, `"since":null,"restart_keys":null,"problem":null}`},
+		{"a daemon without anything", reportOf("b", nil), `{"bus":"b","other_buses":[],"proxies":[],"adapters":[],"devices":[],"heard":[],"connects":[],"shared":[],"configuration":null}`},
 	} {
 		b, err := json.Marshal(c.v)
 		if err != nil || !strings.Contains(string(b), c.want) {
@@ -204,9 +213,9 @@ func TestCheck(t *testing.T) {
 		status int
 		line   string
 	}{
-		{"some", r, CheckWarning, "WARNING: 1 of 3 proxies online; kitchen is offline, shed is offline"},
+		{"some", r, CheckWarning, "WARNING: 1 of 3 proxies online; kitchen, shed: offline"},
 		{"one", attic, CheckOK, "OK: 1 of 1 proxies online"},
-		{"none", shed, CheckCritical, "CRITICAL: 0 of 1 proxies online; shed is offline"},
+		{"none", shed, CheckCritical, "CRITICAL: 0 of 1 proxies online; shed: offline"},
 		{"empty", &Report{}, CheckCritical, "CRITICAL: no proxy is configured"},
 		{"file", &broken, CheckWarning, "WARNING: 1 of 1 proxies online; the configuration on disk has mistakes"},
 	} {

@@ -41,7 +41,8 @@ func Find(ctx context.Context, flag string) (*Report, error) {
 }
 
 // running lists those of the buses on which bluez-esphome is, too.
-func running(ctx context.Context, addresses []string) (out []string) {
+func running(ctx context.Context, addresses []string) []string {
+	out := []string{}
 	for _, address := range addresses {
 		if there(ctx, address) {
 			out = append(out, address)

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// The JSON of a Report is promised: keys are only ever added, a time is RFC 3339 in UTC, and what is not known is null. See
-// docs/operations.md.
+// The JSON of a Report is promised: each key is always there and keys are only ever added, a time is RFC 3339 in UTC, and what is not
+// known, or not there, is null. See docs/operations.md.
 
 // A Moment is a time in seconds since 1970, 0 unknown or never. Its JSON is RFC 3339, or null.
 type Moment uint64
@@ -33,16 +33,76 @@ func (p Proxy) MarshalJSON() ([]byte, error) {
 	type plain Proxy // without this method
 	out := struct {
 		plain
+		LastError        *string `json:"last_error"`
+		LastLinkError    *string `json:"last_link_error"`
 		ESPHomeVersion   *string `json:"esphome_version"`
 		BluetoothAddress *string `json:"bluetooth_address"`
 		ScanMode         *string `json:"scan_mode"`
 		SlotLimit        *uint16 `json:"slot_limit"`
 		SlotFree         *uint16 `json:"slot_free"`
-	}{plain: plain(p), ESPHomeVersion: known(p.ESPHomeVersion), BluetoothAddress: known(p.BluetoothAddress), ScanMode: known(p.ScanMode)}
+		Note             *string `json:"note"`
+	}{
+		plain: plain(p), LastError: known(p.LastError), LastLinkError: known(p.LastLinkError), ESPHomeVersion: known(p.ESPHomeVersion),
+		BluetoothAddress: known(p.BluetoothAddress), ScanMode: known(p.ScanMode), Note: known(p.Note),
+	}
 	if p.SlotLimit > 0 {
 		out.SlotLimit, out.SlotFree = &p.SlotLimit, &p.SlotFree
 	}
 	return json.Marshal(out)
+}
+
+// MarshalJSON implements json.Marshaler.
+func (a Adapter) MarshalJSON() ([]byte, error) {
+	type plain Adapter
+	return json.Marshal(struct {
+		plain
+		Proxy *string `json:"proxy"`
+	}{plain(a), known(a.Proxy)})
+}
+
+// MarshalJSON implements json.Marshaler.
+func (l Link) MarshalJSON() ([]byte, error) {
+	type plain Link
+	return json.Marshal(struct {
+		plain
+		Name *string `json:"name"`
+	}{plain(l), known(l.Name)})
+}
+
+// MarshalJSON implements json.Marshaler.
+func (d Device) MarshalJSON() ([]byte, error) {
+	type plain Device
+	return json.Marshal(struct {
+		plain
+		Name      *string `json:"name"`
+		LastError *string `json:"last_error"`
+	}{plain(d), known(d.Name), known(d.LastError)})
+}
+
+// MarshalJSON implements json.Marshaler.
+func (h Heard) MarshalJSON() ([]byte, error) {
+	type plain Heard
+	return json.Marshal(struct {
+		plain
+		AddressType *string `json:"address_type"`
+		Name        *string `json:"name"`
+		LastError   *string `json:"last_error"`
+	}{plain(h), known(h.AddressType), known(h.Name), known(h.LastError)})
+}
+
+// MarshalJSON implements json.Marshaler. The result is null while the call is under way.
+func (c Connect) MarshalJSON() ([]byte, error) {
+	type plain Connect
+	return json.Marshal(struct {
+		plain
+		Name   *string `json:"name"`
+		Via    *string `json:"via"`
+		Result *string `json:"result"`
+		Error  *string `json:"error"`
+		Link   *uint64 `json:"link"`
+		Proxy  *string `json:"proxy"`
+		Why    *string `json:"why"`
+	}{plain(c), known(c.Name), known(c.Via), known(c.Result), known(c.Error), known(c.Link), known(c.Proxy), known(c.Why)})
 }
 
 // MarshalJSON implements json.Marshaler.
@@ -53,4 +113,33 @@ func (s Source) MarshalJSON() ([]byte, error) {
 		RSSI       *int16  `json:"rssi"`
 		IntervalMs *uint32 `json:"interval_ms"`
 	}{plain(s), known(s.RSSI), known(s.IntervalMs)})
+}
+
+// MarshalJSON implements json.Marshaler.
+func (s Shared) MarshalJSON() ([]byte, error) {
+	type plain Shared
+	return json.Marshal(struct {
+		plain
+		Proxy   *string `json:"proxy"`
+		Address *string `json:"address"`
+	}{plain(s), known(s.Proxy), known(s.Address)})
+}
+
+// MarshalJSON implements json.Marshaler.
+func (h Host) MarshalJSON() ([]byte, error) {
+	type plain Host
+	return json.Marshal(struct {
+		plain
+		Has     *string `json:"has"`
+		Refused *string `json:"refused"`
+	}{plain(h), known(h.Has), known(h.Refused)})
+}
+
+// MarshalJSON implements json.Marshaler.
+func (c Configuration) MarshalJSON() ([]byte, error) {
+	type plain Configuration
+	return json.Marshal(struct {
+		plain
+		Problem *string `json:"problem"`
+	}{plain(c), known(c.Problem)})
 }

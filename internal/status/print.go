@@ -44,27 +44,6 @@ func (r *Report) PrintProxies(w io.Writer, now time.Time) {
 	r.printCounts(w)
 }
 
-// printRemarks writes what is worth knowing of each proxy; what is the same of several is said once.
-func (r *Report) printRemarks(w io.Writer, now time.Time) {
-	var order []string
-	whom := map[string][]string{}
-	for _, p := range r.Proxies {
-		for _, remark := range p.remarks(now) {
-			if whom[remark] == nil {
-				order = append(order, remark)
-			}
-			whom[remark] = append(whom[remark], p.Name)
-		}
-	}
-	for _, remark := range order {
-		names := whom[remark]
-		wrap(w, "", "  ", strings.Join(names, ", ")+": "+strings.ReplaceAll(remark, thisProxy, names[0]))
-	}
-}
-
-// thisProxy stands for a proxy's name in a remark that is the same for others.
-const thisProxy = "\x00"
-
 // printOthers says that other daemons run, where nobody said which one is meant.
 func (r *Report) printOthers(w io.Writer) {
 	if len(r.Others) == 0 {
@@ -78,12 +57,9 @@ func (r *Report) printOthers(w io.Writer) {
 }
 
 // remarks are what is worth a line of the overview.
-func (p *Proxy) remarks(now time.Time) (out []string) {
+func (p *Proxy) remarks() (out []string) {
 	if p.LastError != "" {
-		out = append(out, p.LastError)
-	}
-	if next := p.next(now); next != "" {
-		out = append(out, next)
+		out = append(out, p.anonymous(p.LastError))
 	}
 	if len(p.Bonds) > 0 && p.State != online {
 		out = append(out, fmt.Sprintf("it holds the bond with %s: what needs encryption is refused through other proxies until it is back", strings.Join(p.Bonds, ", ")))
@@ -102,19 +78,6 @@ func (p *Proxy) remarks(now time.Time) (out []string) {
 
 // online is the state of a proxy that is in use.
 const online = "online"
-
-// next says when the daemon tries again, "" if that is not planned.
-func (p *Proxy) next(now time.Time) string {
-	if p.NextAttempt == 0 || p.State == online {
-		return ""
-	}
-	left := max(time.Unix(int64(p.NextAttempt), 0).Sub(now), 0).Round(time.Second)
-	text := fmt.Sprintf("next attempt in %d s", left/time.Second)
-	if left > 2*time.Minute {
-		text = fmt.Sprintf("next attempt in %d min", left/time.Minute)
-	}
-	return text + "; a reload (systemctl reload bluez-esphome, bluez-esphome reload) tries now"
-}
 
 // printLinks writes a table of the connection slots in use, if any are.
 func (r *Report) printLinks(w io.Writer, now time.Time) {

@@ -1,6 +1,7 @@
 package status
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -71,8 +72,6 @@ AA:BB:CC:DD:EE:00  -     full   foreign    -      another host
 
 locked: cannot connect to h:2: the key is wrong: copy the value of api:
   encryption: key: from its ESPHome configuration
-locked: next attempt in 27 s; a reload (systemctl reload bluez-esphome,
-  bluez-esphome reload) tries now
 locked: it holds the bond with AA:BB:CC:DD:EE:11: what needs encryption is
   refused through other proxies until it is back
 listener: no ACTIVE_CONNECTIONS: passive only: no connections through it
@@ -80,6 +79,8 @@ listener: no ACTIVE_CONNECTIONS: passive only: no connections through it
 old-proxy-with-a-name-that-is-long: no FEATURE_STATE_AND_MODE,
   CONNECTION_PARAMS_SETTING; bluez-esphome status
   old-proxy-with-a-name-that-is-long says what that disables
+locked: next attempt in 27 s; a reload (systemctl reload bluez-esphome,
+  bluez-esphome reload) tries now
 note on listener: mind the gap
 9 devices heard, 2 on the bus, 1 connected
 `
@@ -181,5 +182,40 @@ func TestPrintWide(t *testing.T) {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("%q is not in\n%s", want, b.String())
 		}
+	}
+}
+
+// TestEqualFailures: thirteen proxies that fail alike are four lines, not sixty, whatever their addresses and whenever they are tried next.
+func TestEqualFailures(t *testing.T) {
+	r := &Report{}
+	for i := range 13 {
+		host := fmt.Sprintf("10.0.0.%d:6053", i)
+		r.Proxies = append(r.Proxies, Proxy{Name: fmt.Sprintf("room-%02d", i), Host: host, State: "offline", NextAttempt: Moment(1010 + i),
+			LastError: "cannot connect to " + host + ": connection refused; check that the device is powered"})
+	}
+	var b strings.Builder
+	r.printRemarks(&b, time.Unix(1000, 0))
+	want := `all 13 proxies: cannot connect to their addresses: connection refused; check
+  that the device is powered
+all 13 proxies: next attempt in 10 to 22 s; a reload (systemctl reload
+  bluez-esphome, bluez-esphome reload) tries now
+`
+	if diff := cmp.Diff(want, b.String()); diff != "" {
+		t.Error(diff)
+	}
+	for i := range 5 {
+		r.Proxies[i].State, r.Proxies[i].LastError = "online", ""
+	}
+	r.Proxies[12].LastError = strings.ReplaceAll(r.Proxies[12].LastError, "refused", "reset")
+	b.Reset()
+	r.printRemarks(&b, time.Unix(1000, 0))
+	if first, _, _ := strings.Cut(b.String(), "\n"); !strings.HasPrefix(first, "room-05, room-06, room-07, room-08, room-09, and 2 more: cannot") {
+		t.Errorf("%s", b.String())
+	}
+	if !strings.Contains(b.String(), "room-12: cannot connect to 10.0.0.12:6053: connection reset") {
+		t.Errorf("%s", b.String())
+	}
+	if _, line := r.Check(); line != "WARNING: 5 of 13 proxies online; room-05, room-06, room-07, room-08, room-09, and 3 more: offline" {
+		t.Error(line)
 	}
 }

@@ -12,7 +12,7 @@ import (
 // what there is.
 func (r *Report) Select(name string) (*Report, error) {
 	out := &Report{
-		Bus: r.Bus, Others: r.Others, Configuration: r.Configuration, Proxies: []Proxy{}, Devices: []Device{}, Heard: []Heard{}, Connects: []Connect{},
+		Bus: r.Bus, Others: r.Others, Configuration: r.Configuration, Proxies: []Proxy{}, Adapters: []Adapter{}, Shared: []Shared{}, Devices: []Device{}, Heard: []Heard{}, Connects: []Connect{},
 		guessed: r.guessed, about: name,
 	}
 	hears := func(sources []Source) bool {
@@ -50,7 +50,8 @@ func (r *Report) Select(name string) (*Report, error) {
 	return out, nil
 }
 
-func only[T any](list []T, wanted func(T) bool) (out []T) {
+func only[T any](list []T, wanted func(T) bool) []T {
+	out := []T{}
 	for _, v := range list {
 		if wanted(v) {
 			out = append(out, v)

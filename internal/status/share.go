@@ -14,9 +14,9 @@ import (
 
 // A Shared is one proxy, or all of them as one, as it is offered to other hosts.
 type Shared struct {
-	Name      string `json:"name"`              // as the hosts know it
-	Proxy     string `json:"proxy,omitempty"`   // the real one; "" is all of them
-	Address   string `json:"address,omitempty"` // host:port; "": it does not listen yet
+	Name      string `json:"name"`    // as the hosts know it
+	Proxy     string `json:"proxy"`   // the real one; "" is all of them
+	Address   string `json:"address"` // host:port; "": it does not listen yet
 	Encrypted bool   `json:"encrypted"`
 	// Batches of advertisements that hosts were sent and that they lost because they read too slowly, since the start of the daemon.
 	Batches uint64 `json:"batches"`
@@ -35,8 +35,8 @@ type Host struct {
 	// DroppedValues counts the notifications of peripherals that it lost.
 	DroppedValues uint64   `json:"dropped_values"`
 	Links         []string `json:"links"`
-	Has           string   `json:"has"`               // Bluetooth, entities, both or nothing; "" of an older daemon
-	Refused       string   `json:"refused,omitempty"` // why it has no entities though it asked
+	Has           string   `json:"has"`     // Bluetooth, entities, both or nothing; "" of an older daemon
+	Refused       string   `json:"refused"` // why it has no entities though it asked
 	// ToDevice and FromDevice are messages that are not Bluetooth's, passed on unread.
 	ToDevice   uint64 `json:"to_device"`
 	FromDevice uint64 `json:"from_device"`
@@ -44,7 +44,7 @@ type Host struct {
 
 // sharedOf reads org.bluez_esphome.Share1.
 func sharedOf(props map[string]dbus.Variant, names map[dbus.ObjectPath]string) []Shared {
-	var out []Shared
+	out := []Shared{}
 	for _, p := range get[[]map[string]dbus.Variant](props, "Proxies") {
 		s := Shared{
 			Name: get[string](p, "Name"), Proxy: names[get[dbus.ObjectPath](p, "Proxy")], Address: get[string](p, "Address"),
@@ -54,7 +54,7 @@ func sharedOf(props map[string]dbus.Variant, names map[dbus.ObjectPath]string) [
 			s.Hosts = append(s.Hosts, Host{
 				Name: get[string](h, "Name"), Address: get[string](h, "Address"), Since: Moment(get[uint64](h, "Since")),
 				Subscribed: get[bool](h, "Subscribed"), Batches: get[uint64](h, "Batches"), Dropped: get[uint64](h, "Dropped"),
-				DroppedValues: get[uint64](h, "DroppedValues"), Links: get[[]string](h, "Links"),
+				DroppedValues: get[uint64](h, "DroppedValues"), Links: list(get[[]string](h, "Links")),
 				Has: get[string](h, "Has"), Refused: get[string](h, "Refused"), ToDevice: get[uint64](h, "ToDevice"), FromDevice: get[uint64](h, "FromDevice"),
 			})
 		}

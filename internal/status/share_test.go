@@ -27,7 +27,7 @@ func TestSharedOf(t *testing.T) {
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}
-	if got := sharedOf(nil, nil); got != nil {
+	if got := sharedOf(nil, nil); len(got) != 0 || got == nil {
 		t.Errorf("nothing is shared: %v", got)
 	}
 }

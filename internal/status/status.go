@@ -19,19 +19,19 @@ import (
 type Report struct {
 	Bus string `json:"bus"`
 	// Others are the buses of other daemons that answer, where nobody named one.
-	Others  []string `json:"other_buses,omitempty"`
+	Others  []string `json:"other_buses"`
 	Proxies []Proxy  `json:"proxies"`
 	// Adapters are there with daemons that tell how full their tables are.
-	Adapters []Adapter `json:"adapters,omitempty"`
+	Adapters []Adapter `json:"adapters"`
 	Devices  []Device  `json:"devices"` // on the bus
 	// Heard is what the proxies hear, whether or not a program discovers, at most 1,000 devices, those heard last. Connects are the last calls
 	// of Connect, at most 256, the newest first. Both are empty with daemons that do not tell.
 	Heard    []Heard   `json:"heard"`
 	Connects []Connect `json:"connects"`
 	// Shared is what other hosts may use; empty where nothing is shared.
-	Shared []Shared `json:"shared,omitempty"`
+	Shared []Shared `json:"shared"`
 	// Configuration is nil with daemons that do not tell.
-	Configuration *Configuration `json:"configuration,omitempty"`
+	Configuration *Configuration `json:"configuration"`
 
 	air     dbus.ObjectPath // has Air1; "" if the daemon has not
 	guessed bool            // nobody named the bus, and it is at no usual place
@@ -42,7 +42,7 @@ type Report struct {
 // how many had to make room since the start.
 type Adapter struct {
 	Name       string `json:"name"`
-	Proxy      string `json:"proxy,omitempty"` // "" is the merged one, or its proxy was not online yet
+	Proxy      string `json:"proxy"` // "" is the merged one, or its proxy was not online yet
 	Devices    uint32 `json:"devices"`
 	MaxDevices uint32 `json:"max_devices"`
 	Dropped    uint64 `json:"dropped"`
@@ -53,15 +53,15 @@ type Proxy struct {
 	Name      string `json:"name"`
 	Host      string `json:"host"`
 	State     string `json:"state"`
-	LastError string `json:"last_error,omitempty"`
+	LastError string `json:"last_error"`
 	// LastLinkError is what went wrong last with an attempt or a link: when, with which device, and what.
-	LastLinkError  string   `json:"last_link_error,omitempty"`
-	ESPHomeVersion string   `json:"esphome_version,omitempty"`
+	LastLinkError  string   `json:"last_link_error"`
+	ESPHomeVersion string   `json:"esphome_version"`
 	Features       []string `json:"features"`
 	// Missing is empty until the proxy was online.
 	Missing          []ble.Lack `json:"missing"`
-	BluetoothAddress string     `json:"bluetooth_address,omitempty"`
-	ScanMode         string     `json:"scan_mode,omitempty"`
+	BluetoothAddress string     `json:"bluetooth_address"`
+	ScanMode         string     `json:"scan_mode"`
 	SlotLimit        uint16     `json:"slot_limit"`
 	SlotFree         uint16     `json:"slot_free"`
 	Allocated        []string   `json:"allocated"`
@@ -70,9 +70,9 @@ type Proxy struct {
 	// NextAttempt is when the daemon tries next to reach it.
 	NextAttempt Moment `json:"next_attempt"`
 	// Bonds are the devices whose bond it holds.
-	Bonds []string `json:"bonds,omitempty"`
+	Bonds []string `json:"bonds"`
 	// Note is what to know though nothing is wrong.
-	Note string `json:"note,omitempty"`
+	Note string `json:"note"`
 
 	path dbus.ObjectPath
 }
@@ -80,8 +80,8 @@ type Proxy struct {
 // A Link is a connection slot in use. Since is when it came into its state.
 type Link struct {
 	Address string   `json:"address"`
-	Name    string   `json:"name,omitempty"` // of the device, if it is on the bus
-	State   string   `json:"state"`          // connecting, connected, releasing, or foreign: it is not ours
+	Name    string   `json:"name"`  // of the device, if it is on the bus
+	State   string   `json:"state"` // connecting, connected, releasing, or foreign: it is not ours
 	Since   Moment   `json:"since"`
 	Owners  []string `json:"owners"` // D-Bus, hosts that share the proxy, or another host
 }
@@ -89,13 +89,13 @@ type Link struct {
 // A Device is one Device1 object.
 type Device struct {
 	Address   string   `json:"address"`
-	Name      string   `json:"name,omitempty"`
+	Name      string   `json:"name"`
 	Alias     string   `json:"alias"`
 	Adapter   string   `json:"adapter"`
 	RSSI      *int16   `json:"rssi"`
 	Connected bool     `json:"connected"`
 	Paired    bool     `json:"paired"`
-	LastError string   `json:"last_error,omitempty"` // of a connection: when, and what
+	LastError string   `json:"last_error"` // of a connection: when, and what
 	Sources   []Source `json:"sources"`
 }
 
@@ -145,7 +145,7 @@ func ours(objects map[dbus.ObjectPath]map[string]map[string]dbus.Variant) bool {
 }
 
 func reportOf(address string, objects map[dbus.ObjectPath]map[string]map[string]dbus.Variant) *Report {
-	r := &Report{Bus: address, Proxies: []Proxy{}, Devices: []Device{}, Heard: []Heard{}, Connects: []Connect{}}
+	r := &Report{Bus: address, Others: []string{}, Adapters: []Adapter{}, Proxies: []Proxy{}, Devices: []Device{}, Heard: []Heard{}, Connects: []Connect{}}
 	names := map[dbus.ObjectPath]string{}
 	for path, ifaces := range objects {
 		if props, ok := ifaces["org.bluez_esphome.Proxy1"]; ok {
@@ -205,14 +205,22 @@ func get[T any](props map[string]dbus.Variant, name string) T {
 	return v
 }
 
+// list keeps a list from being null in JSON.
+func list(l []string) []string {
+	if l == nil {
+		return []string{}
+	}
+	return l
+}
+
 func proxyOf(p map[string]dbus.Variant) Proxy {
 	out := Proxy{
 		Name: get[string](p, "Name"), Host: get[string](p, "Host"), State: get[string](p, "State"),
 		LastError: get[string](p, "LastError"), LastLinkError: get[string](p, "LastLinkError"), ESPHomeVersion: get[string](p, "ESPHomeVersion"),
-		Features: get[[]string](p, "Features"), BluetoothAddress: get[string](p, "BluetoothAddress"),
+		Features: list(get[[]string](p, "Features")), BluetoothAddress: get[string](p, "BluetoothAddress"),
 		ScanMode: get[string](p, "ScanMode"), SlotLimit: get[uint16](p, "SlotLimit"), SlotFree: get[uint16](p, "SlotFree"),
-		Allocated: get[[]string](p, "Allocated"), LastHeard: Moment(get[uint64](p, "LastHeard")),
-		NextAttempt: Moment(get[uint64](p, "NextAttempt")), Bonds: get[[]string](p, "Bonds"),
+		Allocated: list(get[[]string](p, "Allocated")), LastHeard: Moment(get[uint64](p, "LastHeard")),
+		NextAttempt: Moment(get[uint64](p, "NextAttempt")), Bonds: list(get[[]string](p, "Bonds")),
 		Note: get[string](p, "Note"), Missing: []ble.Lack{}, Links: []Link{},
 	}
 	if out.ESPHomeVersion != "" {
@@ -220,7 +228,7 @@ func proxyOf(p map[string]dbus.Variant) Proxy {
 	}
 	for _, l := range get[[]map[string]dbus.Variant](p, "Links") {
 		out.Links = append(out.Links, Link{
-			Address: get[string](l, "Address"), State: get[string](l, "State"), Since: Moment(get[uint64](l, "Since")), Owners: get[[]string](l, "Owners"),
+			Address: get[string](l, "Address"), State: get[string](l, "State"), Since: Moment(get[uint64](l, "Since")), Owners: list(get[[]string](l, "Owners")),
 		})
 	}
 	return out

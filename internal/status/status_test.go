@@ -40,7 +40,7 @@ func TestReportOf(t *testing.T) {
 		"/bluez_esphome/proxy/b":                {"org.bluez_esphome.Proxy1": {"Name": variant("b")}},
 		"/org/bluez/hci0/dev_AA_BB_CC_DD_EE_FF": {"org.bluez.Device1": {"Address": variant("AA:BB:CC:DD:EE:FF"), "Name": variant("n"), "Alias": variant("lamp")}},
 	})
-	want := []Link{{Address: "AA:BB:CC:DD:EE:FF", Name: "lamp", State: "connected", Since: 9, Owners: []string{"D-Bus"}}, {}}
+	want := []Link{{Address: "AA:BB:CC:DD:EE:FF", Name: "lamp", State: "connected", Since: 9, Owners: []string{"D-Bus"}}, {Owners: []string{}}}
 	if diff := cmp.Diff(want, r.Proxies[0].Links); diff != "" {
 		t.Error(diff)
 	}
