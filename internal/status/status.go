@@ -145,7 +145,7 @@ func ours(objects map[dbus.ObjectPath]map[string]map[string]dbus.Variant) bool {
 }
 
 func reportOf(address string, objects map[dbus.ObjectPath]map[string]map[string]dbus.Variant) *Report {
-	r := &Report{Bus: address, Others: []string{}, Adapters: []Adapter{}, Proxies: []Proxy{}, Devices: []Device{}, Heard: []Heard{}, Connects: []Connect{}}
+	r := &Report{Bus: address, Others: []string{}, Adapters: []Adapter{}, Shared: []Shared{}, Proxies: []Proxy{}, Devices: []Device{}, Heard: []Heard{}, Connects: []Connect{}}
 	names := map[dbus.ObjectPath]string{}
 	for path, ifaces := range objects {
 		if props, ok := ifaces["org.bluez_esphome.Proxy1"]; ok {
