@@ -68,56 +68,40 @@ func notifies(db *ble.Database, valueHandle uint16) bool {
 
 // Read implements apiserver.Backend.
 func (p *Proxy) Read(s *apiserver.Session, a ble.Address, handle uint16) {
-	h := p.host(s)
-	d := h.linked(a, handle)
-	if d == nil {
-		return
-	}
-	if !h.begin() {
-		return
-	}
-	done := func(value []byte, err error) {
-		h.end()
-		if err != nil {
-			s.GATTError(a, handle, gattCode(err))
-			return
-		}
-		s.ReadData(a, handle, value)
-	}
-	op := ble.Operation{Kind: ble.OpRead, Handle: handle, Table: d.db}
-	if isDescriptor(d.db, handle) {
-		op.Kind = ble.OpReadDescriptor
-	}
-	h.links.Do(a, op, done)
+	op := ble.Operation{Kind: ble.OpRead, Handle: handle}
+	p.access(s, a, op, ble.OpReadDescriptor, func(value []byte) { s.ReadData(a, handle, value) })
 }
 
-// Write implements apiserver.Backend. A client writes the configuration of notifications itself; what it wants is one of the things that
-// links.Links unites.
+// Write implements apiserver.Backend. A client writes the configuration of notifications itself; links.Links unites what
+// clients want there. A write without response is answered, too.
 func (p *Proxy) Write(s *apiserver.Session, a ble.Address, handle uint16, value []byte, response bool) {
-	h := p.host(s)
-	d := h.linked(a, handle)
-	if d == nil {
-		return
-	}
-	if !h.begin() {
-		return
-	}
-	done := func(_ []byte, err error) {
-		h.end()
-		if err != nil {
-			s.GATTError(a, handle, gattCode(err))
-			return
-		}
-		s.Written(a, handle)
-	}
-	op := ble.Operation{Kind: ble.OpWriteCommand, Handle: handle, Value: value, Table: d.db} // answered, too
-	switch {
-	case isDescriptor(d.db, handle):
-		op.Kind = ble.OpWriteDescriptor
-	case response:
+	op := ble.Operation{Kind: ble.OpWriteCommand, Handle: handle, Value: value}
+	if response {
 		op.Kind = ble.OpWrite
 	}
-	h.links.Do(a, op, done)
+	p.access(s, a, op, ble.OpWriteDescriptor, func([]byte) { s.Written(a, handle) })
+}
+
+// access does op, of which the kind is ofDescriptor if the handle is a descriptor's, and has answer tell the client of
+// its success. A failure is answered here.
+func (p *Proxy) access(s *apiserver.Session, a ble.Address, op ble.Operation, ofDescriptor ble.OperationKind, answer func(value []byte)) {
+	h := p.host(s)
+	d := h.linked(a, op.Handle)
+	if d == nil || !h.begin() {
+		return
+	}
+	op.Table = d.db
+	if isDescriptor(d.db, op.Handle) {
+		op.Kind = ofDescriptor
+	}
+	h.links.Do(a, op, func(value []byte, err error) {
+		h.end()
+		if err != nil {
+			s.GATTError(a, op.Handle, gattCode(err))
+			return
+		}
+		answer(value)
+	})
 }
 
 // Notify implements apiserver.Backend. As with the firmware it writes nothing to the peripheral: the client does that itself.
