@@ -1,4 +1,5 @@
-// Package advice says where proxies are wanted, from who hears what. It is plain computation: no I/O, no goroutines, no clock.
+// Package advice says where proxies are wanted, from who hears what. It is plain computation: no I/O, no goroutines, no
+// clock.
 package advice
 
 import (
@@ -31,7 +32,8 @@ type Proxy struct {
 type Advice struct {
 	Proxies []Proxy  // by number
 	Weak    []string // devices that nobody hears better than Weak, the weakest first
-	// Spot is a device: a new proxy beside it would serve the most devices that are badly heard or depend on one proxy. Empty if no device does.
+	// Spot is a device: a new proxy beside it would serve the most devices that are badly heard or depend on one proxy.
+	// Empty if no device does.
 	Spot string
 	// Serves are those devices, Spot among them.
 	Serves []string

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// A house is simulated: its proxies and devices have places, and walls cost signal. The truth is computed from the places, which
-// the advice never sees.
+// A house is simulated: its proxies and devices have places, and walls cost signal. The truth is computed from the
+// places, which the advice never sees.
 type house struct {
 	proxies, devices [][2]float64
 	walls            []float64 // at these x
@@ -67,8 +67,8 @@ func (h *house) well(places [][2]float64) int {
 	return n
 }
 
-// TestHouse: the proxy whose loss the advice says hurts most is one whose loss hurts most by the truth, and a proxy at the spot that it
-// names serves nearly as many devices as one at the best place of all.
+// TestHouse: the proxy whose loss the advice says hurts most is one whose loss hurts most by the truth, and a proxy at
+// the spot that it names serves nearly as many devices as one at the best place of all.
 func TestHouse(t *testing.T) {
 	for seed := range uint64(20) {
 		h := newHouse(seed)

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A device that is refused sees nothing of us but the question what it is. If that is final there is no other attempt before
-// Reconsider, however long it takes and whatever signs of life come; otherwise there is one a minute.
+// A device that is refused sees nothing of us but the question what it is. If that is final there is no other attempt
+// before Reconsider, however long it takes and whatever signs of life come; otherwise there is one a minute.
 func TestRefused(t *testing.T) {
 	for _, final := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {

@@ -154,7 +154,8 @@ func (o *ops) addServices(a ble.Address, services []*apipb.BluetoothGATTService)
 	}
 	for _, m := range services {
 		s, n := serviceFrom(m)
-		if r.attributes += n; r.attributes > ble.MaxAttributes || len(r.services) >= ble.MaxServices {
+		r.attributes += n
+		if r.attributes > ble.MaxAttributes || len(r.services) >= ble.MaxServices {
 			o.finish(l, r, errTooLarge)
 			return
 		}

@@ -22,8 +22,8 @@ const (
 	maxAPIMajor = 2
 )
 
-// What a device says of itself is shown on the bus, in logs and on terminals. It is cut to that many characters, and none of
-// them controls a terminal. ESPHome's names have at most 31, friendly names 120.
+// What a device says of itself is shown on the bus, in logs and on terminals. It is cut to that many characters, and
+// none of them controls a terminal. ESPHome's names have at most 31, friendly names 120.
 const (
 	maxShort = 64
 	maxLong  = 128
@@ -69,7 +69,8 @@ func (s *session) bringUp() (ble.Slots, error) {
 			return slots, err
 		}
 	}
-	if slots, err = s.lookAtSlots(); err != nil {
+	slots, err = s.lookAtSlots()
+	if err != nil {
 		return slots, err
 	}
 	s.limit = time.Time{}
@@ -196,8 +197,8 @@ func (i *Info) apiAtLeast(major, minor uint32) bool {
 	return i.APIMajor > major || i.APIMajor == major && i.APIMinor >= minor
 }
 
-// lookAtSlots finds out whether another host is at work here, as far as that can be without taking the proxy from it: by the
-// connection slots, and by the question of whose.go. Under Yield the proxy is then left to it.
+// lookAtSlots finds out whether another host is at work here, as far as that can be without taking the proxy from it:
+// by the connection slots, and by the question of whose.go. Under Yield the proxy is then left to it.
 func (s *session) lookAtSlots() (ble.Slots, error) {
 	if !s.info.Features.Has(ble.FeatureActiveConnections) {
 		return ble.Slots{}, nil
@@ -216,7 +217,8 @@ func (s *session) lookAtSlots() (ble.Slots, error) {
 	case !s.newestWins(): // the subscription will tell
 		theirs = false
 	case s.canAsk() && slots.Free > 0 && !s.p.ghost():
-		if theirs, err = s.hasSubscriber(); err != nil {
+		theirs, err = s.hasSubscriber()
+		if err != nil {
 			return ble.Slots{}, err
 		}
 	}
@@ -231,8 +233,8 @@ func (s *session) lookAtSlots() (ble.Slots, error) {
 	return ble.Slots{}, conflict
 }
 
-// Inherit makes the links that old has asked the same device for p's own: what p, which takes old's place, still finds there is no sign
-// of another host. It is called before p is started and after old was stopped.
+// Inherit makes the links that old has asked the same device for p's own: what p, which takes old's place, still finds
+// there is no sign of another host. It is called before p is started and after old was stopped.
 func (p *Proxy) Inherit(old *Proxy) {
 	old.mu.Lock()
 	ours := maps.Clone(old.ours)

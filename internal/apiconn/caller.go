@@ -79,9 +79,9 @@ func (c *Session) Close() {
 // lostFunc is one function of OnLost.
 type lostFunc struct{ f func(error) }
 
-// OnLost has f called each time a session that was online has ended, after Handler.Offline, with the reason. f is called by
-// the proxy's goroutine and must not block; it may add and remove functions: those that were there when the session ended
-// are called, each once. remove takes it back.
+// OnLost has f called each time a session that was online has ended, after Handler.Offline, with the reason. f is
+// called by the proxy's goroutine and must not block; it may add and remove functions: those that were there when the
+// session ended are called, each once. remove takes it back.
 func (p *Proxy) OnLost(f func(error)) (remove func()) {
 	l := &lostFunc{f}
 	p.mu.Lock()

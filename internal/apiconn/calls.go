@@ -140,8 +140,8 @@ func connectRequest(a ble.Address, t ble.AddressType, cached bool) *apipb.Blueto
 	return request
 }
 
-// LinkMTU asks for the MTU of a link that is up, which firmware tells from ESPHome 2026.8 on who asks for the link once more
-// (esphome-contract.md §11.8). It must not be asked of earlier firmware. The link stays, whatever comes of it.
+// LinkMTU asks for the MTU of a link that is up, which firmware tells from ESPHome 2026.8 on who asks for the link once
+// more (esphome-contract.md §11.8). It must not be asked of earlier firmware. The link stays, whatever comes of it.
 func (p *Proxy) LinkMTU(ctx context.Context, a ble.Address, t ble.AddressType) (mtu int, err error) {
 	r := newOp(a, opConnect, 0, apiwire.BluetoothDeviceConnectionResponse)
 	r.stays = true
@@ -168,8 +168,8 @@ func (p *Proxy) Services(ctx context.Context, a ble.Address) ([]ble.Service, err
 	return r.services, nil
 }
 
-// Do runs one GATT operation on the link to a and waits for the peripheral's answer. The value is nil unless the operation reads;
-// ble.OpWriteCommand returns once the request is queued.
+// Do runs one GATT operation on the link to a and waits for the peripheral's answer. The value is nil unless the
+// operation reads; ble.OpWriteCommand returns once the request is queued.
 func (p *Proxy) Do(ctx context.Context, a ble.Address, op ble.Operation) ([]byte, error) {
 	switch op.Kind {
 	case ble.OpRead:
@@ -294,7 +294,8 @@ func (p *Proxy) ClearCache(ctx context.Context, a ble.Address) error {
 		deviceRequest(a, apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_CLEAR_CACHE))
 }
 
-// SetConnectionParams asks for other parameters of a link; an error may wrap ble.ErrInvalid. Success only means that the proxy asked.
+// SetConnectionParams asks for other parameters of a link; an error may wrap ble.ErrInvalid. Success only means that
+// the proxy asked.
 func (p *Proxy) SetConnectionParams(ctx context.Context, a ble.Address, params ble.ConnectionParams) error {
 	if err := params.Check(); err != nil {
 		return p.opError("set the connection parameters", a, err)

@@ -130,7 +130,8 @@ func SplitAddress(s string) (host string, port uint16, err error) {
 	}
 	host, portText := s, ""
 	if strings.Contains(s, ":") {
-		if host, portText, err = net.SplitHostPort(s); err != nil {
+		host, portText, err = net.SplitHostPort(s)
+		if err != nil {
 			return bad("want host, host:port, an IP address or [IPv6]:port")
 		}
 		n, err := strconv.ParseUint(portText, 10, 16)

@@ -25,7 +25,8 @@ func (f *firmware) damage(m proto.Message) {
 	}
 }
 
-// E5 of the users' reports: one damaged frame costs one reconnection, like any broken stream. The second within a minute is no accident.
+// E5 of the users' reports: one damaged frame costs one reconnection, like any broken stream. The second within a
+// minute is no accident.
 func TestE5DamagedFrame(t *testing.T) {
 	for _, m := range []proto.Message{heard(), &apipb.PingResponse{}, freeSlots()} {
 		key := [32]byte{7}

@@ -66,7 +66,8 @@ func (p *Proxy) resolve(ctx context.Context) ([]netip.Addr, error) {
 func interleave(found []netip.Addr) []netip.Addr {
 	var v6, v4, out []netip.Addr
 	for _, a := range found {
-		switch a = a.Unmap(); {
+		a = a.Unmap()
+		switch {
 		case !a.IsValid() || a.IsUnspecified():
 		case a.Is4():
 			v4 = append(v4, a)

@@ -159,7 +159,8 @@ func (s *session) connection(m *apipb.BluetoothDeviceConnectionResponse) {
 	p := s.p
 	a := ble.AddressFromWire(m.GetAddress())
 	if a == 0 || a == probeAddress {
-		return // up to 2025.7 a second report without an address follows each disconnect; or somebody asked whose the proxy is
+		// up to 2025.7 a second report without an address follows each disconnect; or somebody asked whose the proxy is
+		return
 	}
 	if m.GetConnected() {
 		mtu := ble.ClampMTU(m.GetMtu())
@@ -186,7 +187,8 @@ const maxAllocated = 64
 func slotsFrom(m *apipb.BluetoothConnectionsFreeResponse) (out ble.Slots, held bool) {
 	out = ble.Slots{Known: true, Free: int(min(m.GetFree(), maxAllocated)), Limit: int(min(m.GetLimit(), maxAllocated))}
 	for _, wire := range m.GetAllocated()[:min(len(m.GetAllocated()), maxAllocated)] {
-		switch a := ble.AddressFromWire(wire); {
+		a := ble.AddressFromWire(wire)
+		switch {
 		case a == probeAddress && !held:
 			held = true
 			out.Free++

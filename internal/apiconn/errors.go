@@ -157,7 +157,8 @@ func (*PasswordError) AuthFailure() bool { return true }
 // does for updates and restarts.
 type PeerDisconnectError struct{ Reason int32 }
 
-// reasonProvisioning is what a device says that keeps the API closed until it has a key (ESPHome native API, DisconnectReason).
+// reasonProvisioning is what a device says that keeps the API closed until it has a key (ESPHome native API,
+// DisconnectReason).
 const reasonProvisioning = 1
 
 func (e *PeerDisconnectError) Error() string {
@@ -170,16 +171,16 @@ func (e *PeerDisconnectError) Error() string {
 // AuthFailure is true for a device that waits for a key: only that helps.
 func (e *PeerDisconnectError) AuthFailure() bool { return e.Reason == reasonProvisioning }
 
-// DamagedError: a frame of an encrypted session could not be decrypted, for the first time in a minute: something damaged it on the way. A
-// wrong key shows in the handshake.
+// DamagedError: a frame of an encrypted session could not be decrypted, for the first time in a minute: something
+// damaged it on the way. A wrong key shows in the handshake.
 type DamagedError struct{}
 
 func (*DamagedError) Error() string {
 	return "a frame could not be decrypted: it was damaged on the way; if it happens again, look for something that alters the connection"
 }
 
-// ConflictError: another API client works with the proxy, and on_conflict is yield. It has the subscription, or connection slots
-// are in use that are not ours.
+// ConflictError: another API client works with the proxy, and on_conflict is yield. It has the subscription, or
+// connection slots are in use that are not ours.
 type ConflictError struct {
 	Addresses []ble.Address // none from firmware before 2025.2
 	Slots     int           // how many; 0: only the subscription tells

@@ -9,7 +9,8 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
-// TestFlush: writes without response are out of our hands when the proxy acknowledged each of them, or when it will not any more.
+// TestFlush: writes without response are out of our hands when the proxy acknowledged each of them, or when it will not
+// any more.
 func TestFlush(t *testing.T) {
 	for _, tc := range []struct {
 		name   string

@@ -8,7 +8,8 @@ import (
 	"bluez-esphome/internal/apiwire/apipb"
 )
 
-// Where the newest subscriber wins and the proxy tells of nobody, a host before us may have lost it: that is said for a day.
+// Where the newest subscriber wins and the proxy tells of nobody, a host before us may have lost it: that is said for a
+// day.
 func TestNote(t *testing.T) {
 	for _, tt := range []struct {
 		version string

@@ -182,7 +182,8 @@ func (p *peer) send(messages ...proto.Message) {
 	var out []byte
 	var err error
 	for _, m := range messages {
-		if out, err = p.f.AppendMessage(out, m); err != nil {
+		out, err = p.f.AppendMessage(out, m)
+		if err != nil {
 			p.t.Fatal(err)
 		}
 	}

@@ -13,8 +13,8 @@ import (
 // previousWait is how long it is waited for more proxies of the same fate: most are online within seconds of the start.
 const previousWait = 10 * time.Second
 
-// Previous warns of proxies that may have been taken from another host, once for all that come online at about the same time. A nil
-// Previous says nothing.
+// Previous warns of proxies that may have been taken from another host, once for all that come online at about the same
+// time. A nil Previous says nothing.
 type Previous struct {
 	log *slog.Logger
 
@@ -31,7 +31,8 @@ func (v *Previous) add(p *Proxy) {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.names = append(v.names, apiwire.Printable(p.Name(), 32)); len(v.names) == 1 {
+	v.names = append(v.names, apiwire.Printable(p.Name(), 32))
+	if len(v.names) == 1 {
 		time.AfterFunc(previousWait, v.tell)
 	}
 }

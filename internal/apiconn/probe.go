@@ -29,7 +29,8 @@ const (
 )
 
 // Probe connects to the proxy of cfg once, asks what it is and takes leave. It subscribes to nothing, so whoever
-// uses the proxy keeps it. With whose, a proxy that can tell is also asked whether another host has it. Handler and OnConflict are not used; the errors are those of a Proxy's attempts.
+// uses the proxy keeps it. With whose, a proxy that can tell is also asked whether another host has it. Handler and
+// OnConflict are not used; the errors are those of a Proxy's attempts.
 func Probe(ctx context.Context, cfg Config, whose bool) (Probed, error) {
 	cfg.Handler, cfg.OnConflict = nobody{}, Retake // a probe is in nobody's way
 	p, err := New(cfg)
@@ -53,7 +54,8 @@ func Probe(ctx context.Context, cfg Config, whose bool) (Probed, error) {
 		found.Host = HostOther // it is connected to something
 	case whose && s.canAsk() && s.first.Known:
 		var held bool
-		if held, asked = s.hasSubscriber(); held {
+		held, asked = s.hasSubscriber()
+		if held {
 			found.Host = HostOther
 		} else if asked == nil {
 			found.Host = HostNone

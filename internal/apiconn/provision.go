@@ -15,9 +15,10 @@ var ErrNotProvisionable = errors.New("the device takes no key from clients: its 
 // ErrKeyRefused: the device did not take the key.
 var ErrKeyRefused = errors.New("the device refused the key: it has one already, or the time in which it takes one is over; restart it and try again")
 
-// SetKey connects to the proxy of cfg once and gives it an encryption key (messages 124 and 125 of the native API). From then on it
-// answers only to clients that have that key. Handler and OnConflict are not used. Besides the two errors above, errors are those of a Proxy's
-// attempts; sent says whether the device may have the key although its answer did not come.
+// SetKey connects to the proxy of cfg once and gives it an encryption key (messages 124 and 125 of the native API).
+// From then on it answers only to clients that have that key. Handler and OnConflict are not used. Besides the two
+// errors above, errors are those of a Proxy's attempts; sent says whether the device may have the key although its
+// answer did not come.
 func SetKey(ctx context.Context, cfg Config, key [apiwire.KeySize]byte) (sent bool, err error) {
 	cfg.Handler, cfg.OnConflict = nobody{}, Retake // this is in nobody's way
 	p, err := New(cfg)

@@ -59,8 +59,8 @@ func (c *rawConn) Write(b []byte) (int, error) {
 	return c.out.run(b, c.raw.Write)
 }
 
-// writeNow writes as much of b as the socket takes without waiting. It may be called while nobody writes; what is wrong with the
-// connection the next Write will tell.
+// writeNow writes as much of b as the socket takes without waiting. It may be called while nobody writes; what is wrong
+// with the connection the next Write will tell.
 func (c *rawConn) writeNow(b []byte) int { return rawsock.WriteNow(c.raw, b) }
 
 func (r *rawCall) run(b []byte, wait func(func(uintptr) bool) error) (int, error) {

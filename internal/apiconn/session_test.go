@@ -31,7 +31,8 @@ func TestKeepAlive(t *testing.T) {
 			t.Errorf("pinged again after %v", d)
 		}
 		for err := error(nil); err == nil; {
-			if _, _, err = far.f.Read(); err != nil && !errors.Is(err, io.EOF) {
+			_, _, err = far.f.Read()
+			if err != nil && !errors.Is(err, io.EOF) {
 				t.Errorf("want the end, got %v", err)
 			}
 		}
@@ -269,8 +270,8 @@ func TestBringUpFailures(t *testing.T) {
 	}
 }
 
-// TestConflictYields: a proxy that another host uses is left to it; at first it is looked at again soon, since the links may
-// be those of a run of ours that was killed.
+// TestConflictYields: a proxy that another host uses is left to it; at first it is looked at again soon, since the
+// links may be those of a run of ours that was killed.
 func TestConflictYields(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, nil)

@@ -24,9 +24,10 @@ func (p *Proxy) Begin(a ble.Address, op ble.Operation, done func([]byte, error))
 	return nil, false
 }
 
-// StartRead is Read for a caller that does not wait: done is called once, without locks, by the goroutine that brings the
-// answer, perhaps before StartRead returns. It reports false, and done is not called, where the request cannot be sent at once: then
-// Read is to be used. cancel gives the request up, like the end of Read's context; done is not called then, unless it was already.
+// StartRead is Read for a caller that does not wait: done is called once, without locks, by the goroutine that brings
+// the answer, perhaps before StartRead returns. It reports false, and done is not called, where the request cannot be
+// sent at once: then Read is to be used. cancel gives the request up, like the end of Read's context; done is not
+// called then, unless it was already.
 func (p *Proxy) StartRead(a ble.Address, handle uint16, done func([]byte, error)) (cancel func(), ok bool) {
 	r := &op{key: laneKey{a, opGATT, uint32(handle)}, want: apiwire.BluetoothGATTReadResponse}
 	r.then = func() {
@@ -104,8 +105,8 @@ func (o *ops) postponed(r *op, due *time.Time) bool {
 	return late
 }
 
-// sendNow queues a message and writes it in the caller's goroutine, as far as the connection takes it at once; the writer
-// does the rest. It reports false if the queue is full.
+// sendNow queues a message and writes it in the caller's goroutine, as far as the connection takes it at once; the
+// writer does the rest. It reports false if the queue is full.
 func (w *writer) sendNow(m proto.Message) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -114,7 +115,8 @@ func (w *writer) sendNow(m proto.Message) bool {
 	}
 	idle := w.try != nil && !w.writing && len(w.buf) == 0
 	var err error
-	if w.buf, err = w.f.AppendMessage(w.buf, m); err != nil {
+	w.buf, err = w.f.AppendMessage(w.buf, m)
+	if err != nil {
 		return false
 	}
 	if idle { // the lock is held meanwhile, as nothing waits here

@@ -204,8 +204,8 @@ func TestSendNowInOrder(t *testing.T) {
 	}
 }
 
-// A proxy that takes leave while it is brought up is let go at once, at whichever step: the time that the step may take does
-// not hold the session.
+// A proxy that takes leave while it is brought up is let go at once, at whichever step: the time that the step may take
+// does not hold the session.
 func TestGoodbyeDuringBringUp(t *testing.T) {
 	for _, tt := range []struct {
 		name  string

@@ -13,21 +13,22 @@ import (
 )
 
 // A proxy has one subscriber, to whom alone its adverts and the answers to GATT requests go. Since ESPHome 2026.7 the
-// newest subscription wins, and the host that loses it is not told. So when the adverts pause, a question that only the subscriber
-// gets an answer to tells whose the proxy is:
+// newest subscription wins, and the host that loses it is not told. So when the adverts pause, a question that only the
+// subscriber gets an answer to tells whose the proxy is:
 //
 //	adverts pause -> read an attribute of a device that is not there, then ask for the slots
 //	   slots, and before them the read's error -> the proxy is ours: quiet, after 90 s deaf
 //	   slots only, three times                 -> somebody else's: displaced
 //
-// Slots come unasked, too, whenever they change, and those that are under way come before the answer. So they count only once the
-// question was asked again, and once each time.
+// Slots come unasked, too, whenever they change, and those that are under way come before the answer. So they count
+// only once the question was asked again, and once each time.
 //
 // The other host gets the error for a device that it does not know, and skips it.
 const (
-	// suspectAfter is how long adverts may pause before we ask, and probeEvery how often we ask while they do: a theft is noticed
-	// within 5 s. A question and its answer are four messages of 60 bytes together, which a proxy has answered in 0.2 to 11 ms, also while it
-	// connects (esphome-contract.md §11.3); a proxy with nothing near costs 20 of them a minute.
+	// suspectAfter is how long adverts may pause before we ask, and probeEvery how often we ask while they do: a theft is
+	// noticed within 5 s. A question and its answer are four messages of 60 bytes together, which a proxy has answered in
+	// 0.2 to 11 ms, also while it connects (esphome-contract.md §11.3); a proxy with nothing near costs 20 of them a
+	// minute.
 	suspectAfter = 3 * time.Second
 	probeEvery   = 3 * time.Second
 	probeRounds  = 3 // unanswered ones; answers may be lost on a congested proxy
@@ -42,8 +43,8 @@ const (
 	probeHandle  uint32      = 1
 )
 
-// Who has lost a proxy to another host takes it back after pauses that grow with each loss, so that two hosts never take
-// turns for long.
+// Who has lost a proxy to another host takes it back after pauses that grow with each loss, so that two hosts never
+// take turns for long.
 const (
 	retakeFirst, retakeMost = time.Minute, 30 * time.Minute    // after the first loss it is taken back at once
 	yieldFirst, yieldMost   = 30 * time.Minute, 24 * time.Hour // without a sign of the other host meanwhile
@@ -88,7 +89,8 @@ func (t thefts) pause(policy OnConflict, retries int) time.Duration {
 	n := t.count + retries
 	first, most, factor := yieldFirst, yieldMost, 4
 	if policy == Retake {
-		if n--; n == 0 {
+		n--
+		if n == 0 {
 			return 0
 		}
 		first, most, factor = retakeFirst, retakeMost, 2
@@ -154,8 +156,8 @@ func (s *session) listen(now time.Time, v *vigil) time.Time {
 	return again
 }
 
-// listenFirst looks at a proxy that never heard anything. Perhaps there is nothing to hear; or, where neither a message 126 nor a
-// read tells, another host has had it from the start.
+// listenFirst looks at a proxy that never heard anything. Perhaps there is nothing to hear; or, where neither a message
+// 126 nor a read tells, another host has had it from the start.
 func (s *session) listenFirst(now time.Time, v *vigil) {
 	f := s.info.Features
 	if f.Has(ble.FeatureStateAndMode) || !f.Has(ble.FeaturePassiveScan) || f.Has(ble.FeatureActiveConnections) ||
@@ -222,8 +224,8 @@ func (s *session) probeAnswered() {
 	s.proof()
 }
 
-// value notes a GATT value, which only the subscriber gets. While many come, a congested proxy may drop the answer to the question
-// three times in a row: it is not asked then.
+// value notes a GATT value, which only the subscriber gets. While many come, a congested proxy may drop the answer to
+// the question three times in a row: it is not asked then.
 func (s *session) value(m proto.Message) {
 	switch m.(type) {
 	case *apipb.BluetoothGATTNotifyDataResponse, *apipb.BluetoothGATTReadResponse:
@@ -239,8 +241,8 @@ func (s *session) proof() {
 	s.releaseStrangers()
 }
 
-// judge takes a message 81, which ends a round of the probe or a question, or shows the other host at work. held says that a
-// slot is in use for the question. It is called by the reader.
+// judge takes a message 81, which ends a round of the probe or a question, or shows the other host at work. held says
+// that a slot is in use for the question. It is called by the reader.
 func (s *session) judge(slots ble.Slots, held bool) {
 	foreign := len(s.p.foreign(slots)) > 0 && s.newestWins()
 	s.probe.mu.Lock()
@@ -251,12 +253,14 @@ func (s *session) judge(slots ble.Slots, held bool) {
 		back = s.probe.stolen
 	case s.probe.stolen && s.probe.asked:
 		s.probe.asked = false
-		if free = !held; held {
+		free = !held
+		if held {
 			s.probe.since = time.Now()
 		}
 		s.endQuestion()
 	case s.probe.stolen:
-		if s.probe.waiting = false; foreign {
+		s.probe.waiting = false
+		if foreign {
 			s.probe.since = time.Now()
 		}
 	case s.probe.waiting && s.probe.counts:
@@ -327,8 +331,8 @@ func (s *session) stolenFromUs(slots ble.Slots) {
 // codeLocalHost is HCI's: the connection was terminated by the local host.
 const codeLocalHost = 0x16
 
-// displaced watches a proxy that another host has: it asks each minute whether that one is still there, where the proxy tells, and takes
-// the proxy when its time has come. It reports false if the proxy is not known to be lost.
+// displaced watches a proxy that another host has: it asks each minute whether that one is still there, where the proxy
+// tells, and takes the proxy when its time has come. It reports false if the proxy is not known to be lost.
 func (s *session) displaced(now time.Time, v *vigil) (time.Time, bool) {
 	s.p.mu.Lock()
 	t := s.p.thefts
@@ -412,8 +416,8 @@ func (p *Proxy) everHeard() bool {
 	return p.hears
 }
 
-// nudge pings a session that has been silent while its proxy was heard elsewhere: if the device has restarted, the answer
-// is a reset. It does so at most once a second.
+// nudge pings a session that has been silent while its proxy was heard elsewhere: if the device has restarted, the
+// answer is a reset. It does so at most once a second.
 func (s *session) nudge() {
 	now := time.Since(s.begun)
 	last := s.nudged.Load()

@@ -276,7 +276,8 @@ func TestDeafRadio(t *testing.T) {
 	})
 }
 
-// TestValuesAreOurs: while a device's values come the proxy is ours, though it hears nothing and drops its answers to the question.
+// TestValuesAreOurs: while a device's values come the proxy is ours, though it hears nothing and drops its answers to
+// the question.
 func TestValuesAreOurs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, nil)

@@ -2,16 +2,17 @@ package apiconn
 
 import "time"
 
-// A proxy that floods gets no more than a share of one processor: a real one, which hears at most some thousand advertisements
-// a second, needs a few per cent of that. What is too much waits in the network, at the proxy's own cost.
+// A proxy that floods gets no more than a share of one processor: a real one, which hears at most some thousand
+// advertisements a second, needs a few per cent of that. What is too much waits in the network, at the proxy's own
+// cost.
 const (
 	busyShare = 4                      // a quarter
 	busyBurst = 200 * time.Millisecond // of work at once
 	busyPause = 250 * time.Millisecond // at most, so that the end of a session waits no longer
 )
 
-// throttle meters how long a session works on what it read, and says how long it has to pause for that. It belongs to the goroutine
-// that reads.
+// throttle meters how long a session works on what it read, and says how long it has to pause for that. It belongs to
+// the goroutine that reads.
 type throttle struct {
 	since time.Time // the work began
 	debt  time.Duration

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// work has a session work for so long at a time, with pauses of idle between, for ten seconds, and gives how long it worked.
+// work has a session work for so long at a time, with pauses of idle between, for ten seconds, and gives how long it
+// worked.
 func work(each, idle time.Duration) (worked, paused time.Duration) {
 	var th throttle
 	now := time.Unix(1, 0)

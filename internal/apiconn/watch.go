@@ -65,7 +65,8 @@ func (s *session) watch(ctx context.Context) {
 			}
 			next = heard.Add(cfg.DeadAfter)
 		}
-		if s.info.Features.Has(ble.FeatureStateAndMode) && s.newestWins() && !s.subscribed.Load() && s.lastAdvert.Load() < 0 { // adverts are proof too
+		// adverts are proof too
+		if s.info.Features.Has(ble.FeatureStateAndMode) && s.newestWins() && !s.subscribed.Load() && s.lastAdvert.Load() < 0 {
 			if !now.Before(proof) {
 				proofs++
 				proof = now.Add(s.prove(proofs))

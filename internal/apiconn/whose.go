@@ -27,7 +27,8 @@ const (
 // newestWins: before ESPHome 2026.7 a second subscription was ignored.
 func (s *session) newestWins() bool { return versionAtLeast(s.info.Version, 2026, 7) }
 
-// canAsk reports whether the proxy tells whether it has a subscriber. Firmware up to 2026.7 would lose the slot for good.
+// canAsk reports whether the proxy tells whether it has a subscriber. Firmware up to 2026.7 would lose the slot for
+// good.
 func (s *session) canAsk() bool {
 	v, known := ble.ParseVersion(s.info.Version)
 	return known && v.AtLeast(2026, 8) && s.info.Features.Has(ble.FeatureActiveConnections)
@@ -68,7 +69,8 @@ func (s *session) askSlots() (slots ble.Slots, held bool, err error) {
 	return slots, held, nil
 }
 
-// ghost reports whether the subscriber that the proxy has may be our own last session, which it does not know to be over.
+// ghost reports whether the subscriber that the proxy has may be our own last session, which it does not know to be
+// over.
 func (p *Proxy) ghost() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -134,8 +136,8 @@ func (s *session) releaseStrangers() {
 	s.w.post(&apipb.SubscribeBluetoothConnectionsFreeRequest{})
 }
 
-// proveNow asks, behind a subscription, for what only the subscriber gets and for what everybody gets: if only the latter comes, another
-// host has the proxy. Up to ESPHome 2026.6, a subscription takes nothing from it.
+// proveNow asks, behind a subscription, for what only the subscriber gets and for what everybody gets: if only the
+// latter comes, another host has the proxy. Up to ESPHome 2026.6, a subscription takes nothing from it.
 func (s *session) proveNow() {
 	if s.newestWins() || !s.info.Features.Has(ble.FeatureActiveConnections) {
 		return

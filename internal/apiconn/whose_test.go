@@ -148,7 +148,8 @@ func TestRefusedAtOnce(t *testing.T) {
 	}
 }
 
-// E4 of the users' reports: a slot that is stuck costs that slot, not the proxy; it is released once the proxy is known to be ours.
+// E4 of the users' reports: a slot that is stuck costs that slot, not the proxy; it is released once the proxy is known
+// to be ours.
 func TestE4StuckSlot(t *testing.T) {
 	const stuck = 0xC0FFEE000009
 	for _, version := range []string{"2024.10.0", "2025.11.0", "2026.6.5", "2026.10.0"} {
@@ -245,7 +246,8 @@ func TestTakeAndRetry(t *testing.T) {
 	})
 }
 
-// §11.4: a proxy that is another's is left alone; the scan mode that we set is restored when it is lost, and set again when it is back.
+// §11.4: a proxy that is another's is left alone; the scan mode that we set is restored when it is lost, and set again
+// when it is back.
 func TestHandsOff(t *testing.T) {
 	f := &firmware{info: device("2026.10.0", 0xff), grants: true}
 	inHome(t, f, nil, func(h *home) {

@@ -69,7 +69,8 @@ func (w *writer) append(limit int, messages []proto.Message) (<-chan struct{}, e
 	}
 	for _, m := range messages {
 		var err error
-		if w.buf, err = w.f.AppendMessage(w.buf, m); err != nil {
+		w.buf, err = w.f.AppendMessage(w.buf, m)
+		if err != nil {
 			return nil, err
 		}
 	}

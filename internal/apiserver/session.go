@@ -100,8 +100,9 @@ type Session struct {
 	cancel  context.CancelCauseFunc
 	done    <-chan struct{}
 	queue   *queue
-	writing lockorder.Mutex[lockorder.HostWriting] // encryption and writing, which go in one order; held while the client does not read
-	direct  []byte                                 // of Relay, under writing
+	// encryption and writing, which go in one order; held while the client does not read
+	writing lockorder.Mutex[lockorder.HostWriting]
+	direct  []byte // of Relay, under writing
 
 	// Times are nanoseconds after begun, by the clock that nobody sets.
 	begun    time.Time

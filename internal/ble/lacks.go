@@ -10,8 +10,8 @@ type Lack struct {
 	Disables string `json:"disables"`
 }
 
-// disables says what a proxy cannot do without a feature (ESPHome's feature flags), and where it comes from. Those with link need
-// connections, and are not worth a word without them.
+// disables says what a proxy cannot do without a feature (ESPHome's feature flags), and where it comes from. Those with
+// link need connections, and are not worth a word without them.
 var disables = []struct {
 	flag Features
 	link bool

@@ -42,7 +42,7 @@ type Operation struct {
 	Handle uint16
 	// Value is what to write, 0…MaxAttribute bytes. It must not be modified afterwards.
 	Value []byte
-	// Table is the database from which the caller knows the handle; nil: that which it was told last. An operation on what is another
-	// attribute by now is refused.
+	// Table is the database from which the caller knows the handle; nil: that which it was told last. An operation on what
+	// is another attribute by now is refused.
 	Table *Database
 }

@@ -2,7 +2,8 @@ package bluezshim
 
 import "bluez-esphome/internal/dbusobj"
 
-// legacyAdvertisement is how many bytes an advertisement and a scan response hold (Bluetooth Core, Vol 6 Part B, 2.3.1).
+// legacyAdvertisement is how many bytes an advertisement and a scan response hold (Bluetooth Core, Vol 6 Part B,
+// 2.3.1).
 const legacyAdvertisement = 31
 
 // The transmission power of an ESP32 in dBm (ESP-IDF, esp_power_level_t).
@@ -11,8 +12,9 @@ const (
 	maxTxPower = 9
 )
 
-// newAdvertisingManagerInterface makes org.bluez.LEAdvertisingManager1 of bluetoothd 5.87, as of a controller with no advertising
-// instance to give: clients expect it on every adapter (bluer reads it among the adapter's properties), and a proxy cannot advertise.
+// newAdvertisingManagerInterface makes org.bluez.LEAdvertisingManager1 of bluetoothd 5.87, as of a controller with no
+// advertising instance to give: clients expect it on every adapter (bluer reads it among the adapter's properties), and
+// a proxy cannot advertise.
 func newAdvertisingManagerInterface() *dbusobj.Interface {
 	zero := func(_ *dbusobj.Object, e *dbusobj.Encoder) { e.Byte(0) }
 	none := func(_ *dbusobj.Object, e *dbusobj.Encoder) { e.Strings(nil) }

@@ -12,8 +12,8 @@ import (
 // extensionTimeout bounds a call of our own interface on a proxy.
 const extensionTimeout = 30 * time.Second
 
-// newExtensionInterface makes org.bluez_esphome.Device1: what proxies can do and BlueZ has no method for, who hears the device, and what
-// became of the last calls of Connect. None of its properties is signalled.
+// newExtensionInterface makes org.bluez_esphome.Device1: what proxies can do and BlueZ has no method for, who hears the
+// device, and what became of the last calls of Connect. None of its properties is signalled.
 func newExtensionInterface(cfg Config) *dbusobj.Interface {
 	properties := []dbusobj.Property{{Name: "Sources", Type: "aa{sv}", Get: encodeSources}}
 	if cfg.Connects != nil {

@@ -36,8 +36,8 @@ type Config struct {
 	Logger   *slog.Logger
 	// ProxyPath gives the proxies their object paths in Sources; nil leaves them out.
 	ProxyPath func(name string) dbus.ObjectPath
-	// Connects, if not nil, tells of the last calls of Connect for a device: it encodes an aa{sv} for Connects of our own interface, and
-	// LastError gives what went wrong last, "" for nothing. Both are called in the loop.
+	// Connects, if not nil, tells of the last calls of Connect for a device: it encodes an aa{sv} for Connects of our own
+	// interface, and LastError gives what went wrong last, "" for nothing. Both are called in the loop.
 	Connects  func(a ble.Address, e *dbusobj.Encoder)
 	LastError func(a ble.Address) string
 	// ValueLost, if not nil, is told of each notification that a client lost because it read its descriptor too slowly.

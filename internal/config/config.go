@@ -170,7 +170,8 @@ const (
 	NoSlotFail OnNoSlot = "fail"
 )
 
-// LogFormat is the form of log lines; auto is short lines on a terminal and text, for the journal with its priorities, elsewhere.
+// LogFormat is the form of log lines; auto is short lines on a terminal and text, for the journal with its priorities,
+// elsewhere.
 type LogFormat string
 
 // Log formats.

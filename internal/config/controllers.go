@@ -9,7 +9,8 @@ import (
 	"strings"
 )
 
-// Controller is one virtual Bluetooth controller whose radio is the proxies. Exactly one of VHCI, PTY, Unix and TCP is set.
+// Controller is one virtual Bluetooth controller whose radio is the proxies. Exactly one of VHCI, PTY, Unix and TCP is
+// set.
 type Controller struct {
 	// VHCI makes it a controller of this kernel, hciN.
 	VHCI bool
@@ -21,8 +22,8 @@ type Controller struct {
 	Line int
 }
 
-// key tells the controller from the others of this configuration and is the same in every run: what is kept of it is kept by its key. n is
-// how many {vhci: true} stand before it.
+// key tells the controller from the others of this configuration and is the same in every run: what is kept of it is
+// kept by its key. n is how many {vhci: true} stand before it.
 func (c Controller) key(n int) string {
 	switch {
 	case c.PTY != "":
@@ -98,7 +99,8 @@ func (l *loader) controllers(list []rawController, autoAdd bool) {
 		}
 		if r.TCP != "" {
 			var err error
-			if c.TCP, err = loopbackListen(r.TCP); err != nil {
+			c.TCP, err = loopbackListen(r.TCP)
+			if err != nil {
 				rep.at(key+".tcp", `"127.0.0.1:9555" is for this host only`, "%v", err)
 			} else if !isLoopback(c.TCP) {
 				l.out.Warnings = append(l.out.Warnings, fmt.Sprintf("%s: everybody who can reach %s can use the proxies' radios: HCI has neither password nor encryption", rep.where(key+".tcp"), c.TCP))

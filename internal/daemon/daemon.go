@@ -135,7 +135,8 @@ func (d *Daemon) run(ctx context.Context) error {
 		return err
 	}
 	defer at.Close()
-	if d.conn, err = at.Dial(ctx, bus.Config{Logger: d.log, Answered: d.answered(), Served: d.ready.Store}); err != nil {
+	d.conn, err = at.Dial(ctx, bus.Config{Logger: d.log, Answered: d.answered(), Served: d.ready.Store})
+	if err != nil {
 		return err
 	}
 	defer d.conn.Close()

@@ -81,8 +81,9 @@ func (t *tree) called(path string) *Object {
 	return nil
 }
 
-// Alias makes the objects at and below target answer calls of the same paths at and below alias, too, where nothing else is. They are not
-// listed, introspected from above or signalled there. There is one alias at most: a second replaces the first.
+// Alias makes the objects at and below target answer calls of the same paths at and below alias, too, where nothing
+// else is. They are not listed, introspected from above or signalled there. There is one alias at most: a second
+// replaces the first.
 func (c *Conn) Alias(alias, target dbus.ObjectPath) {
 	c.tree.alias, c.tree.target = string(alias), string(target)
 }

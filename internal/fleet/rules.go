@@ -30,7 +30,8 @@ func (s *Set) Rule(a ble.Address) gatt.Rule {
 	return gatt.Rule{}
 }
 
-// IDs gives the IDs of the proxies that the configuration means by names. A name that means nobody yet has an ID that no proxy has.
+// IDs gives the IDs of the proxies that the configuration means by names. A name that means nobody yet has an ID that
+// no proxy has.
 func (s *Set) IDs(names []string) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -6,8 +6,8 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
-// An ESP neither scans nor makes another connection while it dials, and dials for 20 s. So a device that is not there would cost
-// all others theirs: only who is heard is dialled, the others are waited for.
+// An ESP neither scans nor makes another connection while it dials, and dials for 20 s. So a device that is not there
+// would cost all others theirs: only who is heard is dialled, the others are waited for.
 //
 //	           heard just now                       link
 //	waiting ───────────────────▶ dialling ───────────────────▶ up
@@ -23,8 +23,9 @@ const (
 	slowFrom    = 2 * time.Second
 	expectAhead = 1500 * time.Millisecond
 	maxMissed   = 3
-	// blindBurst is how long a device is dialled blind while somebody listens to advertisements, which are lost meanwhile, and
-	// blindRest how many times as long as it took the proxy is then not dialled through blind. So advertisements of the others lose 5 %.
+	// blindBurst is how long a device is dialled blind while somebody listens to advertisements, which are lost meanwhile,
+	// and blindRest how many times as long as it took the proxy is then not dialled through blind. So advertisements of
+	// the others lose 5 %.
 	blindBurst = 500 * time.Millisecond
 	blindRest  = 19
 	// blindPause is how long a device that was dialled blind in vain, and was not heard since, is not dialled so again.
@@ -36,8 +37,8 @@ const (
 	doubtIntervals, silentIntervals = 10, 20
 )
 
-// Firmware ends an attempt when it is told to from yieldsSoon on within 10 s, from yieldsAtOnce on within 15 ms. Earlier one goes
-// on for 20 s, deaf to everything (measured on the firmware's own code).
+// Firmware ends an attempt when it is told to from yieldsSoon on within 10 s, from yieldsAtOnce on within 15 ms.
+// Earlier one goes on for 20 s, deaf to everything (measured on the firmware's own code).
 var (
 	yieldsSoon   = ble.Version{Year: 2026, Month: 8}
 	yieldsAtOnce = ble.Version{Year: 2026, Month: 10}
@@ -49,8 +50,8 @@ func yields(version string) (soon, atOnce bool) {
 	return known && v.Compare(yieldsSoon) >= 0, known && v.Compare(yieldsAtOnce) >= 0
 }
 
-// expect says whether a device may be dialled through a proxy that heard it, or when that may be the case without another
-// advertisement, zero for never.
+// expect says whether a device may be dialled through a proxy that heard it, or when that may be the case without
+// another advertisement, zero for never.
 func expect(p Path, now, deadline time.Time) (ready bool, at time.Time) {
 	if p.LastHeard.IsZero() {
 		return true, time.Time{}
@@ -77,7 +78,8 @@ func expect(p Path, now, deadline time.Time) (ready bool, at time.Time) {
 	return false, from
 }
 
-// patience is how long a device may take to answer an attempt before it is taken to be gone, and before others go first.
+// patience is how long a device may take to answer an attempt before it is taken to be gone, and before others go
+// first.
 func patience(interval time.Duration) (doubt, gone time.Duration) {
 	switch {
 	case interval <= 0:
@@ -103,7 +105,8 @@ func (dl *dialler) dialBlind(v *survey) *candidate {
 	paid := listening || m.othersDialLocked(dl.s)
 	for i := range v.candidates {
 		c := &v.candidates[i]
-		switch _, atOnce := yields(c.version); {
+		_, atOnce := yields(c.version)
+		switch {
 		case c.state != quiet, c.slots <= 0, now.Before(c.ps.blindAgain), !atOnce && paid:
 			continue
 		}
@@ -135,8 +138,8 @@ func (m *Manager) othersDialLocked(s *session) bool {
 	return false
 }
 
-// makeWayLocked calls off attempts through ps that will most probably come to nothing, for a device that is there: heard says when it was
-// heard last.
+// makeWayLocked calls off attempts through ps that will most probably come to nothing, for a device that is there:
+// heard says when it was heard last.
 func (m *Manager) makeWayLocked(ps *proxyState, a ble.Address, heard, now time.Time, version string) {
 	if soon, _ := yields(version); !soon {
 		return

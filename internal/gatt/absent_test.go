@@ -56,8 +56,8 @@ func watch(p *gatttest.Proxy, d time.Duration) dialled {
 	return out
 }
 
-// TestAbsentCostsNobody: devices that are off and wanted for ever leave a proxy at least 90 % of its time, and a device that is there
-// is connected at once, all the time. The devices were linked before, so that their last proxy is known.
+// TestAbsentCostsNobody: devices that are off and wanted for ever leave a proxy at least 90 % of its time, and a device
+// that is there is connected at once, all the time. The devices were linked before, so that their last proxy is known.
 func TestAbsentCostsNobody(t *testing.T) {
 	for _, tc := range []struct {
 		name      string

@@ -62,8 +62,8 @@ func characteristic(db *ble.Database, valueHandle uint16) *ble.Characteristic {
 	return nil
 }
 
-// cccdValue is what the CCCD of c is to have for what is wanted. Bits that the properties do not offer do not count beside others: what
-// they do to a peripheral is not known. Alone they are for the peripheral to judge.
+// cccdValue is what the CCCD of c is to have for what is wanted. Bits that the properties do not offer do not count
+// beside others: what they do to a peripheral is not known. Alone they are for the peripheral to judge.
 func cccdValue(c *ble.Characteristic, bits uint16) uint16 {
 	var can uint16
 	if c.Properties.Has(ble.PropNotify) {
@@ -86,9 +86,9 @@ func cccdValue(c *ble.Characteristic, bits uint16) uint16 {
 	return value
 }
 
-// converge brings proxy and peripheral to what is wanted of a characteristic now. To begin it registers at the proxy, then writes
-// the CCCD: what comes in between is not lost. Without a CCCD there is nothing to write (bluetoothd 5.87, GattCharacteristic1
-// StartNotify). What stands already is not asked for again.
+// converge brings proxy and peripheral to what is wanted of a characteristic now. To begin it registers at the proxy,
+// then writes the CCCD: what comes in between is not lost. Without a CCCD there is nothing to write (bluetoothd 5.87,
+// GattCharacteristic1 StartNotify). What stands already is not asked for again.
 func (s *session) converge(ctx context.Context, l *link, db *ble.Database, valueHandle uint16) error {
 	s.m.mu.Lock()
 	bits := s.dev.wantLocked(valueHandle)
@@ -97,7 +97,8 @@ func (s *session) converge(ctx context.Context, l *link, db *ble.Database, value
 		bits |= cccdDefault // ours
 	}
 	c := characteristic(db, valueHandle)
-	switch have := l.armed[valueHandle]; {
+	have := l.armed[valueHandle]
+	switch {
 	case c == nil && bits != 0:
 		return errNoAttribute
 	case c == nil:

@@ -12,8 +12,9 @@ import (
 // parkedPatience is how long an attempt waits for another through the same proxy, while another proxy has none.
 const parkedPatience = 2 * time.Second
 
-// silentAfter is how long a proxy that reports its slots may take to report the one of a new attempt, which it does before
-// the radio acts (ESPHome native API, message 81), while another proxy is free: it may have lost its power or its network.
+// silentAfter is how long a proxy that reports its slots may take to report the one of a new attempt, which it does
+// before the radio acts (ESPHome native API, message 81), while another proxy is free: it may have lost its power or
+// its network.
 const silentAfter = 2 * time.Second
 
 // deadAfter is the same where no other proxy is free: the request is taken to be lost, and made again.
@@ -60,7 +61,8 @@ func (s *session) attempt(ctx, dctx context.Context, dl *dialler, c *candidate, 
 
 	m.mu.Lock()
 	h.yield = acancel
-	if h.doubt, _ = patience(c.path.Interval); c.blind {
+	h.doubt, _ = patience(c.path.Interval)
+	if c.blind {
 		h.doubt, dl.wasBlind = 0, true
 	}
 	m.mu.Unlock()
@@ -92,9 +94,10 @@ func (s *session) attempt(ctx, dctx context.Context, dl *dialler, c *candidate, 
 }
 
 // awaitAnswer waits for the answer or the end of actx. It ends actx when the attempt
-// takes long and another path is free, sooner if that one hears the device meanwhile, which a proxy in whose reach it is would have
-// connected to by then, or if none is free and it is worth beginning anew; a device that the proxy does not hear is given less time. The time counts from
-// the end of older attempts through the same proxy; for those it waits less, if another proxy has none.
+// takes long and another path is free, sooner if that one hears the device meanwhile, which a proxy in whose reach it
+// is would have connected to by then, or if none is free and it is worth beginning anew; a device that the proxy does
+// not hear is given less time. The time counts from the end of older attempts through the same proxy; for those it
+// waits less, if another proxy has none.
 func (s *session) awaitAnswer(actx context.Context, cancel context.CancelCauseFunc, dl *dialler, c *candidate, h *hold, ans *answer) {
 	t := time.NewTimer(min(s.m.cfg.PerPath, parkedPatience))
 	defer t.Stop()
@@ -112,7 +115,8 @@ func (s *session) awaitAnswer(actx context.Context, cancel context.CancelCauseFu
 		var changed <-chan struct{}
 		if !turn {
 			var parked bool
-			if parked, changed = s.m.parked(c.ps, h); !parked {
+			parked, changed = s.m.parked(c.ps, h)
+			if !parked {
 				turn, changed, began = true, nil, time.Now()
 				t.Reset(enough)
 				gone.Reset(s.m.onAir(c, h))
@@ -173,7 +177,8 @@ func (m *Manager) onAir(c *candidate, h *hold) time.Duration {
 	h.onAir = time.Now()
 	m.changedLocked() // whoever is heard may look whether it makes way
 	_, gone := patience(c.path.Interval)
-	switch soon, _ := yields(c.version); {
+	soon, _ := yields(c.version)
+	switch {
 	case c.burst:
 		return blindBurst
 	case c.blind, !soon: // as long as the search

@@ -23,8 +23,8 @@ type Attempt struct {
 	Tries  []Try    // the last ones, in order
 	// SlotWait is for how long it waited for a connection slot.
 	SlotWait time.Duration
-	// Took is the time to the link or to the error, 0 while neither is there. Link is the number of the link, as in the log,
-	// 0 without one, and Proxy the one that has it.
+	// Took is the time to the link or to the error, 0 while neither is there. Link is the number of the link, as in the
+	// log, 0 without one, and Proxy the one that has it.
 	Took  time.Duration
 	Link  uint64
 	Proxy string
@@ -86,8 +86,8 @@ func (m *Manager) attempts(n int, wanted func(*Attempt) bool) []Attempt {
 	return out
 }
 
-// DeviceTrouble is the last failure of a device that is remembered: a Connect that failed, or a link that ended without having been
-// asked to.
+// DeviceTrouble is the last failure of a device that is remembered: a Connect that failed, or a link that ended without
+// having been asked to.
 func (m *Manager) DeviceTrouble(a ble.Address) Trouble {
 	m.mu.Lock()
 	defer m.mu.Unlock()

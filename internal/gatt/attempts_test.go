@@ -33,7 +33,8 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-// TestWhy: the beginning and the end of a link are a line each, with its number and the reason in words, and the history says the same.
+// TestWhy: the beginning and the end of a link are a line each, with its number and the reason in words, and the
+// history says the same.
 func TestWhy(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
@@ -157,7 +158,8 @@ func TestAttempts(t *testing.T) {
 	})
 }
 
-// TestAsked: who wanted a connection is told with it, those who joined included, and what became of all Connects and links is counted.
+// TestAsked: who wanted a connection is told with it, those who joined included, and what became of all Connects and
+// links is counted.
 func TestAsked(t *testing.T) {
 	owned(t, false, func(t *testing.T, w *world, _ *gatttest.Proxy, program, host *party) {
 		m := w.m

@@ -24,12 +24,12 @@ func (m *Manager) clearAt(ctx context.Context, ps *proxyState, a ble.Address) er
 	return ps.proxy.ClearCache(ctx, a)
 }
 
-// clearHead is how long a connection waits for its proxy's cache to be cleared: a proxy takes requests in order, so that
-// the answer need not have come.
+// clearHead is how long a connection waits for its proxy's cache to be cleared: a proxy takes requests in order, so
+// that the answer need not have come.
 const clearHead = 250 * time.Millisecond
 
-// clearBefore has a proxy drop its cached database of a before a connection that is to list the services: a proxy keeps them
-// over restarts and for whoever connected through it, and would list those, whatever the peripheral has now
+// clearBefore has a proxy drop its cached database of a before a connection that is to list the services: a proxy keeps
+// them over restarts and for whoever connected through it, and would list those, whatever the peripheral has now
 // (ESPHome, esp32_ble cache_services).
 func (m *Manager) clearBefore(ctx context.Context, ps *proxyState, a ble.Address) {
 	over := make(chan struct{})
@@ -50,8 +50,8 @@ func (m *Manager) clearBefore(ctx context.Context, ps *proxyState, a ble.Address
 }
 
 // ClearCache drops the cached database of a here and at the proxies that had a link to it. It reports false if one of
-// them is offline; that of the next link clears its cache then. A proxy without CACHE_CLEARING is warned of once and does not count as a failure: as
-// with ESPHome's reference client only the database here is dropped then.
+// them is offline; that of the next link clears its cache then. A proxy without CACHE_CLEARING is warned of once and
+// does not count as a failure: as with ESPHome's reference client only the database here is dropped then.
 func (m *Manager) ClearCache(ctx context.Context, a ble.Address) (bool, error) {
 	rec := m.record(a)
 	m.forgetDatabase(a)
@@ -96,8 +96,8 @@ func (m *Manager) warnOnce(ps *proxyState, key, msg string) {
 	}
 }
 
-// SetConnectionParams asks for new parameters of the link that is up; an error may wrap ble.ErrInvalid. A proxy without the
-// feature is warned of, which is no failure.
+// SetConnectionParams asks for new parameters of the link that is up; an error may wrap ble.ErrInvalid. A proxy without
+// the feature is warned of, which is no failure.
 func (m *Manager) SetConnectionParams(ctx context.Context, a ble.Address, params ble.ConnectionParams) error {
 	return m.setConnectionParams(ctx, nil, a, params)
 }

@@ -59,8 +59,8 @@ type Config struct {
 	// MayPair says whether an operation that needs security may pair by itself. A device that
 	// is bonded always may. nil: any may.
 	MayPair func(a ble.Address) bool
-	// Used is told, in order with Events, that somebody asked for the link to a device, and that the last one let go of it. It
-	// must not block; only Owners call it. nil: nobody wants to know.
+	// Used is told, in order with Events, that somebody asked for the link to a device, and that the last one let go of
+	// it. It must not block; only Owners call it. nil: nobody wants to know.
 	Used func(a ble.Address, used bool)
 	// Measured is told what each operation took as its caller saw it, the wait in the queue included. It is called
 	// from any goroutine and must not block. nil: nobody wants to know.

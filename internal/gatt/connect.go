@@ -13,8 +13,8 @@ func (m *Manager) Connect(a ble.Address, t ble.AddressType, via string, done fun
 	m.connect("", a, t, via, true, done)
 }
 
-// connect is Connect for somebody with a name, for the history. Who is patient waits for a slot where none is free and the configuration says
-// nothing else.
+// connect is Connect for somebody with a name, for the history. Who is patient waits for a slot where none is free and
+// the configuration says nothing else.
 func (m *Manager) connect(who string, a ble.Address, t ble.AddressType, via string, patient bool, done func(error)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

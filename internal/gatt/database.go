@@ -12,10 +12,10 @@ const lastHandle = 0xffff
 
 // buildDatabase makes a database of what a proxy streamed (ESPHome native API, message 71). It is sorted,
 // every handle occurs once, and an attribute lies within its service and its characteristic; what does not
-// fit, or has no UUID, is dropped and named in dropped. Of two entries at one handle that name different UUIDs none is kept: a value would be
-// given under one that is not its own. EndHandle and a characteristic's declaration handle, which the wire
-// does not carry, are derived: a service goes as far as the next one, and a declaration
-// immediately precedes the value, as Bluetooth Core, Vol 3 Part G, 3.3 has it.
+// fit, or has no UUID, is dropped and named in dropped. Of two entries at one handle that name different UUIDs none is
+// kept: a value would be given under one that is not its own. EndHandle and a characteristic's declaration handle,
+// which the wire does not carry, are derived: a service goes as far as the next one, and a declaration immediately
+// precedes the value, as Bluetooth Core, Vol 3 Part G, 3.3 has it.
 func buildDatabase(in []ble.Service) (db *ble.Database, dropped []string) {
 	services := slices.Clone(in)
 	slices.SortStableFunc(services, func(a, b ble.Service) int { return cmp.Compare(a.Handle, b.Handle) })
@@ -95,7 +95,8 @@ func buildService(s *ble.Service, end uint16, budget *int, drop func(string, ...
 			drop("characteristic at handle 0x%04x overlaps another attribute", c.ValueHandle)
 			continue
 		}
-		if *budget -= 2; *budget < 0 {
+		*budget -= 2
+		if *budget < 0 {
 			drop("characteristic at handle 0x%04x: too many", c.ValueHandle)
 			continue
 		}
@@ -139,7 +140,8 @@ func buildDescriptors(c *ble.Characteristic, end uint16, budget *int, drop func(
 		case d.Handle <= last:
 			drop("a second descriptor at handle 0x%04x", d.Handle)
 		default:
-			if *budget--; *budget < 0 {
+			*budget--
+			if *budget < 0 {
 				drop("descriptor at handle 0x%04x: too many", d.Handle)
 				continue
 			}

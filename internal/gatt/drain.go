@@ -7,8 +7,8 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
-// drainWait is how long a link may outlive the wish to end it, for what was accepted before (bluetoothd 5.87, which always waits
-// so long).
+// drainWait is how long a link may outlive the wish to end it, for what was accepted before (bluetoothd 5.87, which
+// always waits so long).
 const drainWait = 2 * time.Second
 
 // Flusher is a Proxy that can tell when writes without response are out of its hands.
@@ -17,8 +17,9 @@ type Flusher interface {
 	Flush(ctx context.Context, a ble.Address) error
 }
 
-// drainLocked lets what was accepted be done before the link ends, at most drainWait: operations that wait, the one under way, and
-// commands that the proxy has not acknowledged. A pairing is called off. It reports false if there is no link that could.
+// drainLocked lets what was accepted be done before the link ends, at most drainWait: operations that wait, the one
+// under way, and commands that the proxy has not acknowledged. A pairing is called off. It reports false if there is no
+// link that could.
 func (s *session) drainLocked() bool {
 	if s.phase != phaseLive || !s.serving || s.stale {
 		return false

@@ -86,8 +86,8 @@ func TestAcceptedArrives(t *testing.T) {
 	}
 }
 
-// TestDisconnectAnswers: what is under way and what waits gets its real answer; later calls are refused, and with nothing to wait for
-// the link ends at once.
+// TestDisconnectAnswers: what is under way and what waits gets its real answer; later calls are refused, and with
+// nothing to wait for the link ends at once.
 func TestDisconnectAnswers(t *testing.T) {
 	both(t, func(t *testing.T, w *world, p *gatttest.Proxy, dev *gatttest.Peripheral) {
 		dev.ReadDelay = 300 * time.Millisecond

@@ -6,8 +6,8 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
-// early is what a peripheral notifies while it is being subscribed to: often the first value comes right behind the answer to
-// the CCCD's write, before whoever asked has learnt of that.
+// early is what a peripheral notifies while it is being subscribed to: often the first value comes right behind the
+// answer to the CCCD's write, before whoever asked has learnt of that.
 type early struct {
 	link   *link
 	handle uint16

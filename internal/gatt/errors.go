@@ -100,7 +100,8 @@ func failureOf(err error) ble.ConnectFailure {
 	return ble.ConnectUnknown
 }
 
-// passes reports whether an attempt failed for something that may be over soon: a packet that was lost, or the proxy's stack.
+// passes reports whether an attempt failed for something that may be over soon: a packet that was lost, or the proxy's
+// stack.
 func passes(err error) bool {
 	var res ConnectResultError
 	if !errors.As(err, &res) {

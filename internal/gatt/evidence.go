@@ -8,8 +8,8 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
-// evidence says why a cached database may be taken for the one that the peripheral has now. Without any the services are
-// listed anew: a peripheral that was updated, or booted into another image, says so to nobody.
+// evidence says why a cached database may be taken for the one that the peripheral has now. Without any the services
+// are listed anew: a peripheral that was updated, or booted into another image, says so to nobody.
 type evidence uint8
 
 const (
@@ -17,9 +17,11 @@ const (
 	// byHash: the Database Hash is still to be read and must equal the one of the cache (Bluetooth Core, Vol 3
 	// Part G, 7.3).
 	byHash
-	// byBond: a bonded peripheral indicates Service Changed to a client that was away (Bluetooth Core, Vol 3 Part G, 2.5.2).
+	// byBond: a bonded peripheral indicates Service Changed to a client that was away (Bluetooth Core, Vol 3 Part G,
+	// 2.5.2).
 	byBond
-	// byMoment: the link was lost moments ago because its proxy went, and another proxy hears the device: it did not restart.
+	// byMoment: the link was lost moments ago because its proxy went, and another proxy hears the device: it did not
+	// restart.
 	byMoment
 )
 
@@ -28,8 +30,8 @@ func (e evidence) String() string {
 }
 
 const (
-	// momentsAgo is for how long the link of a proxy that went speaks for the database. A restart of the device would fit into
-	// less, but the proxy's end is no sign of one.
+	// momentsAgo is for how long the link of a proxy that went speaks for the database. A restart of the device would fit
+	// into less, but the proxy's end is no sign of one.
 	momentsAgo = 3 * time.Second
 	// listenedTo is the longest silence of a device that surely did not restart meanwhile.
 	listenedTo = time.Second
@@ -69,8 +71,9 @@ func (dl *dialler) momentAgo() bool {
 	return slices.ContainsFunc(m.cfg.Air.Paths(a), func(p Path) bool { return now.Sub(p.LastHeard) <= listenedTo })
 }
 
-// contradicted says what in the air speaks against the cached database, "" for nothing: another name than at the time, or a service
-// that neither was advertised then nor is in the database. Many devices advertise what is no service of theirs.
+// contradicted says what in the air speaks against the cached database, "" for nothing: another name than at the time,
+// or a service that neither was advertised then nor is in the database. Many devices advertise what is no service of
+// theirs.
 func (m *Manager) contradicted(a ble.Address, rec *Record) string {
 	name := m.cfg.Name(a)
 	if name != "" && rec.Name != "" && !strings.HasPrefix(name, rec.Name) && !strings.HasPrefix(rec.Name, name) {

@@ -160,8 +160,8 @@ func TestMomentsAgo(t *testing.T) {
 	}
 }
 
-// TestAnotherImage: the inputs of two reports. A device without Database Hash that comes back with other services has those, at
-// the first connection, in this run and in the next.
+// TestAnotherImage: the inputs of two reports. A device without Database Hash that comes back with other services has
+// those, at the first connection, in this run and in the next.
 func TestAnotherImage(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
@@ -211,7 +211,8 @@ func TestAnotherImage(t *testing.T) {
 	}
 }
 
-// TestOldHandles: what was asked for by handles of a database that changed meanwhile is not done on what has that handle now.
+// TestOldHandles: what was asked for by handles of a database that changed meanwhile is not done on what has that
+// handle now.
 func TestOldHandles(t *testing.T) {
 	type step func(w *world, p *gatttest.Proxy, dev *gatttest.Peripheral)
 	for _, tc := range []struct {
@@ -364,8 +365,8 @@ func TestSameHash(t *testing.T) {
 	})
 }
 
-// TestAfterwards: nobody waits for Service Changed and the Database Hash: the services are told before either, and a disconnection does not
-// wait for them.
+// TestAfterwards: nobody waits for Service Changed and the Database Hash: the services are told before either, and a
+// disconnection does not wait for them.
 func TestAfterwards(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dev := withGATT(thermometer(addrA), "hash")

@@ -7,7 +7,8 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
-// identity is what an attribute is, apart from where it is: the UUIDs of its service, of its characteristic and of itself.
+// identity is what an attribute is, apart from where it is: the UUIDs of its service, of its characteristic and of
+// itself.
 type identity struct{ service, characteristic, attribute ble.UUID }
 
 // identify finds the value of a characteristic, or a descriptor.
@@ -29,8 +30,8 @@ func identify(db *ble.Database, handle uint16) (identity, bool) {
 	return identity{}, false
 }
 
-// sameAttribute reports whether whoever knows a handle from one database means the same attribute in another. A value is never
-// given under another characteristic's UUID, nor written to another characteristic.
+// sameAttribute reports whether whoever knows a handle from one database means the same attribute in another. A value
+// is never given under another characteristic's UUID, nor written to another characteristic.
 func sameAttribute(known, now *ble.Database, handle uint16) bool {
 	if known == nil || known == now || handle == 0 {
 		return true

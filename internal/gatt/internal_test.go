@@ -148,7 +148,8 @@ func checkDatabase(t *testing.T, db *ble.Database) {
 	t.Helper()
 	last, n := 0, 0
 	next := func(h uint16, end uint16) {
-		if n++; int(h) <= last || h > end {
+		n++
+		if int(h) <= last || h > end {
 			t.Fatalf("handle 0x%04x after 0x%04x, end 0x%04x: %+v", h, last, end, db)
 		}
 		last = int(h)
@@ -179,7 +180,8 @@ func FuzzBuildDatabase(f *testing.F) {
 		var in []ble.Service
 		for ; len(b) >= 3; b = b[3:] {
 			h := uint16(b[1])<<8 | uint16(b[2])
-			switch kind := b[0] % 3; {
+			kind := b[0] % 3
+			switch {
 			case kind == 0 || len(in) == 0:
 				in = append(in, ble.Service{Handle: h})
 			case kind == 1 || len(in[len(in)-1].Characteristics) == 0:
@@ -197,8 +199,8 @@ func FuzzBuildDatabase(f *testing.F) {
 	})
 }
 
-// TestAdvertisedButNotThere: many devices advertise UUIDs that are no services of theirs. Where lists are complete, that is no
-// reason to connect once more.
+// TestAdvertisedButNotThere: many devices advertise UUIDs that are no services of theirs. Where lists are complete,
+// that is no reason to connect once more.
 func TestAdvertisedButNotThere(t *testing.T) {
 	db := &ble.Database{Services: []ble.Service{{Handle: 1, EndHandle: 9, UUID: uuidGAP}}}
 	for version, want := range map[string]bool{"2025.7.5": false, "2025.8.0": true, "2026.7.3": true, "2026.8.0": false, "": false} {

@@ -8,9 +8,9 @@ const (
 	maxQueuedBytes = 8 << 20
 )
 
-// lanes are the operations that wait for one link: a lane for each party, first in, first out. The party that was served
-// longest ago goes next, so that whoever has one operation waits for one operation of each other party at most, however many those
-// have. Its methods are called with Manager.mu held.
+// lanes are the operations that wait for one link: a lane for each party, first in, first out. The party that was
+// served longest ago goes next, so that whoever has one operation waits for one operation of each other party at most,
+// however many those have. Its methods are called with Manager.mu held.
 type lanes struct {
 	waiting []*lane
 	served  map[*Owner]uint64 // when a party was served last, in turns; nil is the Manager itself

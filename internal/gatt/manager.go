@@ -36,10 +36,12 @@ type Manager struct {
 
 	waiting atomic.Int32 // searches that wait for something to change
 
-	// unarmed is told of a subscription that could not be enabled again on another link; nil: nobody wants to know. Set by Owners.
+	// unarmed is told of a subscription that could not be enabled again on another link; nil: nobody wants to know. Set by
+	// Owners.
 	unarmed func(a ble.Address, valueHandle uint16, err error)
 
-	// bonder is the party whose bond it is where the peripheral asked for it; nil: nobody's. Set by Owners, called without locks.
+	// bonder is the party whose bond it is where the peripheral asked for it; nil: nobody's. Set by Owners, called without
+	// locks.
 	bonder func(a ble.Address) string
 
 	recMu lockorder.Mutex[lockorder.Records] // serialises updates of the Store
@@ -173,9 +175,10 @@ func (m *Manager) tidyLocked(a ble.Address) {
 	}
 }
 
-// dispatcher runs callbacks one after another, in the order in which they were posted or claimed their turn. They run on a goroutine
-// that exists while there are any, or on that of the caller who claimed the turn while nothing waited: such a callback is never
-// queued. The queue is as long as what arrives while one callback runs; callbacks do not block.
+// dispatcher runs callbacks one after another, in the order in which they were posted or claimed their turn. They run
+// on a goroutine that exists while there are any, or on that of the caller who claimed the turn while nothing waited:
+// such a callback is never queued. The queue is as long as what arrives while one callback runs; callbacks do not
+// block.
 type dispatcher struct {
 	mu      lockorder.Mutex[lockorder.LinkEvents]
 	queue   []func()
@@ -195,8 +198,9 @@ func (d *dispatcher) post(f func()) {
 	}
 }
 
-// claim gives f its turn. It may be called under any lock. If nothing waits, it reports true, and the caller goes on to call runClaimed
-// with f as soon as it holds no lock; this saves queueing f and waking another goroutine. Else f is queued.
+// claim gives f its turn. It may be called under any lock. If nothing waits, it reports true, and the caller goes on to
+// call runClaimed with f as soon as it holds no lock; this saves queueing f and waking another goroutine. Else f is
+// queued.
 func (d *dispatcher) claim(f func()) (mine bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

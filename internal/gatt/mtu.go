@@ -10,9 +10,10 @@ import (
 // mtuWait bounds the question for the MTU of a link, which the proxy answers by itself.
 const mtuWait = time.Second
 
-// askMTU learns the MTU of a link that was made with the cached table, where firmware tells it: the device may take less than it did. It is
-// asked after the table was found to be valid: the exchange of the MTU comes before anything else on a link, so that it is over where the
-// Database Hash was read. Elsewhere the least MTU may be that from before it, and says nothing.
+// askMTU learns the MTU of a link that was made with the cached table, where firmware tells it: the device may take
+// less than it did. It is asked after the table was found to be valid: the exchange of the MTU comes before anything
+// else on a link, so that it is over where the Database Hash was read. Elsewhere the least MTU may be that from before
+// it, and says nothing.
 func (s *session) askMTU(ctx context.Context, l *link) {
 	proxy, ok := l.ps.proxy.(MTUTeller)
 	if !ok || !l.guessed || l.mtu == ble.MinMTU {
@@ -30,7 +31,8 @@ func (s *session) askMTU(ctx context.Context, l *link) {
 		s.m.mu.Unlock()
 		return
 	}
-	if mtu = ble.ClampMTU(uint32(mtu)); mtu == ble.MinMTU && l.evidence != byHash {
+	mtu = ble.ClampMTU(uint32(mtu))
+	if mtu == ble.MinMTU && l.evidence != byHash {
 		return
 	}
 	s.m.mu.Lock()

@@ -12,8 +12,8 @@ import (
 	"bluez-esphome/internal/gatt/gatttest"
 )
 
-// §11.8: what a cached link reports as its MTU is another link's up to 2026.7, and 23 from then on, except where a proxy that is no
-// ESPHome says what it is.
+// §11.8: what a cached link reports as its MTU is another link's up to 2026.7, and 23 from then on, except where a
+// proxy that is no ESPHome says what it is.
 func TestMTUOfCachedLink(t *testing.T) {
 	for _, c := range []struct {
 		version  string
@@ -58,8 +58,8 @@ func TestMTUOfCachedLink(t *testing.T) {
 	}
 }
 
-// A device whose MTU shrank is not given more than its link takes, where the firmware tells (§11.8, from 2026.8 on), and earlier firmware is
-// not asked.
+// A device whose MTU shrank is not given more than its link takes, where the firmware tells (§11.8, from 2026.8 on),
+// and earlier firmware is not asked.
 func TestMTUShrinks(t *testing.T) {
 	for _, c := range []struct {
 		name, version string

@@ -17,8 +17,8 @@ func (p *party) pair(a ble.Address) error {
 	return <-res
 }
 
-// A guest changes what it holds, or what nobody else holds and nobody else bonded; where owners are exclusive never what is
-// another's (issue 17, R2).
+// A guest changes what it holds, or what nobody else holds and nobody else bonded; where owners are exclusive never
+// what is another's (issue 17, R2).
 func TestOwnersBondsBelongToSomebody(t *testing.T) {
 	for _, tc := range []struct {
 		name      string
@@ -85,8 +85,8 @@ func bondedBy(who func(bus, host, other *party) *party) func(*testing.T, *world,
 	}
 }
 
-// Who pairs again what another bonded does not take the bond over, and a bond that the peripheral asked for is of the one that
-// holds the link.
+// Who pairs again what another bonded does not take the bond over, and a bond that the peripheral asked for is of the
+// one that holds the link.
 func TestOwnersBondStays(t *testing.T) {
 	owned(t, false, func(t *testing.T, w *world, p *gatttest.Proxy, bus, host *party) {
 		together(t, w, bus, host)

@@ -52,8 +52,8 @@ func TestOwnersListen(t *testing.T) {
 	})
 }
 
-// A host that has not paired is refused what needs pairing, whoever else has: neither is it paired for it, nor does it profit from the
-// pairing of another (issue 20).
+// A host that has not paired is refused what needs pairing, whoever else has: neither is it paired for it, nor does it
+// profit from the pairing of another (issue 20).
 func TestOwnersGuestIsNotPairedSilently(t *testing.T) {
 	owned(t, false, func(t *testing.T, w *world, p *gatttest.Proxy, bus, host *party) {
 		p.SetSecure(addrA, 6)
@@ -91,7 +91,8 @@ func TestOwnersGuestIsNotPairedSilently(t *testing.T) {
 	})
 }
 
-// Without a free slot a host is told at once, as by the proxy; a program waits, and so does a host where that is configured (issue 20).
+// Without a free slot a host is told at once, as by the proxy; a program waits, and so does a host where that is
+// configured (issue 20).
 func TestOwnersGuestDoesNotWaitForASlot(t *testing.T) {
 	for _, tc := range []struct {
 		name        string

@@ -8,8 +8,8 @@ import (
 	"bluez-esphome/internal/links"
 )
 
-// Do implements links.Links. A write of a characteristic's configuration says what this owner wants of it, and never ends what
-// another does.
+// Do implements links.Links. A write of a characteristic's configuration says what this owner wants of it, and never
+// ends what another does.
 func (o *Owner) Do(a ble.Address, op ble.Operation, done func([]byte, error)) {
 	o.s.mu.Lock()
 	d := o.s.devices[a]
@@ -29,9 +29,10 @@ func (o *Owner) Do(a ble.Address, op ble.Operation, done func([]byte, error)) {
 	}
 }
 
-// mayTouch returns an error that wraps links.ErrInUse unless what belongs to a peripheral as a whole, its bond and its cached table,
-// is this owner's to change. A guest may change it where nobody else holds the link or waits for it, and no other party made the
-// bond; or, unless owners are exclusive, while it holds the link itself, as any client of a real proxy may.
+// mayTouch returns an error that wraps links.ErrInUse unless what belongs to a peripheral as a whole, its bond and its
+// cached table, is this owner's to change. A guest may change it where nobody else holds the link or waits for it, and
+// no other party made the bond; or, unless owners are exclusive, while it holds the link itself, as any client of a
+// real proxy may.
 func (o *Owner) mayTouch(a ble.Address) error {
 	if !o.cfg.Guest {
 		return nil
@@ -52,8 +53,8 @@ func (o *Owner) mayTouch(a ble.Address) error {
 	return nil
 }
 
-// onlyHolder is the party that holds the link to a if it is the only one: a bond that comes up on it without anybody having asked
-// is its bond.
+// onlyHolder is the party that holds the link to a if it is the only one: a bond that comes up on it without anybody
+// having asked is its bond.
 func (s *Owners) onlyHolder(a ble.Address) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -118,7 +119,8 @@ func (o *Owner) Forget(a ble.Address) {
 	}
 }
 
-// Unpair implements links.Links. It needs no link. An error is one of the proxy's, or wraps ble.ErrNotConnected or links.ErrInUse.
+// Unpair implements links.Links. It needs no link. An error is one of the proxy's, or wraps ble.ErrNotConnected or
+// links.ErrInUse.
 func (o *Owner) Unpair(ctx context.Context, a ble.Address, proxy string) error {
 	if err := o.mayTouch(a); err != nil {
 		return fmt.Errorf("cannot unpair: %w", err)
@@ -138,8 +140,8 @@ func (o *Owner) ClearCache(ctx context.Context, a ble.Address) (bool, error) {
 	return o.s.m.ClearCache(ctx, a)
 }
 
-// SetConnectionParams implements links.Links. An error may wrap links.ErrInUse: where owners are exclusive, a link that they share
-// from before they were is nobody's to change.
+// SetConnectionParams implements links.Links. An error may wrap links.ErrInUse: where owners are exclusive, a link that
+// they share from before they were is nobody's to change.
 func (o *Owner) SetConnectionParams(ctx context.Context, a ble.Address, p ble.ConnectionParams) error {
 	o.s.mu.Lock()
 	d := o.s.devices[a]

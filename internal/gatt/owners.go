@@ -59,7 +59,8 @@ type pendingConnect struct {
 type OwnerConfig struct {
 	Name   string // for Holders
 	Events links.Events
-	// Party says who it is, the same in another session and another run: bonds belong to it. Empty is nobody in particular.
+	// Party says who it is, the same in another session and another run: bonds belong to it. Empty is nobody in
+	// particular.
 	Party string
 	// Guest may touch only what it holds itself, or what nobody else holds and nobody else bonded: see Owner.mayTouch.
 	Guest bool
@@ -76,8 +77,8 @@ type Owner struct {
 	closed bool
 }
 
-// NewOwners makes a Manager for several owners. Config.Events is told of every link, before the owners are, and may be nil
-// here. Exclusive refuses an owner a device that another one holds.
+// NewOwners makes a Manager for several owners. Config.Events is told of every link, before the owners are, and may be
+// nil here. Exclusive refuses an owner a device that another one holds.
 func NewOwners(cfg Config, exclusive bool) *Owners {
 	s := &Owners{exclusive: exclusive, all: cfg.Events, devices: make(map[ble.Address]*ownedDevice)}
 	cfg.Events = ownerEvents{s}
@@ -108,8 +109,8 @@ func (s *Owners) Owner(cfg OwnerConfig) *Owner {
 	return o
 }
 
-// Close lets go of everything that the owner holds. It is told of nothing that happens from then on; calls of Connect that
-// are pending are answered with ble.ErrCanceled.
+// Close lets go of everything that the owner holds. It is told of nothing that happens from then on; calls of Connect
+// that are pending are answered with ble.ErrCanceled.
 func (o *Owner) Close() {
 	s := o.s
 	s.mu.Lock()
@@ -141,8 +142,8 @@ func (s *Owners) deviceLocked(a ble.Address) *ownedDevice {
 	return d
 }
 
-// changedLocked is called after every change of who uses a device or what is subscribed: it has the Manager know what is wanted now,
-// tells Config.Used, and forgets a device of which there is nothing to remember.
+// changedLocked is called after every change of who uses a device or what is subscribed: it has the Manager know what
+// is wanted now, tells Config.Used, and forgets a device of which there is nothing to remember.
 func (s *Owners) changedLocked(a ble.Address, d *ownedDevice) {
 	s.syncLocked(a, d)
 	if used := len(d.uses) > 0; used != d.used {

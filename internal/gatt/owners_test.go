@@ -71,7 +71,8 @@ func (p *party) subscribeTo(a ble.Address, h uint16) error {
 	return <-res
 }
 
-// owned runs f with a proxy "p" that hears the thermometer, and with two owners: bus keeps its subscriptions, host does not.
+// owned runs f with a proxy "p" that hears the thermometer, and with two owners: bus keeps its subscriptions, host does
+// not.
 func owned(t *testing.T, exclusive bool, f func(t *testing.T, w *world, proxy *gatttest.Proxy, bus, host *party)) {
 	t.Helper()
 	ownedWith(t, gatt.Config{}, exclusive, f)

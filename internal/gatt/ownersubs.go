@@ -15,8 +15,9 @@ type ownedSub struct {
 	armed bool   // it was answered that they are in effect: notifications are told
 }
 
-// There is one configuration of a characteristic, and what stands in it is the union of what the owners want that hold the link.
-// No owner's change takes another's bits away. While nobody holds the link those count who keep their subscriptions.
+// There is one configuration of a characteristic, and what stands in it is the union of what the owners want that hold
+// the link. No owner's change takes another's bits away. While nobody holds the link those count who keep their
+// subscriptions.
 
 // wantedLocked is that union.
 func (d *ownedDevice) wantedLocked(valueHandle uint16) uint16 {
@@ -87,7 +88,8 @@ func (o *Owner) Unsubscribe(a ble.Address, valueHandle uint16) {
 	}
 }
 
-// configure changes what an owner wants of a characteristic's configuration; change is given the bits so far, 0 is for nothing.
+// configure changes what an owner wants of a characteristic's configuration; change is given the bits so far, 0 is for
+// nothing.
 func (o *Owner) configure(a ble.Address, valueHandle uint16, change func(uint16) uint16, done func(error)) {
 	s := o.s
 	s.mu.Lock()
@@ -123,7 +125,8 @@ func (o *Owner) configure(a ble.Address, valueHandle uint16, change func(uint16)
 	// Where the link is another's this changes nothing yet: it is armed when this owner joins.
 	s.askLocked(o, a, d, valueHandle, func(err error) {
 		s.mu.Lock()
-		switch current := d.subs[valueHandle][o] == now; {
+		current := d.subs[valueHandle][o] == now
+		switch {
 		case err == nil || errors.Is(err, ble.ErrNotConnected): // then with the next link
 			now.armed = true
 		case bits != 0 && current:
@@ -151,8 +154,8 @@ func addSub(subs map[*Owner]*ownedSub, o *Owner, sub *ownedSub) map[*Owner]*owne
 // attCCCDImproper is the answer to a value that a CCCD cannot have (Core Specification Supplement, Part B, 1.2).
 const attCCCDImproper ble.ATTError = 0xfd
 
-// writeCCCD is an owner's write of a characteristic's configuration: it says what this owner wants. What is written is the union
-// with what others do.
+// writeCCCD is an owner's write of a characteristic's configuration: it says what this owner wants. What is written is
+// the union with what others do.
 func (o *Owner) writeCCCD(a ble.Address, valueHandle uint16, value []byte, done func([]byte, error)) {
 	refuse := func(err error) { o.s.m.events.post(func() { done(nil, err) }) }
 	if len(value) != 2 {
@@ -192,8 +195,8 @@ func (d *ownedDevice) forgetSubsLocked(o *Owner) {
 	}
 }
 
-// unarmed: a characteristic that is subscribed could not be enabled again. Those who subscribed it are told, and asked no more:
-// what is not so must not be said to be. It is called as an event.
+// unarmed: a characteristic that is subscribed could not be enabled again. Those who subscribed it are told, and asked
+// no more: what is not so must not be said to be. It is called as an event.
 func (s *Owners) unarmed(a ble.Address, valueHandle uint16, err error) {
 	s.mu.Lock()
 	d := s.devices[a]

@@ -20,7 +20,8 @@ func (s *session) raiseSecurity(ctx context.Context, l *link, party *Owner) bool
 	if !l.ps.proxy.Features().Has(ble.FeaturePairing) {
 		return false
 	}
-	switch holder := m.record(s.addr).Bonded; {
+	holder := m.record(s.addr).Bonded
+	switch {
 	case holder == "" && !m.cfg.MayPair(s.addr):
 		return false
 	case holder != "" && holder != l.ps.id: // the bond's keys are there; nobody pairs anew unasked
@@ -60,8 +61,8 @@ func (m *Manager) proxyName(id string) string {
 	return id
 }
 
-// bonded keeps which proxy has the bond, and which party made it: party, or nil where the peripheral asked for it. unasked
-// tells the listener, who did not ask for it.
+// bonded keeps which proxy has the bond, and which party made it: party, or nil where the peripheral asked for it.
+// unasked tells the listener, who did not ask for it.
 func (m *Manager) bonded(proxy string, a ble.Address, party *Owner, unasked bool) {
 	by := ""
 	switch {
@@ -142,11 +143,13 @@ func (m *Manager) Forget(a ble.Address) {
 	}
 }
 
-// Unpair has the named proxy drop its bond with a and waits for the answer; everything else that is known of a stays. Without a name it is
-// the proxy that holds the bond, or else the link. A proxy that is not there is ble.ErrNotConnected.
+// Unpair has the named proxy drop its bond with a and waits for the answer; everything else that is known of a stays.
+// Without a name it is the proxy that holds the bond, or else the link. A proxy that is not there is
+// ble.ErrNotConnected.
 func (m *Manager) Unpair(ctx context.Context, a ble.Address, proxy string) error {
 	if proxy == "" {
-		if proxy = m.bondHolder(a); proxy == "" {
+		proxy = m.bondHolder(a)
+		if proxy == "" {
 			return fmt.Errorf("cannot unpair %s: no proxy holds a bond with it: %w", a, ble.ErrNotConnected)
 		}
 	}
@@ -162,7 +165,8 @@ func (m *Manager) Unpair(ctx context.Context, a ble.Address, proxy string) error
 	defer cancel()
 	err := ps.proxy.Unpair(ctx, a)
 	m.mu.Lock()
-	if ps.unpairing[a]--; ps.unpairing[a] <= 0 {
+	ps.unpairing[a]--
+	if ps.unpairing[a] <= 0 {
 		delete(ps.unpairing, a)
 	}
 	if l := ps.links[a]; l != nil && err == nil {
@@ -193,8 +197,8 @@ func (m *Manager) bondHolder(a ble.Address) string {
 	return ""
 }
 
-// unpairLocked has a proxy drop its bond, later if its session or this run ends before the answer. Up to 2026.7 firmware
-// answers with message 85, which then reports no pairing.
+// unpairLocked has a proxy drop its bond, later if its session or this run ends before the answer. Up to 2026.7
+// firmware answers with message 85, which then reports no pairing.
 func (m *Manager) unpairLocked(ps *proxyState, a ble.Address) {
 	started := m.spawnLocked(func(ctx context.Context) {
 		ctx, cancel := context.WithTimeout(ctx, unpairWait)
@@ -202,7 +206,8 @@ func (m *Manager) unpairLocked(ps *proxyState, a ble.Address) {
 		err := ps.proxy.Unpair(ctx, a)
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		if ps.unpairing[a]--; ps.unpairing[a] <= 0 {
+		ps.unpairing[a]--
+		if ps.unpairing[a] <= 0 {
 			delete(ps.unpairing, a)
 		}
 		later := errors.Is(err, ble.ErrNotConnected) || errors.Is(err, context.Canceled)

@@ -22,7 +22,8 @@ const (
 	// moved away.
 	staleAfter      = 10 * time.Second
 	maxStalePenalty = 40
-	// maxTries is how often one Connect dials through one proxy, and maxAlone if no other proxy is there and what it said may pass.
+	// maxTries is how often one Connect dials through one proxy, and maxAlone if no other proxy is there and what it said
+	// may pass.
 	maxTries   = 2
 	maxAlone   = 4
 	retryPause = 500 * time.Millisecond
@@ -191,7 +192,8 @@ func (dl *dialler) survey() survey {
 			v.foreign = append(v.foreign, ps.name)
 			continue
 		}
-		if c.rank = slices.Index(rule.Prefer, ps.id); c.rank < 0 {
+		c.rank = slices.Index(rule.Prefer, ps.id)
+		if c.rank < 0 {
 			c.rank = len(rule.Prefer)
 		}
 		c.reported, c.version = o.slots, o.version
@@ -219,8 +221,8 @@ func passive(name string, o online) string {
 	return fmt.Sprintf("%s (ESPHome %s): does not make connections: %s", name, o.version, remedy)
 }
 
-// addressType is the type to ask c for: what its proxy reports of the device, and with the second try, if others say otherwise, the other
-// one. What is in the air changes nothing for a device with a bond.
+// addressType is the type to ask c for: what its proxy reports of the device, and with the second try, if others say
+// otherwise, the other one. What is in the air changes nothing for a device with a bond.
 func (dl *dialler) addressType(c *candidate) ble.AddressType {
 	switch {
 	case c.blind || dl.rec.Bonded != "":

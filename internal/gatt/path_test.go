@@ -111,8 +111,9 @@ func TestSilentProxy(t *testing.T) {
 	}
 }
 
-// TestOutOfReach: where the best proxy does not reach a device that another one hears all the time, that one is dialled as soon as the
-// device's advertising interval tells, if firmware can end the attempt at once, and after connect.per_path elsewhere.
+// TestOutOfReach: where the best proxy does not reach a device that another one hears all the time, that one is dialled
+// as soon as the device's advertising interval tells, if firmware can end the attempt at once, and after
+// connect.per_path elsewhere.
 func TestOutOfReach(t *testing.T) {
 	for _, tc := range []struct {
 		firmware string
@@ -169,8 +170,8 @@ func TestWaits(t *testing.T) {
 	})
 }
 
-// TestUnpairLater: a proxy that is offline when its bond is to go is told once it is back, also by the next run, and also if it
-// was not there at all then, as before its first session.
+// TestUnpairLater: a proxy that is offline when its bond is to go is told once it is back, also by the next run, and
+// also if it was not there at all then, as before its first session.
 func TestUnpairLater(t *testing.T) {
 	for _, tc := range []struct {
 		name   string

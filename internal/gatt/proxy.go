@@ -13,8 +13,8 @@ import (
 // own stack. Calls of one link are made one after another in order, except that Do
 // returns once the request is queued where the peripheral does not answer (ble.OpWriteCommand).
 type Proxy interface {
-	// ID tells the proxy from all others. It stays the same over reconnects and restarts; records and bonds go by it, and it
-	// is never what the proxy calls itself. Name is for messages.
+	// ID tells the proxy from all others. It stays the same over reconnects and restarts; records and bonds go by it, and
+	// it is never what the proxy calls itself. Name is for messages.
 	ID() string
 	Name() string
 	// Online reports whether a session is up.
@@ -45,10 +45,10 @@ type Proxy interface {
 	SetConnectionParams(ctx context.Context, a ble.Address, p ble.ConnectionParams) error
 }
 
-// Starter is a Proxy that can begin a request without anybody waiting for the answer, which saves waking a goroutine for the
-// request and another for the answer. done is called once, from any goroutine and without locks held, perhaps
-// before the call returns. ok is false, and done is not called, where the request cannot be sent at once.
-// After cancel done is not called, unless it was already.
+// Starter is a Proxy that can begin a request without anybody waiting for the answer, which saves waking a goroutine
+// for the request and another for the answer. done is called once, from any goroutine and without locks held, perhaps
+// before the call returns. ok is false, and done is not called, where the request cannot be sent at once. After cancel
+// done is not called, unless it was already.
 type Starter interface {
 	Begin(a ble.Address, op ble.Operation, done func([]byte, error)) (cancel func(), ok bool)
 }

@@ -12,8 +12,8 @@ import (
 // lossWait is how long the report of a link's end may come after an operation failed for it.
 const lossWait = 200 * time.Millisecond
 
-// op is one operation on a link. The session's goroutine runs them one at a time, as ATT does: those of one party in the order of
-// the calls, those of several in turns, see lanes.
+// op is one operation on a link. The session's goroutine runs them one at a time, as ATT does: those of one party in
+// the order of the calls, those of several in turns, see lanes.
 type op struct {
 	party  *Owner // nil: the Manager itself
 	size   int    // of the value it holds, in bytes
@@ -56,7 +56,8 @@ func (m *Manager) enqueued(a ble.Address, o *op) (launch func()) {
 	if o.told == nil {
 		o.told = d.told
 	}
-	if launch = d.cur.takeOffLocked(o); launch == nil {
+	launch = d.cur.takeOffLocked(o)
+	if launch == nil {
 		d.cur.enqueueLocked(o)
 	}
 	return launch
@@ -157,8 +158,9 @@ func (s *session) exec(ctx context.Context, l *link, o *op) {
 	s.m.finish(o, s.opError(ctx, octx, l, err))
 }
 
-// repeats leaves o to be done again once the database is known, if what came of it may concern another attribute: the peripheral said
-// meanwhile that attributes changed, or says that its client does not know of a change (Bluetooth Core, Vol 3 Part G, 2.5.2.1).
+// repeats leaves o to be done again once the database is known, if what came of it may concern another attribute: the
+// peripheral said meanwhile that attributes changed, or says that its client does not know of a change (Bluetooth Core,
+// Vol 3 Part G, 2.5.2.1).
 func (s *session) repeats(o *op, err error) bool {
 	s.m.mu.Lock()
 	defer s.m.mu.Unlock()
@@ -174,8 +176,8 @@ func (s *session) repeats(o *op, err error) bool {
 	return true
 }
 
-// stalled: an operation got no answer. Those that waited behind it are not to wait as long again each; bluetoothd 5.87 even
-// ends the link then, but a proxy on a congested network loses an answer now and then. Commands need none.
+// stalled: an operation got no answer. Those that waited behind it are not to wait as long again each; bluetoothd 5.87
+// even ends the link then, but a proxy on a congested network loses an answer now and then. Commands need none.
 func (s *session) stalled() {
 	s.m.mu.Lock()
 	defer s.m.mu.Unlock()

@@ -26,7 +26,8 @@ func (s *session) resolve(ctx, lctx context.Context, l *link, fresh bool) (*link
 	for round := 1; ; round++ {
 		db, err := s.databaseInTime(lctx, l, round == maxRounds)
 		if err == nil {
-			if err = s.settleOn(lctx, l, db); err == nil {
+			err = s.settleOn(lctx, l, db)
+			if err == nil {
 				s.doubt = nil
 				return l, lctx, db, nil
 			}
@@ -91,8 +92,8 @@ func (s *session) settleOn(ctx context.Context, l *link, db *ble.Database) error
 	return ctx.Err()
 }
 
-// afterwards does what nobody has to wait for once the services are known: it enables Service Changed, and then reads the Database
-// Hash of what was listed. In this order a change in between is not missed.
+// afterwards does what nobody has to wait for once the services are known: it enables Service Changed, and then reads
+// the Database Hash of what was listed. In this order a change in between is not missed.
 func (s *session) afterwards(l *link, db *ble.Database) {
 	s.m.mu.Lock()
 	defer s.m.mu.Unlock()
@@ -138,7 +139,8 @@ func (s *session) replace(ctx context.Context, l *link, fresh, silent bool) (*li
 	return s.dial(ctx, dctx, fresh, last)
 }
 
-// database gives the database of l: the cached one, if l was made with it and the evidence holds, or the list of the proxy.
+// database gives the database of l: the cached one, if l was made with it and the evidence holds, or the list of the
+// proxy.
 func (s *session) database(ctx context.Context, l *link, final bool) (*ble.Database, error) {
 	rec := s.m.record(s.addr)
 	if l.cached {
@@ -182,7 +184,8 @@ func (s *session) cachedDatabase(ctx context.Context, l *link, rec *Record) (*bl
 }
 
 // complete judges a streamed database, and gives the one to use. An error means that it is to be streamed again;
-// done, that it may be cached for good: it agrees with another discovery, or comes from firmware that does not lose any.
+// done, that it may be cached for good: it agrees with another discovery, or comes from firmware that does not lose
+// any.
 func (s *session) complete(l *link, db *ble.Database, rec *Record, final bool) (use *ble.Database, done bool, err error) {
 	version, prior := l.ps.proxy.Version(), rec.Database
 	why := suspicion(db, prior, s.m.cfg.Expected(s.addr), version)
@@ -257,8 +260,8 @@ func (s *session) readExtended(ctx context.Context, l *link, db *ble.Database) e
 	return nil
 }
 
-// rediscoverLocked: the peripheral says that attributes in the range are not what they were. Until the database is known again no
-// operation is begun and no value of the range is taken.
+// rediscoverLocked: the peripheral says that attributes in the range are not what they were. Until the database is
+// known again no operation is begun and no value of the range is taken.
 func (s *session) rediscoverLocked(changed suspect) {
 	s.suspect = s.suspect.join(changed)
 	s.stale = true

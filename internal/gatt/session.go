@@ -220,7 +220,8 @@ func (s *session) serve(ctx, lctx context.Context, l *link, db *ble.Database) er
 		}
 		if s.takeStale() {
 			var err error
-			if l, lctx, db, err = s.rediscover(ctx, lctx, l, db); err != nil {
+			l, lctx, db, err = s.rediscover(ctx, lctx, l, db)
+			if err != nil {
 				return err
 			}
 			continue

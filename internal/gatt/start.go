@@ -13,8 +13,8 @@ type flight struct {
 	cancel func() // nil as long as it is not known
 }
 
-// takeOffLocked begins o without the session's goroutine, if that is waiting for work and the proxy can. If so, launch must
-// be called, without locks.
+// takeOffLocked begins o without the session's goroutine, if that is waiting for work and the proxy can. If so, launch
+// must be called, without locks.
 func (s *session) takeOffLocked(o *op) (launch func()) {
 	l := s.idle
 	if l == nil || l.lost || !sameAttribute(o.told, l.db, o.handle) || o.start == nil || !s.queue.empty() || s.stale || l.guardsLocked(o) {

@@ -12,13 +12,16 @@ import (
 // maxSubscriptions bounds what is remembered for one device.
 const maxSubscriptions = 1024
 
-// Bits of a Client Characteristic Configuration (Bluetooth Core, Vol 3 Part G, 3.3.3.3), and of what somebody wants of it.
+// Bits of a Client Characteristic Configuration (Bluetooth Core, Vol 3 Part G, 3.3.3.3), and of what somebody wants of
+// it.
 const (
 	cccdNotify   = 0x0001
 	cccdIndicate = 0x0002
-	// cccdDefault asks for notifications, or for indications if the characteristic cannot notify. It never goes on the air.
+	// cccdDefault asks for notifications, or for indications if the characteristic cannot notify. It never goes on the
+	// air.
 	cccdDefault = 0x8000
-	// cccdListen has the proxy pass values on, whether or not anything is to stand in the configuration. It never goes on the air either.
+	// cccdListen has the proxy pass values on, whether or not anything is to stand in the configuration. It never goes on
+	// the air either.
 	cccdListen = 0x4000
 )
 
@@ -54,8 +57,8 @@ func (m *Manager) Unsubscribe(a ble.Address, valueHandle uint16) {
 	m.configure(nil, a, valueHandle, 0, nil)
 }
 
-// configure remembers what is wanted of a characteristic, and brings proxy and peripheral there if there is a link. Bits are of
-// the CCCD; 0 ends the subscription. Without a done nobody is told how it went.
+// configure remembers what is wanted of a characteristic, and brings proxy and peripheral there if there is a link.
+// Bits are of the CCCD; 0 ends the subscription. Without a done nobody is told how it went.
 func (m *Manager) configure(party *Owner, a ble.Address, valueHandle, bits uint16, done func(error)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -63,7 +66,8 @@ func (m *Manager) configure(party *Owner, a ble.Address, valueHandle, bits uint1
 		done = func(error) {}
 	}
 	d := m.deviceLocked(a)
-	switch i := slices.IndexFunc(d.subs, func(sub subscription) bool { return sub.handle == valueHandle }); {
+	i := slices.IndexFunc(d.subs, func(sub subscription) bool { return sub.handle == valueHandle })
+	switch {
 	case i >= 0 && bits == 0:
 		d.subs = slices.Delete(d.subs, i, i+1)
 		m.tidyLocked(a)

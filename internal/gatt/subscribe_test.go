@@ -237,8 +237,8 @@ func TestConnectionParams(t *testing.T) {
 	})
 }
 
-// TestLostAnswers: firmware before 2026.8 loses answers on a congested network. What may be asked twice is, and nothing waits
-// longer than 30 s.
+// TestLostAnswers: firmware before 2026.8 loses answers on a congested network. What may be asked twice is, and nothing
+// waits longer than 30 s.
 func TestLostAnswers(t *testing.T) {
 	A := addrA.String()
 	for _, lost := range []string{"notify " + A + " 8 true", "write " + A + " 9"} {
@@ -292,7 +292,8 @@ func TestStalledQueue(t *testing.T) {
 	})
 }
 
-// TestFirstValue: a value that comes right behind the answer to the CCCD's write follows the end of Subscribe, and is not lost.
+// TestFirstValue: a value that comes right behind the answer to the CCCD's write follows the end of Subscribe, and is
+// not lost.
 func TestFirstValue(t *testing.T) {
 	linked(t, gatt.Config{}, func(t *testing.T, w *world, p *gatttest.Proxy, _ *gatttest.Peripheral) {
 		var order []string

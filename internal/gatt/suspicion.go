@@ -15,8 +15,8 @@ var (
 	truncatesUntil = ble.Version{Year: 2026, Month: 8}
 )
 
-// truncates reports whether firmware of that version may cut the service list short. Of a version that cannot be read nothing is
-// known to be wrong.
+// truncates reports whether firmware of that version may cut the service list short. Of a version that cannot be read
+// nothing is known to be wrong.
 func truncates(version string) bool {
 	v, known := ble.ParseVersion(version)
 	return known && v.Compare(truncatesFrom) >= 0 && v.Compare(truncatesUntil) < 0
@@ -63,8 +63,8 @@ func suspicion(db, prior *ble.Database, expected []ble.UUID, version string) str
 }
 
 // oneMessage is the size in bytes below which a list of services came in one message of the stream, so that
-// its end cannot be missing: firmware fills messages of about 1360 bytes with whole services, of which hardly any is longer
-// than the rest.
+// its end cannot be missing: firmware fills messages of about 1360 bytes with whole services, of which hardly any is
+// longer than the rest.
 const oneMessage = 512
 
 // wireSize is about how many bytes db takes in the stream (ESPHome native API, message 71).

@@ -10,8 +10,8 @@ import (
 	"bluez-esphome/internal/gatt/gatttest"
 )
 
-// E3 of the users' reports: each proxy is asked with the address type that it reports, and with the other one as its second try if not all
-// say the same.
+// E3 of the users' reports: each proxy is asked with the address type that it reports, and with the other one as its
+// second try if not all say the same.
 func TestE3AddressTypeOfTheProxy(t *testing.T) {
 	const pub, rnd = ble.Public, ble.Random
 	for _, c := range []struct {

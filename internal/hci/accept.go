@@ -53,7 +53,8 @@ func (s *scan) acceptedNow(but func(ble.Address) bool) (found ble.Address, ok bo
 	return 0, false
 }
 
-// present reports whether a device can be connected to now: it was heard just now, or its link is another party's and can be joined.
+// present reports whether a device can be connected to now: it was heard just now, or its link is another party's and
+// can be joined.
 func (s *scan) present(a ble.Address) bool {
 	_, at, ok := s.last(a)
 	return ok && time.Since(at) <= recently || s.linked(a)

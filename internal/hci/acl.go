@@ -10,8 +10,8 @@ const (
 const (
 	// maxL2CAP is the longest payload of any channel here: a write of 512 bytes in one ATT PDU, with its header.
 	maxL2CAP = 517 + 4
-	// maxUncredited is how many packets of a host are taken that were not credited: aclPackets by right, and more of one that
-	// cannot count. Further ones are dropped.
+	// maxUncredited is how many packets of a host are taken that were not credited: aclPackets by right, and more of one
+	// that cannot count. Further ones are dropped.
 	maxUncredited = 64
 	// Packet boundary flags, above the handle.
 	boundaryFirst        = 0b00 // from the host
@@ -25,8 +25,8 @@ type assembly struct {
 	want int    // the frame's length with its header; 0: none has begun
 }
 
-// add takes the data of one ACL packet and returns a frame that is whole with it, header included. What does not fit is dropped with
-// its frame.
+// add takes the data of one ACL packet and returns a frame that is whole with it, header included. What does not fit is
+// dropped with its frame.
 func (f *assembly) add(boundary byte, data []byte) []byte {
 	if boundary == boundaryContinuation {
 		if f.want == 0 {

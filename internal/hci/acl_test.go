@@ -57,7 +57,8 @@ func TestACLOut(t *testing.T) {
 	})
 }
 
-// TestCredits: a Write Command is credited when the link took it; a host that does not wait is not listened to for ever.
+// TestCredits: a Write Command is credited when the link took it; a host that does not wait is not listened to for
+// ever.
 func TestCredits(t *testing.T) {
 	run(t, func(r *rig) {
 		r.connect()

@@ -8,9 +8,9 @@ import (
 )
 
 const (
-	// connectWait is when the host is told of a connection whether the proxy's link is up or not: the kernel cancels 4 s after it asked
-	// (Linux 6.1; 20 s from 6.12 on), and what waited for the connection fails then. A proxy often takes longer. Until
-	// the link is there ATT is held, for which hosts wait 30 s.
+	// connectWait is when the host is told of a connection whether the proxy's link is up or not: the kernel cancels 4 s
+	// after it asked (Linux 6.1; 20 s from 6.12 on), and what waited for the connection fails then. A proxy often takes
+	// longer. Until the link is there ATT is held, for which hosts wait 30 s.
 	connectWait = 3 * time.Second
 	// dialPause is the least time from one dial of an attempt to the next.
 	dialPause = time.Second

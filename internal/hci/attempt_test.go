@@ -135,8 +135,8 @@ func TestCancel(t *testing.T) {
 	})
 }
 
-// TestLimits: no slot, a link that there is, a pending attempt and bad parameters are refused by the status, the only refusal that the kernel
-// takes well.
+// TestLimits: no slot, a link that there is, a pending attempt and bad parameters are refused by the status, the only
+// refusal that the kernel takes well.
 func TestLimits(t *testing.T) {
 	run(t, func(r *rig) {
 		r.air.full = true

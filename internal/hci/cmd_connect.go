@@ -11,8 +11,8 @@ var connectCommands = map[uint16]command{
 	0x200e: {"LE Create Connection Cancel", 26, 5, 0, (*Controller).cancelConnection},
 }
 
-// createConnection is answered by a status; whatever becomes of the attempt, LE Connection Complete says success or, after a cancel,
-// that it was cancelled: with any other error the kernel is stuck with the device (Linux 6.1 and 6.12).
+// createConnection is answered by a status; whatever becomes of the attempt, LE Connection Complete says success or,
+// after a cancel, that it was cancelled: with any other error the kernel is stuck with the device (Linux 6.1 and 6.12).
 func (c *Controller) createConnection(op uint16, p []byte) {
 	list := p[4] == 1
 	own := smp.Peer{Address: c.cfg.Address, Type: ble.Public}

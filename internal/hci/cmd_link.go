@@ -56,8 +56,8 @@ var linkCommands = map[uint16]command{
 	}},
 }
 
-// updateConnection asks the proxy for other parameters and tells the host what became of it. A proxy says whether it did, not what
-// the peripheral made of it.
+// updateConnection asks the proxy for other parameters and tells the host what became of it. A proxy says whether it
+// did, not what the peripheral made of it.
 func (c *Controller) updateConnection(op uint16, p []byte) {
 	l := c.link(op, p)
 	if l == nil {

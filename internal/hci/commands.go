@@ -1,7 +1,7 @@
 package hci
 
-// command is one HCI command that the controller knows. octet and bit are its place in Supported Commands (Bluetooth Core, Vol 4
-// Part E, 6.27), octet -1 if it is not claimed; length is that of its parameters.
+// command is one HCI command that the controller knows. octet and bit are its place in Supported Commands (Bluetooth
+// Core, Vol 4 Part E, 6.27), octet -1 if it is not claimed; length is that of its parameters.
 type command struct {
 	name       string
 	octet, bit int
@@ -9,7 +9,8 @@ type command struct {
 	run        func(c *Controller, op uint16, p []byte)
 }
 
-// commands has them all by opcode. One that is not here is answered with Command Status, Unknown Command, which harms no host.
+// commands has them all by opcode. One that is not here is answered with Command Status, Unknown Command, which harms
+// no host.
 var commands = join(informationCommands, scanCommands, connectCommands, linkCommands, securityCommands)
 
 func join(families ...map[uint16]command) map[uint16]command {

@@ -15,8 +15,8 @@ type Config struct {
 	Name      string      // for log and status: its transport
 	Address   ble.Address // public, locally administered, the same in every run
 	Transport Transport
-	// Links makes the controller's hold on links: one for each run of a host, that is, until its Reset or its end. It is called with
-	// the controller's lock held.
+	// Links makes the controller's hold on links: one for each run of a host, that is, until its Reset or its end. It is
+	// called with the controller's lock held.
 	Links func(links.Events) links.Links
 	Air   Air
 	Store Store

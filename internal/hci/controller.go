@@ -23,9 +23,10 @@ type Controller struct {
 	scan      *scan
 	supported [64]byte // commands
 
-	mu    lockorder.Mutex[lockorder.Controller] // guards everything of a host; events of package links take it, see the package
-	out   *outbox                               // to the host; never nil, closed while there is none
-	host  *hold                                 // nil until the host connects to something
+	// guards everything of a host; events of package links take it, see the package
+	mu    lockorder.Mutex[lockorder.Controller]
+	out   *outbox // to the host; never nil, closed while there is none
+	host  *hold   // nil until the host connects to something
 	stats Stats
 	spawn func(func(context.Context)) // runs it until the host's connection ends; nil before the first host
 
@@ -54,7 +55,8 @@ func (c *Controller) Name() string { return c.cfg.Name }
 // Address is the controller's own.
 func (c *Controller) Address() ble.Address { return c.cfg.Address }
 
-// forget is what Reset and a new host do: links and attempts are let go of, nothing is scanned for, nothing is remembered.
+// forget is what Reset and a new host do: links and attempts are let go of, nothing is scanned for, nothing is
+// remembered.
 func (c *Controller) forget() {
 	if a := c.attempt; a != nil {
 		a.stop()
@@ -85,8 +87,8 @@ func (c *Controller) Wish() (listens, active bool) { return c.scan.wish() }
 // Wants reports whether Adverts does anything. It costs one load.
 func (c *Controller) Wants() bool { return c.scan.wanted.Load() }
 
-// Adverts takes what the controller's proxies heard, merged as if one radio had heard it. Nothing of it is kept. It never waits for
-// the host.
+// Adverts takes what the controller's proxies heard, merged as if one radio had heard it. Nothing of it is kept. It
+// never waits for the host.
 func (c *Controller) Adverts(at time.Time, batch []ble.RawAdvert) {
 	if !c.scan.wanted.Load() {
 		return
@@ -102,7 +104,8 @@ func (c *Controller) Adverts(at time.Time, batch []ble.RawAdvert) {
 func (c *Controller) newHandle() uint16 {
 	for {
 		h := c.next
-		if c.next++; c.next > lastHandle {
+		c.next++
+		if c.next > lastHandle {
 			c.next = firstHandle
 		}
 		if c.links[h] == nil {

@@ -36,8 +36,8 @@ func (c *Controller) meta(sub byte, params ...byte) {
 	}
 }
 
-// passes reports whether the masks let an LE event pass. A host that never set them gets all: by the letter of the specification LE
-// Meta is off then, and who forgets to ask would see nothing at all.
+// passes reports whether the masks let an LE event pass. A host that never set them gets all: by the letter of the
+// specification LE Meta is off then, and who forgets to ask would see nothing at all.
 func (c *Controller) passes(sub byte) bool {
 	return c.eventMask>>metaBit&1 != 0 && c.leMask>>(sub-1)&1 != 0
 }
@@ -58,7 +58,8 @@ func (c *Controller) disconnected(l *link, reason errorCode) {
 	c.event(eventDisconnection, 0, byte(l.handle), byte(l.handle>>8), byte(reason))
 }
 
-// credit allows the host n more ACL packets. Credits of a link that ended are not given back: the host takes them itself.
+// credit allows the host n more ACL packets. Credits of a link that ended are not given back: the host takes them
+// itself.
 func (c *Controller) credit(handle uint16, n uint16) {
 	c.event(eventCompletedPackets, 1, byte(handle), byte(handle>>8), byte(n), byte(n>>8))
 }

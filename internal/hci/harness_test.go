@@ -30,8 +30,8 @@ const (
 	other  = ble.Address(0xc41122334455)
 )
 
-// rig is a controller with its host at the other end of a pipe, fake links, and fake servers of channels 4 and 6. It lives in a bubble of
-// synctest.
+// rig is a controller with its host at the other end of a pipe, fake links, and fake servers of channels 4 and 6. It
+// lives in a bubble of synctest.
 type rig struct {
 	t      *testing.T
 	c      *Controller

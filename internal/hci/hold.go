@@ -35,8 +35,8 @@ func (h *hold) with(a ble.Address, f func(l *link)) {
 	}
 }
 
-// LinkUp implements links.Events. The answer to Connect follows, which says whose link it is: one that the host has let go of
-// may still have come up.
+// LinkUp implements links.Events. The answer to Connect follows, which says whose link it is: one that the host has let
+// go of may still have come up.
 func (h *hold) LinkUp(a ble.Address, mtu int) {
 	h.c.mu.Lock()
 	defer h.c.mu.Unlock()

@@ -71,7 +71,8 @@ func (l *link) do(op ble.Operation, done func([]byte, error)) {
 	l.hold.links.Do(l.peer, op, func(value []byte, err error) { l.later(func() { done(value, err) }) })
 }
 
-// pair waits for the proxy's link, if need be: the host may ask for encryption as soon as it is told that it is connected.
+// pair waits for the proxy's link, if need be: the host may ask for encryption as soon as it is told that it is
+// connected.
 func (l *link) pair(done func(error)) {
 	run := func() {
 		l.hold.links.Pair(l.peer, func(err error) { l.later(func() { done(err) }) })

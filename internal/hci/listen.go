@@ -27,7 +27,8 @@ type Listener struct {
 
 var _ Transport = (*Listener)(nil)
 
-// Unix makes a Transport of a socket at path, an absolute one. Who may connect is a matter of its folder and group: its mode is 0660.
+// Unix makes a Transport of a socket at path, an absolute one. Who may connect is a matter of its folder and group: its
+// mode is 0660.
 func Unix(path string, log *slog.Logger) *Listener {
 	return &Listener{network: "unix", address: path, log: log}
 }

@@ -2,14 +2,15 @@ package hci
 
 import "bluez-esphome/internal/lockorder"
 
-// Bounds of what waits for a host that reads too slowly, beside advertisements. All ATT traffic but notifications waits for the host
-// by itself, so that only one that has stopped reading gets there.
+// Bounds of what waits for a host that reads too slowly, beside advertisements. All ATT traffic but notifications waits
+// for the host by itself, so that only one that has stopped reading gets there.
 const (
 	maxOut      = 4096
 	maxOutBytes = 1 << 20
 )
 
-// outbox is what is to be sent to the host, in order: answers, events and ACL data first, advertising reports when there is nothing else.
+// outbox is what is to be sent to the host, in order: answers, events and ACL data first, advertising reports when
+// there is nothing else.
 type outbox struct {
 	wake chan struct{} // capacity 1: there may be something
 

@@ -16,8 +16,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// PTY is a pseudo terminal, as a serial line with a controller at its other end: for btattach and for programs that speak H4 on a
-// UART. A symbolic link leads to it. Each host gets a terminal of its own, so that none reads what was meant for the one before.
+// PTY is a pseudo terminal, as a serial line with a controller at its other end: for btattach and for programs that
+// speak H4 on a UART. A symbolic link leads to it. Each host gets a terminal of its own, so that none reads what was
+// meant for the one before.
 type PTY struct {
 	path string // of the link
 	log  *slog.Logger
@@ -31,12 +32,14 @@ var _ Transport = (*PTY)(nil)
 // NewPTY makes the Transport; path is absolute.
 func NewPTY(path string, log *slog.Logger) *PTY { return &PTY{path: path, log: log} }
 
-// Open implements Transport. A host has come when it has sent something, and leaves when nobody has the terminal open any more.
+// Open implements Transport. A host has come when it has sent something, and leaves when nobody has the terminal open
+// any more.
 func (p *PTY) Open(ctx context.Context) (Conn, error) {
 	for {
 		f, name, err := openPTY()
 		if err == nil {
-			if err = p.lead(name); err != nil {
+			err = p.lead(name)
+			if err != nil {
 				_ = f.Close()
 			}
 		}

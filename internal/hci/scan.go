@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// repeatAfter is when a device whose payload stays the same is reported again in spite of the duplicate filter: the kernel connects
-	// on a report only, and would else wait until it restarts its scan.
+	// repeatAfter is when a device whose payload stays the same is reported again in spite of the duplicate filter: the
+	// kernel connects on a report only, and would else wait until it restarts its scan.
 	repeatAfter = time.Second
 	// recently is how old the last advertisement of a device on the accept list may be to be reported when a scan starts.
 	recently = 10 * time.Second
@@ -19,8 +19,8 @@ const (
 	maxSeen = 16384
 	// maxReports bounds the advertisements that wait for the host: the oldest go first.
 	maxReports = 512
-	// reportRate is how many advertisements a second go to a host, burst how many at once. The kernel handles each event in one
-	// work queue, and bluetoothd looks at each.
+	// reportRate is how many advertisements a second go to a host, burst how many at once. The kernel handles each event
+	// in one work queue, and bluetoothd looks at each.
 	reportRate, reportBurst = 500, 256
 	// maxData is an advertisement and its scan response.
 	maxData = 62
@@ -57,8 +57,8 @@ type seen struct {
 	data [maxData]byte
 }
 
-// scan is the controller's scanning: which advertisements the host gets. It has a lock of its own, since advertisements come
-// from the goroutines that read the proxies.
+// scan is the controller's scanning: which advertisements the host gets. It has a lock of its own, since advertisements
+// come from the goroutines that read the proxies.
 type scan struct {
 	wanted atomic.Bool // somebody wants advertisements: the host scans, or waits for a device
 	epoch  time.Time
@@ -149,8 +149,9 @@ func (s *scan) enable(on, filter bool) {
 	s.known(listed)
 }
 
-// known reports the last advertisements of devices that the host waits for: what was heard just now, while a proxy may pause its
-// scanner to connect, and what does not advertise because another party holds its link, which the host can join.
+// known reports the last advertisements of devices that the host waits for: what was heard just now, while a proxy may
+// pause its scanner to connect, and what does not advertise because another party holds its link, which the host can
+// join.
 func (s *scan) known(list []ble.Address) {
 	now := time.Now()
 	for _, a := range list {
@@ -230,19 +231,20 @@ func (s *scan) advertLocked(now time.Duration, raw *ble.RawAdvert) {
 	}
 	r := &s.queue[(s.first+s.count)%maxReports]
 	r.addr, r.typ, r.rssi, r.n = raw.Address, raw.Type, raw.RSSI, uint8(copy(r.data[:], data))
-	if s.count++; s.count == 1 {
+	s.count++
+	if s.count == 1 {
 		s.out.poke()
 	}
 }
 
-// repeatLocked is when a device that says nothing new is reported again: where there are so many that this would take more than half of
-// the rate, later, so that each of them gets its turn.
+// repeatLocked is when a device that says nothing new is reported again: where there are so many that this would take
+// more than half of the rate, later, so that each of them gets its turn.
 func (s *scan) repeatLocked() time.Duration {
 	return max(repeatAfter, time.Duration(len(s.seen))*time.Second/(reportRate/2))
 }
 
-// next appends the packets of reports that wait for the host of out to b, as many as the rate allows, at most max bytes. again is how long to wait for
-// more, 0 if none waits.
+// next appends the packets of reports that wait for the host of out to b, as many as the rate allows, at most max
+// bytes. again is how long to wait for more, 0 if none waits.
 func (s *scan) next(out *outbox, b []byte, max int, cut func(n int)) (_ []byte, again time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -30,7 +30,8 @@ func report1(kind, addr, data string) string {
 	return fmt.Sprintf("043e%02x0201%s%s%02x%s%s", 12+n, kind, addr, n, data, minus61dBm)
 }
 
-// TestReports: the recorded reports come out of what a proxy says: cut in two for an active scan, the first part alone for a passive one.
+// TestReports: the recorded reports come out of what a proxy says: cut in two for an active scan, the first part alone
+// for a passive one.
 func TestReports(t *testing.T) {
 	addr := "00" + "01000101aa00"
 	adv := "02010605030f18f0ff020a040319410307ffffffdeadbeef05160f185701"
@@ -82,7 +83,8 @@ func TestDuplicates(t *testing.T) {
 	})
 }
 
-// TestListScan: with policy 1 only the accept list is reported; what was heard just now, or another party is linked to, at once.
+// TestListScan: with policy 1 only the accept list is reported; what was heard just now, or another party is linked to,
+// at once.
 func TestListScan(t *testing.T) {
 	addr := "00" + "01000101aa00"
 	run(t, func(r *rig) {
@@ -201,7 +203,8 @@ func TestSplit(t *testing.T) {
 	}
 }
 
-// BenchmarkAdvertFlood is what an advertisement costs in a flood of 1,000 devices while a host scans: half of them say something new.
+// BenchmarkAdvertFlood is what an advertisement costs in a flood of 1,000 devices while a host scans: half of them say
+// something new.
 func BenchmarkAdvertFlood(b *testing.B) { benchmarkAdverts(b, true) }
 
 // BenchmarkAdvertIdle is what it costs while no host scans.

@@ -15,8 +15,8 @@ type playback struct {
 	steps [][2]string // who, what
 }
 
-// TestScenarios: Linux 6.1 and 6.12 with bluetoothd, hcitool and gatttool, noble and Bumble get, command by command and link by link, what
-// they were given when they were seen to work. ATT and SMP are replayed by their own packages.
+// TestScenarios: Linux 6.1 and 6.12 with bluetoothd, hcitool and gatttool, noble and Bumble get, command by command and
+// link by link, what they were given when they were seen to work. ATT and SMP are replayed by their own packages.
 func TestScenarios(t *testing.T) {
 	commands, links := 0, 0
 	for _, sc := range loadVectors(t).Scenarios {
@@ -105,7 +105,8 @@ func (p *playback) command(i int, packet string) {
 	}
 	complete := ""
 	if op == "0d20" {
-		if complete = p.completes(i); complete != "" {
+		complete = p.completes(i)
+		if complete != "" {
 			p.c.next = handleOf(complete[10:14])
 			p.air.linked[addressAt(unhex(p.t, packet[20:32]))] = true
 		}

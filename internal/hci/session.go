@@ -70,7 +70,8 @@ func (c *Controller) serve(ctx context.Context, conn Conn) {
 	c.finish()
 	_ = conn.Close()
 	wg.Wait()
-	switch cause := context.Cause(ctx); {
+	cause := context.Cause(ctx)
+	switch {
 	case errors.Is(cause, errStopped):
 		c.cfg.Log.Warn("A host stopped reading and was given up", "host", conn.Name())
 	default:

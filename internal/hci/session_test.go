@@ -9,7 +9,8 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
-// TestStoppedReading: a host that reads nothing loses its advertisements, then its controller is reset; the controller itself never waits.
+// TestStoppedReading: a host that reads nothing loses its advertisements, then its controller is reset; the controller
+// itself never waits.
 func TestStoppedReading(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)

@@ -28,8 +28,9 @@ type Air struct {
 	Connects  func(n int) []gatt.Attempt // the newest first, with the names of proxies
 }
 
-// ShowAir adds org.bluez_esphome.Air1: Devices gives at most so many devices as they are heard, those heard last first, and Connects at
-// most so many of the last calls of Connect, the newest first. They are methods, so that a client that lists all objects does not pay for them.
+// ShowAir adds org.bluez_esphome.Air1: Devices gives at most so many devices as they are heard, those heard last first,
+// and Connects at most so many of the last calls of Connect, the newest first. They are methods, so that a client that
+// lists all objects does not pay for them.
 func ShowAir(conn *dbusobj.Conn, air Air) {
 	in := []dbusobj.Arg{{Name: "limit", Type: "u"}}
 	limit := func(c *dbusobj.Call, most int) int { return int(min(c.Body[0].(uint32), uint32(most))) }
@@ -54,8 +55,9 @@ func ShowAir(conn *dbusobj.Conn, air Air) {
 	})
 }
 
-// encodeDevice writes one device: Address, AddressType (public or random), Name, RSSI (dBm of the owner, absent: unknown), LastHeard
-// (seconds since 1970), Connected, LastError ("" for none), Sources (Proxy as its name, RSSI, LastHeard, IntervalMs, Owner).
+// encodeDevice writes one device: Address, AddressType (public or random), Name, RSSI (dBm of the owner, absent:
+// unknown), LastHeard (seconds since 1970), Connected, LastError ("" for none), Sources (Proxy as its name, RSSI,
+// LastHeard, IntervalMs, Owner).
 func (air Air) encodeDevice(e *dbusobj.Encoder, d scanner.Device) {
 	sources := d.Sources
 	if len(sources) > maxSources {
@@ -87,10 +89,10 @@ func (air Air) encodeDevice(e *dbusobj.Encoder, d scanner.Device) {
 	})
 }
 
-// EncodeConnects writes calls of Connect as an aa{sv}: At (seconds since 1970), Device, Via (the only proxy that was allowed, "" any), Asked,
-// Tries (Proxy, RSSI if it is known, Blind, Cached, TookMs, Result), SlotWaitMs, TookMs, Result (a word of gatt.Results, "" under way), Error,
-// Link (its number in the log, 0 none), Proxy, Ended (seconds since 1970, 0 not), Why, Local (somebody here wanted the end), Lost
-// (notifications that a program lost).
+// EncodeConnects writes calls of Connect as an aa{sv}: At (seconds since 1970), Device, Via (the only proxy that was
+// allowed, "" any), Asked, Tries (Proxy, RSSI if it is known, Blind, Cached, TookMs, Result), SlotWaitMs, TookMs,
+// Result (a word of gatt.Results, "" under way), Error, Link (its number in the log, 0 none), Proxy, Ended (seconds
+// since 1970, 0 not), Why, Local (somebody here wanted the end), Lost (notifications that a program lost).
 func EncodeConnects(e *dbusobj.Encoder, list []gatt.Attempt) {
 	e.Array("a{sv}", func() {
 		for _, at := range list {

@@ -16,12 +16,12 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// Folder is above all our own objects. It does not begin with /org/bluez: several clients take every path below that for an adapter's, and
-// SimpleBLE also what merely begins so.
+// Folder is above all our own objects. It does not begin with /org/bluez: several clients take every path below that
+// for an adapter's, and SimpleBLE also what merely begins so.
 const Folder = "/bluez_esphome"
 
-// FormerFolder is where they were before. For one release calls to it are still answered, by the objects below Folder; it is neither
-// listed nor does it signal, so that no client stumbles over it.
+// FormerFolder is where they were before. For one release calls to it are still answered, by the objects below Folder;
+// it is neither listed nor does it signal, so that no client stumbles over it.
 const FormerFolder = "/org/bluez_esphome"
 
 // proxyFolder has the objects of proxies.

@@ -1,6 +1,6 @@
-// Package lapse tells when the process did not run for a while: it was stopped (SIGSTOP, a paused container or virtual machine), or its
-// machine was suspended. Timers then fire before the sockets are read that have what came meanwhile. Whoever counts silence looks at
-// its socket first, and counts from when the process goes on.
+// Package lapse tells when the process did not run for a while: it was stopped (SIGSTOP, a paused container or virtual
+// machine), or its machine was suspended. Timers then fire before the sockets are read that have what came meanwhile.
+// Whoever counts silence looks at its socket first, and counts from when the process goes on.
 package lapse
 
 import (

@@ -1,11 +1,11 @@
-// Package lockorder has the locks of the program in the one order in which they may be taken, and a mutex that holds everybody to
-// it. Each lock has a rank, a type in order.go, which is named where the lock is declared:
+// Package lockorder has the locks of the program in the one order in which they may be taken, and a mutex that holds
+// everybody to it. Each lock has a rank, a type in order.go, which is named where the lock is declared:
 //
 //	mu lockorder.Mutex[lockorder.Owners]
 //
-// A goroutine that holds a lock may take only locks that stand further down. In a program built with the race detector, as the
-// tests are, a violation panics with both names, whether or not another goroutine is there to deadlock with. Otherwise a Mutex is a
-// sync.Mutex and costs what that does.
+// A goroutine that holds a lock may take only locks that stand further down. In a program built with the race detector,
+// as the tests are, a violation panics with both names, whether or not another goroutine is there to deadlock with.
+// Otherwise a Mutex is a sync.Mutex and costs what that does.
 //
 // The rules behind the order:
 //

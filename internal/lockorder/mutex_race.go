@@ -27,7 +27,8 @@ func (m *Mutex[R]) Lock() {
 	took(id, r)
 }
 
-// TryLock takes the lock if it is free. It waits for nobody, so the order does not matter; what is taken while it is held counts.
+// TryLock takes the lock if it is free. It waits for nobody, so the order does not matter; what is taken while it is
+// held counts.
 func (m *Mutex[R]) TryLock() bool {
 	if !m.mu.TryLock() {
 		return false
@@ -106,7 +107,8 @@ func left(id int64, r Rank) {
 	held[id] = list
 }
 
-// goroutine is the number of the calling goroutine, as its stack trace has it: "goroutine 7 [running]". It allocates nothing.
+// goroutine is the number of the calling goroutine, as its stack trace has it: "goroutine 7 [running]". It allocates
+// nothing.
 func goroutine() int64 {
 	heldMu.Lock()
 	defer heldMu.Unlock()

@@ -7,8 +7,9 @@ import (
 	"strings"
 )
 
-// shortHandler writes lines for a person at a terminal: the time of day, the level if it is not INFO, what the line is about, the message,
-// and the other attributes, names without quotes where that is not ambiguous. It writes each line whole; its writer guards itself.
+// shortHandler writes lines for a person at a terminal: the time of day, the level if it is not INFO, what the line is
+// about, the message, and the other attributes, names without quotes where that is not ambiguous. It writes each line
+// whole; its writer guards itself.
 type shortHandler struct {
 	w     io.Writer
 	level slog.Leveler

@@ -194,7 +194,8 @@ func (t *Table) drop(d *device) {
 	d.pending, d.events = nil, nil
 	// Who drops devices faster than reports are taken must not fill the queue with them.
 	if d.queued {
-		if t.goneQueued++; t.goneQueued > 64 && t.goneQueued > len(t.queue)/2 {
+		t.goneQueued++
+		if t.goneQueued > 64 && t.goneQueued > len(t.queue)/2 {
 			t.queue = slices.DeleteFunc(t.queue, func(d *device) bool { return d.gone })
 			t.goneQueued = 0
 		}

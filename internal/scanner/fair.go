@@ -2,8 +2,8 @@ package scanner
 
 import "time"
 
-// A proxy that lies, or stands in a crowd, must not take the table from the others. A real one hears a few hundred devices
-// at a time; in a crowd they come at some hundred a minute.
+// A proxy that lies, or stands in a crowd, must not take the table from the others. A real one hears a few hundred
+// devices at a time; in a crowd they come at some hundred a minute.
 const (
 	freshBurst  = 16384 // addresses at once: the default table
 	freshPerSec = 1000  // addresses a second from then on
@@ -64,17 +64,19 @@ func (d *device) belongTo(p *proxy) {
 	if d.owner != nil {
 		d.owner.owns.remove(d)
 	}
-	if d.owner = p; p != nil {
+	d.owner = p
+	if p != nil {
 		p.owns.add(d)
 	}
 }
 
-// quietFor is how long a device is silent before it may make room whoever owns it: clients have lost it by then (bluetoothd
-// 5.87 drops a device after as long).
+// quietFor is how long a device is silent before it may make room whoever owns it: clients have lost it by then
+// (bluetoothd 5.87 drops a device after as long).
 const quietFor = 30 * time.Second
 
-// evict makes room: the device goes that was not heard for longest. If even that one was heard lately, there is a crowd, or a
-// proxy that lies, and whichever fills the table pays for it: the proxy that owns the most devices loses its oldest.
+// evict makes room: the device goes that was not heard for longest. If even that one was heard lately, there is a
+// crowd, or a proxy that lies, and whichever fills the table pays for it: the proxy that owns the most devices loses
+// its oldest.
 func (t *Table) evict(now int64) {
 	for d := t.lru.prev; d != &t.lru && now-d.heard > int64(quietFor); d = d.prev {
 		if t.makeRoom(d) {

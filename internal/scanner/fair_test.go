@@ -7,8 +7,8 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
-// TestAMillionAddresses: a proxy that makes up a million devices pushes out its own and no other proxy's, however seldom those
-// are heard, and adds no more than a budget.
+// TestAMillionAddresses: a proxy that makes up a million devices pushes out its own and no other proxy's, however
+// seldom those are heard, and adds no more than a budget.
 func TestAMillionAddresses(t *testing.T) {
 	const most, good = 1000, 300
 	a := newAir(t)
@@ -32,7 +32,8 @@ func TestAMillionAddresses(t *testing.T) {
 		if i%1000 == 0 {
 			a.Take(func(r *ble.Report) {
 				taken++
-				if told[r.Address] = !r.Evicted; r.Evicted {
+				told[r.Address] = !r.Evicted
+				if r.Evicted {
 					delete(told, r.Address)
 				}
 			})
@@ -55,7 +56,8 @@ func TestAMillionAddresses(t *testing.T) {
 	}
 	for woken(a.Table) {
 		a.Take(func(r *ble.Report) {
-			if told[r.Address] = !r.Evicted; r.Evicted {
+			told[r.Address] = !r.Evicted
+			if r.Evicted {
 				delete(told, r.Address)
 			}
 		})

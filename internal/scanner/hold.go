@@ -10,7 +10,8 @@ func (t *Table) HoldProxy(name string) uint32 {
 	if p == nil {
 		return 0
 	}
-	if p.holds++; p.holds == 0 {
+	p.holds++
+	if p.holds == 0 {
 		p.holds = 1
 	}
 	p.held = p.holds

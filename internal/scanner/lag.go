@@ -2,9 +2,9 @@ package scanner
 
 import "time"
 
-// Which of two contents was sent first, if two proxies heard one each? Nothing on the wire tells: the native API carries
-// neither a clock nor a number. But what several proxies hear tells how far each is behind the fastest, and that
-// changes slowly. So each history has the lag of its proxy, and with it the time at which its contents were sent.
+// Which of two contents was sent first, if two proxies heard one each? Nothing on the wire tells: the native API
+// carries neither a clock nor a number. But what several proxies hear tells how far each is behind the fastest, and
+// that changes slowly. So each history has the lag of its proxy, and with it the time at which its contents were sent.
 //
 //	fastest  1   2   4   5   6   7
 //	slower         1   2   3   4   5     says 2 when 4 is the newest: its lag is between (2..4] and (2..2];
@@ -87,8 +87,8 @@ func (d *device) observe(s *source, seq uint32, now int64) bool {
 	return true
 }
 
-// confirm notes that another proxy said the content with that number directly after the one before it: whoever brought it was
-// ahead, and right to put it there.
+// confirm notes that another proxy said the content with that number directly after the one before it: whoever brought
+// it was ahead, and right to put it there.
 func (d *device) confirm(proxy uint16, seq uint32) {
 	s := d.sources.get(proxy)
 	if s == nil || s.cursor < seq {
@@ -117,8 +117,8 @@ func (t *Table) isNewer(d *device, s *source, now int64) bool {
 	case now-l.heard > int64(replayWindow) || d.silent(now):
 		return true
 	}
-	// With nothing to go by, one proxy is believed once. Then the one that said the newest content before goes on, and so does
-	// any if the newest content came late: somebody must be ahead.
+	// With nothing to go by, one proxy is believed once. Then the one that said the newest content before goes on, and so
+	// does any if the newest content came late: somebody must be ahead.
 	if l.guessed && l.entries[len(l.entries)-1].lag.duration() == 0 && (s.cursor < l.base || s.skipped > 0 || !l.displaced(s)) {
 		return false
 	}
@@ -137,8 +137,8 @@ func (l *contentLog) displaced(s *source) bool {
 	return later[0].by == s.proxy
 }
 
-// returned reports whether d says again what it said before the newest content: s says so, nobody says the newest content any more, and s is
-// not as far behind as that.
+// returned reports whether d says again what it said before the newest content: s says so, nobody says the newest
+// content any more, and s is not as far behind as that.
 func (d *device) returned(s *source, now int64) bool {
 	return s.lag != 0 && d.silent(now) && now-int64(s.lag.duration()) > d.content.sent
 }

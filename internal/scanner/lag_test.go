@@ -29,7 +29,8 @@ func hearAll(a *air, heard string, step float64) []int {
 	return out
 }
 
-// E1 of the users' reports: a proxy that lags turns time back once at most: when it alone hears something and nothing tells yet how far behind it is.
+// E1 of the users' reports: a proxy that lags turns time back once at most: when it alone hears something and nothing
+// tells yet how far behind it is.
 func TestE1LaggardStepsBackOnce(t *testing.T) {
 	for _, c := range []struct {
 		name, heard string
@@ -56,8 +57,8 @@ func TestE1LaggardStepsBackOnce(t *testing.T) {
 	}
 }
 
-// E2 of the users' reports: a state that one proxy goes on to report is taken when those who reported another one are silent for longer
-// than they usually are.
+// E2 of the users' reports: a state that one proxy goes on to report is taken when those who reported another one are
+// silent for longer than they usually are.
 func TestE2StateOfTheQuieterProxy(t *testing.T) {
 	const closed, open, third = "0201060616d2fc441100", "0201060616d2fc441101", "0201060616d2fc441102"
 	for _, c := range []struct {

@@ -29,7 +29,8 @@ func (d *device) hear(p *proxy, s *source, now int64, rssi int8) bool {
 		s.count, s.maxGap = 1, 0
 	} else {
 		s.maxGap = max(s.maxGap, gapOf(now-s.heard))
-		if s.count++; s.count == learnAdverts {
+		s.count++
+		if s.count == learnAdverts {
 			before := s.interval
 			s.interval, s.count, s.maxGap = s.maxGap, 1, 0
 			d.sources.learned(s, before)
@@ -63,7 +64,8 @@ func (t *Table) elect(d *device, p *proxy, s *source, now int64, audible bool) {
 	}
 	byRSSI := false
 	if o != nil && d.owner.live(now) && !d.late(o, s, now) {
-		if byRSSI = audible && s.louder(o); !byRSSI {
+		byRSSI = audible && s.louder(o)
+		if !byRSSI {
 			return
 		}
 	}

@@ -85,7 +85,8 @@ func (tr *heardTrace) pass(rnd *rand.Rand, start time.Time) []passed {
 	return out
 }
 
-// play passes a trace to a table with a session that discovers and a host that takes the merged air, which both have to get the same.
+// play passes a trace to a table with a session that discovers and a host that takes the merged air, which both have to
+// get the same.
 func (tr *heardTrace) play(t *testing.T, seed uint64) figures {
 	rnd := rand.New(rand.NewPCG(seed, 1))
 	table := New(Config{})
@@ -144,8 +145,8 @@ func (tr *heardTrace) play(t *testing.T, seed uint64) figures {
 }
 
 // TestTimeRunsForward plays random traces and compares what is reported with when it was sent: a report of what is
-// older than what was reported before comes once a trace at most, but for a few in a thousand traces, and nothing is lost
-// but what was heard first when a newer content had been reported. To write the table of docs/evidence/time.md:
+// older than what was reported before comes once a trace at most, but for a few in a thousand traces, and nothing is
+// lost but what was heard first when a newer content had been reported. To write the table of docs/evidence/time.md:
 //
 //	go test ./internal/scanner -run TestTimeRunsForward -v -air-traces 500
 func TestTimeRunsForward(t *testing.T) {

@@ -28,8 +28,8 @@ type monitor struct {
 	silence track
 }
 
-// forgetAfter: a device that was silent for so long was dropped from the bus, and the monitors' tracks with it (bluetoothd
-// 5.87), so that it is found anew however long LowTimeout is.
+// forgetAfter: a device that was silent for so long was dropped from the bus, and the monitors' tracks with it
+// (bluetoothd 5.87), so that it is found anew however long LowTimeout is.
 const forgetAfter = 30 * time.Second
 
 // track is a monitor's view of one device.

@@ -41,7 +41,8 @@ func interleave(t *rapid.T, streams map[string][]string) []heardBy {
 	for len(streams) > 0 {
 		p := rapid.SampledFrom(sortedKeys(streams)).Draw(t, "next")
 		out = append(out, heardBy{p, streams[p][0]})
-		if streams[p] = streams[p][1:]; len(streams[p]) == 0 {
+		streams[p] = streams[p][1:]
+		if len(streams[p]) == 0 {
 			delete(streams, p)
 		}
 	}

@@ -181,7 +181,8 @@ func (r *player) finish() outcome {
 		for n := range heard {
 			r.got.Contents++
 			newest = max(newest, int(n))
-			switch reported := r.reported[a][n]; {
+			reported := r.reported[a][n]
+			switch {
 			case reported == 0:
 				r.got.Lost++
 			case reported > 1:

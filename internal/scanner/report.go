@@ -23,7 +23,8 @@ const (
 	// goneAfter: who expires devices may have dropped one that was not reported for so long (bluetoothd
 	// 5.87 waits 30 s), so it is reported as if for the first time.
 	goneAfter = 25 * time.Second
-	// maxTake is how many devices one Take reports at most, so that the taker's other work does not wait for a whole crowd.
+	// maxTake is how many devices one Take reports at most, so that the taker's other work does not wait for a whole
+	// crowd.
 	maxTake = 256
 )
 
@@ -59,7 +60,8 @@ func (t *Table) consider(d *device, p *proxy, news news, data []byte, now int64)
 	// A client that joins others has heard nothing yet of a device that stays as it is.
 	again := d.asked != 0 && d.asked != w.asked && byOwner && d.rssi() != 0
 	dirty := first || due || again || len(d.events) > 0
-	switch head := d.content.head(); {
+	head := d.content.head()
+	switch {
 	case news == replay:
 	case first:
 		t.enqueueRecent(d, now)

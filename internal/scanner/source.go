@@ -63,9 +63,9 @@ func gapOf(ns int64) gap { return gap(min(max(ns, 0)/int64(gapUnit), math.MaxUin
 
 func (g gap) duration() time.Duration { return time.Duration(g) * gapUnit }
 
-// sources are the histories of one device, found by the proxy's index without a search. The first one is in the device's
-// record, where it is with one proxy in the house no further from memory; the others are in small blocks that stay where they are:
-// growing leaves no copies behind.
+// sources are the histories of one device, found by the proxy's index without a search. The first one is in the
+// device's record, where it is with one proxy in the house no further from memory; the others are in small blocks that
+// stay where they are: growing leaves no copies behind.
 type sources struct {
 	first   source
 	n       uint16
@@ -163,8 +163,8 @@ func (l *sources) all() iter.Seq[*source] {
 	}
 }
 
-// typeVote is which address type a proxy mostly reports of a device, above 0 random: each report moves it by one, so that a
-// wrong one, or a spoofed one, changes nothing.
+// typeVote is which address type a proxy mostly reports of a device, above 0 random: each report moves it by one, so
+// that a wrong one, or a spoofed one, changes nothing.
 type typeVote int8
 
 // maxVote is how far a vote goes: after so many and one reports of the other type it is that.

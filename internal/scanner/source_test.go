@@ -98,8 +98,8 @@ func TestTooManyProxies(t *testing.T) {
 	a.numbered = a.numbered[:1]
 }
 
-// TestProxiesAreForgotten: names that come and go (auto_add takes whatever mDNS shows) do not add up; what the one before
-// heard does not count for the next with its number.
+// TestProxiesAreForgotten: names that come and go (auto_add takes whatever mDNS shows) do not add up; what the one
+// before heard does not count for the next with its number.
 func TestProxiesAreForgotten(t *testing.T) {
 	a := newAir(t, "stays")
 	a.Keep(dev, true)

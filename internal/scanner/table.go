@@ -120,7 +120,8 @@ func (t *Table) ProxyUp(name string) {
 	defer t.mu.Unlock()
 	p := t.proxies[name]
 	if p == nil {
-		if p = t.addProxy(name); p == nil {
+		p = t.addProxy(name)
+		if p == nil {
 			t.log.Warn("Too many proxies: what this one hears is not used until others were away for an hour", "proxy", name, "limit", maxProxies)
 			return
 		}
@@ -170,7 +171,8 @@ func (t *Table) ProxyDown(name string) {
 	if p := t.proxies[name]; p != nil && p.up {
 		p.up, p.paused, p.heard, p.left = false, false, 0, t.now()
 		t.downs++
-		if p.gen++; p.gen == 0 { // what began with the first session must not count again
+		p.gen++
+		if p.gen == 0 { // what began with the first session must not count again
 			for _, d := range t.devices {
 				d.sources.prune(func(s *source) bool { return s.proxy != p.index })
 			}
@@ -220,7 +222,8 @@ func (t *Table) adverts(proxyName string, at time.Time, batch []ble.RawAdvert, m
 	for ; len(batch) > 0; batch = batch[min(len(batch), len(found)):] {
 		some := batch[:min(len(batch), len(found))]
 		for i := range some {
-			if found[i] = t.devices[some[i].Address]; found[i] != nil && len(some[i].Data) <= maxPayload {
+			found[i] = t.devices[some[i].Address]
+			if found[i] != nil && len(some[i].Data) <= maxPayload {
 				t.touch(found[i], now)
 			}
 		}
@@ -228,9 +231,11 @@ func (t *Table) adverts(proxyName string, at time.Time, batch []ble.RawAdvert, m
 			t.advert(p, found[i], now, &some[i], merged)
 		}
 	}
-	switch overdue := now - t.swept - int64(sweepEvery); {
+	overdue := now - t.swept - int64(sweepEvery)
+	switch {
 	case overdue < 0:
-	case overdue >= int64(sweepEvery): // nobody was heard, perhaps since the process did not run: the others' turn to be heard first
+	// nobody was heard, perhaps since the process did not run: the others' turn to be heard first
+	case overdue >= int64(sweepEvery):
 		t.swept = now
 	default:
 		t.sweep(now)
@@ -246,7 +251,8 @@ func (t *Table) advert(p *proxy, d *device, now int64, raw *ble.RawAdvert, merge
 		return
 	}
 	if d == nil || d.gone { // or the batch itself brought it, or pushed it out
-		if d = t.devices[raw.Address]; d == nil {
+		d = t.devices[raw.Address]
+		if d == nil {
 			if !p.fresh.take(now) {
 				t.stats.Crowded++
 				return

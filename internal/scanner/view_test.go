@@ -44,7 +44,8 @@ func TestReportSince(t *testing.T) {
 		t.Fatalf("reports %+v, want one since %s", r, a.at(1))
 	}
 	a.hear(9, "p", dev, -50, "02010603030f18")
-	if r = a.take(); len(r) != 1 || !r[0].Since.Equal(a.at(9)) {
+	r = a.take()
+	if len(r) != 1 || !r[0].Since.Equal(a.at(9)) {
 		t.Fatalf("the next reports are %+v, want one since %s", r, a.at(9))
 	}
 }

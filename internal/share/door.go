@@ -10,16 +10,17 @@ import (
 )
 
 const (
-	// maxStrangers bounds the connections to one shared proxy that have not yet shown that they have the key, or, without one,
-	// said hello.
+	// maxStrangers bounds the connections to one shared proxy that have not yet shown that they have the key, or, without
+	// one, said hello.
 	maxStrangers = 64
 	// maxHosts bounds the hosts of one shared proxy, maxHostsEach those from one address.
 	maxHosts     = 64
 	maxHostsEach = 16
 )
 
-// door is the connections to one shared proxy. Places are counted by where connections come from: when there is none left, it is the
-// address that has the most that loses one, so that whoever opens many connections takes places from nobody else.
+// door is the connections to one shared proxy. Places are counted by where connections come from: when there is none
+// left, it is the address that has the most that loses one, so that whoever opens many connections takes places from
+// nobody else.
 type door struct {
 	log *slog.Logger
 
@@ -62,8 +63,8 @@ func (d *door) knock(conn net.Conn) *visitor {
 	return v
 }
 
-// enter makes a host of a stranger, and reports false if there are too many. A host makes room whose address has most of them, and at
-// least two more than the stranger's: the newest of these.
+// enter makes a host of a stranger, and reports false if there are too many. A host makes room whose address has most
+// of them, and at least two more than the stranger's: the newest of these.
 func (d *door) enter(v *visitor) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -28,8 +28,8 @@ func (c *caller) Close() error {
 
 func newDoor() *door { return &door{log: slog.New(slog.DiscardHandler)} }
 
-// However many connections come from one address, one from another keeps its place until it has shown the key (issue 17, R9): at
-// 3,000 connections a second these are five seconds.
+// However many connections come from one address, one from another keeps its place until it has shown the key (issue
+// 17, R9): at 3,000 connections a second these are five seconds.
 func TestDoorKeepsTheOneFromElsewhere(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ name, attacker, host string }{
@@ -128,7 +128,8 @@ func TestHandshakeIsProof(t *testing.T) {
 	b.s = New(cfg)
 	t.Cleanup(b.s.Close)
 	var err error
-	if b.p, err = b.s.Up(testInfo); err != nil {
+	b.p, err = b.s.Up(testInfo)
+	if err != nil {
 		t.Fatal(err)
 	}
 	address := net.JoinHostPort("127.0.0.1", fmt.Sprint(b.port))

@@ -115,7 +115,8 @@ func newBench(t testing.TB) *bench {
 		Log: slog.New(slog.DiscardHandler),
 	})
 	t.Cleanup(b.s.Close)
-	if b.p, err = b.s.Up(testInfo); err != nil {
+	b.p, err = b.s.Up(testInfo)
+	if err != nil {
 		t.Fatal(err)
 	}
 	b.p.Slots(ble.Slots{Known: true, Free: 3, Limit: 3, HasAllocated: true})
@@ -145,7 +146,8 @@ func (b *bench) dial(requests ...proto.Message) *client {
 		c := &client{t: b.t, conn: conn, f: apiwire.NewPlain(conn)}
 		hello := &apipb.HelloRequest{ClientInfo: "client", ApiVersionMajor: 1, ApiVersionMinor: 14}
 		_ = c.write(append([]proto.Message{hello}, requests...)...) // a failure shows in the answer
-		if err = c.greeted(); err == nil {
+		err = c.greeted()
+		if err == nil {
 			return c
 		}
 		_ = conn.Close() // the listener was just ending: a connection that it had not taken yet is reset
@@ -155,8 +157,8 @@ func (b *bench) dial(requests ...proto.Message) *client {
 	}
 }
 
-// enter dials and waits until the client is counted among the hosts. The hello is answered before it is, so that the answer to a
-// later request has to be waited for.
+// enter dials and waits until the client is counted among the hosts. The hello is answered before it is, so that the
+// answer to a later request has to be waited for.
 func (b *bench) enter() *client {
 	b.t.Helper()
 	c := b.dial(&apipb.PingRequest{})
@@ -184,7 +186,8 @@ func (c *client) write(list ...proto.Message) error {
 	var buf []byte
 	for _, m := range list {
 		var err error
-		if buf, err = c.f.AppendMessage(buf, m); err != nil {
+		buf, err = c.f.AppendMessage(buf, m)
+		if err != nil {
 			return err
 		}
 	}

@@ -14,8 +14,8 @@ import (
 const (
 	// maxDevices bounds the links and attempts of one host; a proxy has 9 slots at most.
 	maxDevices = 64
-	// maxOps bounds the GATT operations of one host that are under way: it is read from only while there are fewer, so that none keeps
-	// others from a device for long.
+	// maxOps bounds the GATT operations of one host that are under way: it is read from only while there are fewer, so
+	// that none keeps others from a device for long.
 	maxOps = 64
 	// maxJobs bounds the requests of one host that wait for the proxy beside its links.
 	maxJobs = 16
@@ -70,8 +70,8 @@ func newHost(p *Proxy, s *apiserver.Session) *host {
 	return h
 }
 
-// begin waits until one more operation may be under way, and reports false if the session ends first. The operation is to end with
-// end.
+// begin waits until one more operation may be under way, and reports false if the session ends first. The operation is
+// to end with end.
 func (h *host) begin() bool {
 	select {
 	case h.ops <- struct{}{}:
@@ -88,7 +88,8 @@ func (h *host) close() {
 	h.links.Close()
 }
 
-// wantsActiveLocked reports whether the host wants active scanning. byDefault is what it wants that subscribed without asking.
+// wantsActiveLocked reports whether the host wants active scanning. byDefault is what it wants that subscribed without
+// asking.
 func (h *host) wantsActiveLocked(byDefault bool) bool {
 	if h.mode != nil {
 		return *h.mode == ble.ScanActive
@@ -96,9 +97,9 @@ func (h *host) wantsActiveLocked(byDefault bool) bool {
 	return h.subscribed && byDefault
 }
 
-// tellSlotsLocked sends the slots as the device itself tells them, message 81: its limit, what is free, and the addresses of all that
-// are taken, whoever has them. A link whose end the host is yet to be told of keeps its slot until then: a client takes one that is not
-// in the list for lost.
+// tellSlotsLocked sends the slots as the device itself tells them, message 81: its limit, what is free, and the
+// addresses of all that are taken, whoever has them. A link whose end the host is yet to be told of keeps its slot
+// until then: a client takes one that is not in the list for lost.
 func (h *host) tellSlotsLocked() {
 	if !h.wantsSlots {
 		return
@@ -140,8 +141,8 @@ func (p *Proxy) Connect(s *apiserver.Session, r apiserver.ConnectRequest) {
 	})
 }
 
-// refusesLocked reports whether firmware of the proxy's version refuses the kind of a request: since 2025.8 the first one, since
-// 2025.9 one without an address type.
+// refusesLocked reports whether firmware of the proxy's version refuses the kind of a request: since 2025.8 the first
+// one, since 2025.9 one without an address type.
 func (p *Proxy) refusesLocked(r apiserver.ConnectRequest) bool {
 	v, _ := ble.ParseVersion(p.device.ESPHomeVersion)
 	return r.Legacy && v.AtLeast(2025, 8) || !r.HasType && v.AtLeast(2025, 9)
@@ -199,7 +200,8 @@ func (h *host) LinkDown(a ble.Address, reason ble.DisconnectReason) {
 	h.ended(a, nil, reasonCode(reason))
 }
 
-// DatabaseChanged implements links.Events. A proxy cannot tell a host that what it knows is wrong but by ending the link.
+// DatabaseChanged implements links.Events. A proxy cannot tell a host that what it knows is wrong but by ending the
+// link.
 func (h *host) DatabaseChanged(a ble.Address, _ *ble.Database) {
 	h.links.Disconnect(a, func() {})
 }

@@ -75,7 +75,8 @@ func TestOperationsAreBounded(t *testing.T) {
 	}
 	_ = c.conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond)) // time for more of them, which there must not be
 	_, _, err := c.f.Read()
-	if _ = c.conn.SetReadDeadline(deadline); !errors.Is(err, os.ErrDeadlineExceeded) {
+	_ = c.conn.SetReadDeadline(deadline)
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatalf("an answer to a read that did not end: %v", err)
 	}
 	if n := links.Count(); n != maxOps {

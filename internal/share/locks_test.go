@@ -8,8 +8,9 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
-// Everything that the daemon, the links and the hosts may call comes at once, for a proxy of its own and for all as one. With the race
-// detector each lock that is taken out of order panics; without it a deadlock would show as the test's end by time-out.
+// Everything that the daemon, the links and the hosts may call comes at once, for a proxy of its own and for all as
+// one. With the race detector each lock that is taken out of order panics; without it a deadlock would show as the
+// test's end by time-out.
 func TestEverythingAtOnce(t *testing.T) {
 	for _, merged := range []bool{false, true} {
 		name := "each"

@@ -37,7 +37,8 @@ func deviceInfo(b *bench) *apipb.DeviceInfoResponse {
 	return want[*apipb.DeviceInfoResponse](c)
 }
 
-// What all proxies can do is what any of them can; a host that does not know it yet is made to ask again, unless it holds links.
+// What all proxies can do is what any of them can; a host that does not know it yet is made to ask again, unless it
+// holds links.
 func TestMergedFeatures(t *testing.T) {
 	b, m := newMerged(t)
 	old := Info{Name: "old", MAC: "24:6F:28:00:00:09", Version: "2025.12.3", APIMinor: 14, Features: ble.FeaturePassiveScan | ble.FeatureRawAdvertisements}

@@ -72,8 +72,8 @@ func (p *Proxy) Read(s *apiserver.Session, a ble.Address, handle uint16) {
 	p.access(s, a, op, ble.OpReadDescriptor, func(value []byte) { s.ReadData(a, handle, value) })
 }
 
-// Write implements apiserver.Backend. A client writes the configuration of notifications itself; links.Links unites what
-// clients want there. A write without response is answered, too.
+// Write implements apiserver.Backend. A client writes the configuration of notifications itself; links.Links unites
+// what clients want there. A write without response is answered, too.
 func (p *Proxy) Write(s *apiserver.Session, a ble.Address, handle uint16, value []byte, response bool) {
 	op := ble.Operation{Kind: ble.OpWriteCommand, Handle: handle, Value: value}
 	if response {
@@ -104,7 +104,8 @@ func (p *Proxy) access(s *apiserver.Session, a ble.Address, op ble.Operation, of
 	})
 }
 
-// Notify implements apiserver.Backend. As with the firmware it writes nothing to the peripheral: the client does that itself.
+// Notify implements apiserver.Backend. As with the firmware it writes nothing to the peripheral: the client does that
+// itself.
 func (p *Proxy) Notify(s *apiserver.Session, a ble.Address, handle uint16, enable bool) {
 	h := p.host(s)
 	d := h.linked(a, handle)

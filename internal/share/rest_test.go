@@ -21,7 +21,8 @@ const (
 	image apiwire.ID = 44 // CameraImageResponse
 )
 
-// What is not the proxy's goes to the device as it came, and back, each in its order; the device is told who the host is.
+// What is not the proxy's goes to the device as it came, and back, each in its order; the device is told who the host
+// is.
 func TestRestUnread(t *testing.T) {
 	inHouse(t, func(h *house) {
 		host := h.host(true)
@@ -96,8 +97,8 @@ func TestRestOnlyWhenAsked(t *testing.T) {
 	})
 }
 
-// A device without a place: the host has the proxy and learns what the device has, so that it deletes nothing, and is made to come back when
-// there is a place, unless it holds a link.
+// A device without a place: the host has the proxy and learns what the device has, so that it deletes nothing, and is
+// made to come back when there is a place, unless it holds a link.
 func TestRestFull(t *testing.T) {
 	inHouse(t, func(h *house) {
 		h.device.full = true
@@ -140,7 +141,8 @@ func TestRestFull(t *testing.T) {
 	})
 }
 
-// A host that does not read holds back its own session with the device only; nothing is kept for it beyond a bound, and it loses its place.
+// A host that does not read holds back its own session with the device only; nothing is kept for it beyond a bound, and
+// it loses its place.
 func TestRestStalledHost(t *testing.T) {
 	inHouse(t, func(h *house) {
 		slow, other := h.host(false), h.host(true)

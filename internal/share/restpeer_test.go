@@ -76,7 +76,8 @@ func (d *fakeDevice) session(i int) *deviceSession {
 func (s *deviceSession) run(d *fakeDevice) {
 	defer func() { _ = s.conn.Close() }()
 	var err error
-	if s.f, err = apiwire.ServerPlain(s.conn); err != nil {
+	s.f, err = apiwire.ServerPlain(s.conn)
+	if err != nil {
 		return
 	}
 	for {

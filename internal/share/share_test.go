@@ -291,7 +291,8 @@ func TestUpstream(t *testing.T) {
 		t.Error("the session goes on")
 	}
 	var err error
-	if b.p, err = b.s.Up(testInfo); err != nil {
+	b.p, err = b.s.Up(testInfo)
+	if err != nil {
 		t.Fatal(err)
 	}
 	b.subscriber(1)
@@ -336,7 +337,8 @@ func TestAnnounce(t *testing.T) {
 			}
 			b.s = New(cfg)
 			var err error
-			if b.p, err = b.s.Up(testInfo); err != nil {
+			b.p, err = b.s.Up(testInfo)
+			if err != nil {
 				t.Fatal(err)
 			}
 			b.dial() // it listens

@@ -46,7 +46,8 @@ const (
 	ReasonInvalid      Reason = 0x0a
 	ReasonDHKeyCheck   Reason = 0x0b
 	reasonLast         Reason = 0x0e
-	espSMPBase         int32  = 77 // ESP-IDF gives the reasons of its Security Manager behind those of HCI: 78 is Passkey Entry Failed
+	// ESP-IDF gives the reasons of its Security Manager behind those of HCI: 78 is Passkey Entry Failed
+	espSMPBase int32 = 77
 )
 
 // lengths are those of whole PDUs that a host may send.

@@ -11,7 +11,8 @@ const coordinate = 32 // bytes
 
 func (r *Responder) publicKeyGiven(pdu []byte) {
 	x, y := reversed(pdu[1:1+coordinate]), reversed(pdu[1+coordinate:])
-	host, err := ecdh.P256().NewPublicKey(slices.Concat([]byte{4}, x, y)) // uncompressed; refused if it is not on the curve
+	// uncompressed; refused if it is not on the curve
+	host, err := ecdh.P256().NewPublicKey(slices.Concat([]byte{4}, x, y))
 	if err != nil {
 		r.fail(ReasonInvalid)
 		return

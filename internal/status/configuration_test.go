@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// TestConfiguration: what is wrong with the file on disk, and what waits for a restart, stands in every view until it is mended.
+// TestConfiguration: what is wrong with the file on disk, and what waits for a restart, stands in every view until it
+// is mended.
 func TestConfiguration(t *testing.T) {
 	now := time.Date(2026, 11, 30, 9, 0, 0, 0, time.UTC)
 	since := Moment(now.Add(-9*time.Hour - 10*time.Minute).Unix())

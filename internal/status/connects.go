@@ -22,7 +22,8 @@ type Connect struct {
 	// SlotWaitMs is for how long it waited for a free connection slot, TookMs how long it took in all.
 	SlotWaitMs uint64 `json:"slot_wait_ms"`
 	TookMs     uint64 `json:"took_ms"`
-	// Result is connected, called-off, no-answer, no-free-slot, refused, no-proxy-may, lost-at-once or other; "" while it is under way.
+	// Result is connected, called-off, no-answer, no-free-slot, refused, no-proxy-may, lost-at-once or other; "" while it
+	// is under way.
 	Result string `json:"result"`
 	Error  string `json:"error"`
 	Link   uint64 `json:"link"` // its number in the log
@@ -170,7 +171,8 @@ func (t *Try) what() string {
 	return fmt.Sprintf("%s, %s: %s %s", t.Proxy, heard, t.Result, lasted(t.TookMs))
 }
 
-// failures gathers what failed lately by device, unless it is connected now: one line each, the newest first. Connects are the newest first.
+// failures gathers what failed lately by device, unless it is connected now: one line each, the newest first. Connects
+// are the newest first.
 func (r *Report) failures(now time.Time) (out []string) {
 	const (
 		lately = time.Hour

@@ -49,7 +49,8 @@ func heardSample() *Report {
 	return r
 }
 
-// TestWhyItFailed: what failed is told in the overview once for each device, and with each proxy that was tried by the name of a device or a proxy.
+// TestWhyItFailed: what failed is told in the overview once for each device, and with each proxy that was tried by the
+// name of a device or a proxy.
 func TestWhyItFailed(t *testing.T) {
 	now, r := time.Unix(1000, 0), heardSample()
 	show := func(name string) string {
@@ -157,7 +158,8 @@ func TestJSON(t *testing.T) {
 	}
 }
 
-// TestDevices: what is heard is listed though no program discovers, in the order and choice that was asked for, no wider than the terminal.
+// TestDevices: what is heard is listed though no program discovers, in the order and choice that was asked for, no
+// wider than the terminal.
 func TestDevices(t *testing.T) {
 	for _, c := range []struct {
 		view DevicesView

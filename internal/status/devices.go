@@ -63,7 +63,8 @@ func (v *DevicesView) choose(r *Report) []Heard {
 			first = cmp.Compare(b.LastHeard, a.LastHeard)
 		case "address":
 		default:
-			if first = cmp.Compare(one(a.Name == ""), one(b.Name == "")); first == 0 {
+			first = cmp.Compare(one(a.Name == ""), one(b.Name == ""))
+			if first == 0 {
 				first = strings.Compare(strings.ToLower(a.Name), strings.ToLower(b.Name))
 			}
 		}

@@ -20,8 +20,9 @@ import (
 const systemBus = "unix:path=/var/run/dbus/system_bus_socket"
 
 // Find asks the daemon on the bus that flag names: system, private or an address. Without a flag it asks where
-// DBUS_SYSTEM_BUS_ADDRESS points, as every client does; without that the private buses at their usual places, the system bus, and
-// the temporary buses of this user, and takes the first on which bluez-esphome answers. The error says where it looked.
+// DBUS_SYSTEM_BUS_ADDRESS points, as every client does; without that the private buses at their usual places, the
+// system bus, and the temporary buses of this user, and takes the first on which bluez-esphome answers. The error says
+// where it looked.
 func Find(ctx context.Context, flag string) (*Report, error) {
 	var looked []string
 	all := candidates(flag)

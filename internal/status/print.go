@@ -122,7 +122,8 @@ func (r *Report) printCounts(w io.Writer) {
 	}
 }
 
-// PrintProxy writes everything about the proxies with that name, or about all if it is empty. It returns false if there is none.
+// PrintProxy writes everything about the proxies with that name, or about all if it is empty. It returns false if there
+// is none.
 func (r *Report) PrintProxy(w io.Writer, now time.Time, name string) (found bool) {
 	for _, p := range r.Proxies {
 		if name == "" || p.Name == name {
@@ -240,7 +241,8 @@ func printTries(w io.Writer, now time.Time, connects []Connect, proxy string) {
 				continue
 			}
 			name := ""
-			if n++; n == 1 {
+			n++
+			if n == 1 {
 				name = "failed"
 			}
 			detail(w, name, fmt.Sprintf("%s ago, %s: %s", ago(c.At, now), strings.TrimSpace(c.Name+" "+c.Device), strings.TrimPrefix(t.what(), proxy+", ")))

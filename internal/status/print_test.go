@@ -160,7 +160,8 @@ func TestPrintHostile(t *testing.T) {
 	}
 }
 
-// The longest names and numbers that are usual stay within a terminal's width, and Home Assistant's name within its column.
+// The longest names and numbers that are usual stay within a terminal's width, and Home Assistant's name within its
+// column.
 func TestPrintWide(t *testing.T) {
 	long := strings.Repeat("n", 60)
 	r := &Report{
@@ -185,7 +186,8 @@ func TestPrintWide(t *testing.T) {
 	}
 }
 
-// TestEqualFailures: thirteen proxies that fail alike are four lines, not sixty, whatever their addresses and whenever they are tried next.
+// TestEqualFailures: thirteen proxies that fail alike are four lines, not sixty, whatever their addresses and whenever
+// they are tried next.
 func TestEqualFailures(t *testing.T) {
 	r := &Report{}
 	for i := range 13 {

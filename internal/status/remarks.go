@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// These stand in a remark for what differs from proxy to proxy, so that equal remarks are found: its name, and its address.
+// These stand in a remark for what differs from proxy to proxy, so that equal remarks are found: its name, and its
+// address.
 const (
 	thisProxy   = "\x00"
 	thisAddress = "\x01"

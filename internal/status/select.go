@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Select is the part of the report that is about a name: that of a proxy, else the name, alias or address of a device. The error names
-// what there is.
+// Select is the part of the report that is about a name: that of a proxy, else the name, alias or address of a device.
+// The error names what there is.
 func (r *Report) Select(name string) (*Report, error) {
 	out := &Report{
 		Bus: r.Bus, Others: r.Others, Configuration: r.Configuration, Proxies: []Proxy{}, Adapters: []Adapter{}, Shared: []Shared{}, Devices: []Device{}, Heard: []Heard{}, Connects: []Connect{},

@@ -18,7 +18,8 @@ type Shared struct {
 	Proxy     string `json:"proxy"`   // the real one; "" is all of them
 	Address   string `json:"address"` // host:port; "": it does not listen yet
 	Encrypted bool   `json:"encrypted"`
-	// Batches of advertisements that hosts were sent and that they lost because they read too slowly, since the start of the daemon.
+	// Batches of advertisements that hosts were sent and that they lost because they read too slowly, since the start of
+	// the daemon.
 	Batches uint64 `json:"batches"`
 	Dropped uint64 `json:"dropped"`
 	Hosts   []Host `json:"hosts"`

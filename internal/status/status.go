@@ -24,8 +24,8 @@ type Report struct {
 	// Adapters are there with daemons that tell how full their tables are.
 	Adapters []Adapter `json:"adapters"`
 	Devices  []Device  `json:"devices"` // on the bus
-	// Heard is what the proxies hear, whether or not a program discovers, at most 1,000 devices, those heard last. Connects are the last calls
-	// of Connect, at most 256, the newest first. Both are empty with daemons that do not tell.
+	// Heard is what the proxies hear, whether or not a program discovers, at most 1,000 devices, those heard last.
+	// Connects are the last calls of Connect, at most 256, the newest first. Both are empty with daemons that do not tell.
 	Heard    []Heard   `json:"heard"`
 	Connects []Connect `json:"connects"`
 	// Shared is what other hosts may use; empty where nothing is shared.

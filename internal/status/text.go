@@ -42,7 +42,8 @@ func clip(s string, n int) string {
 	return s
 }
 
-// wrap writes a text in lines within width, the first after first, the others after rest. What has no space is not broken.
+// wrap writes a text in lines within width, the first after first, the others after rest. What has no space is not
+// broken.
 func wrap(w io.Writer, first, rest, text string) {
 	line, indent := first, true
 	for _, word := range strings.Fields(text) {
@@ -63,7 +64,8 @@ func ago(unix Moment, now time.Time) string {
 	if unix == 0 {
 		return "-"
 	}
-	switch d := max(0, now.Sub(time.Unix(int64(unix), 0))); {
+	d := max(0, now.Sub(time.Unix(int64(unix), 0)))
+	switch {
 	case d < 2*time.Minute:
 		return fmt.Sprintf("%ds", int(d.Seconds()))
 	case d < 2*time.Hour:

@@ -90,8 +90,8 @@ func TestLoadBesideSet(t *testing.T) {
 	}
 }
 
-// TestLateDamage: whoever read a damaged file may say so after it was set aside, and after another one was written in its place: that one
-// stays, and nothing is said twice.
+// TestLateDamage: whoever read a damaged file may say so after it was set aside, and after another one was written in
+// its place: that one stays, and nothing is said twice.
 func TestLateDamage(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -40,8 +40,8 @@ func (s *state) checkControllers() error {
 	return nil
 }
 
-// Controller gives the address of the virtual controller with that key, made once: random and locally administered. Where there
-// are too many it is another one in each run, which is an error.
+// Controller gives the address of the virtual controller with that key, made once: random and locally administered.
+// Where there are too many it is another one in each run, which is an error.
 func (s *Store) Controller(key string) (ble.Address, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -71,8 +71,8 @@ func (s *Store) ControllerPeer(key string, a ble.Address) (ControllerPeer, bool)
 	return p, ok
 }
 
-// ChangeControllerPeer has change work on what is kept of a peripheral. change must not call the Store. Beyond 4096 peripherals one
-// without a key makes room, or nothing is kept.
+// ChangeControllerPeer has change work on what is kept of a peripheral. change must not call the Store. Beyond 4096
+// peripherals one without a key makes room, or nothing is kept.
 func (s *Store) ChangeControllerPeer(key string, a ble.Address, change func(*ControllerPeer)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -82,8 +82,8 @@ func (s *Store) reportDamage(name string, b broken) {
 	s.wake()
 }
 
-// setBrokenAside is what reportDamage asked for; writeMu is held. A report may come late, of a file that was set aside or replaced
-// since it was read: the one that is there now is none of its business.
+// setBrokenAside is what reportDamage asked for; writeMu is held. A report may come late, of a file that was set aside
+// or replaced since it was read: the one that is there now is none of its business.
 func (s *Store) setBrokenAside() {
 	s.mu.Lock()
 	reports := s.broken

@@ -72,7 +72,8 @@ func services(d proxysim.DeviceSpec) func(w *world) string {
 	}
 }
 
-// A situation is one line of the table: it gives its cell. Nightly ones wait for time-outs of firmware; make test leaves them out.
+// A situation is one line of the table: it gives its cell. Nightly ones wait for time-outs of firmware; make test
+// leaves them out.
 type situation struct {
 	name, note string
 	play       func(w *world) string

@@ -76,9 +76,9 @@ func (w *world) proxyNote(host string) string {
 	return ""
 }
 
-// TestE7BondsGoWithTheDevice is E7 of the users' reports: two proxies that exchange their addresses keep their bonds, which are theirs and
-// not their addresses', and log and status say that another device answers there. While the one with the bond is away, what needs
-// encryption is refused as by bluetoothd, and nobody pairs anew.
+// TestE7BondsGoWithTheDevice is E7 of the users' reports: two proxies that exchange their addresses keep their bonds,
+// which are theirs and not their addresses', and log and status say that another device answers there. While the one
+// with the bond is away, what needs encryption is refused as by bluetoothd, and nobody pairs anew.
 func TestE7BondsGoWithTheDevice(t *testing.T) {
 	t.Parallel()
 	d := sensor(0, "one", "two")

@@ -119,7 +119,8 @@ func rows() []row {
 	}
 }
 
-// TestTable connects in every situation; success has to be complete. With -update it writes the table, and asks for all rows of it.
+// TestTable connects in every situation; success has to be complete. With -update it writes the table, and asks for all
+// rows of it.
 func TestTable(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
@@ -287,7 +288,8 @@ func restart(p *proxysim.Proxy) { p.Restart(time.Hour) }
 
 func powerOff(p *proxysim.Proxy) { p.PowerOff() }
 
-// silence lets nobody hear the devices any more: an attempt to connect waits. It is made to those that were heard just before.
+// silence lets nobody hear the devices any more: an attempt to connect waits. It is made to those that were heard just
+// before.
 func silence(w *world, devices []proxysim.DeviceSpec) {
 	for _, d := range devices {
 		if err := w.sim.Air().Advertise(d.ID, false); err != nil {
@@ -320,7 +322,8 @@ func midDiscovery(do func(*proxysim.Proxy)) func(*world, proxysim.DeviceSpec, <-
 	}
 }
 
-// checkTable compares what the table says with the results, or writes it. Of a row that did not run, it compares the words.
+// checkTable compares what the table says with the results, or writes it. Of a row that did not run, it compares the
+// words.
 func checkTable(t *testing.T, results map[string]result, byFirmware string) {
 	text := new(strings.Builder)
 	fmt.Fprintf(text, "%s\n", heading)

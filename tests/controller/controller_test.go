@@ -15,7 +15,8 @@ import (
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
-// limit is how long one host may take: hundreds of round trips through three processes, on a machine that does much else.
+// limit is how long one host may take: hundreds of round trips through three processes, on a machine that does much
+// else.
 const limit = 8 * time.Minute
 
 // world is a daemon without a bus, with one proxy and controllers.

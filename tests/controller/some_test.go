@@ -70,8 +70,8 @@ const (
 	reported = "0201" + "0000" + "01000101aa00"
 )
 
-// TestSomeProxies: controllers of one proxy, of two of three, and of all each hear what theirs hear. A reload takes one away and leaves the
-// hosts of the others alone.
+// TestSomeProxies: controllers of one proxy, of two of three, and of all each hear what theirs hear. A reload takes one
+// away and leaves the hosts of the others alone.
 func TestSomeProxies(t *testing.T) {
 	t.Parallel()
 	place := harness.NewPlace(t)

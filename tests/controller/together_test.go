@@ -20,8 +20,8 @@ const (
 	device1  = "org.bluez.Device1"
 )
 
-// TestTogether: a device that a program on D-Bus has connected is the controller's host's, too: it joins the link, both are listed as its
-// holders, and nothing that it ends is ended for the program.
+// TestTogether: a device that a program on D-Bus has connected is the controller's host's, too: it joins the link, both
+// are listed as its holders, and nothing that it ends is ended for the program.
 func TestTogether(t *testing.T) {
 	t.Parallel()
 	place := harness.NewPlace(t)

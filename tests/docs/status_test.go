@@ -66,7 +66,8 @@ var deviceRow = regexp.MustCompile(`^[0-9A-F]{2}(:[0-9A-F]{2}){5} `)
 // timeless takes out of an output what differs from one run to the next: times, signal strengths and who hears best,
 // ports, and how wide columns are.
 func timeless(text string) (out []string) {
-	text = regexp.MustCompile(`\n  +(\S)`).ReplaceAllString(text, " $1") // where lines are wrapped hangs on how long times are
+	// where lines are wrapped hangs on how long times are
+	text = regexp.MustCompile(`\n  +(\S)`).ReplaceAllString(text, " $1")
 	for line := range strings.Lines(text) {
 		line = regexp.MustCompile(`\*? -\d+\b( \d+s)?|\b\d+s\b|\bin \d+ (s|min)\b|127\.0\.0\.1:\d+`).ReplaceAllString(line, "#")
 		words := strings.Fields(line)

@@ -8,13 +8,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stoppedFor is longer than a proxy may be silent (link.dead_after, 20 s), than a device that nobody hears stays on the bus (30 s), and
-// than an operation may take (30 s).
+// stoppedFor is longer than a proxy may be silent (link.dead_after, 20 s), than a device that nobody hears stays on the
+// bus (30 s), and than an operation may take (30 s).
 const stoppedFor = 33 * time.Second
 
-// TestStopped stops the daemon's process, as a paused container or virtual machine is, and lets it go on: it looks at its sockets before
-// it gives anybody up. No proxy is lost or taken for stolen or deaf, the link goes on, the read that was under way gets its answer, and
-// no device leaves the bus. Its 33 s are the kernel's: no clock of a process that does not run can be faked.
+// TestStopped stops the daemon's process, as a paused container or virtual machine is, and lets it go on: it looks at
+// its sockets before it gives anybody up. No proxy is lost or taken for stolen or deaf, the link goes on, the read that
+// was under way gets its answer, and no device leaves the bus. Its 33 s are the kernel's: no clock of a process that
+// does not run can be faked.
 func TestStopped(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

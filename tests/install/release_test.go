@@ -34,8 +34,8 @@ func release(t *testing.T, arch string, umask string, env ...string) string {
 	return dir
 }
 
-// TestRelease: a release is complete, and its checksums are right. By night, two of one commit are the same whatever the time zone, the
-// language and the umask; make release-check looks at that, too.
+// TestRelease: a release is complete, and its checksums are right. By night, two of one commit are the same whatever
+// the time zone, the language and the umask; make release-check looks at that, too.
 func TestRelease(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("dpkg-deb"); err != nil {

@@ -182,7 +182,8 @@ func TestOneRunAtATime(t *testing.T) {
 		t.Errorf("a second run: %v", err)
 	}
 	unlock()
-	if unlock, err = lock(path); err != nil {
+	unlock, err = lock(path)
+	if err != nil {
 		t.Fatal(err)
 	}
 	unlock()

@@ -94,8 +94,8 @@ func TestNoSlot(t *testing.T) {
 	}
 }
 
-// TestLastSlot: where the configuration says that hosts wait, they get the last slot in the order in which they asked. Each sees the
-// slots as the device tells them.
+// TestLastSlot: where the configuration says that hosts wait, they get the last slot in the order in which they asked.
+// Each sees the slots as the device tells them.
 func TestLastSlot(t *testing.T) {
 	t.Parallel()
 	w, hosts := oneSlot(t, ", on_no_slot: wait")

@@ -112,10 +112,11 @@ type Proxy struct {
 	Script func(a ble.Address, n int) Outcome
 	// CachedMTU is what a cached link reports as its MTU; 0: 23.
 	CachedMTU int
-	// TellsMTU: the MTU of a link that is up is told, and how long that takes; 0: it is not, a negative time: it never comes.
+	// TellsMTU: the MTU of a link that is up is told, and how long that takes; 0: it is not, a negative time: it never
+	// comes.
 	TellsMTU time.Duration
-	// Accepts reports whether peripherals answer when they are dialled with that address type; nil: with any. Types are those of the
-	// attempts, in order.
+	// Accepts reports whether peripherals answer when they are dialled with that address type; nil: with any. Types are
+	// those of the attempts, in order.
 	Accepts func(ble.AddressType) bool
 	Types   []ble.AddressType
 	// Streams gives the list that the n-th discovery streams, nil: the peripheral's.
@@ -130,8 +131,8 @@ type Proxy struct {
 	Mute bool
 	// StuckSlots: an ended link keeps its slot.
 	StuckSlots bool
-	// Lose tells which calls, written as in Calls, get no answer although they are carried out. Reads and writes are "read ADDRESS
-	// HANDLE" and "write ADDRESS HANDLE".
+	// Lose tells which calls, written as in Calls, get no answer although they are carried out. Reads and writes are "read
+	// ADDRESS HANDLE" and "write ADDRESS HANDLE".
 	Lose func(call string) bool
 	// NoStart: every read and write has to be waited for.
 	NoStart bool

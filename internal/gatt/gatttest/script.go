@@ -34,8 +34,8 @@ func (p *Proxy) SetRefused(a ble.Address, handle uint16, e ble.ATTError) {
 	dev.Refused = refused
 }
 
-// Stands is what was written to a handle of two octets on the present link, 0 if nothing was: a peripheral that is not bonded forgets
-// its configuration with the link.
+// Stands is what was written to a handle of two octets on the present link, 0 if nothing was: a peripheral that is not
+// bonded forgets its configuration with the link.
 func (p *Proxy) Stands(a ble.Address, handle uint16) uint16 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
