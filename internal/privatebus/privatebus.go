@@ -67,6 +67,7 @@ func Reserve(ctx context.Context, path string, log *slog.Logger) (*Bus, error) {
 		log = slog.New(slog.DiscardHandler)
 	}
 	// The configuration is never in the socket's folder: processes in other containers may write there.
+	sweepOld()
 	dir, removeDir, err := TempDir(tempPrefix + "bus-")
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a folder for the private bus: %w", err)
