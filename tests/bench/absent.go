@@ -128,7 +128,7 @@ func (w *world) absentWorld(ctx context.Context, count int) (_ *absentWorld, err
 		addresses = append(addresses, address)
 		args = append(args, "--proxy", fmt.Sprintf("p%d=%s", i, address))
 	}
-	a.sim, err = spawn(ctx, nil, w.bin, args...)
+	a.sim, err = spawn(ctx, nil, w.simulator, args...)
 	if err != nil {
 		return nil, err
 	}

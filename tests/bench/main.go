@@ -23,6 +23,7 @@ import (
 // options are what the command line says.
 type options struct {
 	root, bin, python string
+	simulator         string // plays the proxies of the row absent
 	rounds            int
 	quick             bool
 	verbose           bool
@@ -109,6 +110,7 @@ const rowTimeout = 15 * time.Minute
 func bench(ctx context.Context) error {
 	var o options
 	flag.StringVar(&o.bin, "bin", "bin/bluez-esphome", "the program")
+	flag.StringVar(&o.simulator, "simulator", "", "the program that plays the proxies of the row absent; -bin if empty. For an older -bin, whose own are less true")
 	flag.StringVar(&o.python, "python", ".venv/bin/python", "the interpreter with the packages of tests/requirements.txt")
 	flag.IntVar(&o.rounds, "rounds", 5, "how often each is measured")
 	flag.BoolVar(&o.quick, "quick", false, "one round with little load, to see that everything works; its figures mean nothing")
@@ -190,7 +192,10 @@ func (o *options) paths() (err error) {
 		return fmt.Errorf("cannot find the repository: %w", err)
 	}
 	o.root = filepath.Dir(strings.TrimSpace(string(mod)))
-	for _, p := range []*string{&o.bin, &o.python} {
+	if o.simulator == "" {
+		o.simulator = o.bin
+	}
+	for _, p := range []*string{&o.bin, &o.simulator, &o.python} {
 		if !filepath.IsAbs(*p) {
 			*p = filepath.Join(o.root, *p)
 		}
