@@ -18,7 +18,7 @@ import (
 )
 
 const aboutAbsent = `A device that is there, on simulated proxies that behave as ESPHome 2026.10, which neither scans nor makes another connection while it dials; and devices
-that are off and that programs connect to for ever, half a second after each failure. All of them were linked before. Signals: those of the device's advertisements, 10 a second, with a
+that are off and that programs connect to for ever, half a second after each failure. These were paired, then switched off 90 s before. Signals: those of the device's advertisements, 10 a second, with a
 discovery session. Connect: of the device, 20 times. A third device advertises every 10 s. A Connect that fails counts 99 s. Undisturbed: nobody wants a device that is off.`
 
 const (
@@ -101,7 +101,7 @@ func (w *world) mostOff() int {
 	return slices.Max(off)
 }
 
-// absentWorld starts everything, links the devices that are to be off once, and switches them off.
+// absentWorld starts everything, pairs the devices that are to be off, and switches them off.
 func (w *world) absentWorld(ctx context.Context, count int) (_ *absentWorld, err error) {
 	a := &absentWorld{world: w, signals: make(chan *dbus.Signal, 1<<16)}
 	defer func() {
@@ -150,8 +150,8 @@ func (w *world) absentWorld(ctx context.Context, count int) (_ *absentWorld, err
 		return nil, err
 	}
 	for i := range a.mostOff() {
-		if err := poll(ctx, "a link to "+absentAddress(i), 200*time.Millisecond, func() bool {
-			return bluez(ctx, a.conn.Conn, devPath(absentAddress(i)), deviceIface+".Connect").Err == nil
+		if err := poll(ctx, "a bond with "+absentAddress(i), 200*time.Millisecond, func() bool {
+			return bluez(ctx, a.conn.Conn, devPath(absentAddress(i)), deviceIface+".Pair").Err == nil
 		}); err != nil {
 			return nil, a.daemon.failed(err)
 		}
@@ -162,7 +162,11 @@ func (w *world) absentWorld(ctx context.Context, count int) (_ *absentWorld, err
 			return nil, err
 		}
 	}
-	return a, pause(ctx, 5*time.Second)
+	unheard := 90 * time.Second // nothing takes them for heard any more
+	if a.quick {
+		unheard = 5 * time.Second
+	}
+	return a, pause(ctx, unheard)
 }
 
 func (a *absentWorld) close() {
