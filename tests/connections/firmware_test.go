@@ -17,7 +17,7 @@ import (
 
 // firmwares are the versions that differ in how connections are made and end (proxysim has the facts, measured on
 // 2026.6.5 and 2026.10.0).
-var firmwares = []string{"2024.10.3", "2025.11.2", "2026.6.5", "2026.7.4", "2026.8.2", "2026.10.0"}
+var firmwares = []string{"2024.10.3", "2025.11.2", "2026.6.5", "2026.7.4", "2026.8.2", "2026.9.1", "2026.10.0"}
 
 // byDay are those that make test plays: the last that cannot take back an attempt, and the current one.
 var byDay = []string{"2026.7.4", "2026.10.0"}
