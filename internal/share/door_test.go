@@ -35,6 +35,8 @@ func TestDoorKeepsTheOneFromElsewhere(t *testing.T) {
 	for _, tc := range []struct{ name, attacker, host string }{
 		{"one address", "192.0.2.66", "192.0.2.1"},
 		{"a network of IPv6", "2001:db8:1::%x", "2001:db8:2::1"},
+		{"a neighbour in the network of IPv6", "2001:db8:1::66", "2001:db8:1::1"},
+		{"a neighbour on the link of IPv6", "fe80::66", "fe80::1"},
 		{"IPv4 in IPv6", "::ffff:192.0.2.66", "192.0.2.1"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -106,6 +108,33 @@ func TestDoorSharesPlaces(t *testing.T) {
 	}
 	if first.closed {
 		t.Error("the only host from an address made room")
+	}
+	// Neighbours in one network of IPv6 are told apart by address, however few places the rest of the world has.
+	d = newDoor()
+	for i := range maxHosts {
+		enter(fmt.Sprintf("2001:db8:1::%d", 100+i/maxHostsEach))
+	}
+	if first, ok = enter("2001:db8:1::1"); !ok {
+		t.Error("a neighbour is not let in")
+	}
+	for i := range 30 {
+		if _, ok := enter(fmt.Sprintf("2001:db8:1::%d:1", i+1)); !ok {
+			t.Fatalf("neighbour %d is not let in", i)
+		}
+	}
+	if _, ok := enter("2001:db8:2::1"); !ok || first.closed {
+		t.Errorf("another network is let in: %v; the only host of a neighbour made room: %v", ok, first.closed)
+	}
+	// A network of IPv6 that has all places has more than another one, although each of its addresses has one.
+	d = newDoor()
+	for i := range maxHosts {
+		enter(fmt.Sprintf("2001:db8:1::%d", i+1))
+	}
+	if _, ok := enter("2001:db8:1::f:1"); ok {
+		t.Error("a host made room for a neighbour that has as many")
+	}
+	if _, ok := enter("2001:db8:2::1"); !ok {
+		t.Error("a whole network keeps another one out")
 	}
 	// Where nobody has more than the newcomer would, the newcomer goes.
 	d = newDoor()
