@@ -148,6 +148,9 @@ func (dl *dialler) giveUp(v *survey) error {
 	case len(v.offline) > 0:
 		return nil
 	case len(v.passive)+len(v.denied)+len(v.foreign) > 0:
+		if v.unheard && time.Since(dl.started) < freshFor { // one that can may hear it a moment later than those
+			return nil
+		}
 		f := ble.ConnectBlocked
 		if len(v.foreign) > 0 && len(v.passive)+len(v.denied) == 0 {
 			f = ble.ConnectRefused

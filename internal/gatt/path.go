@@ -118,6 +118,7 @@ type survey struct {
 	offline    []string    // proxies that hear it or had it, and are offline
 	foreign    []string    // proxies on which another host has it
 	heard      bool
+	unheard    bool            // a proxy that could connect to it does not hear it
 	changed    <-chan struct{} // closed when it may look better
 }
 
@@ -171,6 +172,7 @@ func (dl *dialler) survey() survey {
 		c := candidate{ps: ps, rssi: unknownRSSI, blind: i < 0, bond: dl.rec.Bonded == ps.id}
 		if c.blind {
 			if !c.bond && dl.rec.Last != ps.id {
+				v.unheard = v.unheard || !ps.gone && o.up && connects(o) && rule.allows(ps.id) && (ps.own || !ps.stale(a))
 				continue
 			}
 		} else {
@@ -179,13 +181,13 @@ func (dl *dialler) survey() survey {
 			c.rssi = effectiveRSSI(c.path, now)
 		}
 		switch {
-		case rule.Pin != "" && rule.Pin != ps.id, slices.Contains(rule.Deny, ps.id):
+		case !rule.allows(ps.id):
 			v.denied = append(v.denied, ps.name)
 			continue
 		case ps.gone || !o.up:
 			v.offline = append(v.offline, ps.name)
 			continue
-		case !o.features.Has(ble.FeatureActiveConnections | ble.FeatureRemoteCaching):
+		case !connects(o):
 			v.passive = append(v.passive, passive(ps.name, o))
 			continue
 		case !ps.own && ps.stale(a):
@@ -209,6 +211,15 @@ func (dl *dialler) survey() survey {
 	}
 	v.rank(now, a)
 	return v
+}
+
+// allows reports whether the configuration lets the device be connected to through a proxy.
+func (r Rule) allows(id string) bool {
+	return (r.Pin == "" || r.Pin == id) && !slices.Contains(r.Deny, id)
+}
+
+func connects(o online) bool {
+	return o.features.Has(ble.FeatureActiveConnections | ble.FeatureRemoteCaching)
 }
 
 // passive says why a proxy makes no connections, and what helps. Firmware with ACTIVE_CONNECTIONS alone is older than

@@ -319,3 +319,59 @@ func TestExtendedProperties(t *testing.T) {
 		})
 	}
 }
+
+// TestHeardFirstByWhoCannot: who hears a device first may be a proxy that cannot connect to it, or may not. One that can mostly hears it
+// a moment later, and is waited for; where there is none, and where it never does, Connect says at once or soon what is in the way.
+func TestHeardFirstByWhoCannot(t *testing.T) {
+	const later = 1200 * time.Millisecond
+	pinned := gatt.Config{Rules: func(ble.Address) gatt.Rule { return gatt.Rule{Pin: "far"} }}
+	denied := gatt.Config{Rules: func(ble.Address) gatt.Rule { return gatt.Rule{Deny: []string{"near"}} }}
+	passive := func(n, _ *gatttest.Proxy) { n.Flags = 0x61 }
+	for _, tc := range []struct {
+		name  string
+		cfg   gatt.Config
+		set   func(near, far *gatttest.Proxy)
+		hears bool // far does, later
+		link  bool
+		after time.Duration
+	}{
+		{name: "pinned to who hears it later", cfg: pinned, hears: true, link: true, after: later},
+		{name: "denied to who hears it first", cfg: denied, hears: true, link: true, after: later},
+		{name: "who hears it first is passive", set: passive, hears: true, link: true, after: later},
+		{name: "pinned to who never hears it", cfg: pinned, after: 3 * time.Second},
+		{name: "who hears it is passive, the other one does not", set: passive, after: 3 * time.Second},
+		{name: "none of them can", set: func(n, f *gatttest.Proxy) { n.Flags, f.Flags = 0x61, 0x61 }},
+		{name: "who can is offline", set: func(n, f *gatttest.Proxy) { n.Flags = 0x61; f.GoOffline() }},
+		{name: "who can may not", cfg: denied, set: func(_, f *gatttest.Proxy) { f.Flags = 0x61 }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				dev := thermometer(addrA)
+				near, far := gatttest.New("near", dev), gatttest.New("far", dev)
+				run(t, tc.cfg, []*gatttest.Proxy{near, far}, func(t *testing.T, w *world) {
+					if tc.set != nil {
+						tc.set(near, far)
+						near.SendSlots()
+					}
+					first := gatt.Path{Proxy: "near", RSSI: -50, Interval: 500 * time.Millisecond}
+					w.air.set(addrA, first)
+					if tc.hears {
+						time.AfterFunc(later, func() {
+							w.air.set(addrA, first, gatt.Path{Proxy: "far", RSSI: -60, Interval: 500 * time.Millisecond})
+							w.m.Heard(addrA)
+						})
+					}
+					start := time.Now()
+					err := w.connect(addrA, "")
+					took := time.Since(start)
+					if (err == nil) != tc.link || took < tc.after || took > tc.after+700*time.Millisecond {
+						t.Errorf("%v after %v, want %v", err, took, tc.after)
+					}
+					if tc.link != (len(far.Allocated()) == 1) {
+						t.Errorf("far has %v", far.Allocated())
+					}
+				})
+			})
+		})
+	}
+}
