@@ -162,3 +162,40 @@ func TestDrainAndLoss(t *testing.T) {
 		})
 	})
 }
+
+// TestDisconnectWithOneUnderWay: the link ends as soon as the only operation has its answer, whatever that is, not when bluetoothd's 2 s
+// are over.
+func TestDisconnectWithOneUnderWay(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		op   ble.Operation
+		set  func(p *gatttest.Proxy)
+		want string
+	}{
+		{name: "read", op: ble.Operation{Kind: ble.OpRead, Handle: 6}, want: `"21.5" <nil>`},
+		{name: "write", op: ble.Operation{Kind: ble.OpWrite, Handle: 14, Value: []byte("x")}, want: `"" <nil>`},
+		{name: "refused write", op: ble.Operation{Kind: ble.OpWrite, Handle: 14, Value: []byte("x")},
+			set: func(p *gatttest.Proxy) { p.SetRefused(addrA, 14, ble.ATTWriteNotPermitted) }, want: `"" ` + ble.ATTWriteNotPermitted.Error()},
+		{name: "read without a value", op: ble.Operation{Kind: ble.OpRead, Handle: 14}, want: `"" ` + ble.ATTInvalidHandle.Error()},
+		{name: "read of a descriptor", op: ble.Operation{Kind: ble.OpReadDescriptor, Handle: 6}, want: `"21.5" <nil>`},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			both(t, func(t *testing.T, w *world, p *gatttest.Proxy, dev *gatttest.Peripheral) {
+				if tc.set != nil {
+					tc.set(p)
+				}
+				p.SetReadDelay(addrA, 300*time.Millisecond)
+				w.m.Do(addrA, tc.op, func(v []byte, err error) { w.log("%q %v", v, err) })
+				settle(100 * time.Millisecond)
+				start := time.Now()
+				w.m.Disconnect(addrA, func() {
+					if took := time.Since(start); took > 300*time.Millisecond {
+						w.log("disconnected after %v", took)
+					}
+				})
+				settle(5 * time.Second)
+				wantEvents(t, w, tc.want, "down 2")
+			})
+		})
+	}
+}

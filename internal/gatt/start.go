@@ -69,7 +69,7 @@ func (s *session) land(f *flight, value []byte, err error) {
 		m.mu.Unlock()
 		return
 	}
-	if !s.queue.empty() || s.stale {
+	if !s.queue.empty() || s.stale || s.draining {
 		s.wakeLocked()
 	} else {
 		s.idle = f.l // its goroutine still waits
