@@ -196,18 +196,20 @@ func (s *session) unregister(ctx context.Context, l *link, valueHandle uint16) b
 	return err == nil
 }
 
-// armServiceChanged has the peripheral tell of changes of its database.
-func (s *session) armServiceChanged(ctx context.Context, l *link, db *ble.Database) {
+// armServiceChanged has the peripheral tell of changes of its database. The error is nil where it has no such characteristic.
+func (s *session) armServiceChanged(ctx context.Context, l *link, db *ble.Database) error {
 	c := db.Find(ble.UUIDServiceChanged)
 	if c == nil || !c.Properties.Has(ble.PropIndicate|ble.PropNotify) {
-		return
+		return nil
 	}
 	s.m.mu.Lock()
 	l.serviceChanged = c.ValueHandle
 	s.m.mu.Unlock()
-	if err := s.converge(ctx, l, db, c.ValueHandle); err != nil {
+	err := s.converge(ctx, l, db, c.ValueHandle)
+	if err != nil {
 		s.m.log.Debug("cannot subscribe to Service Changed", "device", s.addr, "error", err)
 	}
+	return err
 }
 
 // arm subscribes to everything that is remembered. Only the end of the link is an error.

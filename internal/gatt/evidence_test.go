@@ -114,6 +114,57 @@ func TestEvidence(t *testing.T) {
 	}
 }
 
+// TestEvidenceOutlivesShortLinks: a link that ends while it is being looked whether the bond's Service Changed is where it was says nothing
+// of the database. The next one is made with the cache as if it had not been.
+func TestEvidenceOutlivesShortLinks(t *testing.T) {
+	A := addrA.String()
+	for _, tc := range []struct {
+		name string
+		end  func(w *world, p *gatttest.Proxy)
+	}{
+		{"Disconnect", func(w *world, _ *gatttest.Proxy) { w.disconnect(addrA) }},
+		{"the device leaves", func(_ *world, p *gatttest.Proxy) { p.DropLink(addrA, 0x13) }},
+		{"out of range", func(_ *world, p *gatttest.Proxy) { p.DropLink(addrA, 0x08) }},
+		{"the proxy goes", func(_ *world, p *gatttest.Proxy) { p.GoOffline(); settle(time.Second); p.GoOnline() }},
+	} {
+		for _, at := range []time.Duration{0, 5 * time.Millisecond, 15 * time.Millisecond, 25 * time.Millisecond} {
+			t.Run(fmt.Sprint(tc.name, " after ", at), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					p := gatttest.New("near", withGATT(thermometer(addrA), ""))
+					run(t, gatt.Config{}, []*gatttest.Proxy{p}, func(t *testing.T, w *world) {
+						w.hears(addrA, "near")
+						for range 2 {
+							if err := w.connect(addrA, ""); err != nil {
+								t.Fatal(err)
+							}
+							settle(time.Second)
+							if err := w.pair(); err != nil {
+								t.Fatal(err)
+							}
+							w.disconnect(addrA)
+							settle(time.Second)
+						}
+						before := len(p.Calls())
+						if err := w.connect(addrA, ""); err != nil {
+							t.Fatal(err)
+						}
+						time.Sleep(at)
+						tc.end(w, p)
+						settle(time.Second)
+						if err := w.connect(addrA, ""); err != nil {
+							t.Fatal(err)
+						}
+						settle(5 * time.Second)
+						if calls := p.Calls()[before:]; slices.Contains(calls, "connect "+A) || slices.Contains(calls, "services "+A) {
+							t.Errorf("calls %q: the cache is not used", calls)
+						}
+					})
+				})
+			})
+		}
+	}
+}
+
 // TestMomentsAgo: a link that was lost because its proxy went needs no new list, if the device was heard ever since.
 func TestMomentsAgo(t *testing.T) {
 	for _, tc := range []struct {

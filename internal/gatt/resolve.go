@@ -84,12 +84,18 @@ func (s *session) settleOn(ctx context.Context, l *link, db *ble.Database) error
 		s.afterwards(l, db)
 		return nil
 	}
-	if s.armServiceChanged(ctx, l, db); l.serviceChanged == 0 || !l.armed[l.serviceChanged].on() {
+	err := s.armServiceChanged(ctx, l, db)
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx) // which says nothing of the database
+	case errors.Is(err, ble.ErrNotConnected):
+		return err
+	case l.serviceChanged == 0 || !l.armed[l.serviceChanged].on():
 		s.m.forgetDatabase(s.addr)
 		return fmt.Errorf("the characteristic Service Changed is not where it was: %w", errAgain)
 	}
 	s.noteArmed(l)
-	return ctx.Err()
+	return nil
 }
 
 // afterwards does what nobody has to wait for once the services are known: it enables Service Changed, and then reads
@@ -101,7 +107,7 @@ func (s *session) afterwards(l *link, db *ble.Database) {
 		if now != l {
 			return nil
 		}
-		s.armServiceChanged(ctx, l, db)
+		_ = s.armServiceChanged(ctx, l, db) // logged; noteArmed tells whether it is
 		s.noteArmed(l)
 		if l.cached {
 			return nil
