@@ -17,6 +17,7 @@ import (
 	"bluez-esphome/internal/mdns"
 	"bluez-esphome/internal/privatebus"
 	"bluez-esphome/internal/proxysim"
+	"bluez-esphome/tests/harness"
 )
 
 // limit is how long a test waits: so long that only what hangs is caught, however busy the machine is.
@@ -58,7 +59,7 @@ func lamp(t *testing.T, ctx context.Context) (port uint16) {
 // TestAutoAdd: a proxy that is announced is used, a lamp and a device with a key are not, and the proxy is dropped once
 // it is gone for long.
 func TestAutoAdd(t *testing.T) {
-	if !isolated(t) {
+	if !harness.Isolated(t) {
 		return
 	}
 	ctx, cancel := context.WithCancel(t.Context())

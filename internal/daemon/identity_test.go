@@ -2,18 +2,15 @@ package daemon
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -28,8 +25,7 @@ import (
 	"bluez-esphome/internal/privatebus"
 	"bluez-esphome/internal/proxysim"
 	"bluez-esphome/internal/store"
-
-	"golang.org/x/sys/unix"
+	"bluez-esphome/tests/harness"
 )
 
 // home is a daemon on a bus of its own, whose multicast DNS is spoken on loopback.
@@ -175,45 +171,6 @@ func announce(t *testing.T, at netip.AddrPort, names ...string) {
 	background(t, mdns.NewResponder(list, mdns.NamedInterfaces("lo"), slog.New(slog.DiscardHandler)).Run)
 }
 
-// isolated runs the rest of a test in a network namespace of its own, by this program started again, and reports
-// whether this is that one: what is announced on loopback is heard by every test that runs on the machine.
-func isolated(t *testing.T) bool {
-	t.Helper()
-	const inside = "BLUEZ_ESPHOME_TEST_NAMESPACE"
-	if os.Getenv(inside) != "" {
-		lo, err := unix.NewIfreq("lo")
-		if err != nil {
-			t.Fatal(err)
-		}
-		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer unix.Close(fd)
-		lo.SetUint16(unix.IFF_UP | unix.IFF_LOOPBACK | unix.IFF_RUNNING)
-		if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo); err != nil {
-			t.Fatal(err)
-		}
-		return true
-	}
-	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=8m")
-	cmd.Env = append(os.Environ(), inside+"=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
-	if os.Getuid() != 0 {
-		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
-		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: os.Getuid(), HostID: os.Getuid(), Size: 1}}
-	}
-	out, err := cmd.CombinedOutput()
-	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.ENOSPC) {
-		fmt.Println("skipped: no network namespaces here:", err)
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Errorf("in a network namespace: %v\n%s", err, out)
-	}
-	return false
-}
-
 // freePort gives an address that nobody listens at yet.
 func freePort(t *testing.T) string {
 	t.Helper()
@@ -229,7 +186,7 @@ func freePort(t *testing.T) string {
 // key, and is online first. It does not become the one that rules and bonds mean, before or after the real one is
 // there.
 func TestRogueName(t *testing.T) {
-	if !isolated(t) {
+	if !harness.Isolated(t) {
 		return
 	}
 	key := [apiwire.KeySize]byte{1}
@@ -303,7 +260,7 @@ func TestRogueClash(t *testing.T) {
 
 // TestAliases (R5): forty names point to a proxy that is configured. It gets one session, ours.
 func TestAliases(t *testing.T) {
-	if !isolated(t) {
+	if !harness.Isolated(t) {
 		return
 	}
 	sim, at := proxy(t, proxysim.ProxyConfig{Name: "kitchen"}, "127.0.0.1:0")
@@ -424,7 +381,7 @@ func TestMACChanges(t *testing.T) {
 // TestMadeUpNames (R10): somebody announces 256 names that point to a service of somebody else. An honest proxy that
 // comes afterwards is used all the same, and the victim sees few attempts.
 func TestMadeUpNames(t *testing.T) {
-	if !isolated(t) {
+	if !harness.Isolated(t) {
 		return
 	}
 	victim, err := net.Listen("tcp", "127.0.0.3:0")
@@ -468,7 +425,7 @@ func TestMadeUpNames(t *testing.T) {
 
 // TestNotOnLink (R10): what is not below .local, or is in another network, is not dialled, whoever announces it.
 func TestNotOnLink(t *testing.T) {
-	if !isolated(t) {
+	if !harness.Isolated(t) {
 		return
 	}
 	h := begin(t, "auto_add: {}\n")
@@ -484,7 +441,7 @@ func TestNotOnLink(t *testing.T) {
 // TestReloadFromEmpty (issue 16): the documented way to install is to start with an empty list and to reload. Whatever
 // is in the file then has the effect that it has at a start.
 func TestReloadFromEmpty(t *testing.T) {
-	if !isolated(t) {
+	if !harness.Isolated(t) {
 		return
 	}
 	_, ip := proxy(t, proxysim.ProxyConfig{Name: "ip", MAC: 0x24_6F_28_00_00_01}, "127.0.0.1:0")

@@ -5,14 +5,18 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"syscall"
 	"time"
 
 	"bluez-esphome/internal/lockorder"
+
+	"golang.org/x/sys/unix"
 )
 
 // A door lets connections in, a number of them at a time, and fewer of one address that is not this host's. When there is no place, the
-// connection goes that has been without an answer under way for longest: whoever holds connections, idle or half asked, keeps
-// nobody out who asks at once, as health checks do. It is goroutine-safe.
+// connection goes that has been without an answer under way for longest, of those that ask for nothing if there are any: whoever holds
+// connections or makes new ones all the time, idle or half asked, keeps nobody out who asks at once, as health checks do. It is
+// goroutine-safe.
 type door struct {
 	net.Listener
 	max, perAddress int
@@ -20,6 +24,10 @@ type door struct {
 	mu  lockorder.Mutex[lockorder.Leaf]
 	all map[*visit]struct{}
 }
+
+// stay is the pause after a connection took the place of another one. However fast connections come, each has this time for each place
+// until it has to make room; the others wait in the kernel's queue.
+const stay = 2 * time.Millisecond
 
 // A visit is one connection.
 type visit struct {
@@ -29,8 +37,10 @@ type visit struct {
 	once sync.Once
 
 	// Under door.mu.
-	idle time.Time // since when no answer is under way
-	busy int       // answers under way
+	idle     time.Time // since when no answer is under way
+	busy     int       // answers under way
+	asked    bool      // something was read since the last answer left
+	answered bool      // an answer was made, and has left once more is read
 }
 
 func newDoor(l net.Listener, most, perAddress int) *door {
@@ -51,6 +61,7 @@ func (d *door) Accept() (net.Conn, error) {
 		out, ok := d.enter(v)
 		if out != nil {
 			_ = out.Close()
+			time.Sleep(stay)
 		}
 		if ok {
 			return v, nil
@@ -65,7 +76,7 @@ func (d *door) enter(v *visit) (out *visit, ok bool) {
 	defer d.mu.Unlock()
 	same, anyOf, sameOf := 0, (*visit)(nil), (*visit)(nil)
 	for o := range d.all {
-		longer := func(than *visit) bool { return o.busy == 0 && (than == nil || o.idle.Before(than.idle)) }
+		longer := func(than *visit) bool { return o.busy == 0 && (than == nil || o.before(than)) }
 		if longer(anyOf) {
 			anyOf = o
 		}
@@ -90,6 +101,50 @@ func (d *door) enter(v *visit) (out *visit, ok bool) {
 	delete(d.all, out)
 	d.all[v] = struct{}{}
 	return out, true
+}
+
+// before reports whether v makes room before another one does. door.mu is held.
+func (v *visit) before(o *visit) bool {
+	if a, b := v.asks(), o.asks(); a != b {
+		return b
+	}
+	return v.idle.Before(o.idle)
+}
+
+// asks reports whether a request, or a part of one, is there that was not answered. door.mu is held.
+func (v *visit) asks() bool {
+	if v.asked {
+		return true
+	}
+	c, ok := v.Conn.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return false
+	}
+	_ = raw.Control(func(fd uintptr) { // fails once it is closed, when it asks for nothing
+		n, _, err := unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		v.asked = err == nil && n > 0
+	})
+	return v.asked
+}
+
+// Read implements net.Conn.
+func (v *visit) Read(b []byte) (int, error) {
+	v.door.mu.Lock()
+	if v.answered {
+		v.idle, v.asked, v.answered = time.Now(), false, false
+	}
+	v.door.mu.Unlock()
+	n, err := v.Conn.Read(b)
+	if n > 0 {
+		v.door.mu.Lock()
+		v.asked = true
+		v.door.mu.Unlock()
+	}
+	return n, err
 }
 
 // Close implements net.Conn.
@@ -136,5 +191,5 @@ func (d *door) answering(v *visit, n int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	v.busy += n
-	v.idle = time.Now()
+	v.idle, v.answered = time.Now(), n < 0
 }

@@ -50,7 +50,9 @@ func run(m *testing.M, kind string, flags ...string) int {
 	bin := flag.String("bin", "", "test this binary instead of one built from the tree")
 	flag.Parse()
 	path, err := filepath.Abs(*bin)
-	if all := os.Getenv(ProgramEnv); *bin == "" && all != "" {
+	if ours := os.Getenv(binEnv); *bin == "" && ours != "" { // this is a test that Isolated started again
+		path = ours
+	} else if all := os.Getenv(ProgramEnv); *bin == "" && all != "" {
 		path = filepath.Join(all, kind, program)
 	} else if *bin == "" {
 		dir, derr := os.MkdirTemp("", "be-bin")

@@ -144,7 +144,7 @@ func (l times) String() string {
 	}
 	s := slices.Sorted(slices.Values(l))
 	at := func(p float64) time.Duration { return s[int(p*float64(len(s)-1))].Round(10 * time.Microsecond) }
-	return fmt.Sprintf("%d reads, p50 %v, p99 %v, most %v", len(s), at(0.5), at(0.99), at(1))
+	return fmt.Sprintf("%d of them, p50 %v, p99 %v, most %v", len(s), at(0.5), at(0.99), at(1))
 }
 
 // reads reads the good device's value until done, at most every 2 ms; each reading has to succeed.
