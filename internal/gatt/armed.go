@@ -196,7 +196,8 @@ func (s *session) unregister(ctx context.Context, l *link, valueHandle uint16) b
 	return err == nil
 }
 
-// armServiceChanged has the peripheral tell of changes of its database. The error is nil where it has no such characteristic.
+// armServiceChanged has the peripheral tell of changes of its database. The error is nil where it has no such
+// characteristic.
 func (s *session) armServiceChanged(ctx context.Context, l *link, db *ble.Database) error {
 	c := db.Find(ble.UUIDServiceChanged)
 	if c == nil || !c.Properties.Has(ble.PropIndicate|ble.PropNotify) {

@@ -163,8 +163,8 @@ func TestDrainAndLoss(t *testing.T) {
 	})
 }
 
-// TestDisconnectWithOneUnderWay: the link ends as soon as the only operation has its answer, whatever that is, not when bluetoothd's 2 s
-// are over.
+// TestDisconnectWithOneUnderWay: the link ends as soon as the only operation has its answer, whatever that is, not when
+// bluetoothd's 2 s are over.
 func TestDisconnectWithOneUnderWay(t *testing.T) {
 	for _, tc := range []struct {
 		name string

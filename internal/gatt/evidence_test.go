@@ -114,8 +114,8 @@ func TestEvidence(t *testing.T) {
 	}
 }
 
-// TestEvidenceOutlivesShortLinks: a link that ends while it is being looked whether the bond's Service Changed is where it was says nothing
-// of the database. The next one is made with the cache as if it had not been.
+// TestEvidenceOutlivesShortLinks: a link that ends while it is being looked whether the bond's Service Changed is where
+// it was says nothing of the database. The next one is made with the cache as if it had not been.
 func TestEvidenceOutlivesShortLinks(t *testing.T) {
 	A := addrA.String()
 	for _, tc := range []struct {

@@ -22,8 +22,8 @@ const (
 	// moved away.
 	staleAfter      = 10 * time.Second
 	maxStalePenalty = 40
-	// maxTries is how often one Connect dials through one proxy, and maxAlone if no other proxy is there and what it said
-	// may pass.
+	// maxTries is how often one Connect dials through one proxy, and maxAlone if no other proxy is there and what it
+	// said may pass.
 	maxTries   = 2
 	maxAlone   = 4
 	retryPause = 500 * time.Millisecond

@@ -320,8 +320,9 @@ func TestExtendedProperties(t *testing.T) {
 	}
 }
 
-// TestHeardFirstByWhoCannot: who hears a device first may be a proxy that cannot connect to it, or may not. One that can mostly hears it
-// a moment later, and is waited for; where there is none, and where it never does, Connect says at once or soon what is in the way.
+// TestHeardFirstByWhoCannot: who hears a device first may be a proxy that cannot connect to it, or may not. One that
+// can mostly hears it a moment later, and is waited for; where there is none, and where it never does, Connect says at
+// once or soon what is in the way.
 func TestHeardFirstByWhoCannot(t *testing.T) {
 	const later = 1200 * time.Millisecond
 	pinned := gatt.Config{Rules: func(ble.Address) gatt.Rule { return gatt.Rule{Pin: "far"} }}

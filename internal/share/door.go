@@ -10,17 +10,18 @@ import (
 )
 
 const (
-	// maxStrangers bounds the connections to one shared proxy that have not yet shown that they have the key, or, without
-	// one, said hello.
+	// maxStrangers bounds the connections to one shared proxy that have not yet shown that they have the key, or,
+	// without one, said hello.
 	maxStrangers = 64
 	// maxHosts bounds the hosts of one shared proxy, maxHostsEach those from one address.
 	maxHosts     = 64
 	maxHostsEach = 16
 )
 
-// door is the connections to one shared proxy. Places are counted by where connections come from: when there is none left, it is the
-// network that has the most that loses one, and in it the address that has the most. So whoever opens many connections takes places
-// from nobody else, neither with all the addresses of a network of IPv6, nor as a neighbour in one.
+// door is the connections to one shared proxy. Places are counted by where connections come from: when there is none
+// left, it is the network that has the most that loses one, and in it the address that has the most. So whoever opens
+// many connections takes places from nobody else, neither with all the addresses of a network of IPv6, nor as a
+// neighbour in one.
 type door struct {
 	log *slog.Logger
 
@@ -70,8 +71,9 @@ func (d *door) knock(conn net.Conn) *visitor {
 	return v
 }
 
-// enter makes a host of a stranger, and reports false if there are too many. A host makes room whose network has most of them, and at
-// least two more than the stranger's, or else whose address has so many in the stranger's own network: the newest of these.
+// enter makes a host of a stranger, and reports false if there are too many. A host makes room whose network has most
+// of them, and at least two more than the stranger's, or else whose address has so many in the stranger's own network:
+// the newest of these.
 func (d *door) enter(v *visitor) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -136,7 +138,8 @@ func of[K comparable](list []*visitor, key func(*visitor) K, is K) (out []*visit
 	return out
 }
 
-// crowd is the key that most of the list have, and how many these are; of several keys the one that was there first. The list is not empty.
+// crowd is the key that most of the list have, and how many these are; of several keys the one that was there first.
+// The list is not empty.
 func crowd[K comparable](list []*visitor, key func(*visitor) K) (most K, n int) {
 	counts := make(map[K]int, len(list))
 	for _, v := range list {

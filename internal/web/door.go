@@ -13,10 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A door lets connections in, a number of them at a time, and fewer of one address that is not this host's. When there is no place, the
-// connection goes that has been without an answer under way for longest, of those that ask for nothing if there are any: whoever holds
-// connections or makes new ones all the time, idle or half asked, keeps nobody out who asks at once, as health checks do. It is
-// goroutine-safe.
+// A door lets connections in, a number of them at a time, and fewer of one address that is not this host's. When there
+// is no place, the connection goes that has been without an answer under way for longest, of those that ask for nothing
+// if there are any: whoever holds connections or makes new ones all the time, idle or half asked, keeps nobody out who
+// asks at once, as health checks do. It is goroutine-safe.
 type door struct {
 	net.Listener
 	max, perAddress int
@@ -25,8 +25,8 @@ type door struct {
 	all map[*visit]struct{}
 }
 
-// stay is the pause after a connection took the place of another one. However fast connections come, each has this time for each place
-// until it has to make room; the others wait in the kernel's queue.
+// stay is the pause after a connection took the place of another one. However fast connections come, each has this time
+// for each place until it has to make room; the others wait in the kernel's queue.
 const stay = 2 * time.Millisecond
 
 // A visit is one connection.
@@ -164,8 +164,8 @@ func (d *door) remember(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, visitKey{}, c)
 }
 
-// counted keeps connections with an answer under way from making room, and bounds the answers under way, but for those of health
-// checks: they are short.
+// counted keeps connections with an answer under way from making room, and bounds the answers under way, but for those
+// of health checks: they are short.
 func (d *door) counted(next http.Handler, most int) http.Handler {
 	places := make(chan struct{}, most)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -101,9 +101,9 @@ func (c *client) online(name string) func() bool {
 	return func() bool { return c.proxies()[name] == "online" }
 }
 
-// TestRogueTakesNoName (R4): a device without a key that anybody announced calls itself like the proxy that a rule means, hears the
-// device best and is online first. The device that is pinned to that name is never connected to through it, and is once the real
-// proxy is there.
+// TestRogueTakesNoName (R4): a device without a key that anybody announced calls itself like the proxy that a rule
+// means, hears the device best and is online first. The device that is pinned to that name is never connected to
+// through it, and is once the real proxy is there.
 func TestRogueTakesNoName(t *testing.T) {
 	if !lan(t) {
 		return
@@ -146,8 +146,8 @@ func TestRogueTakesNoName(t *testing.T) {
 	}
 }
 
-// TestAliasesTakeNothing (R5): forty names point to the proxy that others use. It has one session, ours, all the time; the link through
-// it and its notifications go on, and an honest new proxy is used.
+// TestAliasesTakeNothing (R5): forty names point to the proxy that others use. It has one session, ours, all the time;
+// the link through it and its notifications go on, and an honest new proxy is used.
 func TestAliasesTakeNothing(t *testing.T) {
 	if !lan(t) {
 		return
@@ -197,8 +197,8 @@ func TestAliasesTakeNothing(t *testing.T) {
 	}
 }
 
-// TestMadeUpNamesFloodNobody (R10): 256 made-up names, that point to somebody's service. It sees few attempts, and an honest proxy that
-// is announced after them is used.
+// TestMadeUpNamesFloodNobody (R10): 256 made-up names, that point to somebody's service. It sees few attempts, and an
+// honest proxy that is announced after them is used.
 func TestMadeUpNamesFloodNobody(t *testing.T) {
 	if !lan(t) {
 		return
@@ -240,8 +240,8 @@ func TestMadeUpNamesFloodNobody(t *testing.T) {
 	}
 }
 
-// TestMACsTakeNoNumbers (R11): proxies that are taken over claim another MAC with each session. Each has one number of an adapter, so that
-// the others keep theirs, and the state does not grow.
+// TestMACsTakeNoNumbers (R11): proxies that are taken over claim another MAC with each session. Each has one number of
+// an adapter, so that the others keep theirs, and the state does not grow.
 func TestMACsTakeNoNumbers(t *testing.T) {
 	t.Parallel()
 	const rogues = 4

@@ -19,8 +19,9 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// TestSpoofedAddressType (R3): a transmitter sends the victim's address with the other address type. The victim is connected to all the
-// same: where few reports are wrong at the first attempt, even if the first one is; where nearly all are, at the second.
+// TestSpoofedAddressType (R3): a transmitter sends the victim's address with the other address type. The victim is
+// connected to all the same: where few reports are wrong at the first attempt, even if the first one is; where nearly
+// all are, at the second.
 func TestSpoofedAddressType(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
@@ -85,9 +86,9 @@ func TestSpoofedAddressType(t *testing.T) {
 	}
 }
 
-// TestHealthIsAnswered (R12): somebody holds all the streams and connections to the HTTP listener that he is given, idle ones, half a
-// request, and one more for each that he loses, and asks again and again. Health checks are answered, nearly all of them at once: what
-// checks tries a few times, and none of 20 was answered in 40 s before.
+// TestHealthIsAnswered (R12): somebody holds all the streams and connections to the HTTP listener that he is given,
+// idle ones, half a request, and one more for each that he loses, and asks again and again. Health checks are answered,
+// nearly all of them at once: what checks tries a few times, and none of 20 was answered in 40 s before.
 func TestHealthIsAnswered(t *testing.T) {
 	t.Parallel()
 	address := fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))
@@ -169,7 +170,8 @@ func TestHealthIsAnswered(t *testing.T) {
 	attackers.Wait()
 }
 
-// TestNamesMultiplyNothing (R14): 128 names that StartNotify. Somebody else is told each value twice at most, as where there are two.
+// TestNamesMultiplyNothing (R14): 128 names that StartNotify. Somebody else is told each value twice at most, as where
+// there are two.
 func TestNamesMultiplyNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "", "")
