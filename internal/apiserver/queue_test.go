@@ -143,7 +143,7 @@ func TestServiceEncoding(t *testing.T) {
 func BenchmarkRawAdverts(b *testing.B) {
 	batch := make([]ble.RawAdvert, 16)
 	for i := range batch {
-		batch[i] = ble.RawAdvert{Address: ble.Address(i + 1<<40), RSSI: -60, Type: ble.Random, Data: make([]byte, 40)}
+		batch[i] = ble.RawAdvert{Address: 1<<40 + ble.Address(i), RSSI: -60, Type: ble.Random, Data: make([]byte, 40)}
 	}
 	b.ReportAllocs()
 	for b.Loop() {

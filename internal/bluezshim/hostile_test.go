@@ -234,9 +234,9 @@ func TestNamesAreBounded(t *testing.T) {
 	c := h.client()
 	c.send("hci0", "Adapter1.StartDiscovery")
 	for i := range 5000 {
-		r := heard(ble.Address(0xC00000000000+i), plain("n"))
+		r := heard(0xC00000000000+ble.Address(i), plain("n"))
 		if i%2 == 0 {
-			r.Type, r.Address = ble.Random, ble.Address(0x400000000000+i) // private: never remembered
+			r.Type, r.Address = ble.Random, 0x400000000000+ble.Address(i) // private: never remembered
 		}
 		h.air[0].Report(t, r)
 	}

@@ -26,7 +26,7 @@ func TestAMillionAddresses(t *testing.T) {
 	for i := range 1_000_000 / 16 {
 		at := float64(i) / 3125 // 50,000 a second
 		for k := range batch {
-			batch[k] = ble.RawAdvert{Address: ble.Address(0xC00000000000 + i*16 + k), RSSI: -1, Data: data}
+			batch[k] = ble.RawAdvert{Address: 0xC00000000000 + ble.Address(i*16+k), RSSI: -1, Data: data}
 		}
 		a.Adverts("evil", a.at(at), batch)
 		if i%1000 == 0 {
