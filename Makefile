@@ -35,6 +35,9 @@ test-home-assistant:
 # make run and make test on fresh machines: roots of Debian and Ubuntu; wants root. Writes docs/evidence/machines.md.
 test-machines:
 	@GO="$(GO)" sh scripts/test-machines.sh
+# The controller on real kernels, in machines that qemu emulates, with bluetoothd and its tools; writes docs/evidence/controller.md.
+test-controller:
+	@GO="$(GO)" sh scripts/test-controller.sh
 test-unit:
 	@GO="$(GO)" sh scripts/test.sh unit
 # Real clients against the program; writes docs/evidence/clients.md. The second has more of them, builds for minutes, prints a table.
@@ -77,5 +80,5 @@ release:
 release-check:
 	@GO="$(GO)" sh scripts/release-check.sh $(DEB_ARCHES)
 
-.PHONY: build run test test-nightly test-stress test-machines test-home-assistant test-unit test-clients test-clients-extra test-golden test-golden-full \
+.PHONY: build run test test-nightly test-stress test-machines test-controller test-home-assistant test-unit test-clients test-clients-extra test-golden test-golden-full \
 	test-install fuzz lint generate audit bench soak deb release release-check

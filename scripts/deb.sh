@@ -102,6 +102,9 @@ for arch in "$@"; do
 	put 755 scripts/deb/bluez-esphome-setup /usr/sbin/bluez-esphome-setup
 	put 644 systemd/bluez-esphome.service /usr/lib/systemd/system/bluez-esphome.service
 	put 644 systemd/bluez-esphome-private.service /usr/lib/systemd/system/bluez-esphome-private.service
+	put 644 systemd/bluez-esphome-controller.service /usr/lib/systemd/system/bluez-esphome-controller.service
+	put 644 systemd/vhci.rules /usr/share/bluez-esphome/vhci.rules
+	put 644 systemd/vhci-modules.conf /usr/share/bluez-esphome/vhci-modules.conf
 	put 644 systemd/sysusers.conf /usr/lib/sysusers.d/bluez-esphome.conf
 	put 644 systemd/tmpfiles.conf /usr/lib/tmpfiles.d/bluez-esphome.conf
 	put 644 systemd/bluez-esphome.conf /usr/share/dbus-1/system.d/bluez-esphome.conf

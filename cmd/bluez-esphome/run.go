@@ -38,6 +38,7 @@ func profiles() bool { return os.Getenv("BLUEZ_ESPHOME_PPROF") == "1" }
 
 func newRun() *cobra.Command {
 	var path, bus string
+	var vhci bool
 	c := &cobra.Command{
 		Use: "run", Short: "connect to the configured proxies and serve org.bluez",
 		Long: `run connects to the proxies of the configuration and serves org.bluez until SIGTERM or Ctrl-C. With --bus private it starts a D-Bus
@@ -53,6 +54,9 @@ links. bluez-esphome reload sends that signal and says what is wrong with the fi
 					if cfg.Bus, err = config.ParseBus(bus); err != nil {
 						err = &usageError{fmt.Errorf("--bus %q: %w", bus, err)}
 					}
+				}
+				if err == nil && vhci {
+					cfg.OfferVHCI()
 				}
 				return cfg, err
 			}
@@ -90,6 +94,7 @@ links. bluez-esphome reload sends that signal and says what is wrong with the fi
 	}
 	c.Flags().StringVar(&path, "config", config.DefaultPath, "configuration file")
 	c.Flags().StringVar(&bus, "bus", "", "system, private, none or unix:path=PATH; overrides the configuration")
+	c.Flags().BoolVar(&vhci, "vhci", false, "be a Bluetooth controller of this kernel, as with hci: [{vhci: true}]")
 	return c
 }
 

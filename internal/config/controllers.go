@@ -51,6 +51,16 @@ func (c *Config) ControllerKeys() []string {
 	return out
 }
 
+// OfferVHCI adds a controller of this kernel, of all proxies, unless there is one already.
+func (c *Config) OfferVHCI() {
+	for _, ctl := range c.Controllers {
+		if ctl.VHCI {
+			return
+		}
+	}
+	c.Controllers = append(c.Controllers, Controller{VHCI: true})
+}
+
 // maxControllers bounds hci: the kernel has no use for more.
 const maxControllers = 64
 

@@ -108,8 +108,16 @@ stage_chroot() {
 	ok "bluez-esphome-setup private" in_root bluez-esphome-setup private
 	ok "the private unit is enabled" [ -L "$root/etc/systemd/system/multi-user.target.wants/bluez-esphome-private.service" ]
 	ok "org.bluez activates bluetoothd" is "$(link dbus-org.bluez.service)" $THEIRS
-	ok "bluez-esphome-setup take-over" in_root bluez-esphome-setup take-over
+	ok "bluez-esphome-setup controller" in_root bluez-esphome-setup controller
 	ok "the private unit is not enabled" [ ! -L "$root/etc/systemd/system/multi-user.target.wants/bluez-esphome-private.service" ]
+	ok "the controller's unit is enabled" [ -L "$root/etc/systemd/system/multi-user.target.wants/bluez-esphome-controller.service" ]
+	ok "udev gives /dev/vhci to its group" grep -q 'GROUP="bluez-esphome"' "$root/etc/udev/rules.d/60-bluez-esphome.rules"
+	ok "the module is loaded at the next start" grep -qx hci_vhci "$root/etc/modules-load.d/bluez-esphome.conf"
+	ok "org.bluez activates bluetoothd" is "$(link dbus-org.bluez.service)" $THEIRS
+	ok "bluez-esphome-setup take-over" in_root bluez-esphome-setup take-over
+	ok "the controller's unit is not enabled" [ ! -L "$root/etc/systemd/system/multi-user.target.wants/bluez-esphome-controller.service" ]
+	ok "its udev rule is gone" [ ! -e "$root/etc/udev/rules.d/60-bluez-esphome.rules" ]
+	ok "the module is not loaded any more" [ ! -e "$root/etc/modules-load.d/bluez-esphome.conf" ]
 	ok "org.bluez activates ours" is "$(link dbus-org.bluez.service)" $OURS
 	ok "bluetooth.service is masked" is "$(link bluetooth.service)" /dev/null
 	ok "take-over once more changes nothing" in_root bluez-esphome-setup take-over

@@ -13,7 +13,7 @@ ok() {
 		echo "FAIL  $what: $*"
 		tail -n 15 /tmp/out
 		systemctl show -P MainPID -P ActiveState -P SubState bluez-esphome
-		journalctl -u bluez-esphome -u bluez-esphome-private -n 300 --no-pager -o short-monotonic | grep systemd | tail -n 20
+		journalctl -u bluez-esphome -u bluez-esphome-private -u bluez-esphome-controller -n 300 --no-pager -o short-monotonic | grep systemd | tail -n 20
 	fi
 }
 not() { ! "$@"; }
@@ -154,6 +154,13 @@ remove() {
 	ok "the user is gone" not id bluez-esphome
 }
 
+# found_on ADAPTER: bluetoothd discovers through it.
+found_on() {
+	busctl --system set-property org.bluez "/org/bluez/$1" org.bluez.Adapter1 Powered b true &&
+		{ bluetoothctl --timeout 10 <<<"select $(busctl --system get-property org.bluez "/org/bluez/$1" org.bluez.Adapter1 Address | cut -d'"' -f2)
+scan le"; } | grep -q 'Pulse HR-1'
+}
+
 controller() {
 	echo
 	echo "With a controller, made by the kernel's hci_vhci"
@@ -177,7 +184,19 @@ controller() {
 	ok "apt upgrade" apt-get -q -y install /root/bluez-esphome_1.0.1_amd64.deb
 	ok "bluetoothd is the same process" is "$(main_pid bluetooth)" "$pid"
 	ok "the private unit runs" systemctl is-active bluez-esphome-private
+	systemd-run -q --unit=sim-adapter bluez-esphome simulate --proxy kitchen=127.0.0.1:6053
+	printf 'proxies:\n  - {name: kitchen, address: "127.0.0.1:6053"}\n' >$config
+	ok "bluez-esphome-setup controller" bluez-esphome-setup controller
+	ok "the private unit does not run" not systemctl is-active bluez-esphome-private
+	ok "the controller's unit runs" systemctl is-active bluez-esphome-controller
+	ok "/dev/vhci is its group's" is "$(stat -c %U:%G:%a /dev/vhci)" root:bluez-esphome:660
+	ok "hci1 is there" until_ok [ -e /sys/class/bluetooth/hci1 ]
+	ok "bluetoothd is the same process" is "$(main_pid bluetooth)" "$pid"
+	ok "bluetoothd has it as an adapter" until_ok busctl --system get-property org.bluez /org/bluez/hci1 org.bluez.Adapter1 Address
+	ok "bluetoothd finds a simulated device through it" until_ok found_on hci1
 	ok "bluez-esphome-setup take-over" bluez-esphome-setup take-over
+	ok "/dev/vhci is root's again" is "$(stat -c %U:%G:%a /dev/vhci)" root:root:600
+	ok "hci1 is gone" until_ok [ ! -e /sys/class/bluetooth/hci1 ]
 	ok "ours owns org.bluez" owned
 	ok "bluetoothd is stopped" not systemctl is-active bluetooth
 	ok "apt remove" apt-get -q -y remove bluez-esphome

@@ -41,6 +41,8 @@ var elsewhere = map[string]struct{ file, contains string }{
 	"systemd-analyze security --offline=true FILE": {"tests/install/unit_test.go", `"systemd-analyze", "security", "--offline=true"`},
 	"bluez-esphome-setup private":                  {"scripts/install/chroot.sh", "in_root bluez-esphome-setup private"},
 	"bluez-esphome-setup take-over":                {"scripts/install/chroot.sh", "in_root bluez-esphome-setup take-over"},
+	"bluez-esphome-setup controller":               {"scripts/install/inside.sh", `ok "bluez-esphome-setup controller" bluez-esphome-setup controller`},
+	"make test-controller":                         {"Makefile", "sh scripts/test-controller.sh"},
 	// by apt remove, in make test-install
 	"bluez-esphome-setup give-back":                          {"scripts/deb/prerm", "bluez-esphome-setup give-back"},
 	"bin/bluez-esphome discover":                             {"tests/link/netns_test.go", `harness.Binary(), "discover"`},

@@ -40,6 +40,8 @@ type options struct {
 	only  string
 	keep  string
 	bin   string
+
+	played, section string
 }
 
 func run(ctx context.Context) error {
@@ -50,6 +52,8 @@ func run(ctx context.Context) error {
 	flag.StringVar(&o.only, "only", "", "scenarios to play, separated by commas; write nothing")
 	flag.StringVar(&o.keep, "keep", "", "folder to leave our recordings in")
 	flag.StringVar(&o.bin, "bin", "", "play against this binary instead of one built from the tree")
+	flag.StringVar(&o.played, "played", "", "play nothing: compare what make test-controller recorded in this folder, on bluetoothd with a controller of ours")
+	flag.StringVar(&o.section, "section", "", "with -played: file to write the result to")
 	flag.Parse()
 
 	root, err := harness.Root()
@@ -62,7 +66,7 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(work) }()
-	if o.bin == "" {
+	if o.bin == "" && o.played == "" {
 		o.bin, err = harness.Build(work)
 		if err != nil {
 			return err
@@ -70,7 +74,10 @@ func run(ctx context.Context) error {
 	}
 	p := &player{bin: o.bin, golden: golden, python: filepath.Join(root, ".venv", "bin", "python"), work: work,
 		peripherals: filepath.Join(root, "internal", "proxysim", "testdata", "golden-peripheral.json")}
-	p.reasons, err = loadReasons(filepath.Join(root, "docs", "quirks.md"))
+	if o.played != "" {
+		return p.judge(ctx, o, filepath.Join(root, "docs", "controller.md"))
+	}
+	p.reasons, err = loadReasons(reasonsFile, filepath.Join(root, "docs", "quirks.md"))
 	if err != nil {
 		return err
 	}

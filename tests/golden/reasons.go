@@ -27,7 +27,7 @@ type reason struct {
 	ID    string `json:"id"`
 	Class string `json:"class"`
 	Text  string `json:"text"`
-	// Quirk is a piece of docs/quirks.md that says more; required but of class driver.
+	// Quirk is a piece of the document that says more; required but of class driver.
 	Quirk string `json:"quirk"`
 	Rules []rule `json:"rules"`
 	Moved *struct {
@@ -57,13 +57,13 @@ func (p *pattern) UnmarshalText(b []byte) (err error) {
 
 func (p pattern) matches(s string) bool { return p.re == nil || p.re.MatchString(s) }
 
-// loadReasons reads the reasons and holds them against docs/quirks.md.
-func loadReasons(quirksPath string) ([]reason, error) {
+// loadReasons reads the reasons and holds them against the document that says more, docs/quirks.md or docs/controller.md.
+func loadReasons(file []byte, path string) ([]reason, error) {
 	var doc struct{ Reasons []reason }
-	if err := json.Unmarshal(reasonsFile, &doc); err != nil {
+	if err := json.Unmarshal(file, &doc); err != nil {
 		return nil, fmt.Errorf("cannot read the reasons: %w", err)
 	}
-	quirks, err := os.ReadFile(quirksPath)
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
@@ -71,8 +71,8 @@ func loadReasons(quirksPath string) ([]reason, error) {
 		switch {
 		case classes[r.Class] == "":
 			return nil, fmt.Errorf("reason %s: no class %q", r.ID, r.Class)
-		case r.Class != "driver" && r.Quirk == "" || !strings.Contains(string(quirks), r.Quirk):
-			return nil, fmt.Errorf("reason %s: docs/quirks.md says nothing about %q", r.ID, r.Quirk)
+		case r.Class != "driver" && r.Quirk == "" || !strings.Contains(string(text), r.Quirk):
+			return nil, fmt.Errorf("reason %s: %s says nothing about %q", r.ID, path, r.Quirk)
 		}
 	}
 	return doc.Reasons, nil

@@ -125,21 +125,30 @@ by which a reason is recognised are in ` + "`tests/golden/reasons.json`" + `.
 
 `)
 	section(&b, results)
+	explanations(&b, reasons, "quirks.md")
+	differences(&b, results)
+	return b.String()
+}
+
+// explanations lists the reasons, each with where document in docs says more.
+func explanations(b *strings.Builder, reasons []reason, document string) {
 	b.WriteString("\n## Reasons\n")
 	for _, r := range reasons {
-		fmt.Fprintf(&b, "\n### %s\n\n%s: %s.", r.ID, strings.ToUpper(classes[r.Class][:1])+classes[r.Class][1:], r.Text)
+		fmt.Fprintf(b, "\n### %s\n\n%s: %s.", r.ID, strings.ToUpper(classes[r.Class][:1])+classes[r.Class][1:], r.Text)
 		if r.Quirk != "" {
-			fmt.Fprintf(&b, " See [quirks.md](../quirks.md), “%s”.", r.Quirk)
+			fmt.Fprintf(b, " See [%s](../%s), “%s”.", document, document, r.Quirk)
 		}
 		b.WriteString("\n")
 	}
+}
+
+func differences(b *strings.Builder, results []result) {
 	b.WriteString("\n## Differences\n\n`-` is what bluetoothd did, `+` what bluez-esphome did; at the end of a line stands its reason.\n")
 	for _, r := range results {
 		if len(r.steps) > 0 || len(r.left) > 0 {
-			r.differences(&b)
+			r.differences(b)
 		}
 	}
-	return b.String()
 }
 
 func (r result) differences(b *strings.Builder) {

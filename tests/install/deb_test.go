@@ -191,15 +191,18 @@ func TestPackage(t *testing.T) {
 	})
 	t.Run("bus", func(t *testing.T) {
 		for name, want := range map[string]string{
-			"/usr/share/dbus-1/system.d/bluez-esphome.conf":         `<policy user="bluez-esphome">`,
-			"/usr/lib/dbus-1/system-services/org.bluez.service":     "SystemdService=dbus-org.bluez.service",
-			"/usr/lib/sysusers.d/bluez-esphome.conf":                "\nu bluez-esphome ",
-			"/usr/lib/tmpfiles.d/bluez-esphome.conf":                "d /var/lib/bluez-esphome 0700 bluez-esphome",
-			"/usr/lib/systemd/system/bluez-esphome.service":         "\nAlias=dbus-org.bluez.service",
-			"/usr/lib/systemd/system/bluez-esphome-private.service": "--bus private",
-			"/usr/share/doc/bluez-esphome/changelog.gz":             "bluez-esphome (1.2.3+4+gabc) ",
-			"/usr/share/doc/bluez-esphome/home-assistant.md":        "## Three steps",
-			"/usr/share/doc/bluez-esphome/grafana-dashboard.json":   "bluez_esphome_proxy_state",
+			"/usr/share/dbus-1/system.d/bluez-esphome.conf":            `<policy user="bluez-esphome">`,
+			"/usr/lib/dbus-1/system-services/org.bluez.service":        "SystemdService=dbus-org.bluez.service",
+			"/usr/lib/sysusers.d/bluez-esphome.conf":                   "\nu bluez-esphome ",
+			"/usr/lib/tmpfiles.d/bluez-esphome.conf":                   "d /var/lib/bluez-esphome 0700 bluez-esphome",
+			"/usr/lib/systemd/system/bluez-esphome.service":            "\nAlias=dbus-org.bluez.service",
+			"/usr/lib/systemd/system/bluez-esphome-private.service":    "--bus private",
+			"/usr/lib/systemd/system/bluez-esphome-controller.service": "\nDeviceAllow=/dev/vhci rw\n",
+			"/usr/share/bluez-esphome/vhci.rules":                      `GROUP="bluez-esphome", MODE="0660"`,
+			"/usr/share/bluez-esphome/vhci-modules.conf":               "\nhci_vhci\n",
+			"/usr/share/doc/bluez-esphome/changelog.gz":                "bluez-esphome (1.2.3+4+gabc) ",
+			"/usr/share/doc/bluez-esphome/home-assistant.md":           "## Three steps",
+			"/usr/share/doc/bluez-esphome/grafana-dashboard.json":      "bluez_esphome_proxy_state",
 		} {
 			if text := p.text(t, name); !strings.Contains(text, want) {
 				t.Errorf("%s lacks %q", name, want)

@@ -15,7 +15,7 @@ import (
 // mostExposed is the most that systemd-analyze security may say of our units (0 safe … 10).
 const mostExposed = 2.0
 
-var units = []string{"bluez-esphome.service", "bluez-esphome-private.service"}
+var units = []string{"bluez-esphome.service", "bluez-esphome-private.service", "bluez-esphome-controller.service"}
 
 var exposure = regexp.MustCompile(`Overall exposure level for \S+: ([0-9.]+)`)
 
@@ -86,8 +86,9 @@ func unitText(t *testing.T, unit string) string {
 func TestRestart(t *testing.T) {
 	t.Parallel()
 	for unit, lines := range map[string][]string{
-		"bluez-esphome.service":         {"RestartPreventExitStatus=3 4"},
-		"bluez-esphome-private.service": {"RestartPreventExitStatus=3", "StartLimitIntervalSec=0"},
+		"bluez-esphome.service":            {"RestartPreventExitStatus=3 4"},
+		"bluez-esphome-private.service":    {"RestartPreventExitStatus=3", "StartLimitIntervalSec=0"},
+		"bluez-esphome-controller.service": {"RestartPreventExitStatus=3", "StartLimitIntervalSec=0"},
 	} {
 		for _, line := range append(lines, "Restart=on-failure", "WatchdogSec=30") {
 			if !strings.Contains(unitText(t, unit), "\n"+line+"\n") {
@@ -113,6 +114,30 @@ func TestPrivileges(t *testing.T) {
 				t.Errorf("%s has no line %s", unit, line)
 			}
 		}
+	}
+}
+
+// TestDevice: the controller's unit has one device, which the udev rule gives to its group; the others have none.
+func TestDevice(t *testing.T) {
+	t.Parallel()
+	controller := unitText(t, "bluez-esphome-controller.service")
+	for _, line := range []string{"DevicePolicy=closed", "DeviceAllow=/dev/vhci rw", "Group=bluez-esphome"} {
+		if !strings.Contains(controller, "\n"+line+"\n") {
+			t.Errorf("the controller's unit has no line %s", line)
+		}
+	}
+	for _, unit := range units {
+		text := unitText(t, unit)
+		if own := unit == "bluez-esphome-controller.service"; strings.Contains(text, "\nDeviceAllow=") != own || strings.Contains(text, "\nPrivateDevices=yes\n") == own {
+			t.Errorf("the devices of %s are not what they are to be", unit)
+		}
+	}
+	rule, err := os.ReadFile(harness.Path(t, "systemd", "vhci.rules"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := `KERNEL=="vhci", SUBSYSTEM=="misc", GROUP="bluez-esphome", MODE="0660", OPTIONS+="static_node=vhci"`; !strings.Contains(string(rule), "\n"+want+"\n") {
+		t.Errorf("the udev rule is not %s", want)
 	}
 }
 

@@ -1,0 +1,33 @@
+package config
+
+import "testing"
+
+// TestOfferVHCI: --vhci adds a controller of this kernel only where the file has none.
+func TestOfferVHCI(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		have []Controller
+		want int
+	}{
+		"none":         {nil, 1},
+		"a socket":     {[]Controller{{Unix: "/run/hci"}}, 2},
+		"one already":  {[]Controller{{VHCI: true, Proxies: []string{"kitchen"}}}, 1},
+		"among others": {[]Controller{{PTY: "/run/tty"}, {VHCI: true}}, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := &Config{Controllers: test.have}
+			c.OfferVHCI()
+			c.OfferVHCI() // a second time changes nothing
+			kernel := 0
+			for _, ctl := range c.Controllers {
+				if ctl.VHCI {
+					kernel++
+				}
+			}
+			if len(c.Controllers) != test.want || kernel != 1 {
+				t.Errorf("there are %d controllers, %d of the kernel, want %d and 1", len(c.Controllers), kernel, test.want)
+			}
+		})
+	}
+}

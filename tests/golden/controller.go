@@ -1,0 +1,69 @@
+package main
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// controllerFile holds the reasons of differences where bluetoothd itself plays, on a controller of ours.
+//
+//go:embed controller.json
+var controllerFile []byte
+
+// judge compares recordings of a bluetoothd whose controller is ours with those of the same bluetoothd on its emulated one, LE-only as well. It
+// fails if a difference has no reason in controller.json; scenarios that were not played are counted, and are no failure.
+func (p *player) judge(ctx context.Context, o options, guide string) error {
+	var err error
+	if p.reasons, err = loadReasons(controllerFile, guide); err != nil {
+		return err
+	}
+	all, err := plan(p.golden, true, o.only)
+	if err != nil {
+		return err
+	}
+	names := map[string][]string{}
+	var left []string
+	for _, c := range all {
+		experimental := strings.HasPrefix(c.name, "advertisement_monitor")
+		switch {
+		case experimental != (c.set == "bluez-5.87-experimental") || !experimental && c.set != "bluez-5.87":
+		case !exists(filepath.Join(o.played, c.name+".json")):
+			left = append(left, "`"+c.name+"`")
+		default:
+			names[c.set] = append(names[c.set], c.name)
+		}
+	}
+	var results []result
+	for set, list := range names {
+		rs, err := p.compare(ctx, o.played, set, list)
+		if err != nil {
+			return err
+		}
+		results = append(results, rs...)
+	}
+	results = sorted(results)
+	var b strings.Builder
+	section(&b, results)
+	if len(left) > 0 {
+		fmt.Fprintf(&b, "\nNot played: %s.\n", strings.Join(left, ", "))
+	}
+	explanations(&b, p.reasons, "controller.md")
+	b.WriteString("\n## Differences\n\n`-` is what the recording has, `+` what the same bluetoothd did with a controller of ours; at the end of a line stands its reason.\n")
+	differences(&b, results)
+	if o.section != "" {
+		if err := os.WriteFile(o.section, []byte(b.String()), 0o644); err != nil {
+			return err
+		}
+	}
+	total, bad := 0, 0
+	for _, r := range results {
+		n, u := r.count()
+		total, bad = total+n, bad+u
+	}
+	fmt.Printf("golden: on a controller of ours: %d scenarios, %d differing lines, %d unexplained; %d not played\n", len(results), total, bad, len(left))
+	return verdictOf(results)
+}
