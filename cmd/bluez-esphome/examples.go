@@ -4,6 +4,9 @@ import "github.com/spf13/cobra"
 
 // examples are shown in the help of each command.
 var examples = map[string]string{
+	"capture": `  bluez-esphome capture bug.btsnoop --redact
+  bluez-esphome capture lamp.btsnoop --device AA:BB:CC:DD:EE:FF --time 10m
+  btmon -r bug.btsnoop                   # or open it in Wireshark`,
 	"check": `  bluez-esphome check                    # the configuration at its usual place
   bluez-esphome check my.yaml --try      # and try whether each proxy answers`,
 	"demo": `  bluez-esphome demo

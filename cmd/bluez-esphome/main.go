@@ -108,7 +108,7 @@ Exit statuses: 0 success, 1 failure, 2 usage, 3 configuration, 4 org.bluez is ta
 	// Not cobra's own: its template would bring package text/template, with which the linker can leave out no exported
 	// method of any type: a third of the program, most of which is mapped into memory.
 	root.Flags().BoolVarP(&showVersion, "version", "v", false, "print the version of BlueZ whose interfaces are served, for programs that ask, and that of bluez-esphome")
-	root.AddCommand(newRun(), newDemo(), newSimulate(), newDiscover(), newStatus(), newTake(), newProvision(), newDevices(), newCheck(), newReload(), newVersion())
+	root.AddCommand(newRun(), newDemo(), newSimulate(), newDiscover(), newStatus(), newTake(), newProvision(), newDevices(), newCheck(), newCapture(), newReload(), newVersion())
 	for _, c := range root.Commands() {
 		if c.Args == nil {
 			c.Args = noArgs

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -81,16 +82,36 @@ func (l *loader) stateDir(configured string) string {
 		return dir
 	}
 	if l.root {
-		return "/var/lib/bluez-esphome"
+		return systemStateDir
 	}
-	if dir := l.getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) { // relative ones are invalid by the XDG specification
-		return filepath.Join(dir, "bluez-esphome")
-	}
-	if home := l.getenv("HOME"); filepath.IsAbs(home) {
-		return filepath.Join(home, ".local", "state", "bluez-esphome")
+	if dir := userStateDir(l.getenv); dir != "" {
+		return dir
 	}
 	l.report.at("state_dir", "set it", "there is no default: neither XDG_STATE_HOME nor HOME is set")
 	return ""
+}
+
+// systemStateDir is where the daemon of the system keeps its state.
+const systemStateDir = "/var/lib/bluez-esphome"
+
+// userStateDir is where a user's daemon does, "" if the environment does not tell.
+func userStateDir(getenv func(string) string) string {
+	if dir := getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) { // relative ones are invalid by the XDG specification
+		return filepath.Join(dir, "bluez-esphome")
+	}
+	if home := getenv("HOME"); filepath.IsAbs(home) {
+		return filepath.Join(home, ".local", "state", "bluez-esphome")
+	}
+	return ""
+}
+
+// StateDirs are the usual values of Config.StateDir: that of this user's daemon, and that of the system's.
+func StateDirs() []string {
+	dirs := []string{systemStateDir}
+	if dir := userStateDir(os.Getenv); dir != "" {
+		dirs = append([]string{dir}, dirs...)
+	}
+	return dirs
 }
 
 func (l *loader) share(r *rawShare) {

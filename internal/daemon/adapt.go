@@ -5,6 +5,7 @@ import (
 
 	"bluez-esphome/internal/adapters"
 	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/capture"
 	"bluez-esphome/internal/config"
 	"bluez-esphome/internal/fleet"
 	"bluez-esphome/internal/gatt"
@@ -70,6 +71,7 @@ type linkEvents struct{ links.Events }
 type linkKeeper struct {
 	adapters *adapters.Set
 	store    *store.Store
+	tap      *capture.Tap
 }
 
 var _ links.Events = linkKeeper{}
@@ -85,10 +87,12 @@ func (k linkKeeper) LinkUp(a ble.Address, _ int) {
 	k.adapters.Each(func(t *scanner.Table) { t.MarkConnectable(a) })
 }
 
+func (k linkKeeper) Resolved(a ble.Address, db *ble.Database, mtu int) { k.tap.Resolved(a, db, mtu) }
+
+func (k linkKeeper) DatabaseChanged(a ble.Address, db *ble.Database) { k.tap.Resolved(a, db, 0) }
+
 func (linkKeeper) LinkDown(ble.Address, ble.DisconnectReason) {}
-func (linkKeeper) Resolved(ble.Address, *ble.Database, int)   {}
 func (linkKeeper) Notified(ble.Address, uint16, []byte)       {}
-func (linkKeeper) DatabaseChanged(ble.Address, *ble.Database) {}
 func (linkKeeper) Paired(ble.Address, bool)                   {}
 func (linkKeeper) Unsubscribed(ble.Address, uint16, error)    {}
 

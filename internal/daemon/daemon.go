@@ -13,6 +13,7 @@ import (
 	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/bluezshim"
 	"bluez-esphome/internal/bus"
+	"bluez-esphome/internal/capture"
 	"bluez-esphome/internal/config"
 	"bluez-esphome/internal/controllers"
 	"bluez-esphome/internal/dbusobj"
@@ -73,6 +74,8 @@ type Daemon struct {
 	sharing     *sharing.Sharer
 	controllers *controllers.Set
 	relay       *relay
+	tap         *capture.Tap
+	captures    *capture.Server // nil: none are offered
 	overview    *overview.Overview
 	shim        *bluezshim.Shim
 	board       *inspect.Board
@@ -123,6 +126,9 @@ func (d *Daemon) run(ctx context.Context) error {
 	}
 	defer st.Close()
 	d.store = st
+	d.tap = capture.New()
+	d.offerCaptures()
+	defer d.captures.Close()
 
 	if err := d.listenHTTP(ctx); err != nil {
 		return err
@@ -157,7 +163,7 @@ func (d *Daemon) build() error {
 	d.table = scanner.New(scanner.Config{MaxDevices: cfg.MaxDevices, Logger: d.log})
 	d.adapters = adapters.New(adapters.Config{Store: d.store, Merged: d.table, MaxDevices: cfg.MaxDevices, Logger: d.log})
 	d.store.Devices(func(a ble.Address, st store.DeviceState) { d.table.Keep(a, st.Bonded) })
-	keeper := linkKeeper{d.adapters, d.store}
+	keeper := linkKeeper{d.adapters, d.store, d.tap}
 	d.owners = gatt.NewOwners(gatt.Config{
 		Air: pathsOf{d.table}, Events: keeper, Used: keeper.used,
 		Store:   gattStore{d.store, func(name string) string { return d.proxies.IDOf(name) }},
@@ -171,13 +177,13 @@ func (d *Daemon) build() error {
 	d.board = inspect.NewBoard(d.conn, d.overview.Links)
 	d.board.LinkError, d.board.Bonds = d.overview.LinkError, d.overview.Bonds
 	d.radios = inspect.NewRadios(d.conn, d.board)
-	d.onDisk.Store(inspect.NewConfiguration(d.conn, d.config().Path))
+	d.onDisk.Store(inspect.NewConfiguration(d.conn, d.config().Path, d.captures.Path()))
 	d.buildFronts()
 	d.finder = finder.New(finder.Config{Interfaces: d.opts.Interfaces, Own: d.sharing.MayBeOurs, Logger: d.log})
 	view := new(scanmode.View)
 	var err error
 	d.proxies, err = fleet.New(fleet.Config{
-		Live: d.config, Version: d.opts.Version, Links: d.links, Merged: d.table, View: view, Adapters: d.adapters, Store: d.store,
+		Live: d.config, Version: d.opts.Version, Links: d.links, Tap: d.tap, Merged: d.table, View: view, Adapters: d.adapters, Store: d.store,
 		Network: d.finder, Board: d.board, Hooks: hooks{d}, Views: d.controllers.Views, Logger: d.log,
 	})
 	if err != nil {
@@ -271,6 +277,7 @@ func (d *Daemon) serve(ctx context.Context, address string) error {
 	stopShim := g.Start(task.Task{Name: "BlueZ's interfaces", Run: d.shim.Run})
 	stopWeb := g.Start(task.Task{Name: "HTTP", Run: d.serveHTTP})
 	stopFinder := g.Start(task.Task{Name: "multicast DNS", Run: d.finder.Run, Ready: d.finder.Ready()})
+	stopCaptures := g.Start(task.Task{Name: "captures", Run: d.serveCaptures})
 	stopControllers := g.Start(task.Task{Name: "controllers", Run: d.controllers.Run})
 	stopProxies := g.Start(task.Task{Name: "proxies", Run: d.proxies.Run, Ready: d.proxies.Ready()})
 	d.ready.Store(true)
@@ -295,6 +302,7 @@ func (d *Daemon) serve(ctx context.Context, address string) error {
 	within(ctx, shimTimeout, func(ctx context.Context) { _ = d.conn.Do(ctx, d.shim.Close) }) // what hangs is left behind
 	within(ctx, shimTimeout, d.shim.Wait)
 	stopProxies()
+	stopCaptures() // which have seen the links end
 	stopShim()
 	leaveBus()
 	stopWatchdog()

@@ -30,7 +30,8 @@ func (h handler) Online(_ *apiconn.Proxy, info apiconn.Info) {
 	}
 	s.cfg.Merged.ProxyUp(id)
 	s.settle(p)
-	s.cfg.Links.AddProxy(p)
+	s.cfg.Tap.Online(id, p.Label(), p.radio())
+	s.cfg.Links.AddProxy(s.cfg.Tap.Proxy(p))
 	s.cfg.Links.ProxyOnline(id)
 	s.cfg.Hooks.Online(p)
 	p.ModeChanged()
@@ -52,6 +53,7 @@ func (h handler) Offline(_ *apiconn.Proxy, err error) {
 	if own != nil {
 		s.cfg.Hooks.AdapterOnline(own, false)
 	}
+	s.cfg.Tap.Offline(id)
 	s.cfg.Links.ProxyOffline(id, err)
 	s.cfg.Board.Changed(p, "State", "LastError", "SlotLimit", "SlotFree", "Allocated")
 	s.reconsider(p)
@@ -63,6 +65,7 @@ func (h handler) Adverts(_ *apiconn.Proxy, at time.Time, adverts []ble.RawAdvert
 	p.heard = at
 	id, sh, own := p.id, p.shared, p.own
 	p.mu.Unlock()
+	p.set.cfg.Tap.Adverts(id, at, adverts)
 	p.set.cfg.Hooks.Adverts(id, sh, at, adverts)
 	if own != nil {
 		own.Table.Adverts(id, at, adverts)
@@ -103,14 +106,17 @@ func (h handler) Slots(p *apiconn.Proxy, slots ble.Slots) {
 }
 
 func (h handler) LinkUp(_ *apiconn.Proxy, a ble.Address, mtu int) {
+	h.p.set.cfg.Tap.LinkReport(h.p.ID(), a, true, mtu, 0)
 	h.p.set.cfg.Links.LinkReport(h.p.ID(), a, true, mtu, 0)
 }
 
 func (h handler) LinkDown(_ *apiconn.Proxy, a ble.Address, code int32) {
+	h.p.set.cfg.Tap.LinkReport(h.p.ID(), a, false, 0, code)
 	h.p.set.cfg.Links.LinkReport(h.p.ID(), a, false, 0, code)
 }
 
 func (h handler) Notification(_ *apiconn.Proxy, a ble.Address, handle uint16, value []byte) {
+	h.p.set.cfg.Tap.Notification(h.p.ID(), a, handle, value)
 	h.p.set.cfg.Links.Notification(h.p.ID(), a, handle, value)
 }
 

@@ -133,6 +133,14 @@ func (p *Proxy) BluetoothAddress() string {
 	return p.info.BluetoothMAC
 }
 
+// radio is the address of the proxy's controller, its MAC where it does not say.
+func (p *Proxy) radio() ble.Address {
+	if a, err := ble.ParseAddress(p.BluetoothAddress()); err == nil {
+		return a
+	}
+	return p.MAC()
+}
+
 // ScanMode is passive or active, or empty where the proxy does not say.
 func (p *Proxy) ScanMode() string {
 	p.mu.Lock()

@@ -14,6 +14,7 @@ import (
 	"bluez-esphome/internal/adapters"
 	"bluez-esphome/internal/apiconn"
 	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/capture"
 	"bluez-esphome/internal/config"
 	"bluez-esphome/internal/gatt"
 	"bluez-esphome/internal/lockorder"
@@ -61,6 +62,7 @@ type Config struct {
 	Live     func() *config.Config // the present configuration
 	Version  string                // ours, for the proxies' logs
 	Links    *gatt.Manager
+	Tap      *capture.Tap // sees what Links does, too
 	Merged   *scanner.Table
 	View     *scanmode.View // of the merged table
 	Adapters *adapters.Set

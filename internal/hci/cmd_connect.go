@@ -2,6 +2,7 @@ package hci
 
 import (
 	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/h4"
 	"bluez-esphome/internal/smp"
 )
 
@@ -20,7 +21,7 @@ func (c *Controller) createConnection(op uint16, p []byte) {
 		own = smp.Peer{Address: c.random, Type: ble.Random}
 	}
 	a := &attempt{
-		c: c, list: list, own: own, peer: addressAt(p[6:]), typ: wireType(ble.AddressType(p[5])),
+		c: c, list: list, own: own, peer: h4.AddressAt(p[6:]), typ: h4.WireType(ble.AddressType(p[5])),
 		interval: u16(p[15:]), latency: u16(p[17:]), timeout: u16(p[19:]),
 	}
 	minInterval := u16(p[13:])
@@ -63,6 +64,6 @@ func (c *Controller) cancelConnection(op uint16, _ []byte) {
 // appendConnection appends the parameters of LE Connection Complete behind the subevent; we are always the central.
 func appendConnection(b []byte, status errorCode, handle uint16, peer ble.Address, typ ble.AddressType, interval, latency, timeout uint16) []byte {
 	b = append(b, byte(status), byte(handle), byte(handle>>8), 0, byte(typ))
-	b = appendAddress(b, peer)
+	b = h4.AppendAddress(b, peer)
 	return append(b, byte(interval), byte(interval>>8), byte(latency), byte(latency>>8), byte(timeout), byte(timeout>>8), 0)
 }

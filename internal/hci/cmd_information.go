@@ -3,7 +3,7 @@ package hci
 import (
 	"encoding/binary"
 
-	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/h4"
 )
 
 // informationCommands are Reset, what the controller says of itself, and the event masks.
@@ -26,7 +26,7 @@ var informationCommands = map[uint16]command{
 		c.commandComplete(op, success, c.supported[:]...)
 	}},
 	0x1003: {"Read Local Supported Features", 14, 5, 0, answers(func(*Controller) []byte { return lmpFeatures[:] })},
-	0x1009: {"Read BD_ADDR", 15, 1, 0, answers(func(c *Controller) []byte { return appendAddress(nil, c.cfg.Address) })},
+	0x1009: {"Read BD_ADDR", 15, 1, 0, answers(func(c *Controller) []byte { return h4.AppendAddress(nil, c.cfg.Address) })},
 	0x2002: {"LE Read Buffer Size", 25, 1, 0, answers(func(*Controller) []byte {
 		return []byte{aclLength & 0xff, aclLength >> 8, aclPackets}
 	})},
@@ -38,20 +38,4 @@ var informationCommands = map[uint16]command{
 func (c *Controller) resetCommand(op uint16, _ []byte) {
 	c.forget()
 	c.commandComplete(op, success)
-}
-
-// appendAddress appends an address as on the wire: the least significant octet first.
-func appendAddress(b []byte, a ble.Address) []byte {
-	for i := range 6 {
-		b = append(b, byte(a>>(8*i)))
-	}
-	return b
-}
-
-func addressAt(b []byte) ble.Address {
-	var a ble.Address
-	for i := range 6 {
-		a |= ble.Address(b[i]) << (8 * i)
-	}
-	return a
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/h4"
 )
 
 // paramsTimeout bounds what a proxy takes to change the parameters of a link.
@@ -34,7 +35,7 @@ var linkCommands = map[uint16]command{
 			c.commandComplete(op, unknownConnection, p[0], p[1], 0)
 			return
 		}
-		rssi := int8(rssiUnknown)
+		rssi := int8(h4.RSSIUnknown)
 		if raw, _, ok := c.cfg.Air.Last(l.peer); ok && raw.RSSI != 0 && raw.RSSI != -127 {
 			rssi = raw.RSSI
 		}

@@ -1,11 +1,14 @@
 package hci
 
-import "bluez-esphome/internal/ble"
+import (
+	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/h4"
+)
 
 // scanCommands are scanning, the accept list and the random address.
 var scanCommands = map[uint16]command{
 	0x2005: {"LE Set Random Address", 25, 4, 6, func(c *Controller, op uint16, p []byte) {
-		c.random, c.hasRandom = addressAt(p), true
+		c.random, c.hasRandom = h4.AddressAt(p), true
 		c.commandComplete(op, success)
 	}},
 	0x200b: {"LE Set Scan Parameters", 26, 2, 7, func(c *Controller, op uint16, p []byte) {
@@ -38,7 +41,7 @@ var scanCommands = map[uint16]command{
 				return success
 			case p[0] > 1:
 				return invalidParameters
-			case !c.scan.setAccepted(addressAt(p[1:]), ble.AddressType(p[0]), true):
+			case !c.scan.setAccepted(h4.AddressAt(p[1:]), ble.AddressType(p[0]), true):
 				return memoryExceeded
 			}
 			return success
@@ -46,7 +49,7 @@ var scanCommands = map[uint16]command{
 	}},
 	0x2012: {"LE Remove Device From Filter Accept List", 27, 1, 7, func(c *Controller, op uint16, p []byte) {
 		c.commandComplete(op, c.changeAccepted(func() errorCode {
-			c.scan.setAccepted(addressAt(p[1:]), 0, false)
+			c.scan.setAccepted(h4.AddressAt(p[1:]), 0, false)
 			return success
 		}))
 	}},

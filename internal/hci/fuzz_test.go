@@ -88,13 +88,3 @@ func FuzzAssembly(f *testing.F) {
 		}
 	})
 }
-
-func FuzzSplit(f *testing.F) {
-	f.Add(unhex(f, "02010605030f18"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		adv, rsp := split(data)
-		if len(adv) > maxLegacy || len(rsp) > maxLegacy || !bytes.HasPrefix(data, append(bytes.Clone(adv), rsp...)) {
-			t.Fatalf("% x and % x of % x", adv, rsp, data)
-		}
-	})
-}

@@ -3,7 +3,6 @@ package hci
 import (
 	"encoding/binary"
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -175,32 +174,6 @@ func TestRate(t *testing.T) {
 			t.Errorf("status %+v, %d reports", st, len(got))
 		}
 	})
-}
-
-// TestSplit: where an advertisement ends.
-func TestSplit(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		name     string
-		data     string
-		adv, rsp int
-	}{
-		{"one part", strings.Repeat("020106", 10), 30, 0},
-		{"31 bytes", strings.Repeat("020106", 9) + "03020118", 31, 0},
-		{"boundary", strings.Repeat("020106", 10) + "0302011805ff01020304", 30, 10},
-		{"padding", "020106" + strings.Repeat("00", 28) + "03020118", 31, 4},
-		{"broken", "ff" + strings.Repeat("01", 40), 31, 10},
-		{"62 bytes", strings.Repeat("020106", 9) + "03020118" + strings.Repeat("020106", 9) + "03020118", 31, 31},
-		{"too long a rest", "03020118" + "30" + strings.Repeat("01", 57), 31, 31},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			b := unhex(t, c.data)
-			adv, rsp := split(b)
-			if len(adv) != c.adv || len(rsp) != c.rsp {
-				t.Errorf("%d + %d bytes, want %d + %d", len(adv), len(rsp), c.adv, c.rsp)
-			}
-		})
-	}
 }
 
 // BenchmarkAdvertFlood is what an advertisement costs in a flood of 1,000 devices while a host scans: half of them say

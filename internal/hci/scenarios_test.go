@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/h4"
 )
 
 // playback plays what one host sent, and holds the controller's answers against the recorded ones.
@@ -78,7 +79,7 @@ func (p *playback) need(handle uint16) {
 	peer := device + ble.Address(handle)<<24 // another one for each
 	p.c.next = handle
 	p.air.linked[peer] = true
-	b := appendAddress(nil, peer)
+	b := h4.AppendAddress(nil, peer)
 	p.say("010d20196000600000" + "00" + hexOf(b) + "001800280000002a0000000000")
 	op := p.rig.links.Next(p.t, "Connect")
 	p.events.LinkUp(peer, 247)
@@ -108,7 +109,7 @@ func (p *playback) command(i int, packet string) {
 		complete = p.completes(i)
 		if complete != "" {
 			p.c.next = handleOf(complete[10:14])
-			p.air.linked[addressAt(unhex(p.t, packet[20:32]))] = true
+			p.air.linked[h4.AddressAt(unhex(p.t, packet[20:32]))] = true
 		}
 	}
 	p.say(packet)

@@ -22,8 +22,9 @@ const (
 // Configuration shows what became of the newest reload, for as long as it matters: org.bluez_esphome.Configuration1.
 // Its methods are goroutine-safe; those of a nil Configuration do nothing.
 type Configuration struct {
-	conn *dbusobj.Conn
-	file string
+	conn     *dbusobj.Conn
+	file     string
+	captures string
 
 	mu      lockorder.Mutex[lockorder.Leaf]
 	problem string    // empty: the file is in use
@@ -34,8 +35,9 @@ type Configuration struct {
 }
 
 // NewConfiguration adds the object for a configuration that was read from file and is in use; before the loop runs.
-func NewConfiguration(conn *dbusobj.Conn, file string) *Configuration {
-	c := &Configuration{conn: conn, file: file}
+// captures is the socket of package capture, empty if there is none.
+func NewConfiguration(conn *dbusobj.Conn, file, captures string) *Configuration {
+	c := &Configuration{conn: conn, file: file, captures: captures}
 	c.iface = c.newInterface()
 	c.obj = conn.Add(configurationPath, c, c.iface)
 	return c
@@ -110,6 +112,8 @@ func (c *Configuration) newInterface() *dbusobj.Interface {
 		Properties: []dbusobj.Property{
 			// The file, as it was named at the start.
 			{Name: "File", Type: "s", Get: locked(func(e *dbusobj.Encoder) { e.String(c.file) })},
+			// The socket that the command capture uses, which only root and the daemon's user can open; empty if there is none.
+			{Name: "CaptureSocket", Type: "s", Get: func(_ *dbusobj.Object, e *dbusobj.Encoder) { e.String(c.captures) }},
 			// A mistake a line, at most five of them; empty while the file on disk is in use.
 			{Name: "Problem", Type: "s", Get: locked(func(e *dbusobj.Encoder) { e.String(c.problem) })},
 			// When the first reload in a row found a mistake, in seconds since 1970; 0 while there is none.

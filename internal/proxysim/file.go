@@ -1,12 +1,14 @@
 package proxysim
 
 import (
+	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"os"
 
 	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/btsnoop"
 )
 
 // HexBytes is a byte string that a peripheral file gives in hexadecimal.
@@ -170,11 +172,14 @@ func ParsePeripherals(data []byte) ([]DeviceSpec, error) {
 	return doc.Devices, nil
 }
 
-// LoadPeripherals reads a peripheral file from path.
+// LoadPeripherals reads a peripheral file from path, or a capture: see ReadRecorded.
 func LoadPeripherals(path string) ([]DeviceSpec, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read peripherals: %w", err)
+	}
+	if btsnoop.Is(data) {
+		return ReadRecorded(bytes.NewReader(data))
 	}
 	return ParsePeripherals(data)
 }

@@ -18,11 +18,14 @@ type Configuration struct {
 	Since   Moment `json:"since"`
 	// RestartKeys are those that changed and take effect with the next start.
 	RestartKeys []string `json:"restart_keys"`
+	// CaptureSocket is where the command capture reaches the daemon.
+	CaptureSocket string `json:"-"`
 }
 
 func configurationOf(p map[string]dbus.Variant) *Configuration {
 	return &Configuration{
 		File: get[string](p, "File"), Problem: get[string](p, "Problem"), Since: Moment(get[uint64](p, "Since")), RestartKeys: list(get[[]string](p, "RestartKeys")),
+		CaptureSocket: get[string](p, "CaptureSocket"),
 	}
 }
 
