@@ -54,10 +54,11 @@ func TestLayers(t *testing.T) {
 		"ble": {}, "lockorder": {}, "lapse": {}, "rawsock": {}, "dbusobj": {"rawsock"}, "apiwire": {"apiwire/apipb"}, "apiwire/apipb": {}, "mdns": {},
 		"apiconn": {"ble", "apiwire", "apiwire/apipb", "rawsock", "lapse"}, "scanner": {"ble", "lapse"}, "links": {"ble"}, "gatt": {"ble", "links"}, "web": {"ble", "advice"}, "advice": {},
 		"bluezshim": {"ble", "links", "dbusobj", "rawsock", "lapse"}, "status": {"ble", "privatebus"}, "apiserver": {"ble", "apiwire", "apiwire/apipb", "lapse"},
-		"proxysim": {"ble", "apiserver", "apiwire", "apiwire/apipb", "mdns", "lapse"}, "config": {"ble"}, "store": {"ble"}, "privatebus": {},
+		"h4": {"ble"}, "btsnoop": {"ble", "h4"}, "capture": {"ble", "gatt", "links", "att", "h4", "btsnoop"},
+		"proxysim": {"ble", "apiserver", "apiwire", "apiwire/apipb", "mdns", "lapse", "h4", "btsnoop"}, "config": {"ble"}, "store": {"ble"}, "privatebus": {},
 		"relay": {"apiwire", "apiwire/apipb", "lapse"},
 		"share": {"ble", "links", "apiserver", "apiwire", "apiwire/apipb", "relay", "lapse"}, "att": {"ble"}, "smp": {"ble"},
-		"hci": {"ble", "links", "att", "smp"}, "logger": {"ble", "config"}, "scanmode": {"ble", "scanner", "lapse"},
+		"hci": {"ble", "links", "att", "smp", "h4"}, "logger": {"ble", "config"}, "scanmode": {"ble", "scanner", "lapse"},
 		"task": {}, "bus": {"ble", "config", "dbusobj", "rawsock", "privatebus"}, "adapters": {"ble", "scanner", "scanmode", "store", "lapse"},
 	}
 	seen := 0

@@ -96,11 +96,8 @@ func (v *captureCommand) run(ctx context.Context, file string, stdout, complaint
 	if err != nil {
 		return err
 	}
-	if v.duration > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, v.duration)
-		defer cancel()
-	}
+	ctx, enough := context.WithCancel(ctx)
+	defer enough()
 	out := stdout
 	var f *os.File
 	if file != "-" {
@@ -115,6 +112,9 @@ func (v *captureCommand) run(ctx context.Context, file string, stdout, complaint
 	}
 	sum, err := capture.Record(ctx, socket, v.want, v.megabytes*1e6, out, func() {
 		fmt.Fprintln(complaints, "Capturing. Stop with Ctrl-C.")
+		if v.duration > 0 {
+			time.AfterFunc(v.duration, enough)
+		}
 	})
 	if f != nil {
 		if cerr := f.Close(); cerr != nil && err == nil {

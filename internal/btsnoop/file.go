@@ -108,8 +108,8 @@ func NewReader(r io.Reader) (*Reader, error) {
 // Buffered reports whether there is more than the reader that it reads from was asked for.
 func (r *Reader) Buffered() bool { return r.r.Buffered() > 0 }
 
-// Next gives the next record, io.EOF after the last one, and io.ErrUnexpectedEOF where the file ends within one. Data is valid until the next call.
-// Records of HCI's kinds that are neither command, event nor ACL data are left out.
+// Next gives the next record, io.EOF after the last one, and io.ErrUnexpectedEOF where the file ends within one. Data
+// is valid until the next call. Records of HCI's kinds that are neither command, event nor ACL data are left out.
 func (r *Reader) Next() (Record, error) {
 	for {
 		var h [recordSize]byte

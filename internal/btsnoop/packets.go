@@ -40,8 +40,8 @@ func CommandData(op uint16, params ...byte) []byte {
 	return append([]byte{byte(op), byte(op >> 8), byte(len(params))}, params...)
 }
 
-// ATTData is an ACL packet, without its H4 type, that carries one ATT PDU whole. A PDU of the controller begins with another flag than one
-// of the host (Bluetooth Core, Vol 4 Part E, 5.4.2).
+// ATTData is an ACL packet, without its H4 type, that carries one ATT PDU whole. A PDU of the controller begins with
+// another flag than one of the host (Bluetooth Core, Vol 4 Part E, 5.4.2).
 func ATTData(handle uint16, received bool, pdu []byte) []byte {
 	if received {
 		handle |= 0x2000

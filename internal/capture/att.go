@@ -22,8 +22,8 @@ const (
 	opConfirmation = 0x1e
 )
 
-// A proxy reads and writes whole values. What it does on the air for it is written here: long values go in parts, of which
-// each answer but the last is full (Bluetooth Core, Vol 3 Part G, 4.8.3 and 4.9.4).
+// A proxy reads and writes whole values. What it does on the air for it is written here: long values go in parts, of
+// which each answer but the last is full (Bluetooth Core, Vol 3 Part G, 4.8.3 and 4.9.4).
 
 // handled is a PDU that begins with an opcode and a handle.
 func handled(op byte, handle uint16, rest ...byte) []byte {
@@ -117,8 +117,8 @@ func (r *reader) wroteLong(l *link, op ble.Operation) {
 	r.att(l, true, []byte{opExecute + 1})
 }
 
-// Notification is what a proxy passes on (ESPHome native API, message 79). It does not say whether it was an indication: that is what
-// the characteristic's configuration asked for.
+// Notification is what a proxy passes on (ESPHome native API, message 79). It does not say whether it was an
+// indication: that is what the characteristic's configuration asked for.
 func (t *Tap) Notification(id string, a ble.Address, handle uint16, value []byte) {
 	if !t.active.Load() {
 		return

@@ -186,7 +186,8 @@ type refusal int32
 func (r refusal) Error() string      { return "refused" }
 func (r refusal) ConnectCode() int32 { return int32(r) }
 
-// TestConnectFails: an attempt that fails is a Connection Complete with its status, one that is called off a command, too.
+// TestConnectFails: an attempt that fails is a Connection Complete with its status, one that is called off a command,
+// too.
 func TestConnectFails(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -212,7 +213,8 @@ func database() *ble.Database {
 	}}}}
 }
 
-// TestLater: a capture that begins later has the links that are up, their databases, and what kind of updates they send.
+// TestLater: a capture that begins later has the links that are up, their databases, and what kind of updates they
+// send.
 func TestLater(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, Want{})
@@ -259,7 +261,8 @@ func TestAdverts(t *testing.T) {
 	}
 }
 
-// TestRedact: no address, and no part of one that names it, is in a capture that hides them; the same device has the same address throughout.
+// TestRedact: no address, and no part of one that names it, is in a capture that hides them; the same device has the
+// same address throughout.
 func TestRedact(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, Want{Redact: true})

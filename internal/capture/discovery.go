@@ -22,8 +22,8 @@ const (
 	opReadByGroup     = 0x10
 )
 
-// Resolved tells of a link's database and MTU, also where the database was known from before and was not asked for on the air: without
-// it nobody could tell the handles apart.
+// Resolved tells of a link's database and MTU, also where the database was known from before and was not asked for on
+// the air: without it nobody could tell the handles apart.
 func (t *Tap) Resolved(a ble.Address, db *ble.Database, mtu int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

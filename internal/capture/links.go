@@ -76,8 +76,8 @@ func (t *Tap) connecting(id string, a ble.Address, typ ble.AddressType) {
 	}
 }
 
-// LinkReport is what a proxy says of a link (ESPHome native API, message 69): that it came up, with its MTU if that is known, or that it
-// ended, with the code.
+// LinkReport is what a proxy says of a link (ESPHome native API, message 69): that it came up, with its MTU if that is
+// known, or that it ended, with the code.
 func (t *Tap) LinkReport(id string, a ble.Address, connected bool, mtu int, code int32) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -220,8 +220,8 @@ func (r *reader) updated(l *link, p ble.ConnectionParams) {
 	r.put(l.proxy, btsnoop.Event, btsnoop.EventData(h4.EventMeta, append(append([]byte{h4.MetaConnectionUpdate, 0}, handle...), rest...)...))
 }
 
-// log writes a text about a link, such as an error that no packet says. It is a note, and not a line of User Logging: Wireshark 4.0 takes those
-// for malformed.
+// log writes a text about a link, such as an error that no packet says. It is a note, and not a line of User Logging:
+// Wireshark 4.0 takes those for malformed.
 func (r *reader) log(l *link, text string) {
 	r.put(l.proxy, btsnoop.Note, btsnoop.NoteData(r.address(l.addr).String()+": "+r.text(l.addr, text)))
 }

@@ -23,8 +23,9 @@ type Summary struct {
 	Full    bool   // it has as many bytes as it may have
 }
 
-// Record has the daemon at a socket give a capture and writes it to w until ctx ends or it has limit bytes; 0 is no limit. It is an
-// error if the daemon ends before; what was written is whole then, too. ready is called once the capture has begun.
+// Record has the daemon at a socket give a capture and writes it to w until ctx ends or it has limit bytes; 0 is no
+// limit. It is an error if the daemon ends before; what was written is whole then, too. ready is called once the
+// capture has begun.
 func Record(ctx context.Context, path string, want Want, limit int64, w io.Writer, ready func()) (Summary, error) {
 	conn, err := dial(ctx, path)
 	if err != nil {
@@ -63,11 +64,15 @@ func transcribe(ctx context.Context, in io.Reader, limit int64, w io.Writer) (s 
 			err = fmt.Errorf("cannot write the capture: %w", ferr)
 		}
 	}()
+	buf := btsnoop.Header()
 	records, err := btsnoop.NewReader(in)
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil: // it was over before it began: an empty capture
+		_, err = out.Write(buf)
+		return s, err
+	case err != nil:
 		return s, err
 	}
-	buf := btsnoop.Header()
 	written := int64(0)
 	for {
 		if limit > 0 && written+int64(len(buf)) > limit {

@@ -21,7 +21,8 @@ type redactor struct {
 	known map[ble.Address]*fake
 }
 
-// fake is an address, and how what it stands for is written in values: each pattern with what takes its place, of the same length.
+// fake is an address, and how what it stands for is written in values: each pattern with what takes its place, of the
+// same length.
 type fake struct {
 	address  ble.Address
 	patterns [][2][]byte
@@ -49,8 +50,8 @@ func (f *redactor) of(a ble.Address) *fake {
 	return k
 }
 
-// patterns lists how an address may stand in a value, the longest first: whole or its lower half, in either order of bytes, or as text, of
-// which names often have the last two or three bytes.
+// patterns lists how an address may stand in a value, the longest first: whole or its lower half, in either order of
+// bytes, or as text, of which names often have the last two or three bytes.
 func patterns(a, by ble.Address) (out [][2][]byte) {
 	old, repl := h4.AppendAddress(nil, a), h4.AppendAddress(nil, by) // the least significant byte first
 	reversed := func(b []byte) []byte {

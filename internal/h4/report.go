@@ -22,8 +22,8 @@ const (
 	MetaConnectionUpdate  = 0x03
 )
 
-// Event types of an LE Advertising Report (Bluetooth Core, Vol 4 Part E, 7.7.65.2). A proxy does not say whether an advertisement was
-// connectable, and the kernel connects to what is reported as ADV_IND only.
+// Event types of an LE Advertising Report (Bluetooth Core, Vol 4 Part E, 7.7.65.2). A proxy does not say whether an
+// advertisement was connectable, and the kernel connects to what is reported as ADV_IND only.
 const (
 	ReportConnectable  = 0x00
 	ReportScanResponse = 0x04
@@ -65,12 +65,13 @@ func AddressAt(b []byte) ble.Address {
 	return a
 }
 
-// WireType is an address type as in HCI. What the proxy resolved is reported by its identity address, of which a host knows no key.
+// WireType is an address type as in HCI. What the proxy resolved is reported by its identity address, of which a host
+// knows no key.
 func WireType(t ble.AddressType) ble.AddressType { return t & 1 }
 
-// Split cuts what a proxy put together: up to 31 bytes of an advertisement, then up to 31 of its scan response. The advertisement ends
-// with the last AD structure that fits; where the structures are broken, with 31 bytes. Hosts join both again, so a wrong guess does
-// no harm.
+// Split cuts what a proxy put together: up to 31 bytes of an advertisement, then up to 31 of its scan response. The
+// advertisement ends with the last AD structure that fits; where the structures are broken, with 31 bytes. Hosts join
+// both again, so a wrong guess does no harm.
 func Split(data []byte) (adv, rsp []byte) {
 	if len(data) <= MaxLegacy {
 		return data, nil

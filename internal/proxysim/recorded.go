@@ -50,9 +50,9 @@ type recordedSource struct {
 	first, last   time.Time
 }
 
-// ReadRecorded reads the peripherals of a capture in the format btsnoop, as the command capture writes them, or btmon or a phone: what they
-// advertised, how loud each adapter heard them, and of those that were connected the attributes with the values that were read. A capture that is
-// cut off gives what it has.
+// ReadRecorded reads the peripherals of a capture in the format btsnoop, as the command capture writes them, or btmon
+// or a phone: what they advertised, how loud each adapter heard them, and of those that were connected the attributes
+// with the values that were read. A capture that is cut off gives what it has.
 func ReadRecorded(r io.Reader) ([]DeviceSpec, error) {
 	file, err := btsnoop.NewReader(r)
 	if err != nil {

@@ -1,9 +1,7 @@
 package controller
 
 import (
-	"bufio"
 	"fmt"
-	"net"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -50,7 +48,7 @@ func TestTogether(t *testing.T) {
 	}
 	notify := func(value string) {
 		t.Helper()
-		tell(t, filepath.Join(controls, "main.sock"), `{"op":"notify","handle":37,"value":"`+value+`","indicate":false}`)
+		harness.Tell(t, filepath.Join(controls, "main.sock"), `{"op":"notify","handle":37,"value":"`+value+`","indicate":false}`)
 	}
 	heard := func(value byte) {
 		t.Helper()
@@ -78,22 +76,5 @@ func TestTogether(t *testing.T) {
 	heard(3)
 	if program.Get(mainPath, device1, "Connected") != true {
 		t.Error("the program's link ended with the host's")
-	}
-}
-
-// tell asks the peripheral's own side for something.
-func tell(t *testing.T, socket, request string) {
-	t.Helper()
-	conn, err := net.Dial("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close() }()
-	if _, err := fmt.Fprintln(conn, request); err != nil {
-		t.Fatal(err)
-	}
-	answer, err := bufio.NewReader(conn).ReadString('\n')
-	if err != nil || !strings.Contains(answer, `"ok":true`) {
-		t.Fatalf("%s: %s, %v", request, answer, err)
 	}
 }
