@@ -153,8 +153,8 @@ func (v *captureCommand) socket(ctx context.Context) (string, error) {
 	}
 	r, err := status.Find(ctx, v.bus)
 	switch {
-	case err == nil && r.Configuration != nil && r.Configuration.CaptureSocket != "":
-		return r.Configuration.CaptureSocket, nil
+	case err == nil && r.CaptureSocket() != "":
+		return r.CaptureSocket(), nil
 	case err == nil:
 		return "", errors.New("the daemon offers no captures: its log says why, or it is older than this command")
 	case v.bus != "" || ctx.Err() != nil:

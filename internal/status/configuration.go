@@ -18,14 +18,22 @@ type Configuration struct {
 	Since   Moment `json:"since"`
 	// RestartKeys are those that changed and take effect with the next start.
 	RestartKeys []string `json:"restart_keys"`
-	// CaptureSocket is where the command capture reaches the daemon.
-	CaptureSocket string `json:"-"`
+
+	captures string // see Report.CaptureSocket
+}
+
+// CaptureSocket is where the command capture reaches the daemon, empty if it offers none.
+func (r *Report) CaptureSocket() string {
+	if r.Configuration == nil {
+		return ""
+	}
+	return r.Configuration.captures
 }
 
 func configurationOf(p map[string]dbus.Variant) *Configuration {
 	return &Configuration{
 		File: get[string](p, "File"), Problem: get[string](p, "Problem"), Since: Moment(get[uint64](p, "Since")), RestartKeys: list(get[[]string](p, "RestartKeys")),
-		CaptureSocket: get[string](p, "CaptureSocket"),
+		captures: get[string](p, "CaptureSocket"),
 	}
 }
 
