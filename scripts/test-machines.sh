@@ -56,7 +56,8 @@ fresh() {
 	end
 	mkdir -p "$work/upper" "$work/work" "$case_root"
 	mount -t overlay overlay -o "lowerdir=$roots/$1,upperdir=$work/upper,workdir=$work/work" "$case_root"
-	mount -t proc proc "$case_root/proc"
+	mount -t proc proc "$case_root/proc" # for apt; each command gets that of its own namespace
+	echo "127.0.0.1 localhost" >"$case_root/etc/hosts" # as an installer or a container's runtime does
 	mount --rbind /dev "$case_root/dev"
 	mount --make-rslave "$case_root/dev"
 	cp -L /etc/resolv.conf "$case_root/etc/resolv.conf"
@@ -88,7 +89,9 @@ inside() {
 	for name in HTTP_PROXY HTTPS_PROXY NO_PROXY http_proxy https_proxy no_proxy PIP_INDEX_URL; do
 		if value=$(printenv $name); then set -- "$name=$value" "$@"; fi
 	done
-	unshare --mount --pid --ipc --uts --fork --kill-child env -i "$(command -v chroot)" "--userspec=$user" "$case_root" \
+	# shellcheck disable=SC2016
+	unshare --mount --pid --ipc --uts --fork --kill-child sh -c 'mount -t proc proc "$1/proc" && shift && exec "$@"' sh "$case_root" \
+		env -i "$(command -v chroot)" "--userspec=$user" "$case_root" \
 		env -C "$folder" "HOME=$home" "USER=$user" GOPROXY=file:///gomod,https://proxy.golang.org GOSUMDB=off GOFLAGS=-buildvcs=false \
 		GOCACHE=/gocache PATH=/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"
 }

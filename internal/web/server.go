@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/pprof"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -138,20 +137,11 @@ func (s *Server) routes(g prometheus.Gatherer) http.Handler {
 		mux.HandleFunc(path, file.serve)
 	}
 	if s.cfg.Profiles {
-		mux.HandleFunc("/debug/pprof/", pprof.Index)
-		mux.HandleFunc("/debug/pprof/profile", timed(pprof.Profile))
-		mux.HandleFunc("/debug/pprof/trace", timed(pprof.Trace))
-		mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+		mux.HandleFunc(profilesPath, serveProfiles)
+		mux.HandleFunc(profilesPath+"profile", serveCPU)
+		mux.HandleFunc(profilesPath+"trace", serveTrace)
 	}
 	return mux
-}
-
-// timed lets a profile take longer than other answers; package pprof moves the deadline of the answer itself.
-func timed(next http.HandlerFunc) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
-		next(w, r)
-	}
 }
 
 func answer(w http.ResponseWriter, err error) {

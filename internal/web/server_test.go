@@ -162,9 +162,28 @@ func TestHealth(t *testing.T) {
 func TestProfiles(t *testing.T) {
 	for _, on := range []bool{false, true} {
 		s := start(t, &fakeSource{}, func(c *Config) { c.Profiles = on })
-		want := map[bool]int{false: 404, true: 200}[on]
-		if code, _, _ := get(t, "GET", s.URL()+"debug/pprof/goroutine?debug=1", ""); code != want {
-			t.Errorf("with Profiles %v: status %d, want %d", on, code, want)
+		for _, tt := range []struct {
+			path, text string
+			code       int
+		}{
+			{"", "goroutine ", 200},
+			{"goroutine?debug=1", "goroutine profile: total", 200},
+			{"heap?gc=1&debug=1", "# HeapAlloc = ", 200},
+			{"allocs", "\x1f\x8b", 200}, // compressed
+			{"profile?seconds=1", "\x1f\x8b", 200},
+			{"trace?seconds=1", "go 1.", 200},
+			{"profile?seconds=0", "from 1 to 300", 400},
+			{"profile?seconds=301", "from 1 to 300", 400},
+			{"trace?seconds=long", "from 1 to 300", 400},
+			{"cmdline", "no such profile", 404},
+			{"nonsense", "no such profile", 404},
+		} {
+			if !on {
+				tt.code, tt.text = 404, "404 page not found"
+			}
+			if code, _, body := get(t, "GET", s.URL()+"debug/pprof/"+tt.path, ""); code != tt.code || !strings.Contains(body, tt.text) {
+				t.Errorf("with Profiles %v: %s: status %d %.40q, want %d with %q", on, tt.path, code, body, tt.code, tt.text)
+			}
 		}
 	}
 }
