@@ -189,7 +189,8 @@ func TestCheckTryFaults(t *testing.T) {
 		`wrong: the device \(which says it is kitchen, MAC ([0-9A-F]{2}:){5}[0-9A-F]{2}\) refused the encryption key: .*`,
 		`none: the device requires encryption: .*`,
 	)
-	if got, err = checkTry(t); err != nil || !strings.Contains(got, "there is no proxy to try") {
+	got, err = checkTry(t)
+	if err != nil || !strings.Contains(got, "there is no proxy to try") {
 		t.Errorf("%v %s", err, got)
 	}
 }

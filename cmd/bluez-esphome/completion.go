@@ -16,8 +16,8 @@ const completeTimeout = 2 * time.Second
 
 type completion = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective)
 
-// completeNames offers the names of proxies, if they are wanted, and of devices, as the running daemon knows them. Devices without a name
-// are offered by address, and so are all once an address is begun.
+// completeNames offers the names of proxies, if they are wanted, and of devices, as the running daemon knows them.
+// Devices without a name are offered by address, and so are all once an address is begun.
 func completeNames(proxies bool) completion {
 	return func(c *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
 		r := askForCompletion(c)

@@ -111,7 +111,8 @@ type discovery struct {
 
 func (d *discovery) keys(path, pskFile string) (err error) {
 	if path != "" {
-		if d.cfg, err = loadConfig(path); err != nil {
+		d.cfg, err = loadConfig(path)
+		if err != nil {
 			return err
 		}
 	}
@@ -130,7 +131,8 @@ func (d *discovery) keys(path, pskFile string) (err error) {
 	if err != nil {
 		return fmt.Errorf("cannot read the key: %w", err)
 	}
-	if d.psk, err = config.ParseSecret(string(text)); err != nil {
+	d.psk, err = config.ParseSecret(string(text))
+	if err != nil {
 		return fmt.Errorf("cannot use the key in %s: it %w", pskFile, err)
 	}
 	return nil
@@ -290,7 +292,8 @@ or configure their IP addresses. A device that just started may need longer: try
 			encrypted = "no key"
 		}
 		if f.Proxy != nil {
-			if bluetooth = f.abilities; !*f.Proxy {
+			bluetooth = f.abilities
+			if !*f.Proxy {
 				bluetooth = "no Bluetooth proxy"
 			}
 		}
@@ -328,8 +331,8 @@ proxies:
 	return err
 }
 
-// keyless names those that stop to answer without a key, empty if there are none. A device whose ESPHome configuration has no encryption
-// is none of them.
+// keyless names those that stop to answer without a key, empty if there are none. A device whose ESPHome configuration
+// has no encryption is none of them.
 func keyless(list []*found) string {
 	var names []string
 	for _, f := range list {
@@ -348,8 +351,8 @@ proxies: and run bluez-esphome provision NAME, or set api: encryption: key: in t
 `
 }
 
-// oneHost says what happens to those of the proxies that Home Assistant uses. It depends on their firmware: whether another host has
-// a proxy can be told up to ESPHome 2026.6, and again from 2026.8 on.
+// oneHost says what happens to those of the proxies that Home Assistant uses. It depends on their firmware: whether
+// another host has a proxy can be told up to ESPHome 2026.6, and again from 2026.8 on.
 func oneHost(list []*found) string {
 	var taken []string
 	for _, f := range list {

@@ -12,7 +12,8 @@ import (
 // helpWidth is how many columns a help has at most, which every terminal has; examples are left as they are.
 const helpWidth = 80
 
-// sayHelp gives the commands the help of this program: within a terminal's width, and its own commands and cobra's in one style.
+// sayHelp gives the commands the help of this program: within a terminal's width, and its own commands and cobra's in
+// one style.
 func sayHelp(root *cobra.Command) {
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()

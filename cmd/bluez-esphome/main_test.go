@@ -70,7 +70,8 @@ func wantStatus(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// TestExamples: the help of every command has examples, and no line of it is wider than 80 columns, which every terminal has.
+// TestExamples: the help of every command has examples, and no line of it is wider than 80 columns, which every
+// terminal has.
 func TestExamples(t *testing.T) {
 	root := newRoot()
 	for _, c := range append(root.Commands(), root) {

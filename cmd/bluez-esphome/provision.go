@@ -68,7 +68,8 @@ func provision(ctx context.Context, out io.Writer, p config.Proxy, file string) 
 		return fmt.Errorf("cannot write the key: %w", err)
 	}
 	_, err = io.WriteString(f, base64.StdEncoding.EncodeToString(key[:])+"\n")
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err != nil {
 		return errors.Join(fmt.Errorf("cannot write the key: %w", err), os.Remove(file))
 	}
 	ctx, cancel := context.WithTimeout(ctx, provisionTimeout)
@@ -77,7 +78,8 @@ func provision(ctx context.Context, out io.Writer, p config.Proxy, file string) 
 	if p.HasMAC {
 		ac.ExpectMAC = p.MAC.String()
 	}
-	switch sent, err := apiconn.SetKey(ctx, ac, key); {
+	sent, err := apiconn.SetKey(ctx, ac, key)
+	switch {
 	case err != nil && sent:
 		return fmt.Errorf("%w; the device may have taken the key all the same: it is kept in %s", err, file)
 	case err != nil:

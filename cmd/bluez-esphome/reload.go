@@ -24,8 +24,8 @@ type reloader interface {
 	ReloadFailed(err error)
 }
 
-// reload reads the configuration again at each SIGHUP once the daemon is ready; one with mistakes changes nothing. report is
-// told the outcome of each.
+// reload reads the configuration again at each SIGHUP once the daemon is ready; one with mistakes changes nothing.
+// report is told the outcome of each.
 func reload(ctx context.Context, ready <-chan struct{}, hup <-chan os.Signal, load func() (*config.Config, error), d reloader, report func(error)) {
 	select {
 	case <-ctx.Done():
@@ -58,8 +58,8 @@ type verdict struct {
 // maxVerdict bounds the file, in bytes.
 const maxVerdict = 1 << 20
 
-// verdictFile is where the verdict stands: in the unit's state folder, which systemd names to the daemon and to what reloads it.
-// It is empty without systemd, where nobody waits for a reload.
+// verdictFile is where the verdict stands: in the unit's state folder, which systemd names to the daemon and to what
+// reloads it. It is empty without systemd, where nobody waits for a reload.
 func verdictFile() string {
 	if dir, _, _ := strings.Cut(os.Getenv("STATE_DIRECTORY"), ":"); filepath.IsAbs(dir) {
 		return filepath.Join(dir, "reload.json")
@@ -78,7 +78,8 @@ func reportVerdict(err error) {
 		v.Failed = err.Error()
 	}
 	if b, merr := json.Marshal(v); merr == nil {
-		_ = renameio.WriteFile(file, b, 0o600, renameio.WithTempDir(filepath.Dir(file))) // else the reload ends with a time-out
+		// else the reload ends with a time-out
+		_ = renameio.WriteFile(file, b, 0o600, renameio.WithTempDir(filepath.Dir(file)))
 	}
 }
 
@@ -98,8 +99,8 @@ const (
 	reloadPoll    = 20 * time.Millisecond
 )
 
-// askReload has the daemon with that process id read its configuration again, and returns what it says of that. It reads no
-// configuration itself: only the daemon has its credentials.
+// askReload has the daemon with that process id read its configuration again, and returns what it says of that. It
+// reads no configuration itself: only the daemon has its credentials.
 func askReload(ctx context.Context, pid int, kill func(int, syscall.Signal) error) error {
 	if verdictFile() == "" {
 		return &usageError{errors.New("reload is for systemd's ExecReload=: STATE_DIRECTORY is not set; send the daemon SIGHUP and see its log")}

@@ -25,7 +25,8 @@ func TestReloadWaitsUntilReady(t *testing.T) {
 		ready, hup := make(chan struct{}), make(chan os.Signal, 1)
 		reads := 0
 		load := func() (*config.Config, error) {
-			if reads++; reads == 2 {
+			reads++
+			if reads == 2 {
 				return nil, errors.New("a mistake")
 			}
 			return &config.Config{}, nil

@@ -62,8 +62,8 @@ configuration on disk has mistakes, and with 2 if none is or no daemon answers.
 	return c
 }
 
-// show writes the page once, or with watch until ctx ends. After the first page an error takes the place of one: who watches wants to
-// see the daemon come back.
+// show writes the page once, or with watch until ctx ends. After the first page an error takes the place of one: who
+// watches wants to see the daemon come back.
 func (v *statusView) show(ctx context.Context, out, complaints io.Writer) error {
 	for shown := false; ; shown = true {
 		var page bytes.Buffer

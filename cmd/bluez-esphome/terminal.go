@@ -53,8 +53,8 @@ var stateColours = map[string]string{
 // heads begin the lines above a table.
 var heads = regexp.MustCompile(`^(PROXY|DEVICE|SHARED AS) `)
 
-// colour makes the heads of tables bold and colours their columns STATE. A table ends with an empty line. Columns are counted in
-// characters, as tabwriter does.
+// colour makes the heads of tables bold and colours their columns STATE. A table ends with an empty line. Columns are
+// counted in characters, as tabwriter does.
 func colour(page string) string {
 	lines := strings.SplitAfter(page, "\n")
 	column := -1 // of STATE; none outside of tables

@@ -62,7 +62,8 @@ func TestBrowser(t *testing.T) {
 		t.Errorf("the switch is told as %q", line)
 	}
 
-	// Twenty proxies and as many devices as a snapshot has, on a phone: the page stays as wide as the screen, and shows the trouble.
+	// Twenty proxies and as many devices as a snapshot has, on a phone: the page stays as wide as the screen, and shows
+	// the trouble.
 	f.mu.Lock()
 	f.proxies, f.devices, f.ready = nil, nil, errTest
 	f.air.Devices = 3 * maxDevices

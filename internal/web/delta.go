@@ -6,14 +6,16 @@ import (
 	"time"
 )
 
-// What a viewer is sent: first a whole snapshot, then what changed. Signals are smoothed, and one that moved by less than rssiStep is not
-// sent, nor is an age within its class: a house in which everybody is heard each second would else be sent anew each second.
+// What a viewer is sent: first a whole snapshot, then what changed. Signals are smoothed, and one that moved by less
+// than rssiStep is not sent, nor is an age within its class: a house in which everybody is heard each second would else
+// be sent anew each second.
 const (
 	smoothing = .25
 	rssiStep  = 3.0 // dB
 )
 
-// ageClasses are the ages at which a signal is sent again though it did not move: the page shows it as older from then on.
+// ageClasses are the ages at which a signal is sent again though it did not move: the page shows it as older from then
+// on.
 var ageClasses = []time.Duration{10 * time.Second, 30 * time.Second, 5 * time.Minute}
 
 func ageClass(ms int64) int {
@@ -27,11 +29,12 @@ func ageClass(ms int64) int {
 
 // delta is what changed since the event before.
 type delta struct {
-	Set     map[string]json.RawMessage `json:"set,omitempty"` // keys of the snapshot that changed
-	Numbers [][3]float64               `json:"p,omitempty"`   // of each proxy: rate, owned, milliseconds since it was heard
-	New     []pageDev                  `json:"new,omitempty"` // devices that are new or whose texts changed
-	// Moved are [number of the device, then for each signal: proxy, dBm, milliseconds ago, 1 if it is the owner's]; dBm 0 with -1
-	// milliseconds: not heard any more.
+	Set map[string]json.RawMessage `json:"set,omitempty"` // keys of the snapshot that changed
+	// of each proxy: rate, owned, milliseconds since it was heard
+	Numbers [][3]float64 `json:"p,omitempty"`
+	New     []pageDev    `json:"new,omitempty"` // devices that are new or whose texts changed
+	// Moved are [number of the device, then for each signal: proxy, dBm, milliseconds ago, 1 if it is the owner's]; dBm 0
+	// with -1 milliseconds: not heard any more.
 	Moved [][]int64 `json:"d,omitempty"`
 	Gone  []int64   `json:"gone,omitempty"` // numbers
 }
@@ -61,7 +64,8 @@ func newSentState() *sentState {
 	return &sentState{set: map[string]json.RawMessage{}, devices: map[string]*sentDevice{}}
 }
 
-// update takes a snapshot, in which it numbers the devices and puts the values that viewers know, and gives what changed.
+// update takes a snapshot, in which it numbers the devices and puts the values that viewers know, and gives what
+// changed.
 func (st *sentState) update(s *snapshot) *delta {
 	d := &delta{Set: map[string]json.RawMessage{}}
 	here := map[string]bool{}

@@ -81,7 +81,8 @@ func (d *door) enter(v *visit) (out *visit, ok bool) {
 			anyOf = o
 		}
 		if v.from != "" && o.from == v.from {
-			if same++; longer(sameOf) {
+			same++
+			if longer(sameOf) {
 				sameOf = o
 			}
 		}

@@ -41,7 +41,8 @@ func guard(next http.Handler, own func(host string) bool) http.Handler {
 func ownHosts(listen string, bound net.Addr) func(string) bool {
 	names := map[string]bool{"localhost": true}
 	add := func(name string) {
-		if name = strings.ToLower(strings.TrimSuffix(name, ".")); name != "" {
+		name = strings.ToLower(strings.TrimSuffix(name, "."))
+		if name != "" {
 			names[name] = true
 		}
 	}

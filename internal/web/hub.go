@@ -35,8 +35,8 @@ type hub struct {
 	made    time.Time // when last was made
 }
 
-// viewer is one event stream. next holds the event that it has not yet taken. One that is behind, as a new one is, gets a whole snapshot
-// next; under hub.mu.
+// viewer is one event stream. next holds the event that it has not yet taken. One that is behind, as a new one is, gets
+// a whole snapshot next; under hub.mu.
 type viewer struct {
 	next   chan []byte
 	behind bool

@@ -107,7 +107,8 @@ func (m *Metrics) Answered(iface, member, errName string) {
 				return
 			}
 		}
-		if t = m.calls[c]; t == nil {
+		t = m.calls[c]
+		if t == nil {
 			t = &tally{}
 			m.calls[c] = t
 		}

@@ -15,7 +15,8 @@ type rates struct {
 	readings map[string]*rate
 }
 
-// rate has two readings: the rate is taken from the older one, which is between rateEvery and twice that old once there is one.
+// rate has two readings: the rate is taken from the older one, which is between rateEvery and twice that old once there
+// is one.
 type rate struct {
 	older, newer reading
 }

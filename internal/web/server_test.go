@@ -196,7 +196,8 @@ func TestListenError(t *testing.T) {
 	}
 }
 
-// Beyond the bound the connection makes room that has been without an answer for longest; those with an answer under way stay.
+// Beyond the bound the connection makes room that has been without an answer for longest; those with an answer under
+// way stay.
 func TestConnectionsAreBounded(t *testing.T) {
 	s := start(t, &fakeSource{}, nil)
 	dial := dialer(t, s)
@@ -234,8 +235,8 @@ func dialer(t *testing.T, s *Server) func() net.Conn {
 	}
 }
 
-// TestHealthUnderSiege (security report, R12): somebody holds all the streams and connections that there are: idle ones, half of a request,
-// answers that are not read. Each health check is answered.
+// TestHealthUnderSiege (security report, R12): somebody holds all the streams and connections that there are: idle
+// ones, half of a request, answers that are not read. Each health check is answered.
 func TestHealthUnderSiege(t *testing.T) {
 	s := start(t, hostileSource(), nil)
 	dial := dialer(t, s)

@@ -16,7 +16,8 @@ func text(s string) string {
 	}
 	n := 0
 	return strings.Map(func(r rune) rune {
-		if n++; n > maxText {
+		n++
+		if n > maxText {
 			return -1
 		}
 		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || r == '\u2028' || r == '\u2029' {

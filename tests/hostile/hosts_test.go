@@ -74,7 +74,8 @@ func (s *sharing) host(from, name string) (*host, error) {
 	_ = conn.SetDeadline(time.Now().Add(patience))
 	h := &host{s.t, conn, apiwire.NewPlain(conn)}
 	if s.key != nil {
-		if h.f, _, err = apiwire.ClientHandshake(conn, apiwire.ClientNoise{PSK: *s.key}); err != nil {
+		h.f, _, err = apiwire.ClientHandshake(conn, apiwire.ClientNoise{PSK: *s.key})
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -93,7 +94,8 @@ func (h *host) try(list ...proto.Message) error {
 	var buf []byte
 	var err error
 	for _, m := range list {
-		if buf, err = h.f.AppendMessage(buf, m); err != nil {
+		buf, err = h.f.AppendMessage(buf, m)
+		if err != nil {
 			return err
 		}
 	}
@@ -182,7 +184,8 @@ func TestHostsCannotUnpair(t *testing.T) {
 	}
 }
 
-// TestHostsCannotEndNotifications: no value that a host writes to a CCCD, by whatever message, ends the notifications of D-Bus (R6).
+// TestHostsCannotEndNotifications: no value that a host writes to a CCCD, by whatever message, ends the notifications
+// of D-Bus (R6).
 func TestHostsCannotEndNotifications(t *testing.T) {
 	t.Parallel()
 	s := newSharing(t, nil, "")
@@ -221,8 +224,8 @@ func TestHostsCannotEndNotifications(t *testing.T) {
 	harness.Eventually(t, patience, "D-Bus hears more after the host left", func() bool { return heard() > before+10 })
 }
 
-// TestHostsTakeTurns: while one host has as many reads under way as it may, a read of D-Bus waits for about one of them (R8). What is
-// counted are the answers that the host gets meanwhile, so that a slow machine counts for both.
+// TestHostsTakeTurns: while one host has as many reads under way as it may, a read of D-Bus waits for about one of them
+// (R8). What is counted are the answers that the host gets meanwhile, so that a slow machine counts for both.
 func TestHostsTakeTurns(t *testing.T) {
 	t.Parallel()
 	s := newSharing(t, nil, "")
@@ -301,8 +304,9 @@ func (s *sharing) strangers(from string, opened *atomic.Int64) func(context.Cont
 	}
 }
 
-// TestStrangersKeepNoHostOut: however many connections somebody without the key opens, a host that is slow to answer gets in at its first
-// attempt (R9). Slow is 1,000 further connections between each two of its steps: at 3,000 a second more than ten times a round trip of 20 ms.
+// TestStrangersKeepNoHostOut: however many connections somebody without the key opens, a host that is slow to answer
+// gets in at its first attempt (R9). Slow is 1,000 further connections between each two of its steps: at 3,000 a second
+// more than ten times a round trip of 20 ms.
 func TestStrangersKeepNoHostOut(t *testing.T) {
 	t.Parallel()
 	s := newSharing(t, &shareKey, "")

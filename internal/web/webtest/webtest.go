@@ -206,7 +206,8 @@ func (p *Page) Go(url string) {
 	p.call(p.session, "Page.navigate", map[string]any{"url": url}, nil)
 }
 
-// Eval runs JavaScript, waits for its promise if it gives one, and stores what comes of it in result, unless that is nil.
+// Eval runs JavaScript, waits for its promise if it gives one, and stores what comes of it in result, unless that is
+// nil.
 func (p *Page) Eval(js string, result any) {
 	p.t.Helper()
 	var r struct {
