@@ -213,14 +213,14 @@ func (d *discovery) keyOf(s mdns.Service, f *found) (config.Secret, bool) {
 		ip, err := netip.ParseAddr(p.Host)
 		if p.HasMAC && p.MAC.String() == f.MAC || strings.EqualFold(label, s.Instance) || strings.EqualFold(strings.TrimSuffix(p.Host, "."), s.Host) ||
 			err == nil && p.Port == s.Port && slices.Contains(s.Addrs, ip) {
-			if p.PSK.IsSet() {
-				key = p.PSK
+			if p.NoisePSK.IsSet() {
+				key = p.NoisePSK
 			}
 			return key, true
 		}
 	}
-	if d.cfg.AutoAdd != nil && d.cfg.AutoAdd.PSK.IsSet() && !key.IsSet() {
-		key = d.cfg.AutoAdd.PSK
+	if d.cfg.AutoAdd != nil && d.cfg.AutoAdd.NoisePSK.IsSet() && !key.IsSet() {
+		key = d.cfg.AutoAdd.NoisePSK
 	}
 	return key, false
 }

@@ -44,7 +44,7 @@ PROXY.key beside the configuration, or that of --key-file, and must not be there
 			if i < 0 {
 				return fmt.Errorf("the configuration has no proxy with the name or host %q", args[0])
 			}
-			if cfg.Proxies[i].PSK.IsSet() {
+			if cfg.Proxies[i].NoisePSK.IsSet() {
 				return fmt.Errorf("%q has a key in the configuration already", args[0])
 			}
 			if file == "" {

@@ -81,8 +81,8 @@ func (t *try) probe(ctx context.Context, timeout time.Duration, resolve func(con
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	ac := apiconn.Config{Name: t.Name, Address: address(t.Proxy), Password: t.Password.Reveal(), ClientInfo: "bluez-esphome check", Resolve: resolve}
-	if t.PSK.IsSet() {
-		key := t.PSK.Key()
+	if t.NoisePSK.IsSet() {
+		key := t.NoisePSK.Key()
 		ac.PSK = &key
 	}
 	if t.HasMAC {
@@ -140,7 +140,7 @@ func (t *try) notes() (out []string) {
 		out = append(out, "it is shared by a bluez-esphome: list this or the original, not both")
 	case t.found.EncryptionProvisionable && !t.found.Encrypted:
 		out = append(out, "it has no encryption key yet: ESPHome 2027.2 ends access without one for devices whose configuration has encryption:")
-	case !t.found.Encrypted && t.PSK.IsSet():
+	case !t.found.Encrypted && t.NoisePSK.IsSet():
 		out = append(out, "its encryption is off")
 	}
 	return out

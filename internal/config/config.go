@@ -31,10 +31,10 @@ type Config struct {
 	// MaxDevices bounds the merged table of devices, 1…1048576.
 	MaxDevices int
 	Share      Share
-	// Controllers are the virtual Bluetooth controllers, hci in the file.
-	Controllers []Controller
-	HTTP        HTTP
-	Log         Log
+	// HCI is the virtual Bluetooth controllers.
+	HCI  []Controller
+	HTTP HTTP
+	Log  Log
 	// Warnings are one line each: what is allowed but probably not meant.
 	Warnings []string
 }
@@ -44,8 +44,8 @@ type Proxy struct {
 	// Host is a name or an IP address without brackets; Port is 1…65535.
 	Host string
 	Port uint16
-	// PSK is the Noise key; not set means plaintext.
-	PSK Secret
+	// NoisePSK is the key of its sessions; not set means plaintext.
+	NoisePSK Secret
 	// Name is unique among the configured proxies, or empty: then the proxy's own name counts.
 	Name string
 	// MAC is the only device accepted at this address; valid if HasMAC.
@@ -72,8 +72,8 @@ type Device struct {
 
 // AutoAdd is how proxies found by mDNS are used.
 type AutoAdd struct {
-	// PSK is the Noise key of all of them; not set means plaintext.
-	PSK Secret
+	// NoisePSK is the key of all of them; not set means plaintext.
+	NoisePSK Secret
 }
 
 // Link is when a silent session with a proxy is asked for a sign of life, and given up.
@@ -94,12 +94,12 @@ type Share struct {
 	Identity ShareIdentity
 	// BasePort is the port of the first shared proxy; the others follow, all ≤ 65535.
 	BasePort uint16
-	// PSK is the Noise key that other hosts need; not set means plaintext.
-	PSK Secret
+	// NoisePSK is the key that other hosts need; not set means plaintext.
+	NoisePSK Secret
 	// Names is the pattern of the shared proxies' names; {name} stands for the proxy's.
 	Names string
-	// Exclusive refuses a device that is in use, on D-Bus or by another host, instead of sharing the link.
-	Exclusive bool
+	// InUse says what becomes of a request for a device that another party is connected to.
+	InUse InUse
 }
 
 // HTTP is the listener for metrics, health and the live page; off while Listen is
@@ -140,6 +140,15 @@ type ShareIdentity string
 const (
 	IdentityOwn      ShareIdentity = "own"
 	IdentityOriginal ShareIdentity = "original"
+)
+
+// InUse says what becomes of a request for a device that a program on D-Bus or a host is connected to.
+type InUse string
+
+// Ways to treat such a request: it shares the link, or it is refused.
+const (
+	InUseShare  InUse = "share"
+	InUseRefuse InUse = "refuse"
 )
 
 // ScanMode is how a proxy scans; auto follows what clients ask for.

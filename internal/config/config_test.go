@@ -67,7 +67,7 @@ func defaultConfig() *Config {
 		Link:       Link{PingAfter: 10 * time.Second, DeadAfter: 20 * time.Second},
 		Connect:    Connect{Timeout: 20 * time.Second, PerPath: 8 * time.Second, SlotWait: 5 * time.Second},
 		MaxDevices: 16384,
-		Share:      Share{Offer: ShareEach, Identity: IdentityOwn, BasePort: 16053, Names: "{name}-shared"},
+		Share:      Share{Offer: ShareEach, Identity: IdentityOwn, BasePort: 16053, Names: "{name}-shared", InUse: InUseShare},
 		Log:        Log{Level: slog.LevelInfo, Format: LogAuto},
 		Warnings:   []string{`/etc/b/b.yaml: no proxies: list them under "proxies", or set auto_add; until then nothing is heard`},
 	}
@@ -120,7 +120,7 @@ func TestExample(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, full)
 	}
-	if len(c.Proxies) != 3 || len(c.Devices) != 2 || !c.Proxies[0].PSK.IsSet() {
+	if len(c.Proxies) != 3 || len(c.Devices) != 2 || !c.Proxies[0].NoisePSK.IsSet() {
 		t.Errorf("commented entries: %+v", c)
 	}
 }
@@ -158,7 +158,7 @@ log: {level: debug, format: json, redact: true}
 	want := &Config{
 		Path: "/etc/b/b.yaml", Bus: "unix:path=/run/b", StateDir: "/s", Adapters: AdaptersPerProxy, AdapterAlias: "Büro",
 		Proxies: []Proxy{
-			{Host: "Kitchen.local.", Port: 6053, PSK: key, Name: "Kitchen.local", MAC: 0xaabbccddeeff, HasMAC: true, ScanMode: ScanAuto, OnConflict: ConflictYield, OnNoSlot: NoSlotWait, Line: 7},
+			{Host: "Kitchen.local.", Port: 6053, NoisePSK: key, Name: "Kitchen.local", MAC: 0xaabbccddeeff, HasMAC: true, ScanMode: ScanAuto, OnConflict: ConflictYield, OnNoSlot: NoSlotWait, Line: 7},
 			{Host: "10.0.0.1", Port: 1, Password: NewPassword("secret"), Name: "true", ScanMode: ScanActive, OnConflict: ConflictRetake, OnNoSlot: NoSlotFail, Line: 8},
 			{Host: "fe80::1%eth0", Port: 7, ScanMode: ScanAuto, OnConflict: ConflictYield, OnNoSlot: NoSlotWait, Line: 9},
 		},
@@ -168,7 +168,7 @@ log: {level: debug, format: json, redact: true}
 		},
 		AutoAdd: &AutoAdd{}, Link: Link{time.Second, 1500 * time.Millisecond},
 		Connect: Connect{2 * time.Second, 2 * time.Second, 0}, MaxDevices: 7,
-		Share: Share{Listen: "0.0.0.0", Offer: ShareMerged, Identity: IdentityOwn, BasePort: 100, PSK: share, Names: "x {name}", Exclusive: true},
+		Share: Share{Listen: "0.0.0.0", Offer: ShareMerged, Identity: IdentityOwn, BasePort: 100, NoisePSK: share, Names: "x {name}", InUse: InUseRefuse},
 		HTTP:  HTTP{Listen: "127.0.0.1:9551"},
 		Log:   Log{Level: slog.LevelDebug, Format: LogJSON, Redact: true},
 	}
@@ -239,7 +239,7 @@ func TestEnvironment(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Bus != BusPrivate || c.Link.PingAfter != 3*time.Second || !c.Share.PSK.IsSet() || c.Log.Level != slog.LevelWarn || c.AdapterAlias != "a.b" {
+	if c.Bus != BusPrivate || c.Link.PingAfter != 3*time.Second || !c.Share.NoisePSK.IsSet() || c.Log.Level != slog.LevelWarn || c.AdapterAlias != "a.b" {
 		t.Errorf("got %+v", c)
 	}
 	_, err = testLoader(nil, map[string]string{"BLUEZ_ESPHOME_MAX_DEVICES": "many"}).parse(nil)
@@ -304,7 +304,7 @@ func TestKeyFiles(t *testing.T) {
 			if (err == nil) != tc.ok {
 				t.Fatalf("got %v", err)
 			}
-			if err == nil && !c.Proxies[0].PSK.IsSet() {
+			if err == nil && !c.Proxies[0].NoisePSK.IsSet() {
 				t.Error("no key")
 			}
 		})
@@ -364,16 +364,16 @@ func TestSecretsDoNotShow(t *testing.T) {
 	c := parse(t, "proxies: [{address: a, noise_psk: "+testKey+", password: hunter2}]")
 	p := c.Proxies[0]
 	var logs bytes.Buffer
-	slog.New(slog.NewJSONHandler(&logs, nil)).Info("x", "psk", p.PSK, "password", p.Password, "proxy", p)
-	slog.New(slog.NewTextHandler(&logs, nil)).Info("x", "psk", p.PSK, "password", p.Password, "proxy", p, "config", c)
+	slog.New(slog.NewJSONHandler(&logs, nil)).Info("x", "psk", p.NoisePSK, "password", p.Password, "proxy", p)
+	slog.New(slog.NewTextHandler(&logs, nil)).Info("x", "psk", p.NoisePSK, "password", p.Password, "proxy", p, "config", c)
 	j, err := json.Marshal(c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	key := p.PSK.Key()
+	key := p.NoisePSK.Key()
 	out := logs.String() + string(j)
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%d", "%q"} {
-		out += fmt.Sprintf(verb+verb+verb, p, p.PSK, p.Password)
+		out += fmt.Sprintf(verb+verb+verb, p, p.NoisePSK, p.Password)
 	}
 	for _, leak := range []string{testKey[:10], "hunter2", fmt.Sprintf("%x", key[:6]), fmt.Sprint(key[:4]), fmt.Sprintf("%x", "hunter2")} {
 		if strings.Contains(out, strings.Trim(leak, "[]")) {

@@ -40,9 +40,9 @@ func (c Controller) key(n int) string {
 
 // ControllerKeys gives each controller of the configuration its key.
 func (c *Config) ControllerKeys() []string {
-	out := make([]string, len(c.Controllers))
+	out := make([]string, len(c.HCI))
 	n := 0
-	for i, ctl := range c.Controllers {
+	for i, ctl := range c.HCI {
 		out[i] = ctl.key(n)
 		if ctl.VHCI {
 			n++
@@ -53,12 +53,12 @@ func (c *Config) ControllerKeys() []string {
 
 // OfferVHCI adds a controller of this kernel, of all proxies, unless there is one already.
 func (c *Config) OfferVHCI() {
-	for _, ctl := range c.Controllers {
+	for _, ctl := range c.HCI {
 		if ctl.VHCI {
 			return
 		}
 	}
-	c.Controllers = append(c.Controllers, Controller{VHCI: true})
+	c.HCI = append(c.HCI, Controller{VHCI: true})
 }
 
 // maxControllers bounds hci: the kernel has no use for more.
@@ -125,7 +125,7 @@ func (l *loader) controllers(list []rawController, autoAdd bool) {
 			}
 			seen[k] = key
 		}
-		l.out.Controllers = append(l.out.Controllers, c)
+		l.out.HCI = append(l.out.HCI, c)
 	}
 }
 

@@ -57,7 +57,7 @@ func (l *loader) proxies(list []rawProxy) {
 				once(macs, "mac", p.MAC.String(), key+".mac")
 			}
 		}
-		p.PSK = l.psk(key, r.NoisePSK, r.NoisePSKFile)
+		p.NoisePSK = l.psk(key, r.NoisePSK, r.NoisePSKFile)
 		l.inline = l.inline || r.Password != ""
 		p.ScanMode = oneOf(rep, key+".scan_mode", r.ScanMode, ScanAuto, ScanActive, ScanPassive)
 		p.OnConflict = oneOf(rep, key+".on_conflict", r.OnConflict, ConflictYield, ConflictRetake)

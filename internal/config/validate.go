@@ -53,7 +53,7 @@ func (l *loader) validate(r *raw) {
 	l.proxies(r.Proxies)
 	l.devices(r.Devices, r.AutoAdd != nil)
 	if r.AutoAdd != nil {
-		c.AutoAdd = &AutoAdd{PSK: l.psk("auto_add", "", r.AutoAdd.NoisePSKFile)}
+		c.AutoAdd = &AutoAdd{NoisePSK: l.psk("auto_add", "", r.AutoAdd.NoisePSKFile)}
 	}
 	l.share(&r.Share)
 	l.controllers(r.HCI, r.AutoAdd != nil)
@@ -116,11 +116,11 @@ func StateDirs() []string {
 
 func (l *loader) share(r *rawShare) {
 	c, rep := l.out, l.report
-	c.Share = Share{Listen: r.Listen, Names: r.Names, PSK: l.psk("share", r.NoisePSK, r.NoisePSKFile)}
-	if c.Share.PSK.IsSet() && r.Identity != string(IdentityOriginal) && slices.ContainsFunc(c.Proxies, func(p Proxy) bool { return p.PSK == c.Share.PSK }) {
+	c.Share = Share{Listen: r.Listen, Names: r.Names, NoisePSK: l.psk("share", r.NoisePSK, r.NoisePSKFile)}
+	if c.Share.NoisePSK.IsSet() && r.Identity != string(IdentityOriginal) && slices.ContainsFunc(c.Proxies, func(p Proxy) bool { return p.NoisePSK == c.Share.NoisePSK }) {
 		rep.at("share.noise_psk", newKey, "the key is that of a proxy: who has it could use the proxy itself")
 	}
-	c.Share.Exclusive = oneOf(rep, "share.in_use", r.InUse, "share", "refuse") == "refuse"
+	c.Share.InUse = oneOf(rep, "share.in_use", r.InUse, InUseShare, InUseRefuse)
 	c.Share.Offer = oneOf(rep, "share.offer", r.Offer, ShareEach, ShareMerged)
 	c.Share.Identity = oneOf(rep, "share.identity", r.Identity, IdentityOwn, IdentityOriginal)
 	if c.Share.Identity == IdentityOriginal && c.Share.Offer == ShareMerged {

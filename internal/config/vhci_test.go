@@ -16,17 +16,17 @@ func TestOfferVHCI(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c := &Config{Controllers: test.have}
+			c := &Config{HCI: test.have}
 			c.OfferVHCI()
 			c.OfferVHCI() // a second time changes nothing
 			kernel := 0
-			for _, ctl := range c.Controllers {
+			for _, ctl := range c.HCI {
 				if ctl.VHCI {
 					kernel++
 				}
 			}
-			if len(c.Controllers) != test.want || kernel != 1 {
-				t.Errorf("there are %d controllers, %d of the kernel, want %d and 1", len(c.Controllers), kernel, test.want)
+			if len(c.HCI) != test.want || kernel != 1 {
+				t.Errorf("there are %d controllers, %d of the kernel, want %d and 1", len(c.HCI), kernel, test.want)
 			}
 		})
 	}

@@ -69,7 +69,7 @@ func (s *Set) Apply(cfg *config.Config) {
 	keys := cfg.ControllerKeys()
 	before := s.all()
 	var now, fresh []*controller
-	for i, cc := range cfg.Controllers {
+	for i, cc := range cfg.HCI {
 		if j := slices.IndexFunc(before, func(c *controller) bool { return c.key == keys[i] && same(c.cfg, cc) }); j >= 0 {
 			now = append(now, before[j])
 			continue

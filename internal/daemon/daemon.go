@@ -172,7 +172,7 @@ func (d *Daemon) build() error {
 		Rules:    func(a ble.Address) gatt.Rule { return d.proxies.Rule(a) },
 		OnNoSlot: func(proxy string) gatt.NoSlot { return d.proxies.NoSlot(proxy) },
 		MayPair:  func(ble.Address) bool { return d.shim.AgentRegistered() },
-	}, cfg.Share.Exclusive)
+	}, cfg.Share.InUse == config.InUseRefuse)
 	d.links = d.owners.Manager()
 	d.board = inspect.NewBoard(d.conn, d.overview.Links)
 	d.board.LinkError, d.board.Bonds = d.overview.LinkError, d.overview.Bonds

@@ -116,7 +116,7 @@ func (f *Finder) Apply(cfg *config.Config) {
 	old := f.auto
 	f.cfg, f.auto, f.needed = cfg, cfg.AutoAdd, needed
 	var drop []*fleet.Proxy
-	if (old == nil) != (cfg.AutoAdd == nil) || old != nil && old.PSK != cfg.AutoAdd.PSK {
+	if (old == nil) != (cfg.AutoAdd == nil) || old != nil && old.NoisePSK != cfg.AutoAdd.NoisePSK {
 		for _, e := range f.found {
 			if e.p != nil {
 				drop = append(drop, e.p)
@@ -325,7 +325,7 @@ func (f *Finder) place(instance, release string, now time.Time, turn bool) (evic
 // begin makes the proxy of an instance; nil if the instance cannot be used.
 func (f *Finder) begin(set *fleet.Set, svc mdns.Service, auto *config.AutoAdd) *fleet.Proxy {
 	log := f.log.With("proxy", apiwire.Printable(svc.Instance, 32))
-	if _, encrypted := svc.Text["api_encryption"]; encrypted != auto.PSK.IsSet() {
+	if _, encrypted := svc.Text["api_encryption"]; encrypted != auto.NoisePSK.IsSet() {
 		log.Info("Found a device that auto_add does not use: it wants encryption and auto_add has no key, or the other way round; add it to proxies:",
 			"encrypted", encrypted)
 		return nil
@@ -341,7 +341,7 @@ func (f *Finder) begin(set *fleet.Set, svc mdns.Service, auto *config.AutoAdd) *
 		return nil
 	}
 	pc := config.Proxy{
-		Host: svc.Host, Port: svc.Port, PSK: auto.PSK,
+		Host: svc.Host, Port: svc.Port, NoisePSK: auto.NoisePSK,
 		ScanMode: config.ScanAuto, OnConflict: config.ConflictYield, OnNoSlot: config.NoSlotWait,
 	}
 	if m, err := ble.ParseAddress(apiwire.MAC(svc.Text["mac"])); err == nil {

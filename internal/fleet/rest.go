@@ -19,8 +19,8 @@ func (r Rest) Open(ctx context.Context, hello relay.Hello) (*relay.Session, erro
 	p.mu.Lock()
 	d := relay.Device{Dial: p.DialBeside, Password: p.cfg.Password.Reveal(), MAC: p.info.MAC}
 	p.mu.Unlock()
-	if p.cfg.PSK.IsSet() {
-		key := p.cfg.PSK.Key()
+	if p.cfg.NoisePSK.IsSet() {
+		key := p.cfg.NoisePSK.Key()
 		d.PSK = &key
 	}
 	return d.Open(ctx, hello)

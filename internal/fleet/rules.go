@@ -67,9 +67,9 @@ func (s *Set) resolve(name string) string {
 		switch {
 		case strings.EqualFold(hostLabel(p.cfg.Host), name):
 			byHost = first(byHost, p)
-		case p.cfg.PSK.IsSet() && claims == name:
+		case p.cfg.NoisePSK.IsSet() && claims == name:
 			keyed = first(keyed, p)
-		case p.cfg.PSK.IsSet() && claims == "":
+		case p.cfg.NoisePSK.IsSet() && claims == "":
 			unknown = true
 		case claims == name:
 			plain = first(plain, p)
@@ -126,7 +126,7 @@ func (s *Set) IDOf(name string) string {
 		return id
 	}
 	for _, p := range s.list { // with a key it is as good as a configured one
-		if p.instance != "" && p.cfg.PSK.IsSet() && p.Proxy.Info().Name == name {
+		if p.instance != "" && p.cfg.NoisePSK.IsSet() && p.Proxy.Info().Name == name {
 			return p.idOr(name)
 		}
 	}

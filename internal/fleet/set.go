@@ -204,8 +204,8 @@ func (s *Set) Make(pc config.Proxy, instance string) (*Proxy, error) {
 			return s.cfg.Network.Resolve(ctx, p, host)
 		},
 	}
-	if pc.PSK.IsSet() {
-		key := pc.PSK.Key()
+	if pc.NoisePSK.IsSet() {
+		key := pc.NoisePSK.Key()
 		ac.PSK = &key
 	}
 	if pc.HasMAC {

@@ -86,8 +86,8 @@ func (s *Sharer) serverConfig(cfg config.Share) share.Config {
 		},
 		Announce: s.announce, ModeChanged: func(proxy string) { s.proxies.ModeChanged(proxy) }, Log: s.opts.Logger,
 	}
-	if cfg.PSK.IsSet() {
-		key := cfg.PSK.Key()
+	if cfg.NoisePSK.IsSet() {
+		key := cfg.NoisePSK.Key()
 		sc.PSK = &key
 	}
 	return sc
@@ -131,8 +131,8 @@ func (s *Sharer) Apply(cfg config.Share) {
 	if ended || reflect.DeepEqual(old, cfg) {
 		return
 	}
-	s.opts.SetExclusive(cfg.Exclusive)
-	old.Exclusive = cfg.Exclusive
+	s.opts.SetExclusive(cfg.InUse == config.InUseRefuse)
+	old.InUse = cfg.InUse
 	if reflect.DeepEqual(old, cfg) { // hosts see the same
 		s.mu.Lock()
 		s.cfg = cfg
@@ -189,7 +189,7 @@ func (s *Sharer) offer(p *fleet.Proxy) {
 			return merged.Up(of)
 		}
 		of.Said, of.Rest = info.Said, p.Rest()
-		if psk := p.Config().PSK; psk.IsSet() {
+		if psk := p.Config().NoisePSK; psk.IsSet() {
 			key := psk.Key()
 			of.PSK = &key
 		}
