@@ -55,7 +55,7 @@ func TestLayers(t *testing.T) {
 		"apiconn": {"ble", "apiwire", "apiwire/apipb", "rawsock", "lapse"}, "scanner": {"ble", "lapse"}, "links": {"ble"}, "gatt": {"ble", "links"}, "web": {"ble", "advice"}, "advice": {},
 		"bluezshim": {"ble", "links", "dbusobj", "rawsock", "lapse"}, "status": {"ble", "privatebus"}, "apiserver": {"ble", "apiwire", "apiwire/apipb", "lapse"},
 		"h4": {"ble"}, "btsnoop": {"ble", "h4"}, "capture": {"ble", "gatt", "links", "att", "h4", "btsnoop"},
-		"proxysim": {"ble", "apiserver", "apiwire", "apiwire/apipb", "mdns", "lapse", "h4", "btsnoop"}, "config": {"ble"}, "store": {"ble"}, "privatebus": {},
+		"proxysim": {"ble", "apiserver", "apiwire", "apiwire/apipb", "mdns", "lapse", "h4", "btsnoop"}, "config": {"ble"}, "store": {"ble"}, "stream": {"ble", "config"}, "privatebus": {},
 		"relay": {"apiwire", "apiwire/apipb", "lapse"},
 		"share": {"ble", "links", "apiserver", "apiwire", "apiwire/apipb", "relay", "lapse"}, "att": {"ble"}, "smp": {"ble"},
 		"hci": {"ble", "links", "att", "smp", "h4"}, "logger": {"ble", "config"}, "scanmode": {"ble", "scanner", "lapse"},

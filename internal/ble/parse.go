@@ -125,8 +125,8 @@ func ParseAdvertisement(raw []byte) *Advertisement {
 	return a
 }
 
-// uuidFromAir reads a little-endian UUID of 2, 4 or 16 bytes.
-func uuidFromAir(b []byte) UUID {
+// UUIDFromAir reads a little-endian UUID of 2, 4 or 16 bytes.
+func UUIDFromAir(b []byte) UUID {
 	switch len(b) {
 	case 2:
 		return UUID16(binary.LittleEndian.Uint16(b))
@@ -141,7 +141,7 @@ func uuidFromAir(b []byte) UUID {
 // addUUIDs drops a partial UUID at the end and those already known: Device1.UUIDs is a set.
 func (a *Advertisement) addUUIDs(b []byte, size int) {
 	for ; len(b) >= size; b = b[size:] {
-		if u := uuidFromAir(b[:size]); !slices.Contains(a.ServiceUUIDs, u) {
+		if u := UUIDFromAir(b[:size]); !slices.Contains(a.ServiceUUIDs, u) {
 			a.ServiceUUIDs = append(a.ServiceUUIDs, u)
 		}
 	}
@@ -151,7 +151,7 @@ func (a *Advertisement) addServiceData(b []byte, size int) {
 	if len(b) < size {
 		return
 	}
-	d := ServiceData{UUID: uuidFromAir(b[:size]), Data: b[size:]}
+	d := ServiceData{UUID: UUIDFromAir(b[:size]), Data: b[size:]}
 	if i := slices.IndexFunc(a.ServiceData, func(x ServiceData) bool { return x.UUID == d.UUID }); i >= 0 {
 		a.ServiceData[i] = d
 		return

@@ -32,7 +32,9 @@ type Config struct {
 	MaxDevices int
 	Share      Share
 	// HCI is the virtual Bluetooth controllers.
-	HCI  []Controller
+	HCI []Controller
+	// MQTT is where the merged air is published, stream.mqtt in the file.
+	MQTT MQTT
 	HTTP HTTP
 	Log  Log
 	// Warnings are one line each: what is allowed but probably not meant.

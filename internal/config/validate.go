@@ -57,6 +57,7 @@ func (l *loader) validate(r *raw) {
 	}
 	l.share(&r.Share)
 	l.controllers(r.HCI, r.AutoAdd != nil)
+	l.stream(&r.Stream.MQTT)
 	if r.HTTP.Listen != "" {
 		c.HTTP.Listen, err = loopbackListen(r.HTTP.Listen)
 		if err != nil {

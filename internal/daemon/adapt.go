@@ -56,7 +56,7 @@ func (p pathsOf) Paths(a ble.Address) []gatt.Path {
 // listening reports whether anybody wants advertisements: a program on the bus, hosts that proxies are shared with,
 // hosts of a controller.
 func (d *Daemon) listening() bool {
-	if d.sharing.Enabled() || d.controllers.Listening() {
+	if d.sharing.Enabled() || d.controllers.Listening() || d.stream.Wants() {
 		return true
 	}
 	any := false

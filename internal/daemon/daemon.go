@@ -28,6 +28,7 @@ import (
 	"bluez-esphome/internal/share"
 	"bluez-esphome/internal/sharing"
 	"bluez-esphome/internal/store"
+	"bluez-esphome/internal/stream"
 	"bluez-esphome/internal/task"
 	"bluez-esphome/internal/web"
 
@@ -73,6 +74,7 @@ type Daemon struct {
 	proxies     *fleet.Set
 	sharing     *sharing.Sharer
 	controllers *controllers.Set
+	stream      *stream.Manager
 	relay       *relay
 	tap         *capture.Tap
 	captures    *capture.Server // nil: none are offered
@@ -195,7 +197,7 @@ func (d *Daemon) build() error {
 	d.controllers.Apply(cfg)
 	d.finder.Apply(cfg)
 	d.overview.Show(overview.Config{
-		Proxies: d.proxies, Table: d.table, Owners: d.owners, Store: d.store, Shares: d.sharing.Status,
+		Proxies: d.proxies, Table: d.table, Owners: d.owners, Store: d.store, Shares: d.sharing.Status, Stream: d.stream.Status,
 		Remarks: func() (string, []string) { return d.onDisk.Load().Remarks() },
 		Loop:    func(ctx context.Context) error { return d.conn.Do(ctx, func() {}) },
 		Served:  d.ready.Load,
@@ -223,6 +225,7 @@ func (d *Daemon) build() error {
 		Recent: d.overview.Recent, Connected: d.overview.Connected, LastError: d.overview.DeviceError,
 		Connects: d.overview.Connects,
 	})
+	inspect.ShowStream(d.conn, d.stream.Status)
 	for _, o := range own {
 		d.extendAdapter(o)
 	}
@@ -247,7 +250,9 @@ func (d *Daemon) buildFronts() {
 			return d.owners.Owner(gatt.OwnerConfig{Name: name, Party: name, Guest: true, Events: events})
 		},
 	})
-	d.relay = &relay{table: d.table, sharing: d.sharing, controllers: d.controllers}
+	d.stream = stream.New(d.streamConfig())
+	d.stream.Apply(d.config().MQTT)
+	d.relay = &relay{table: d.table, sharing: d.sharing, controllers: d.controllers, stream: d.stream}
 }
 
 // encodeConnects writes the last calls of Connect of one device for org.bluez_esphome.Device1.
@@ -280,6 +285,7 @@ func (d *Daemon) serve(ctx context.Context, address string) error {
 	stopCaptures := g.Start(task.Task{Name: "captures", Run: d.serveCaptures})
 	stopControllers := g.Start(task.Task{Name: "controllers", Run: d.controllers.Run})
 	stopProxies := g.Start(task.Task{Name: "proxies", Run: d.proxies.Run, Ready: d.proxies.Ready()})
+	stopStream := g.Start(task.Task{Name: "stream", Run: d.stream.Run})
 	d.ready.Store(true)
 	close(d.started)
 	d.log.Info(servedAs(d.config().Bus), "bus", address, "proxies", len(d.config().Proxies), "version", d.opts.Version)
@@ -294,6 +300,7 @@ func (d *Daemon) serve(ctx context.Context, address string) error {
 	d.notify(systemd.SdNotifyStopping)
 	stopWeb()
 	stopFinder()
+	stopStream()
 	d.sharing.Close()
 	stopControllers() // hosts see their controller go
 	within(ctx, shimTimeout, func(ctx context.Context) { _ = d.conn.Do(ctx, d.shim.Drain) })

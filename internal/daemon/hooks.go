@@ -19,11 +19,13 @@ func (h hooks) Online(p *fleet.Proxy) {
 	h.d.finder.Online(p)
 	h.d.controllers.Online(p)
 	h.d.sharing.Up(p)
+	h.d.stream.ProxiesChanged()
 }
 
 func (h hooks) Offline(p *fleet.Proxy) {
 	h.d.controllers.Offline(p)
 	h.d.sharing.Down(p)
+	h.d.stream.ProxiesChanged()
 }
 
 func (h hooks) Displaced(p *fleet.Proxy) { h.d.sharing.Up(p) }

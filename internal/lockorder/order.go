@@ -12,6 +12,7 @@ type (
 	Page             struct{ rank }
 	ShareChange      struct{ rank }
 	ControllerChange struct{ rank }
+	StreamChange     struct{ rank }
 	AdapterAttach    struct{ rank }
 	ProxyTelling     struct{ rank }
 	Relay            struct{ rank }
@@ -56,7 +57,7 @@ type (
 
 // order is the same, for the check.
 var order = []Rank{
-	Page{}, ShareChange{}, ControllerChange{}, AdapterAttach{}, ProxyTelling{}, Relay{}, Merge{}, ShareMerged{},
+	Page{}, ShareChange{}, ControllerChange{}, StreamChange{}, AdapterAttach{}, ProxyTelling{}, Relay{}, Merge{}, ShareMerged{},
 	ShareServer{}, ShareProxy{}, ShareDoor{}, Controller{}, Finder{}, Proxies{}, Board{}, PipeRead{}, Owners{}, Links{},
 	Records{}, StoreWrite{}, Store{}, LinkEvents{}, BusEvents{}, Loop{}, Pipe{}, Sharer{}, Proxy{}, Adapters{},
 	ScanMode{}, Air{}, Previous{}, Session{}, SessionState{}, Conflict{}, Operations{}, Writer{}, HostRest{}, HostSession{},

@@ -16,6 +16,7 @@ import (
 	"bluez-esphome/internal/scanner"
 	"bluez-esphome/internal/share"
 	"bluez-esphome/internal/store"
+	"bluez-esphome/internal/stream"
 )
 
 // Config is what an Overview is of. No field may be its zero value.
@@ -26,6 +27,8 @@ type Config struct {
 	Store   *store.Store
 	// Shares lists the proxies as they are offered to other hosts.
 	Shares func() []share.Status
+	// Stream tells of the stream to a broker, false if there is none.
+	Stream func() (stream.Status, bool)
 	// Remarks tells how the file on disk stands to the configuration in use: the mistakes that keep it from being applied,
 	// a line each, and the keys that wait for a restart.
 	Remarks func() (problem string, restart []string)

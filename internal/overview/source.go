@@ -10,6 +10,7 @@ import (
 	"bluez-esphome/internal/fleet"
 	"bluez-esphome/internal/gatt"
 	"bluez-esphome/internal/scanner"
+	"bluez-esphome/internal/stream"
 	"bluez-esphome/internal/web"
 )
 
@@ -64,6 +65,16 @@ func (s source) Shares() []web.Share {
 		out = append(out, w)
 	}
 	return out
+}
+
+// Stream implements web.Source.
+func (s source) Stream() (web.Stream, bool) {
+	st, on := s.cfg.Stream()
+	return web.Stream{
+		Connected: st.State == stream.Connected, Sessions: st.Sessions, Published: st.Published, Dropped: st.Dropped,
+		Refused: st.Refused, Queued: st.Queued, Bytes: st.Bytes, State: string(st.State), Broker: st.Broker, Topic: st.Topic,
+		Remark: st.LastError,
+	}, on
 }
 
 // Proxies implements web.Source.

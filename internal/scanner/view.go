@@ -107,6 +107,27 @@ func (t *Table) Sources(a ble.Address) []ble.Source {
 	return t.sourcesOf(t.devices[a])
 }
 
+// Hearing calls f for each proxy that heard a device at or after a time, with the RSSI that it heard last, 0 if that is
+// unknown. f is quick and calls nothing of the table. Nothing is allocated.
+func (t *Table) Hearing(a ble.Address, since time.Time, f func(proxy string, rssi int8)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	d := t.devices[a]
+	if d == nil {
+		return
+	}
+	for i := range d.sources.n {
+		s := d.sources.place(i)
+		if p := t.numbered[s.proxy]; s.of(p) && s.heard >= t.since(since) {
+			rssi := int8(0)
+			if s.has(known) {
+				rssi = s.rssi
+			}
+			f(p.name, rssi)
+		}
+	}
+}
+
 func (t *Table) sourcesOf(d *device) []ble.Source {
 	if d == nil {
 		return nil

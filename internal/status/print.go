@@ -40,6 +40,9 @@ func (r *Report) PrintProxies(w io.Writer, now time.Time) {
 		wrap(w, "", "  ", f)
 	}
 	r.Configuration.print(w, now)
+	if r.Stream != nil {
+		r.Stream.print(w, now)
+	}
 	r.printShared(w, now)
 	r.printCounts(w)
 }

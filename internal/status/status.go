@@ -30,6 +30,8 @@ type Report struct {
 	Connects []Connect `json:"connects"`
 	// Shared is what other hosts may use; empty where nothing is shared.
 	Shared []Shared `json:"shared"`
+	// Stream is the stream to a broker, nil if there is none.
+	Stream *Stream `json:"stream"`
 	// Configuration is nil with daemons that do not tell.
 	Configuration *Configuration `json:"configuration"`
 
@@ -169,6 +171,9 @@ func reportOf(address string, objects map[dbus.ObjectPath]map[string]map[string]
 	for path, ifaces := range objects { // by interface: daemons of other versions have them elsewhere
 		if props, ok := ifaces["org.bluez_esphome.Share1"]; ok {
 			r.Shared = sharedOf(props, names)
+		}
+		if props, ok := ifaces["org.bluez_esphome.Stream1"]; ok {
+			r.Stream = streamOf(get[map[string]dbus.Variant](props, "Stream"))
 		}
 		if props, ok := ifaces["org.bluez_esphome.Configuration1"]; ok {
 			r.Configuration = configurationOf(props)

@@ -105,6 +105,9 @@ func (c sourceCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range shareMetrics {
 		ch <- m.desc
 	}
+	for _, m := range streamMetrics {
+		ch <- m.desc
+	}
 	ch <- connectsDesc
 	ch <- endsDesc
 	ch <- lostDesc
@@ -125,6 +128,7 @@ func (c sourceCollector) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 	c.collectShares(ch)
+	c.collectStream(ch)
 	out := c.src.Outcomes()
 	for result, n := range out.Connects {
 		ch <- prometheus.MustNewConstMetric(connectsDesc, prometheus.CounterValue, float64(n), result)

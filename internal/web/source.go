@@ -25,6 +25,8 @@ type Source interface {
 	Outcomes() Outcomes
 	// Shares lists the proxies as they are offered to other hosts.
 	Shares() []Share
+	// Stream tells of the stream to a broker; false if there is none.
+	Stream() (Stream, bool)
 	// Healthy returns nil if the program's loop still works; ctx bounds the wait.
 	Healthy(ctx context.Context) error
 	// Ready returns nil if the program serves its clients.

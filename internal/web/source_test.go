@@ -37,6 +37,10 @@ func (f *fakeSource) Proxies() []Proxy {
 	return f.proxies
 }
 
+func (f *fakeSource) Stream() (Stream, bool) {
+	return Stream{Connected: true, Sessions: 2, Published: 1000, Dropped: 3, Refused: 1, Queued: 7, Bytes: 400_000}, true
+}
+
 func (f *fakeSource) Shares() []Share {
 	return []Share{{Name: "kitchen-shared", Hosts: 2, Links: 1, Batches: 90, Dropped: 4}, {Name: hostile[0]}}
 }

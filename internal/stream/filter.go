@@ -1,0 +1,93 @@
+package stream
+
+import (
+	"encoding/binary"
+	"path"
+
+	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/config"
+)
+
+// filter decides which devices are published.
+type filter struct {
+	all       bool
+	addresses map[ble.Address]bool
+	uuids     map[ble.UUID]bool
+	companies map[uint16]bool
+	names     []string
+}
+
+func newFilter(f config.StreamFilter) *filter {
+	out := &filter{
+		all: f.Empty(), addresses: map[ble.Address]bool{}, uuids: map[ble.UUID]bool{}, companies: map[uint16]bool{}, names: f.Names,
+	}
+	for _, a := range f.Addresses {
+		out.addresses[a] = true
+	}
+	for _, u := range f.UUIDs {
+		out.uuids[u] = true
+	}
+	for _, c := range f.Companies {
+		out.companies[c] = true
+	}
+	return out
+}
+
+// passes reports whether one advertisement of a device fits an entry.
+func (f *filter) passes(a *ble.RawAdvert) bool {
+	if f.all || f.addresses[a.Address] {
+		return true
+	}
+	for ad := range ble.Structures(a.Data) {
+		switch ad.Type {
+		case ble.ADManufacturerData:
+			if len(ad.Data) >= 2 && f.companies[binary.LittleEndian.Uint16(ad.Data)] {
+				return true
+			}
+		case ble.ADName, ble.ADNameShort, ble.ADBroadcastName:
+			if len(f.names) > 0 && f.named(ble.CleanName(string(ad.Data))) {
+				return true
+			}
+		default:
+			size, data := uuidSize(ad.Type)
+			for rest := ad.Data; size > 0 && len(rest) >= size; rest = rest[size:] {
+				if f.uuids[ble.UUIDFromAir(rest[:size])] {
+					return true
+				}
+				if data {
+					break
+				}
+			}
+		}
+	}
+	return false
+}
+
+func (f *filter) named(name string) bool {
+	for _, pattern := range f.names {
+		if ok, err := path.Match(pattern, name); ok && err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// uuidSize is how many bytes the UUIDs of a type of AD structures have, 0 if it has none, and whether data follows the
+// first.
+func uuidSize(adType uint8) (size int, data bool) {
+	switch adType {
+	case ble.ADUUID16Partial, ble.ADUUID16:
+		return 2, false
+	case ble.ADUUID32Partial, ble.ADUUID32:
+		return 4, false
+	case ble.ADUUID128Partial, ble.ADUUID128:
+		return 16, false
+	case ble.ADServiceData16:
+		return 2, true
+	case ble.ADServiceData32:
+		return 4, true
+	case ble.ADServiceData128:
+		return 16, true
+	}
+	return 0, false
+}
