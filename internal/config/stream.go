@@ -89,8 +89,8 @@ func (l *loader) stream(r *rawMQTT) {
 	m.QoS = byte(l.number(key+".qos", r.QoS, 0, 1))
 	m.AtMostEvery = l.duration(key+".at_most_every", r.AtMostEvery, 0, maxAtMostEvery)
 	m.AtLeastEvery = l.duration(key+".at_least_every", r.AtLeastEvery, 0, maxAtLeast)
-	if m.AtLeastEvery > 0 && m.AtLeastEvery < m.AtMostEvery {
-		rep.at(key+".at_least_every", "make it longer, or 0s for changes only", "%s is shorter than at_most_every, %s", r.AtLeastEvery, r.AtMostEvery)
+	if m.AtLeastEvery > 0 { // who sets the other one alone does not mean a contradiction
+		m.AtLeastEvery = max(m.AtLeastEvery, m.AtMostEvery)
 	}
 	m.Queue = l.number(key+".queue", r.Queue, 100, 1_000_000)
 	m.ServerName = r.TLS.ServerName

@@ -14,7 +14,7 @@ type Stream struct {
 	Broker    string `json:"broker"`
 	Topic     string `json:"topic"`
 	Format    string `json:"format"`
-	Since     Moment `json:"since"` // of State
+	Since     Moment `json:"since"`      // of State
 	LastError string `json:"last_error"` // empty: nothing went wrong
 	Sessions  uint64 `json:"sessions"`
 	// Offered is Published, Dropped, Refused, Queued and Unacked together, but for what is being written.
