@@ -28,6 +28,7 @@ func rows() []row {
 		{"growth", "Growth", aboutGrowth, growth},
 		{"share", "Latency of a shared proxy", aboutShare, share},
 		{"relayed", "Messages of the rest of a shared device", aboutRelayed, relayed},
+		{"siege", "What others can take from somebody", aboutSiege, siege},
 	}
 }
 

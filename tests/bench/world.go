@@ -115,8 +115,9 @@ func (w *world) startReference(ctx context.Context, l *proxies, first bool) (*pr
 
 // settings are what the daemon does besides.
 type settings struct {
-	metrics bool // answers HTTP
-	share   int  // the port on which it offers the first proxy on; 0: none
+	metrics  bool   // answers HTTP
+	share    int    // the port on which it offers the first proxy on; 0: none
+	shareKey string // that hosts need; "": none
 }
 
 // daemon starts the program with the load's proxies.
@@ -137,7 +138,7 @@ func (w *world) daemon(ctx context.Context, l *proxies, s settings) (*process, e
 	var c strings.Builder
 	fmt.Fprintf(&c, "log: {level: warn}\nhttp: {listen: %q}\n", listen)
 	if s.share != 0 {
-		fmt.Fprintf(&c, "share: {listen: 127.0.0.1, base_port: %d}\n", s.share)
+		fmt.Fprintf(&c, "share: {listen: 127.0.0.1, base_port: %d, noise_psk: %q}\n", s.share, s.shareKey)
 	}
 	c.WriteString("proxies:\n")
 	for i, a := range l.addresses {

@@ -34,6 +34,35 @@ func TestNames(t *testing.T) {
 	}
 }
 
+// TestCells: each cell of SECURITY.md's table of who can do what to whom names the test that tries it.
+func TestCells(t *testing.T) {
+	t.Parallel()
+	_, table, _ := strings.Cut(read(t, "SECURITY.md").text, "### Who can do what to whom")
+	cells := 0
+	for line := range strings.SplitSeq(table, "\n") {
+		line = strings.ReplaceAll(line, `\|`, "")
+		if strings.HasPrefix(line, "What is not kept from happening") {
+			break
+		}
+		if !strings.HasPrefix(line, "| ") || strings.HasPrefix(line, "| --- ") || strings.HasPrefix(line, "| who ") {
+			continue
+		}
+		row := strings.Split(strings.Trim(line, "| "), " | ")
+		for _, cell := range row[1:] {
+			if cell == "–" {
+				continue
+			}
+			cells++
+			if !strings.Contains(cell, " -run ") && !strings.Contains(cell, "as above") && !strings.HasSuffix(cell, ": the same") {
+				t.Errorf("%s: %q names no test", row[0], cell)
+			}
+		}
+	}
+	if cells < 15 {
+		t.Errorf("only %d cells found", cells)
+	}
+}
+
 // What is looked up in a piece of code of a document.
 var (
 	place  = regexp.MustCompile(`(?:^|[ ./])((?:internal|tests|cmd|systemd|configs|scripts|tools)/[\w./-]*\w)`)
