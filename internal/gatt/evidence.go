@@ -29,13 +29,10 @@ func (e evidence) String() string {
 	return []string{"none", "database hash", "bond", "link of moments ago"}[e]
 }
 
-const (
-	// momentsAgo is for how long the link of a proxy that went speaks for the database. A restart of the device would fit
-	// into less, but the proxy's end is no sign of one.
-	momentsAgo = 3 * time.Second
-	// listenedTo is the longest silence of a device that surely did not restart meanwhile.
-	listenedTo = time.Second
-)
+// momentsAgo is for how long the link of a proxy that went speaks for the database, and how lately the device must have
+// been heard: a device that boots into another image is silent for longer. After more it may have done so unheard,
+// since nobody hears it while it is connected, nor between its adverts.
+const momentsAgo = time.Second
 
 // evidence is what speaks for the cached database on a link through ps.
 func (dl *dialler) evidence(ps *proxyState) evidence {
@@ -58,7 +55,7 @@ func (dl *dialler) evidence(ps *proxyState) evidence {
 	return noEvidence
 }
 
-// momentAgo reports whether a proxy took the link with it moments ago and the device was heard ever since.
+// momentAgo reports whether a proxy took the link with it moments ago and the device is heard.
 func (dl *dialler) momentAgo() bool {
 	m, a := dl.s.m, dl.s.addr
 	m.mu.Lock()
@@ -68,7 +65,7 @@ func (dl *dialler) momentAgo() bool {
 	if lost.IsZero() || now.Sub(lost) > momentsAgo {
 		return false
 	}
-	return slices.ContainsFunc(m.cfg.Air.Paths(a), func(p Path) bool { return now.Sub(p.LastHeard) <= listenedTo })
+	return slices.ContainsFunc(m.cfg.Air.Paths(a), func(p Path) bool { return now.Sub(p.LastHeard) <= momentsAgo })
 }
 
 // contradicted says what in the air speaks against the cached database, "" for nothing: another name than at the time,

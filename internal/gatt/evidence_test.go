@@ -165,7 +165,7 @@ func TestEvidenceOutlivesShortLinks(t *testing.T) {
 	}
 }
 
-// TestMomentsAgo: a link that was lost because its proxy went needs no new list, if the device was heard ever since.
+// TestMomentsAgo: a link that was lost because its proxy went needs no new list, if the device is heard.
 func TestMomentsAgo(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
@@ -175,7 +175,14 @@ func TestMomentsAgo(t *testing.T) {
 		cached bool
 	}{
 		{"the proxy went", func(_ *world, p *gatttest.Proxy) { p.GoOffline() }, time.Second, []string{"far"}, true},
+		{"the proxy went, longer ago than it takes to boot", func(_ *world, p *gatttest.Proxy) { p.GoOffline() }, 1100 * time.Millisecond, []string{"far"}, false},
 		{"the proxy went long ago", func(_ *world, p *gatttest.Proxy) { p.GoOffline() }, 4 * time.Second, []string{"far"}, false},
+		{"the proxy was dead before that was noticed", func(w *world, p *gatttest.Proxy) {
+			settle(time.Second)
+			w.hears(addrA, "far") // it is not connected any more
+			settle(5 * time.Second)
+			p.GoOffline()
+		}, 100 * time.Millisecond, []string{"far"}, false},
 		{"the device ended it", func(_ *world, p *gatttest.Proxy) { p.DropLink(addrA, 0x13) }, 100 * time.Millisecond, []string{"far"}, false},
 		{"the device fell silent", func(_ *world, p *gatttest.Proxy) { p.DropLink(addrA, 0x08) }, 100 * time.Millisecond, []string{"far"}, false},
 		{"on request", func(w *world, _ *gatttest.Proxy) { w.disconnect(addrA) }, 100 * time.Millisecond, []string{"far"}, false},
@@ -190,9 +197,12 @@ func TestMomentsAgo(t *testing.T) {
 						if err := w.connect(addrA, via); err != nil {
 							t.Fatal(err)
 						}
+						was := time.Now()
 						settle(time.Second)
 						if via == "far" {
 							w.disconnect(addrA)
+						} else { // it is not heard while it is connected
+							w.air.set(addrA, gatt.Path{Proxy: "far", RSSI: -50, LastHeard: was}, gatt.Path{Proxy: "near", RSSI: -60, LastHeard: was})
 						}
 					}
 					tc.lose(w, near)

@@ -171,6 +171,7 @@ func (s *session) live(ctx, lctx context.Context, l *link) ble.DisconnectReason 
 		s.m.mu.Unlock()
 		err = s.serve(ctx, lctx, l, db)
 	}
+	ended := s.heardSince(up.Add(momentsAgo)) // if so, the link may have been over for as long as its proxy was silent
 	s.m.mu.Lock()
 	s.phase = phaseOver
 	if s.staleTimer != nil {
@@ -196,7 +197,7 @@ func (s *session) live(ctx, lctx context.Context, l *link) ble.DisconnectReason 
 	why := endText(err)
 	s.endedLocked(l, why, reason, reason == ble.DisconnectLocal && (s.draining || ctx.Err() != nil))
 	s.dev.lost = time.Time{}
-	if l != nil && l.lost && l.proxyGone && ctx.Err() == nil {
+	if l != nil && l.lost && l.proxyGone && !ended && ctx.Err() == nil {
 		s.dev.lost = time.Now()
 	}
 	s.m.mu.Unlock()
