@@ -31,7 +31,9 @@ func TestAcceptedBeforeTheEnd(t *testing.T) {
 			w.Call(path, deviceIface+".Disconnect")
 		}},
 		{"RemoveDevice", func(w *world, _ []*os.File) { w.Call(adapterPath, adapterIface+".RemoveDevice", path) }},
-		{"Blocked", func(w *world, _ []*os.File) { w.Call(path, properties+".Set", deviceIface, "Blocked", dbus.MakeVariant(true)) }},
+		{"Blocked", func(w *world, _ []*os.File) {
+			w.Call(path, properties+".Set", deviceIface, "Blocked", dbus.MakeVariant(true))
+		}},
 		{"Powered", func(w *world, _ []*os.File) {
 			w.Call(adapterPath, properties+".Set", adapterIface, "Powered", dbus.MakeVariant(false))
 		}},
