@@ -10,24 +10,24 @@ import (
 )
 
 const (
-	// replayWindow is for how long after newer content came a slower proxy's copy of older
-	// content is taken for a late one, unless the device is seen to have returned to it. Proxies batch
-	// for 100-200 ms; a congested Wi-Fi holds back seconds.
+	// replayWindow: for this long after newer content came, a copy of older content from a slower proxy is taken for a
+	// late one, unless the device is seen to have returned to that content. Proxies batch for 100-200 ms; a congested
+	// Wi-Fi delays by seconds.
 	replayWindow = 5 * time.Second
-	// keepPayloads is how many of the newest payloads are kept; maxLog how many are
-	// remembered by hash within the window. A full log loses dropFull at once, so that it is not moved for each.
+	// keepPayloads is how many of the newest payloads are kept, and maxLog how many are remembered by their hash within
+	// the window. A log that is full drops dropFull entries at once, so that the others are not moved for each new one.
 	keepPayloads = 8
 	maxLog       = 64
 	dropFull     = 8
 )
 
-// news is what an advert tells.
+// news says how an advert relates to the contents that are known.
 type news uint8
 
 const (
 	repeated news = iota // the newest content again
 	novel                // new content
-	replay               // an older one's late copy
+	replay               // a late copy of older content
 )
 
 // contentLog is the order of a device's contents as the table believes they were sent. Proxies have no common clock,
@@ -35,13 +35,13 @@ const (
 // behind its cursor, and then it only catches up, or it is new, or it was sent before the newest content and comes too
 // late; lag.go decides between the last two.
 type contentLog struct {
-	hash    uint64    // of the newest content, here too: mostly it is all that is looked at
-	heard   int64     // the newest content
+	hash    uint64    // of the newest content; a copy, since most adverts need nothing else
+	heard   int64     // when the newest content was heard last
 	sent    int64     // when the newest content was sent, as the fastest proxy would have passed it on
 	began   int64     // when entries[0] came
 	base    uint32    // number of entries[0]; the first ever is 1
 	stray   bool      // the newest content is known to be older than the one before it
-	guessed bool      // some proxy of unknown lag was believed that what it says is newer than the newest content was
+	guessed bool      // content of a proxy of unknown lag was taken for newer than the newest
 	entries []content // oldest first; the last one is the newest content
 	kept    []payload // of the newest entries, in the same order
 }
@@ -50,9 +50,9 @@ type contentLog struct {
 type content struct {
 	hash       uint64
 	superseded int64  // when the next one came, 0 while newest
-	idle       gap    // between when it was heard last as the newest, and superseded
+	idle       gap    // from when it was heard last as the newest until it was superseded
 	by         uint16 // the proxy that said it first, by its index
-	lag        lag    // how long before it came it was sent, unknown if a proxy of unknown lag was believed
+	lag        lag    // from its sending to its arrival; unknown if its proxy's lag was
 }
 
 // sentAt is when entries[i] was sent, as far as the lag of its proxy was known.
@@ -64,7 +64,7 @@ func (l *contentLog) sentAt(i int) int64 {
 	return came - int64(l.entries[i].lag.duration())
 }
 
-// payload is parsed when somebody asks for it; most are superseded before.
+// payload is one content. It is parsed when somebody asks for it: most are superseded before.
 type payload struct {
 	raw []byte             // a buffer of the log, of no more use once adv is set
 	adv *ble.Advertisement // nil: not parsed yet
@@ -93,8 +93,8 @@ func (l *contentLog) newest() *ble.Advertisement {
 	return l.kept[len(l.kept)-1].parsed()
 }
 
-// recent walks the payloads that were the newest until at most within ago, and the newest in any case,
-// starting with that.
+// recent walks the newest payload, and then, from new to old, those that were the newest at some time no longer ago
+// than within.
 func (l *contentLog) recent(now int64, within time.Duration) iter.Seq[*ble.Advertisement] {
 	return func(yield func(*ble.Advertisement) bool) {
 		for i := len(l.kept) - 1; i >= 0; i-- {
@@ -106,8 +106,8 @@ func (l *contentLog) recent(now int64, within time.Duration) iter.Seq[*ble.Adver
 	}
 }
 
-// find gives the number of the first content with that hash, from
-// number from on, that was the newest within the replay window.
+// find looks for content with that hash that was the newest at some time within the replay window, and gives its
+// number. It begins with number from.
 func (l *contentLog) find(hash uint64, from uint32, now int64) uint32 {
 	i := 0
 	if from > l.base {
@@ -152,7 +152,7 @@ func (l *contentLog) append(hash uint64, data []byte, now int64, s *source) {
 	l.hash, l.heard, l.stray = hash, now, false
 }
 
-// trim makes room for one more: only what a slower proxy may still repeat stays.
+// trim makes room for one more entry. It keeps those that a slower proxy may still repeat.
 func (l *contentLog) trim(now int64) {
 	drop, n := 0, len(l.entries)
 	if n >= maxLog {
@@ -222,7 +222,8 @@ func (t *Table) content(d *device, s *source, data []byte, now int64) news {
 	return novel
 }
 
-// heardAgain files what is in the log under that number. It is novel if the device returned to it.
+// heardAgain files an advert whose content is in the log under that number. It is novel if the device returned to that
+// content.
 func (t *Table) heardAgain(d *device, s *source, seq uint32, now int64) news {
 	l := &d.content
 	moved := seq != s.cursor
@@ -232,8 +233,8 @@ func (t *Table) heardAgain(d *device, s *source, seq uint32, now int64) news {
 	catchesUp := moved && d.observe(s, seq, now)
 	s.cursor, s.skipped = seq, 0
 	if l.entries[seq-l.base].hash == l.hash {
-		// Either the newest, or an older one that happens to say the same. The
-		// cursor stays where it is: what came between may yet follow.
+		// It is the newest, or an older one with the same bytes. The cursor stays where it is, since the contents between the
+		// two may still follow.
 		l.heard = now
 		t.stats.Repeats++
 		return repeated

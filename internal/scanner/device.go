@@ -9,44 +9,45 @@ import (
 
 // device is one record of the table, under the table's lock.
 type device struct {
-	// What the repetition of an advert needs is together: a few hundred devices are more than fits next to a processor.
+	// The fields that a repeated advert needs stand together: the records of a few hundred devices do not fit into the
+	// processor's cache.
 	addr    ble.Address
 	heard   int64
-	moved   int64 // when it was put where it is in the order
+	moved   int64 // when it was last moved to the front of the order
 	pruned  int64 // when sources were pruned last
 	owner   *proxy
-	downs   uint32 // the table's when sources were pruned
+	downs   uint32 // Table.downs when sources were pruned
 	typ     ble.AddressType
 	traits  traits
 	gone    bool // forgotten, evicted or expired; may still be in the queue
 	sources sources
 	content contentLog
 
-	prev, next       *device // by the time last heard, to moveEvery
-	ownPrev, ownNext *device // the same of its owner's alone
+	prev, next       *device // by the time last heard, exact to moveEvery
+	ownPrev, ownNext *device // the same among the devices of its owner
 	name             string
 
-	// What is to be said of it.
+	// What waits to be reported.
 	queued     bool
-	queuedAt   int64 // when the advert was heard that queued it, 0 if none did
+	queuedAt   int64 // when the advert that queued it was heard, 0 if no advert did
 	pending    []*ble.Advertisement
 	events     []ble.MonitorEvent
 	discovered bool
 	monitored  bool
 	autoConn   bool
-	again      bool // somebody new asks: RSSI is to be said even if it did not move
-	// What was said of it.
-	wantGen    uint32 // the generation of wants that it was first reported in
-	asked      uint32 // wants.asked as far as it was reported, 0 never
+	again      bool // a client joined: the RSSI is reported even if it did not move
+	// What was reported.
+	wantGen    uint32 // wants.gen when it was first reported
+	asked      uint32 // wants.asked when it was last reported, 0 never
 	sent       uint32 // number of the content last put into pending
-	saidRSSI   int8   // as a subscriber saw it: moves by 8 dB only
+	saidRSSI   int8   // the RSSI that was reported last; it follows in steps of 8 dB
 	reportedAt int64
-	told       bool  // a report of it was taken
+	told       bool  // Take gave a report of it
 	matchedAt  int64 // a monitor last matched, 0 never
 	tracks     int   // monitors that follow it
 }
 
-// traits are what the payloads of a device say of whether it takes connections.
+// traits are what the payloads of a device tell about whether it accepts connections.
 type traits uint8
 
 const (
@@ -57,9 +58,8 @@ const (
 	knownConnectable
 )
 
-// connectable guesses what the native API does not carry: a device is taken for
-// a beacon if it sends flags without a discoverable bit and neither names
-// itself nor lists services, unless it was connected once.
+// connectable guesses what the native API does not carry. A device that was never connected is taken for a beacon if it
+// sends flags without a discoverable bit, and neither a name nor a list of services.
 func (f traits) connectable() bool {
 	return f&hasFlags == 0 || f&(discoverable|hasName|hasUUIDs|knownConnectable) != 0
 }
@@ -83,7 +83,7 @@ func (d *device) learn(data []byte) {
 	}
 }
 
-// pruneEvery is how often histories that are too old are looked for.
+// pruneEvery is how often a device drops the histories that are too old.
 const pruneEvery = time.Minute
 
 // sourceOf finds or makes p's history, and now and then drops those that no longer count.
@@ -133,8 +133,8 @@ func (t *Table) add(a ble.Address, now int64) *device {
 	return d
 }
 
-// moveEvery is how exact the order by the time last heard is. It is for who has to go after minutes, and is not worth
-// the memory of four other devices for each advert.
+// moveEvery is how exact the order by the time last heard is. The order is for expiry, which takes minutes; an exact
+// one would touch the memory of four other devices for each advert.
 const moveEvery = time.Second
 
 // touch makes d the one heard last.
@@ -155,8 +155,8 @@ func (t *Table) touch(d *device, now int64) {
 	}
 }
 
-// sweep drops what nobody heard for long. Devices with a longer interval, kept or followed by a
-// monitor stay, so the walk may pass over a few again each time.
+// sweep drops devices that nobody heard for long. Devices with a longer interval, and those that are kept or that a
+// monitor follows, stay, so each sweep may pass over some of them again.
 func (t *Table) sweep(now int64) {
 	t.swept = now
 	t.forgetProxies(now)
@@ -192,7 +192,7 @@ func (t *Table) drop(d *device) {
 	d.belongTo(nil)
 	t.untrack(d)
 	d.pending, d.events = nil, nil
-	// Who drops devices faster than reports are taken must not fill the queue with them.
+	// A flood of devices that are dropped faster than reports are taken must not fill the queue.
 	if d.queued {
 		t.goneQueued++
 		if t.goneQueued > 64 && t.goneQueued > len(t.queue)/2 {

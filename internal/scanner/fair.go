@@ -2,8 +2,8 @@ package scanner
 
 import "time"
 
-// A proxy that lies, or stands in a crowd, must not take the table from the others. A real one hears a few hundred
-// devices at a time; in a crowd they come at some hundred a minute.
+// A proxy that makes devices up, or that stands in a crowd, must not take the table from the others. A real one hears a
+// few hundred devices at a time; in a crowd some hundred new ones come a minute.
 const (
 	freshBurst  = 16384 // addresses at once: the default table
 	freshPerSec = 1000  // addresses a second from then on
@@ -27,7 +27,7 @@ func (b *budget) take(now int64) bool {
 	return true
 }
 
-// ownList is the devices that a proxy owns, by the time last heard.
+// ownList lists the devices that a proxy owns, by the time last heard.
 type ownList struct {
 	first, last *device
 	n           int
@@ -70,13 +70,12 @@ func (d *device) belongTo(p *proxy) {
 	}
 }
 
-// quietFor is how long a device is silent before it may make room whoever owns it: clients have lost it by then
-// (bluetoothd 5.87 drops a device after as long).
+// quietFor is how long a device must be silent before it may be evicted, whichever proxy owns it: clients have lost it
+// by then (bluetoothd 5.87 drops a device after the same time).
 const quietFor = 30 * time.Second
 
-// evict makes room: the device goes that was not heard for longest. If even that one was heard lately, there is a
-// crowd, or a proxy that lies, and whichever fills the table pays for it: the proxy that owns the most devices loses
-// its oldest.
+// evict makes room by dropping the device that was not heard for longest. If even that one was heard lately, there is a
+// crowd, or a proxy that makes devices up. Then the proxy that owns the most devices loses its oldest one.
 func (t *Table) evict(now int64) {
 	for d := t.lru.prev; d != &t.lru && now-d.heard > int64(quietFor); d = d.prev {
 		if t.makeRoom(d) {
@@ -99,7 +98,7 @@ func (t *Table) evict(now int64) {
 	}
 }
 
-// makeRoom drops d if it may go.
+// makeRoom drops d and returns true, unless d is kept.
 func (t *Table) makeRoom(d *device) bool {
 	if _, kept := t.kept[d.addr]; kept {
 		return false

@@ -1,8 +1,8 @@
 package scanner
 
-// HoldProxy makes a proxy's adverts no reason to report a device for the first time. It is for the moment
-// in which a proxy changes to active scanning: what it hears until then lacks the scan response, and
-// clients look at the first report for the name. It gives the hold's number, never 0 unless there is no such proxy.
+// HoldProxy keeps the adverts of a proxy from causing the first report of a device, until ReleaseProxy. It is for the
+// moment in which a proxy changes to active scanning: what it hears until then lacks the scan response, and clients
+// look for the name in the first report. It gives the number of the hold, which is 0 only if there is no such proxy.
 func (t *Table) HoldProxy(name string) uint32 {
 	t.mu.Lock()
 	defer t.mu.Unlock()

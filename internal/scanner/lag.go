@@ -22,7 +22,7 @@ func lagOf(ns int64) lag {
 	return lag(min((max(ns, 0)+int64(lagUnit)-1)/int64(lagUnit)+1, maxLag))
 }
 
-// duration is 0 for an unknown lag.
+// duration gives a lag as a time; it is 0 if the lag is unknown.
 func (l lag) duration() time.Duration { return time.Duration(max(l, 1)-1) * lagUnit }
 
 // behind is the lag of s, 0 as long as it was not measured.
@@ -33,17 +33,17 @@ func (s *source) behind() (ago time.Duration, measured bool) {
 	return s.lag.duration(), true
 }
 
-// confirmed is the number of the newest content of which is known that what s says next was sent after it.
+// confirmed is the number of the newest content that is known to have been sent before whatever s says next.
 func (s *source) confirmed() uint32 { return s.cursor - min(s.cursor, uint32(s.skipped)) }
 
-// passOver notes what s never said of what is before the content that it is about to add. If it says that later, then
-// what it added belonged before it.
+// passOver counts the contents that s has skipped and that precede the one it is about to add. If s repeats one of them
+// later, what it added belonged before that one.
 func (s *source) passOver(l *contentLog) {
 	s.skipped = uint8(min(l.head()-min(s.confirmed(), l.head()), 255))
 }
 
-// observe learns from s having come to the content with that number, which another proxy said before. It
-// is false if that may be another one: the device returns to what it said before.
+// observe learns the lag of s from the content with that number, which another proxy said before. It returns false if
+// this may be other content with the same bytes: the device may have returned to it.
 func (d *device) observe(s *source, seq uint32, now int64) bool {
 	l := &d.content
 	i := int(seq - l.base)
@@ -56,7 +56,7 @@ func (d *device) observe(s *source, seq uint32, now int64) bool {
 	if s.cursor == seq-1 && e.superseded == 0 {
 		d.confirm(e.by, seq)
 	}
-	// It was sent after the one before it and before the next, as far as is known when those were sent.
+	// It was sent after its predecessor and before its successor, as far as it is known when those were sent.
 	least, most, bounded := int64(0), int64(replayWindow), e.lag != 0
 	if e.superseded != 0 {
 		least = now - l.sentAt(i+1)
@@ -72,7 +72,7 @@ func (d *device) observe(s *source, seq uint32, now int64) bool {
 		s.set(rough, false)
 	case !bounded && measured:
 	case !bounded, s.cursor == 0 && least == 0:
-		// It may have begun to listen only now, so that it says little of how far behind it is.
+		// This proxy may only just have begun to listen, so this says little about its lag.
 		s.lag = lagOf(most)
 		s.set(rough, true)
 	case !measured || have < least:
@@ -81,14 +81,14 @@ func (d *device) observe(s *source, seq uint32, now int64) bool {
 	case have < most:
 		s.lag = lagOf(have + (most-have)/2)
 	case have > most+int64(jitter):
-		// It may have lost the first copies, so this is approached, not taken.
+		// It may have lost the first copies, so its lag moves towards this value in steps.
 		s.lag = lagOf(have - (have-most)/4)
 	}
 	return true
 }
 
-// confirm notes that another proxy said the content with that number directly after the one before it: whoever brought
-// it was ahead, and right to put it there.
+// confirm notes that another proxy said the content with that number directly after its predecessor: the proxy that
+// brought it was ahead, and its place in the log is right.
 func (d *device) confirm(proxy uint16, seq uint32) {
 	s := d.sources.get(proxy)
 	if s == nil || s.cursor < seq {
@@ -101,11 +101,11 @@ func (d *device) confirm(proxy uint16, seq uint32) {
 	}
 }
 
-// jitter is how far the lag of a proxy moves about: it gathers adverts for 100 ms before it passes them on, or
-// 200 ms (esphome-contract.md §11.5).
+// jitter is how much the lag of a proxy varies: it gathers adverts for 100 ms, or 200 ms, before it passes them on
+// (esphome-contract.md §11.5).
 const jitter = 100 * time.Millisecond
 
-// isNewer reports whether what s says, which is in nobody's log, was sent after the newest content.
+// isNewer reports whether content of s that is not in the log was sent after the newest content.
 func (t *Table) isNewer(d *device, s *source, now int64) bool {
 	l := &d.content
 	behind, measured := s.behind()
@@ -117,8 +117,8 @@ func (t *Table) isNewer(d *device, s *source, now int64) bool {
 	case now-l.heard > int64(replayWindow) || d.silent(now):
 		return true
 	}
-	// With nothing to go by, one proxy is believed once. Then the one that said the newest content before goes on, and so
-	// does any if the newest content came late: somebody must be ahead.
+	// Where no lag is known, one proxy is believed once. After that, the proxy that brought the newest content goes on, or
+	// any proxy if the newest content came late: one of them must be ahead.
 	if l.guessed && l.entries[len(l.entries)-1].lag.duration() == 0 && (s.cursor < l.base || s.skipped > 0 || !l.displaced(s)) {
 		return false
 	}
@@ -137,8 +137,8 @@ func (l *contentLog) displaced(s *source) bool {
 	return later[0].by == s.proxy
 }
 
-// returned reports whether d says again what it said before the newest content: s says so, nobody says the newest
-// content any more, and s is not as far behind as that.
+// returned reports whether d has gone back to content that it sent before the newest: s says so, nobody repeats the
+// newest content any more, and s does not lag so far behind.
 func (d *device) returned(s *source, now int64) bool {
 	return s.lag != 0 && d.silent(now) && now-int64(s.lag.duration()) > d.content.sent
 }

@@ -8,22 +8,22 @@ const (
 	smoothing     = 0.3 // weight of a new RSSI once several proxies hear the device
 	switchMargin  = 16  // dB by which a challenger must be louder
 	reclaimMargin = 6   // dB more if it lost the device to a louder one before
-	weakOwner     = -70 // dBm: below, a comparable challenger takes over a late device
+	weakOwner     = -70 // dBm: below this, a challenger of comparable RSSI takes over a device that is late
 	lateFactor    = 1.5
 	goneFactor    = 2.5
 	learnAdverts  = 16
 	staleSlack    = 5 * time.Second
 	staleUnknown  = 900 * time.Second
-	// Ours: an interval that is not yet learned is estimated from fewer adverts, or from what
-	// another proxy learned, but never taken to be shorter than this.
+	// Our own addition: an interval that is not learned yet is estimated from fewer adverts, or taken from another proxy,
+	// but never taken to be shorter than this.
 	staleEstimate = 30 * time.Second
 	estimateFrom  = 4
-	// A proxy that heard nothing at all for so long is taken to be deaf.
+	// A proxy that has heard nothing at all for so long is taken to be deaf.
 	deafAfter = 90 * time.Second
 )
 
-// hear notes time and RSSI in p's history s and reports whether the RSSI is known (0 and -127 mean unknown,
-// ESPHome native API; 127 is a controller's "not available").
+// hear notes time and RSSI in the history s of proxy p, and reports whether the RSSI is known (0 and -127 mean unknown
+// in the ESPHome native API; 127 is a controller's "not available").
 func (d *device) hear(p *proxy, s *source, now int64, rssi int8) bool {
 	if s.count == 0 || p.resumed > s.heard {
 		s.count, s.maxGap = 1, 0
@@ -51,7 +51,7 @@ func (d *device) hear(p *proxy, s *source, now int64, rssi int8) bool {
 	return true
 }
 
-// live reports whether p hears anything at present.
+// live reports whether p hears adverts at present.
 func (p *proxy) live(now int64) bool {
 	return p.up && !p.paused && now-p.heard <= int64(deafAfter)
 }

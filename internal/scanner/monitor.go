@@ -28,7 +28,7 @@ type monitor struct {
 	silence track
 }
 
-// forgetAfter: a device that was silent for so long was dropped from the bus, and the monitors' tracks with it
+// forgetAfter: when a device was silent for so long, it was dropped from the bus and the monitors' tracks went with it
 // (bluetoothd 5.87), so that it is found anew however long LowTimeout is.
 const forgetAfter = 30 * time.Second
 
@@ -37,8 +37,8 @@ type track struct {
 	d          *device
 	prev, next *track
 	heard      int64
-	highSince  int64 // 0: not above
-	lowSince   int64 // 0: not below
+	highSince  int64 // 0: the RSSI is not above the high threshold
+	lowSince   int64 // 0: the RSSI is not below the low threshold
 	found      bool
 }
 
@@ -108,8 +108,8 @@ func (m *monitor) matches(raw []byte) bool {
 	return false
 }
 
-// matchable is what a pattern sees of an AD structure. bluetoothd 5.87 compares the parsed advertisement: of service
-// data what follows the UUID, and nothing of names and of lists of UUIDs.
+// matchable is the part of an AD structure that a pattern is compared with. bluetoothd 5.87 compares the parsed
+// advertisement: of service data it takes what follows the UUID, and it takes nothing of names and of lists of UUIDs.
 func matchable(s ble.ADStructure) []byte {
 	switch {
 	case s.Type >= ble.ADUUID16Partial && s.Type <= ble.ADName, s.Type == ble.ADBroadcastName:
@@ -126,8 +126,8 @@ func matchable(s ble.ADStructure) []byte {
 
 func after(data []byte, n int) []byte { return data[min(n, len(data)):] }
 
-// match shows an advert of d to all monitors and reports whether one matched. Without counts
-// it is one of several proxies' copies, of which a monitor without RSSI parameters wants one.
+// match gives an advert of d to all monitors and reports whether one matched. If counts is false, it is a further
+// proxy's copy of an advert; a monitor without RSSI parameters counts only one of them.
 func (t *Table) match(d *device, raw []byte, counts bool, now int64) bool {
 	matched := false
 	for _, m := range t.want.monitors {
@@ -144,7 +144,7 @@ func (t *Table) match(d *device, raw []byte, counts bool, now int64) bool {
 	return matched
 }
 
-// follow moves a track along with a matching advert of d.
+// follow updates the track of d with an advert that matched.
 func (t *Table) follow(m *monitor, d *device, now int64) {
 	tr := m.tracks[d]
 	if tr == nil {
@@ -188,8 +188,8 @@ func since(start *int64, holds bool, now int64) {
 	}
 }
 
-// arm has the table's one timer fire at a time or before. When a device is heard again its deadline
-// moves on and the timer stays: a run that is too early arms it again.
+// arm makes the table's one timer fire at that time or before. When a device is heard again, its deadline moves on and
+// the timer stays; a timer that fires too early is armed again.
 func (t *Table) arm(at int64) {
 	if t.closed || t.timer != nil && t.timerAt <= at {
 		return
@@ -244,7 +244,7 @@ func (m *monitor) forget(tr *track) {
 	tr.d.tracks--
 }
 
-// untrack forgets a device that goes, without DeviceLost as bluetoothd 5.87 does.
+// untrack forgets the tracks of a device that is dropped. Like bluetoothd 5.87 it sends no DeviceLost.
 func (t *Table) untrack(d *device) {
 	if d.tracks == 0 {
 		return

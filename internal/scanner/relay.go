@@ -6,10 +6,10 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
-// Relay is [Table.Adverts] for who passes the merged air on to others as if one receiver had heard it. It appends to
-// out what the batch adds to it, and returns that: each advertisement once, as its owner hears it, new content whoever
-// heard it, and no late copy of older content, which would take a receiver's device back in time. The RSSI is the
-// owner's. What is appended refers to the batch's data.
+// Relay does what [Table.Adverts] does, for callers that pass the merged air on as if one receiver had heard it. It
+// appends to out what the batch adds to that air, and returns out: each advertisement once, as the device's owner hears
+// it, and new content whoever heard it, but no late copy of older content, which would take the device back in time at
+// the receiver. The RSSI is the owner's. What is appended refers to the batch's data.
 func (t *Table) Relay(proxyName string, at time.Time, batch, out []ble.RawAdvert) []ble.RawAdvert {
 	t.adverts(proxyName, at, batch, &out)
 	return out

@@ -11,17 +11,18 @@ import (
 const (
 	// maxPending is how many payloads of a device wait for Take.
 	maxPending = 8
-	// completeWithin: payloads of a device heard within this time are taken together.
+	// completeWithin: payloads of a device that were heard within this time count as parts of one advertisement and its
+	// scan response.
 	completeWithin = 1500 * time.Millisecond
-	// rssiStep is the change that bluetoothd 5.87 signals.
+	// rssiStep is the least change of RSSI, in dB, that bluetoothd 5.87 signals.
 	rssiStep = 8
-	// unsaid is further than rssiStep from any RSSI.
+	// unsaid stands for no RSSI reported yet: it differs from any real RSSI by more than rssiStep.
 	unsaid = 127
-	// refreshEvery is how often a device that says nothing new is reported all the same, so that
-	// who expires devices knows that it is still there.
+	// refreshEvery is how often a device is reported even if nothing about it changed, so that a client that expires
+	// devices knows that it is still there.
 	refreshEvery = 10 * time.Second
-	// goneAfter: who expires devices may have dropped one that was not reported for so long (bluetoothd
-	// 5.87 waits 30 s), so it is reported as if for the first time.
+	// goneAfter: a client that expires devices may have dropped one that was not reported for so long (bluetoothd 5.87
+	// waits 30 s), so it is reported as if for the first time.
 	goneAfter = 25 * time.Second
 	// maxTake is how many devices one Take reports at most, so that the taker's other work does not wait for a whole
 	// crowd.
@@ -31,7 +32,7 @@ const (
 // Changed has a value when [Table.Take] has reports.
 func (t *Table) Changed() <-chan struct{} { return t.wake }
 
-// consider decides what of an advert is worth a report.
+// consider decides whether an advert is worth a report, and of what.
 func (t *Table) consider(d *device, p *proxy, news news, data []byte, now int64) {
 	w := &t.want
 	silent := now - d.reportedAt
@@ -57,7 +58,7 @@ func (t *Table) consider(d *device, p *proxy, news news, data []byte, now int64)
 	if !discovered && !monitored {
 		return
 	}
-	// A client that joins others has heard nothing yet of a device that stays as it is.
+	// A client that joins others has not been told of a device that does not change.
 	again := d.asked != 0 && d.asked != w.asked && byOwner && d.rssi() != 0
 	dirty := first || due || again || len(d.events) > 0
 	head := d.content.head()
@@ -99,8 +100,8 @@ func (t *Table) consider(d *device, p *proxy, news news, data []byte, now int64)
 	t.enqueueDevice(d)
 }
 
-// speaksFor reports whether repetitions that p hears count: those of the owner do, and all
-// others' while the owner hears nothing.
+// speaksFor reports whether repeated adverts that p hears count: those of the owner do, and those of all others while
+// the owner hears nothing.
 func (d *device) speaksFor(p *proxy, now int64) bool {
 	if d.owner == p {
 		return true
@@ -109,7 +110,7 @@ func (d *device) speaksFor(p *proxy, now int64) bool {
 	return o == nil || now-o.heard > int64(completeWithin)
 }
 
-// enqueueRecent takes the payloads that together make up the device as it is now.
+// enqueueRecent enqueues the payloads that together describe the device as it is now.
 func (t *Table) enqueueRecent(d *device, now int64) {
 	d.pending = nil
 	var recent []*ble.Advertisement
@@ -121,7 +122,7 @@ func (t *Table) enqueueRecent(d *device, now int64) {
 	}
 }
 
-// enqueue adds a payload, the same bytes only once, at the end.
+// enqueue adds a payload at the end; one with the same bytes that is there already moves there.
 func (t *Table) enqueue(d *device, a *ble.Advertisement) {
 	for i, p := range d.pending {
 		if p == a || bytes.Equal(p.Raw, a.Raw) {
@@ -150,10 +151,10 @@ func (t *Table) enqueueDevice(d *device) {
 	t.signal()
 }
 
-// Take calls f for devices with something to report, oldest change first; if there are more than are convenient at a
-// time, Changed has a value again. f runs without the table's lock and may keep what it gets. Devices
-// that change meanwhile are for the next call. A report with neither Discovered nor Monitored has nothing but
-// Events, or Evicted.
+// Take calls f for each device that has something to report, the oldest change first, and for at most 256 devices; if
+// there are more, Changed has a value again. f runs without the table's lock and may keep what it gets. Devices that
+// change meanwhile wait for the next call. A report with neither Discovered nor Monitored has nothing but Events, or
+// Evicted.
 func (t *Table) Take(f func(*ble.Report)) {
 	t.mu.Lock()
 	queue, evicted := t.queue, t.evicted
@@ -178,7 +179,7 @@ func (t *Table) Take(f func(*ble.Report)) {
 	}
 }
 
-// report empties what is to be said of d; nil if that came to nothing.
+// report takes what waits to be reported of d; it is nil if there is nothing left to report.
 func (t *Table) report(d *device) *ble.Report {
 	w := &t.want
 	d.queued = false

@@ -14,14 +14,14 @@ type source struct {
 	heard    int64
 	interval gap     // learned, 0 unknown
 	maxGap   gap     // of the present learning window
-	cursor   uint32  // what it said last, as its number in the device's content; 0 nothing
+	cursor   uint32  // number of the content that it said last; 0: none
 	proxy    uint16  // its index in the table
-	gen      uint16  // the proxy's when the history began
+	gen      uint16  // proxy.gen when the history began
 	smoothed decibel // valid if known
 	rssi     int8    // dBm, valid if known
 	flags    sourceFlags
 	count    uint8 // adverts in the present learning window
-	skipped  uint8 // how many contents before the cursor it never said
+	skipped  uint8 // how many contents before the cursor it skipped
 	lag      lag
 	typ      typeVote
 }
@@ -31,7 +31,7 @@ type sourceFlags uint8
 const (
 	known    sourceFlags = 1 << iota // some RSSI was known
 	lost                             // lost the device to a louder proxy
-	rough                            // the lag is the most that it can be
+	rough                            // the lag is only an upper bound
 	identity                         // the newest address type was one of the identity types
 )
 
@@ -51,7 +51,7 @@ func decibels(dBm float64) decibel { return decibel(math.Round(dBm * 256)) }
 
 func (d decibel) dBm() float64 { return float64(d) / 256 }
 
-// of reports whether s is a history of p that counts still.
+// of reports whether s is a history of p that still counts.
 func (s *source) of(p *proxy) bool { return s.proxy == p.index && s.gen == p.gen && p.up }
 
 // gap is a time between two adverts in units of 10 µs, at most about 12 hours.
@@ -63,14 +63,14 @@ func gapOf(ns int64) gap { return gap(min(max(ns, 0)/int64(gapUnit), math.MaxUin
 
 func (g gap) duration() time.Duration { return time.Duration(g) * gapUnit }
 
-// sources are the histories of one device, found by the proxy's index without a search. The first one is in the
-// device's record, where it is with one proxy in the house no further from memory; the others are in small blocks that
-// stay where they are: growing leaves no copies behind.
+// sources are the histories of one device, found by the index of the proxy without a search. The first one is part of
+// the device's record, so that with one proxy in the house it takes no further access to memory. The others are in
+// small blocks that stay where they are, so that growing leaves no copies behind.
 type sources struct {
 	first   source
 	n       uint16
 	longest gap      // interval
-	at      []uint16 // by the proxy's index: its place and 1, 0 none; nil with the first alone
+	at      []uint16 // by the index of the proxy: the place of its history plus 1, or 0; nil while there is only the first
 	more    []*[blockSize]source
 }
 
@@ -163,11 +163,11 @@ func (l *sources) all() iter.Seq[*source] {
 	}
 }
 
-// typeVote is which address type a proxy mostly reports of a device, above 0 random: each report moves it by one, so
-// that a wrong one, or a spoofed one, changes nothing.
+// typeVote tells which address type a proxy mostly reports for a device: random above 0. Each report moves it by one,
+// so that a wrong or spoofed one changes nothing.
 type typeVote int8
 
-// maxVote is how far a vote goes: after so many and one reports of the other type it is that.
+// maxVote bounds a vote: maxVote+1 reports of the other type in a row turn it.
 const maxVote = 8
 
 // report notes one report.
@@ -179,7 +179,7 @@ func (s *source) report(t ble.AddressType) {
 	}
 }
 
-// addressType is what the proxy mostly reports; before is the answer in doubt.
+// addressType is the type that the proxy mostly reports; it is before while the vote is undecided.
 func (s *source) addressType(before ble.AddressType) ble.AddressType {
 	t := ble.Public
 	switch {
@@ -194,5 +194,5 @@ func (s *source) addressType(before ble.AddressType) ble.AddressType {
 	return t
 }
 
-// sureVote is how clear a vote has to be for the device's own type to follow.
+// sureVote is how large a vote must be to change the type that is shown of the device.
 const sureVote = maxVote / 2

@@ -47,8 +47,8 @@ type Table struct {
 	vacant     []uint16      // indexes of proxies that were forgotten
 	downs      uint32        // grows when a proxy's histories cease to count
 	queue      []*device     // devices with something to report, oldest change first
-	goneQueued int           // about how many in it are gone
-	evicted    []ble.Address // of devices that were reported and had to make room, for Take
+	goneQueued int           // how many entries of queue are of devices that are gone, roughly
+	evicted    []ble.Address // devices that were reported and then evicted, for Take
 	want       wants
 	timer      *time.Timer // nil while no monitor waits for silence
 	timerAt    int64       // when it fires
@@ -57,28 +57,28 @@ type Table struct {
 	lastFull   int64 // when the operator was last told that the table is full
 }
 
-// proxy is one source of adverts. Histories that carry an older gen don't count.
+// proxy is one source of adverts. Histories whose gen is lower than the proxy's do not count.
 type proxy struct {
 	name    string
 	index   uint16
 	up      bool
 	paused  bool
-	held    uint32 // its adverts make no first report, see Table.HoldProxy; 0: they do
+	held    uint32 // number of the present hold, see Table.HoldProxy; 0: none
 	gen     uint16
-	heard   int64 // newest advert, 0 none
+	heard   int64 // when its newest advert came, 0 never
 	resumed int64 // when it last scanned again after a pause
 	adverts uint64
 	left    int64 // when its session ended, while it is not up
 	owns    ownList
 	holds   uint32 // how often it was held
-	fresh   budget // of addresses that it may still add
+	fresh   budget // what it may still add
 }
 
 // New makes an empty table.
 func New(cfg Config) *Table {
 	t := &Table{
 		log: cfg.Logger, max: cfg.MaxDevices,
-		// Never 0 inside, so that 0 can mean "never".
+		// The epoch is in the past, so that no time is 0, which means "never".
 		epoch: time.Now().Add(-time.Hour), seed: maphash.MakeSeed(), wake: make(chan struct{}, 1),
 		devices: map[ble.Address]*device{}, kept: map[ble.Address]struct{}{}, proxies: map[string]*proxy{},
 	}
@@ -137,7 +137,7 @@ func (t *Table) addProxy(name string) *proxy {
 	case len(t.vacant) > 0:
 		p.index = t.vacant[len(t.vacant)-1]
 		t.vacant = t.vacant[:len(t.vacant)-1]
-		p.gen = t.numbered[p.index].gen // higher than that of any history of the one before it
+		p.gen = t.numbered[p.index].gen // higher than in any history of the proxy that had the index before
 		t.numbered[p.index] = p
 	case len(t.numbered) >= maxProxies:
 		return nil
@@ -172,7 +172,7 @@ func (t *Table) ProxyDown(name string) {
 		p.up, p.paused, p.heard, p.left = false, false, 0, t.now()
 		t.downs++
 		p.gen++
-		if p.gen == 0 { // what began with the first session must not count again
+		if p.gen == 0 { // gen wrapped around: histories of the first session must not count again
 			for _, d := range t.devices {
 				d.sources.prune(func(s *source) bool { return s.proxy != p.index })
 			}
@@ -217,7 +217,7 @@ func (t *Table) adverts(proxyName string, at time.Time, batch []ble.RawAdvert, m
 	now := t.since(at)
 	p.heard = max(p.heard, now)
 	p.adverts += uint64(len(batch))
-	// First all records are found, then all used: so the processor waits for the memory of several at a time.
+	// All records are looked up before the first is used, so that the processor waits for the memory of several at once.
 	var found [16]*device
 	for ; len(batch) > 0; batch = batch[min(len(batch), len(found)):] {
 		some := batch[:min(len(batch), len(found))]
@@ -234,23 +234,23 @@ func (t *Table) adverts(proxyName string, at time.Time, batch []ble.RawAdvert, m
 	overdue := now - t.swept - int64(sweepEvery)
 	switch {
 	case overdue < 0:
-	// nobody was heard, perhaps since the process did not run: the others' turn to be heard first
 	case overdue >= int64(sweepEvery):
+		// No adverts came for long, perhaps since the process was stopped: let the other proxies be heard first.
 		t.swept = now
 	default:
 		t.sweep(now)
 	}
 }
 
-// advert is the hot path: for bytes that this proxy said last time it updates time and
-// RSSI, looks at what is wanted, and neither parses nor allocates. d is what was known before the batch.
+// advert is the hot path. For bytes that this proxy said last time it updates time and RSSI and looks at what is
+// wanted; it neither parses nor allocates. d is the record as it was before the batch.
 func (t *Table) advert(p *proxy, d *device, now int64, raw *ble.RawAdvert, merged *[]ble.RawAdvert) {
 	t.stats.Adverts++
 	if len(raw.Data) > maxPayload {
 		t.stats.Oversized++
 		return
 	}
-	if d == nil || d.gone { // or the batch itself brought it, or pushed it out
+	if d == nil || d.gone { // an earlier advert of the batch may have added or evicted it
 		d = t.devices[raw.Address]
 		if d == nil {
 			if !p.fresh.take(now) {

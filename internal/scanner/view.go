@@ -9,10 +9,10 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
-// Stats counts since the table was made.
+// Stats are counters since the table was made.
 type Stats struct {
 	Devices    int    // now
-	MaxDevices int    // that there may be
+	MaxDevices int    // the bound of Devices
 	Adverts    uint64 // taken
 	Repeats    uint64 // newest content again
 	Novel      uint64 // new content
@@ -26,7 +26,7 @@ type Stats struct {
 	Crowded    uint64 // adverts of new devices that came faster than is believable
 }
 
-// Path is one way to a device.
+// Path is one proxy through which a device may be reached.
 type Path struct {
 	Proxy     string
 	RSSI      int // dBm, smoothed; -127 unknown
@@ -68,8 +68,7 @@ func (t *Table) Forget(a ble.Address) {
 	}
 }
 
-// Keep protects a device (connected, connecting, bonded) from being dropped
-// because the table is full or it was not heard for long. It may be unknown yet.
+// Keep protects a device (connected, connecting, bonded) from being evicted or expired. The device may be unknown yet.
 func (t *Table) Keep(a ble.Address, keep bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -143,8 +142,8 @@ func (t *Table) sourcesOf(d *device) []ble.Source {
 	return out
 }
 
-// Paths lists the proxies that hear a device, the loudest first. How old is too old is the caller's
-// affair.
+// Paths lists the proxies that hear a device, the loudest first. The caller decides which of them heard it too long
+// ago.
 func (t *Table) Paths(a ble.Address) []Path {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -227,7 +226,7 @@ func (t *Table) Stats() Stats {
 	return s
 }
 
-// Proxies lists what was heard from whom, by name.
+// Proxies lists the proxies and what each of them heard, by name.
 func (t *Table) Proxies() []ProxyInfo {
 	t.mu.Lock()
 	defer t.mu.Unlock()

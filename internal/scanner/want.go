@@ -10,7 +10,7 @@ import (
 // wants is what discovery sessions and monitors want, under the table's lock.
 type wants struct {
 	anybody  bool
-	gen      uint32 // grows when somebody wants something after nobody did
+	gen      uint32 // grows when the first client starts to discover or monitor
 	asked    uint32 // grows with each client that starts to discover or monitor
 	sessions []ble.DiscoveryFilter
 	// regular: some session has no filter, so all devices are wanted.
@@ -24,19 +24,18 @@ type wants struct {
 	monitors []*monitor
 }
 
-// SetDiscovery sets the filters of the sessions that discover now; with none
-// nobody discovers. The table keeps none of the slices' backing memory.
+// SetDiscovery sets the filters of the sessions that discover now; without any, nobody discovers. The table keeps
+// nothing of the slices.
 //
-// A session without any condition is regular and wants all devices, discoverable or
-// not. Transport=le makes it filtered, as on a dual-mode adapter, which
-// changes nothing by itself. A session for bredr wants nothing.
+// A session without any condition is regular and wants all devices, discoverable or not. Transport=le makes a session
+// filtered, as on a dual-mode adapter, but excludes nothing by itself. A session for bredr wants nothing.
 func (t *Table) SetDiscovery(sessions []ble.DiscoveryFilter) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	w := &t.want
 	if (len(w.sessions) == 0) != (len(sessions) == 0) {
-		// Everything that is heard from now on is reported anew, also what a monitor had
-		// reported: with the end of discovery its RSSI was invalidated, or it was removed.
+		// Everything that is heard from now on is reported anew, including what a monitor had reported: at the end of the
+		// discovery before, its RSSI was invalidated, or it was removed.
 		w.gen++
 	}
 	if len(sessions) > len(w.sessions) {
@@ -61,15 +60,14 @@ func (t *Table) SetDiscovery(sessions []ble.DiscoveryFilter) {
 	}
 }
 
-// regular reports whether f asks for nothing that an adapter would not do
-// anyway (bluetoothd 5.87 on a dual-mode adapter).
+// regular reports whether f sets no condition that bluetoothd 5.87 on a dual-mode adapter would treat as a filter.
 func regular(f *ble.DiscoveryFilter) bool {
 	return len(f.UUIDs) == 0 && !f.HasRSSI && !f.HasPathloss && !f.HasPattern && !f.DuplicateData &&
 		f.Transport == ble.TransportAuto
 }
 
-// discovers reports whether some session's whole filter lets d pass, and whether one of those
-// asks to connect to it.
+// discovers reports whether d passes the whole filter of some session, and whether one of those sessions asks to
+// connect to it.
 func (t *Table) discovers(d *device, now int64) (wanted, autoConnect bool) {
 	if t.want.regular && !t.want.connects {
 		return true, false // however many sessions there are
@@ -90,8 +88,8 @@ func (t *Table) discovers(d *device, now int64) (wanted, autoConnect bool) {
 	return wanted, false
 }
 
-// passes looks at what was heard within the last moments rather than at one payload alone: a
-// proxy may forward advertisement and scan response apart.
+// passes compares a filter with all that was heard within the last moments, since a proxy may forward advertisement and
+// scan response apart.
 func (d *device) passes(f *ble.DiscoveryFilter, now int64) bool {
 	if f.Transport == ble.TransportBREDR {
 		return false

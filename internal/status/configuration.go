@@ -12,8 +12,8 @@ import (
 // A Configuration is how the file on disk stands to the configuration that is in use.
 type Configuration struct {
 	File string `json:"file"`
-	// Problem has a mistake a line, at most five; empty while the file is in use. Since is when the first reload in a row
-	// found one.
+	// Problem has one mistake a line, at most five; it is empty while the file is in use. Since is when the first of the
+	// failed reloads found one.
 	Problem string `json:"problem"`
 	Since   Moment `json:"since"`
 	// RestartKeys are those that changed and take effect with the next start.

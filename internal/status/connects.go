@@ -22,15 +22,15 @@ type Connect struct {
 	// SlotWaitMs is for how long it waited for a free connection slot, TookMs how long it took in all.
 	SlotWaitMs uint64 `json:"slot_wait_ms"`
 	TookMs     uint64 `json:"took_ms"`
-	// Result is connected, called-off, no-answer, no-free-slot, refused, no-proxy-may, lost-at-once or other; "" while it
-	// is under way.
+	// Result is connected, called-off, no-answer, no-free-slot, refused, no-proxy-may, lost-at-once or other; it is ""
+	// while the call is under way.
 	Result string `json:"result"`
 	Error  string `json:"error"`
 	Link   uint64 `json:"link"` // its number in the log
 	Proxy  string `json:"proxy"`
 	Ended  Moment `json:"ended"` // of the link
 	Why    string `json:"why"`
-	Local  bool   `json:"local"` // somebody here wanted the end
+	Local  bool   `json:"local"` // a program or a host here ended it
 	Lost   uint64 `json:"lost_notifications"`
 }
 
@@ -57,7 +57,7 @@ type Heard struct {
 	Sources     []Source `json:"sources"`
 }
 
-// askAir adds what is heard and what was tried; a daemon of an older version does not tell.
+// askAir adds what the proxies hear and the last calls of Connect; a daemon of an older version does not tell them.
 func (r *Report) askAir(ctx context.Context, conn *dbus.Conn) {
 	if r.air == "" {
 		return
@@ -115,12 +115,12 @@ func rssiOf(p map[string]dbus.Variant) *int16 {
 	return nil
 }
 
-// failed: no link came up, or it ended though nobody here wanted that.
+// failed reports whether no link came up, or it ended though nobody here wanted that.
 func (c *Connect) failed() bool {
 	return c.Error != "" && c.Result != "called-off" || c.Ended != 0 && !c.Local
 }
 
-// when is the time of the end.
+// when is the time at which the call failed, or at which its link ended.
 func (c *Connect) when() Moment {
 	if c.Ended != 0 {
 		return c.Ended
@@ -128,7 +128,7 @@ func (c *Connect) when() Moment {
 	return c.At + Moment(c.TookMs/1000)
 }
 
-// what says what became of it, in a sentence.
+// what describes the result of the call in a sentence.
 func (c *Connect) what() string {
 	took, out := lasted(c.TookMs), ""
 	switch {
@@ -154,7 +154,7 @@ func (c *Connect) what() string {
 	return out
 }
 
-// lasted says how long something took, to the tenth of a second.
+// lasted writes a duration, to the tenth of a second.
 func lasted(ms uint64) string {
 	if ms < 50 {
 		return "at once"
@@ -162,7 +162,7 @@ func lasted(ms uint64) string {
 	return fmt.Sprintf("after %v", (time.Duration(ms) * time.Millisecond).Round(100*time.Millisecond))
 }
 
-// what says what the attempt came to, words before codes.
+// what describes the result of the attempt, in words before codes.
 func (t *Try) what() string {
 	heard := "not heard"
 	if t.RSSI != nil && !t.Blind {
@@ -171,8 +171,8 @@ func (t *Try) what() string {
 	return fmt.Sprintf("%s, %s: %s %s", t.Proxy, heard, t.Result, lasted(t.TookMs))
 }
 
-// failures gathers what failed lately by device, unless it is connected now: one line each, the newest first. Connects
-// are the newest first.
+// failures lists the devices whose last calls of Connect failed and that are not connected now: one line each, the
+// newest first. r.Connects has the newest first, too.
 func (r *Report) failures(now time.Time) (out []string) {
 	const (
 		lately = time.Hour
@@ -183,7 +183,7 @@ func (r *Report) failures(now time.Time) (out []string) {
 		count int
 	}
 	by := map[string]*trouble{}
-	well := map[string]bool{} // connected since
+	well := map[string]bool{} // devices that were connected since they failed
 	var order []string
 	for i := range r.Connects {
 		c := &r.Connects[i]

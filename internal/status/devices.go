@@ -14,7 +14,7 @@ var Sorts = []string{"name", "address", "rssi", "weak", "heard"}
 
 // A DevicesView says which devices are listed and how.
 type DevicesView struct {
-	// Sort is one of Sorts; "" is name. weak is the weakest first: those that want another proxy nearby.
+	// Sort is one of Sorts; "" is name. weak puts the weakest first: these devices want another proxy nearby.
 	Sort string
 	// Proxy leaves only what that proxy hears, Match only what has this in its name or address.
 	Proxy, Match string
@@ -25,7 +25,7 @@ type DevicesView struct {
 // shownSources is how many of the proxies that hear a device are named.
 const shownSources = 3
 
-// select gives the devices of the view, in its order.
+// choose gives the devices of the view, in its order.
 func (v *DevicesView) choose(r *Report) []Heard {
 	list := slices.Clone(r.Heard)
 	seen := map[string]bool{}
@@ -80,7 +80,7 @@ func one(b bool) int {
 	return 0
 }
 
-// Filter leaves in a report the devices of the view, for JSON.
+// Filter removes from a report all devices that are not in the view, for JSON.
 func (v *DevicesView) Filter(r *Report) {
 	r.Heard = v.choose(r)
 	keep := map[string]bool{}
@@ -97,7 +97,8 @@ func strongest(sources []Source) []Source {
 	})
 }
 
-// PrintDevices writes what is heard as a table; * marks the owner, the proxy through which a connection is tried first.
+// PrintDevices writes the devices as a table. The owner, the proxy through which a connection is tried first, is marked
+// by *.
 func (r *Report) PrintDevices(w io.Writer, now time.Time, v DevicesView) {
 	list := v.choose(r)
 	switch {

@@ -41,7 +41,7 @@ func Find(ctx context.Context, flag string) (*Report, error) {
 	return nil, fmt.Errorf("cannot find a running bluez-esphome; looked at\n%s\n%s", strings.Join(looked, "\n"), remedy)
 }
 
-// running lists those of the buses on which bluez-esphome is, too.
+// running lists those of the buses on which bluez-esphome answers.
 func running(ctx context.Context, addresses []string) []string {
 	out := []string{}
 	for _, address := range addresses {
@@ -52,7 +52,7 @@ func running(ctx context.Context, addresses []string) []string {
 	return out
 }
 
-// there asks for less than Ask does.
+// there reports whether bluez-esphome is on a bus. It asks for less than Ask does.
 func there(ctx context.Context, address string) bool {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
@@ -86,7 +86,7 @@ func candidates(flag string) []string {
 	return slices.Concat(privatebus.Addresses(), []string{systemBus}, privatebus.TemporaryAddresses())
 }
 
-// explain says in the words of an administrator why a bus cannot be asked.
+// explain says in the terms of an administrator why a bus cannot be asked.
 func explain(address string, err error) error {
 	path := strings.TrimPrefix(strings.Split(address, ",")[0], "unix:path=")
 	switch {
@@ -100,7 +100,7 @@ func explain(address string, err error) error {
 	return fmt.Errorf("%s: %w", path, err)
 }
 
-// owner tells who is org.bluez, by pid and command where the bus and the kernel tell.
+// owner describes the process that owns org.bluez, by pid and command as far as the bus and the kernel tell them.
 func owner(ctx context.Context, conn *dbus.Conn) string {
 	var pid uint32
 	if err := conn.BusObject().CallWithContext(ctx, "org.freedesktop.DBus.GetConnectionUnixProcessID", 0, "org.bluez").Store(&pid); err != nil {

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// The JSON of a Report is promised: each key is always there and keys are only ever added, a time is RFC 3339 in UTC,
-// and what is not known, or not there, is null. See docs/operations.md.
+// The JSON of a Report is a stable interface: each key is always there, keys are only ever added, a time is RFC 3339 in
+// UTC, and a value that is unknown or absent is null. See docs/operations.md.
 
 // A Moment is a time in seconds since 1970, 0 unknown or never. Its JSON is RFC 3339, or null.
 type Moment uint64

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Widths of columns, in characters, that keep the tables within a terminal's 80 where names are long.
+// Widths of columns, in characters. They keep the tables within a terminal's 80 columns where names are long.
 const (
 	wideName  = 24
 	shortName = 12
@@ -47,7 +47,7 @@ func (r *Report) PrintProxies(w io.Writer, now time.Time) {
 	r.printCounts(w)
 }
 
-// printOthers says that other daemons run, where nobody said which one is meant.
+// printOthers says that other daemons run, if the command line did not name one.
 func (r *Report) printOthers(w io.Writer) {
 	if len(r.Others) == 0 {
 		return
@@ -59,7 +59,7 @@ func (r *Report) printOthers(w io.Writer) {
 	fmt.Fprintln(w)
 }
 
-// remarks are what is worth a line of the overview.
+// remarks are the facts about a proxy that deserve a line of the overview.
 func (p *Proxy) remarks() (out []string) {
 	if p.LastError != "" {
 		out = append(out, p.anonymous(p.LastError))
@@ -224,7 +224,7 @@ func (p *Proxy) print(w io.Writer, now time.Time) {
 	}
 }
 
-// bondHolder names the proxy that holds the bond with a device, "" if none of those does.
+// bondHolder names the proxy that holds the bond with a device, "" if no proxy does.
 func (r *Report) bondHolder(address string) string {
 	for _, p := range r.Proxies {
 		if slices.Contains(p.Bonds, address) {

@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// These stand in a remark for what differs from proxy to proxy, so that equal remarks are found: its name, and its
-// address.
+// Placeholders for the name and the address of a proxy in a remark, so that equal remarks about several proxies are
+// found.
 const (
 	thisProxy   = "\x00"
 	thisAddress = "\x01"
 )
 
-// printRemarks writes what is worth knowing of each proxy; what is the same of several is said once.
+// printRemarks writes the remarks about all proxies; a remark that several have is written once.
 func (r *Report) printRemarks(w io.Writer, now time.Time) {
 	var (
 		order []string
@@ -42,7 +42,7 @@ func (r *Report) printRemarks(w io.Writer, now time.Time) {
 	r.printNext(w, now)
 }
 
-// whom names proxies: all of them as that, of many the first ones.
+// whom names the proxies of a list: as "all" if it has all of them, and only the first ones of many.
 func (r *Report) whom(list []*Proxy) string {
 	const most = 6
 	if n := len(list); n == len(r.Proxies) && n > 2 {
@@ -89,7 +89,7 @@ func (p *Proxy) next(now time.Time) string {
 	return nextAttempt(left, left)
 }
 
-// left is how long it is to the next attempt; false if none is planned.
+// left is the time until the next attempt; it returns false if none is planned.
 func (p *Proxy) left(now time.Time) (time.Duration, bool) {
 	if p.NextAttempt == 0 || p.State == online {
 		return 0, false

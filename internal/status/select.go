@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Select is the part of the report that is about a name: that of a proxy, else the name, alias or address of a device.
-// The error names what there is.
+// Select returns the part of the report about a proxy with that name, or else about a device with that name, alias or
+// address. The error lists the names that there are.
 func (r *Report) Select(name string) (*Report, error) {
 	out := &Report{
 		Bus: r.Bus, Others: r.Others, Configuration: r.Configuration, Proxies: []Proxy{}, Adapters: []Adapter{}, Shared: []Shared{}, Devices: []Device{}, Heard: []Heard{}, Connects: []Connect{},
@@ -60,7 +60,7 @@ func only[T any](list []T, wanted func(T) bool) []T {
 	return out
 }
 
-// PrintSelected writes everything about what Select chose.
+// PrintSelected writes everything about the proxy or device that Select found.
 func (r *Report) PrintSelected(w io.Writer, now time.Time) {
 	if len(r.Proxies) > 0 {
 		r.PrintProxy(w, now, r.about)

@@ -14,12 +14,12 @@ import (
 
 // A Shared is one proxy, or all of them as one, as it is offered to other hosts.
 type Shared struct {
-	Name      string `json:"name"`    // as the hosts know it
-	Proxy     string `json:"proxy"`   // the real one; "" is all of them
+	Name      string `json:"name"`    // under which the hosts know it
+	Proxy     string `json:"proxy"`   // the proxy that is shared; "" is all of them
 	Address   string `json:"address"` // host:port; "": it does not listen yet
 	Encrypted bool   `json:"encrypted"`
-	// Batches of advertisements that hosts were sent and that they lost because they read too slowly, since the start of
-	// the daemon.
+	// Batches and Dropped count the batches of advertisements, since the start of the daemon, that hosts were sent, and
+	// that hosts lost because they read too slowly.
 	Batches uint64 `json:"batches"`
 	Dropped uint64 `json:"dropped"`
 	Hosts   []Host `json:"hosts"`
@@ -38,7 +38,7 @@ type Host struct {
 	Links         []string `json:"links"`
 	Has           string   `json:"has"`     // Bluetooth, entities, both or nothing; "" of an older daemon
 	Refused       string   `json:"refused"` // why it has no entities though it asked
-	// ToDevice and FromDevice are messages that are not Bluetooth's, passed on unread.
+	// ToDevice and FromDevice count the messages that are not about Bluetooth and are passed on unread.
 	ToDevice   uint64 `json:"to_device"`
 	FromDevice uint64 `json:"from_device"`
 }
@@ -65,7 +65,7 @@ func sharedOf(props map[string]dbus.Variant, names map[dbus.ObjectPath]string) [
 	return out
 }
 
-// has is what the host has of the device.
+// has says which parts of the device the host has.
 func (h Host) has() string {
 	if h.Has == "" {
 		return "-"
@@ -73,10 +73,10 @@ func (h Host) has() string {
 	return h.Has
 }
 
-// notYet is said of what is to be shared and has no port yet.
+// notYet stands for the address of a shared proxy that has no port yet.
 const notYet = "cannot listen yet; the log says why"
 
-// printShared writes who uses what is shared, and below it what is to be known of proxies though nothing is wrong.
+// printShared writes which hosts use what is shared, and below it notes about proxies that have no fault.
 func (r *Report) printShared(w io.Writer, now time.Time) {
 	if len(r.Shared) > 0 {
 		t := table(w, "SHARED AS\tHOST\tFROM\tSINCE\tHAS\tBATCHES\tLOST\tLINKS")
@@ -107,7 +107,7 @@ func (r *Report) printShared(w io.Writer, now time.Time) {
 			}
 		}
 	}
-	var notes []string // the same is said once, of all whom it concerns
+	var notes []string // each is written once, with the proxies that it is about
 	whom := map[string][]string{}
 	for _, p := range r.Proxies {
 		if p.Note == "" {
@@ -123,7 +123,7 @@ func (r *Report) printShared(w io.Writer, now time.Time) {
 	}
 }
 
-// printSharing writes as what one proxy is shared, and with whom, if it is.
+// printSharing writes under which name one proxy is shared, and with which hosts.
 func (r *Report) printSharing(w io.Writer, now time.Time, proxy string) {
 	for _, s := range r.Shared {
 		if s.Proxy != proxy {

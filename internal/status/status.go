@@ -1,5 +1,4 @@
-// Package status asks a running daemon over D-Bus what its proxies do and
-// what they hear, as any client could.
+// Package status asks a running daemon over D-Bus, as any client could, what its proxies do and what they hear.
 package status
 
 import (
@@ -18,30 +17,30 @@ import (
 // A Report is what a daemon says of itself.
 type Report struct {
 	Bus string `json:"bus"`
-	// Others are the buses of other daemons that answer, where nobody named one.
+	// Others are the buses on which other daemons answer, if the command line named no bus.
 	Others  []string `json:"other_buses"`
 	Proxies []Proxy  `json:"proxies"`
-	// Adapters are there with daemons that tell how full their tables are.
+	// Adapters are empty with daemons that do not tell how full their tables are.
 	Adapters []Adapter `json:"adapters"`
 	Devices  []Device  `json:"devices"` // on the bus
-	// Heard is what the proxies hear, whether or not a program discovers, at most 1,000 devices, those heard last.
-	// Connects are the last calls of Connect, at most 256, the newest first. Both are empty with daemons that do not tell.
+	// Heard lists the devices that the proxies hear, whether or not a program discovers: at most 1,000, those heard last.
+	// Connects lists the last calls of Connect, at most 256, the newest first. Both are empty with daemons that do not
+	// tell them.
 	Heard    []Heard   `json:"heard"`
 	Connects []Connect `json:"connects"`
-	// Shared is what other hosts may use; empty where nothing is shared.
+	// Shared lists what is shared with other hosts.
 	Shared []Shared `json:"shared"`
 	// Stream is the stream to a broker, nil if there is none.
 	Stream *Stream `json:"stream"`
-	// Configuration is nil with daemons that do not tell.
+	// Configuration is nil with daemons that do not tell it.
 	Configuration *Configuration `json:"configuration"`
 
-	air     dbus.ObjectPath // has Air1; "" if the daemon has not
-	guessed bool            // nobody named the bus, and it is at no usual place
+	air     dbus.ObjectPath // the object with Air1; "" if the daemon has none
+	guessed bool            // the command line named no bus, and this one is at no usual place
 	about   string          // what Select chose, "" all
 }
 
-// An Adapter is one view of what the proxies hear: how many devices are in its table now, how many may be, and
-// how many had to make room since the start.
+// An Adapter is one table of devices: how many are in it now, how many fit, and how many were evicted since the start.
 type Adapter struct {
 	Name       string `json:"name"`
 	Proxy      string `json:"proxy"` // "" is the merged one, or its proxy was not online yet
@@ -50,7 +49,7 @@ type Adapter struct {
 	Dropped    uint64 `json:"dropped"`
 }
 
-// A Proxy is one configured proxy. Empty texts and 0 slots are what is not known.
+// A Proxy is one configured proxy. An empty text or a limit of 0 slots means that the value is unknown.
 type Proxy struct {
 	Name      string `json:"name"`
 	Host      string `json:"host"`
@@ -69,11 +68,11 @@ type Proxy struct {
 	Allocated        []string   `json:"allocated"`
 	Links            []Link     `json:"links"`
 	LastHeard        Moment     `json:"last_heard"`
-	// NextAttempt is when the daemon tries next to reach it.
+	// NextAttempt is when the daemon next tries to reach the proxy.
 	NextAttempt Moment `json:"next_attempt"`
-	// Bonds are the devices whose bond it holds.
+	// Bonds are the devices with which the proxy holds a bond.
 	Bonds []string `json:"bonds"`
-	// Note is what to know though nothing is wrong.
+	// Note is worth knowing though it is no fault.
 	Note string `json:"note"`
 
 	path dbus.ObjectPath
@@ -168,7 +167,7 @@ func reportOf(address string, objects map[dbus.ObjectPath]map[string]map[string]
 			r.Devices = append(r.Devices, deviceOf(props, ifaces["org.bluez_esphome.Device1"], names))
 		}
 	}
-	for path, ifaces := range objects { // by interface: daemons of other versions have them elsewhere
+	for path, ifaces := range objects { // found by interface, since daemons of other versions have other paths
 		if props, ok := ifaces["org.bluez_esphome.Share1"]; ok {
 			r.Shared = sharedOf(props, names)
 		}
@@ -189,7 +188,7 @@ func reportOf(address string, objects map[dbus.ObjectPath]map[string]map[string]
 	return r
 }
 
-// nameLinks gives the links the names of their devices.
+// nameLinks adds the names of devices to the links.
 func (r *Report) nameLinks() {
 	names := map[string]string{}
 	for _, d := range r.Devices {

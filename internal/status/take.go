@@ -7,8 +7,8 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// Take has the daemon take a proxy from whichever host has it. It returns once the daemon tries. With several proxies
-// of that name, all are taken.
+// Take makes the daemon subscribe to a proxy that another host has. It returns once the daemon tries. If several
+// proxies have that name, all are taken.
 func (r *Report) Take(ctx context.Context, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()

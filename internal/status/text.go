@@ -14,7 +14,8 @@ func table(w io.Writer, head string) *tabwriter.Writer {
 	return t
 }
 
-// row writes cells, which may come from the air: none of them ends its column or its line.
+// row writes one line of cells. Their text may come from the air, so that whatever would end a column or a line is
+// replaced.
 func row(t io.Writer, cells ...string) {
 	for i, c := range cells {
 		cells[i] = strings.Map(func(r rune) rune {
@@ -42,8 +43,8 @@ func clip(s string, n int) string {
 	return s
 }
 
-// wrap writes a text in lines within width, the first after first, the others after rest. What has no space is not
-// broken.
+// wrap writes a text in lines of at most width characters, with first before the first line and rest before the others.
+// A word longer than a line is not broken.
 func wrap(w io.Writer, first, rest, text string) {
 	line, indent := first, true
 	for _, word := range strings.Fields(text) {
@@ -59,7 +60,7 @@ func wrap(w io.Writer, first, rest, text string) {
 	fmt.Fprintln(w, line)
 }
 
-// ago is how long a moment in seconds since 1970 is past, in a few characters; 0 is never.
+// ago says in a few characters how long a moment is past; a moment of 0 is never.
 func ago(unix Moment, now time.Time) string {
 	if unix == 0 {
 		return "-"
