@@ -4,6 +4,7 @@ package adapters
 
 import (
 	"log/slog"
+	"slices"
 
 	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/lockorder"
@@ -110,6 +111,19 @@ func (s *Set) number(mac ble.Address) (int, bool) {
 		s.cfg.Logger.Warn("More than 8 proxies: the others have no adapter of their own, their devices are on hci0 only")
 	}
 	return 0, false
+}
+
+// Hearing lists the numbers of the adapters whose proxies hear a device, in order; the merged one is not among them.
+func (s *Set) Hearing(a ble.Address) (out []int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, own := range s.byMAC {
+		if _, heard := own.Table.Device(a); heard {
+			out = append(out, own.Index)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // Each calls f for the merged table and for every proxy's.

@@ -198,6 +198,7 @@ func (d *Daemon) build() error {
 	d.finder.Apply(cfg)
 	d.overview.Show(overview.Config{
 		Proxies: d.proxies, Table: d.table, Owners: d.owners, Store: d.store, Shares: d.sharing.Status, Stream: d.stream.Status,
+		Adapters: d.adapters.Hearing,
 		Remarks: func() (string, []string) { return d.onDisk.Load().Remarks() },
 		Loop:    func(ctx context.Context) error { return d.conn.Do(ctx, func() {}) },
 		Served:  d.ready.Load,

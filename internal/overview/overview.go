@@ -29,6 +29,8 @@ type Config struct {
 	Shares func() []share.Status
 	// Stream tells of the stream to a broker, false if there is none.
 	Stream func() (stream.Status, bool)
+	// Adapters lists the numbers of the adapters of single proxies that have a device.
+	Adapters func(a ble.Address) []int
 	// Remarks tells how the file on disk stands to the configuration in use: the mistakes that keep it from being applied,
 	// a line each, and the keys that wait for a restart.
 	Remarks func() (problem string, restart []string)
@@ -135,6 +137,15 @@ func (o *Overview) Links(p *fleet.Proxy) []inspect.Link {
 		out = append(out, l)
 	}
 	return inspect.WithForeign(out, p)
+}
+
+// BondHolder names the proxy that holds the bond with a device, "" if none does.
+func (o *Overview) BondHolder(a ble.Address) string {
+	g, _ := o.cfg.Store.Gatt(a)
+	if g.Bonded == "" {
+		return ""
+	}
+	return o.cfg.Proxies.Label(g.Bonded)
 }
 
 // Bonds lists the devices whose bond a proxy holds.

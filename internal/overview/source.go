@@ -185,8 +185,12 @@ func (s source) Detail(a ble.Address) (web.Detail, bool) {
 	st, _ := s.cfg.Store.Device(a)
 	out := web.Detail{
 		Type: dev.Type, Connectable: dev.Connectable, Bonded: st.Bonded, Last: dev.Last, LastError: s.DeviceError(a),
-		Sources: s.nameSources(dev.Sources),
+		Sources: s.nameSources(dev.Sources), Alias: st.Alias, Known: st.Name, Trusted: st.Trusted, Blocked: st.Blocked, Adapters: []int{0},
 	}
+	if st.Bonded {
+		out.BondAt = s.BondHolder(a)
+	}
+	out.Adapters = append(out.Adapters, s.cfg.Adapters(a)...)
 	for _, h := range s.links.Holds() {
 		if h.Address == a && h.State == gatt.HoldConnected {
 			out.Via, out.Since, out.Owners = s.cfg.Proxies.Label(h.Proxy), h.Since, s.cfg.Owners.Holders(a)

@@ -85,7 +85,13 @@ type Device struct {
 type Detail struct {
 	Type        ble.AddressType
 	Connectable bool
+	Alias       string // that a program gave it
+	Known       string // the name that it had when it was last connected
+	Adapters    []int  // the N of each hciN that it is on
 	Bonded      bool
+	BondAt      string // the proxy that holds the bond; empty: unknown
+	Trusted     bool
+	Blocked     bool
 	Last        *ble.Advertisement // the newest; may be nil
 	Via         string             // the proxy that has its link
 	Since       time.Time          // of the link

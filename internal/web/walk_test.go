@@ -118,7 +118,7 @@ func TestWalk(t *testing.T) {
 			p.Until(`document.getElementById("facts").textContent.includes("connected through room-00 for 7 min: a device that is connected often does not advertise")`)
 			is("aria-expanded", `document.querySelectorAll('[aria-expanded="true"]').length === 1`)
 			choose("Device 2")
-			p.Until(`document.getElementById("facts").textContent.includes("Ruuvi Innovations (0x0499): 0501") && document.getElementById("facts").textContent.includes("random address")`)
+			p.Until(`document.getElementById("facts").textContent.includes("Ruuvi Innovations Ltd. (0x0499): 0501") && document.getElementById("facts").textContent.includes("random address")`)
 			p.Until(`document.querySelectorAll("#chart-key button").length === 10`)
 			p.Eval(`document.querySelector("#chart-key button").click()`, nil)
 			is("a line is hidden", `document.querySelector("#chart-key button").getAttribute("aria-pressed") === "false"`)

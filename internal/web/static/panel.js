@@ -30,7 +30,10 @@ async function load(address, fresh) {
   if (d.via) row("state", "connected through ", d.via, ` for ${ago(d.since).replace(" ago", "")}: a device that is connected often does not advertise`);
   else row("state", d.connectable ? "not connected" : "not connected; it does not seem to take connections");
   if (d.owners) row("held by", d.owners.join(", "));
-  row("address", d.type + (d.bonded ? ", paired" : ""));
+  if (d.names) row("also named", d.names.join(", "));
+  row("address", d.type);
+  row("adapter", d.adapters.join(", "));
+  row("bond", d.bond || "none");
   if (d.error) row("last failure", d.error);
   if (d.interval) row("interval", d.interval < 1000 ? `about ${d.interval} ms` : `about ${(d.interval / 1000).toFixed(1)} s`);
   for (const [name, value] of d.says) row(name, value);
