@@ -110,15 +110,15 @@ announce() {
 	echo "   Python clients: $(if venv_is_there; then echo "are in .venv"; else echo "into .venv, 25 MB to download, 80 MB on disk"; fi)"
 	if command -v npm >/dev/null 2>&1; then
 		for dir in $node_dirs; do
-			echo "   Node client: $(if node_client_is_there "$dir"; then echo "is there"; else echo "into $dir, $(node_size "$dir") MB"; fi)"
+			echo "   Node package: $(if node_client_is_there "$dir"; then echo "is there"; else echo "into $dir, $(node_size "$dir") MB"; fi)"
 		done
 	fi
 	echo "   Go modules: 32 MB to download the first time; Go's build cache grows to 1.2 GB"
 }
 
-# node-ble, a program on D-Bus, and noble, a host of a virtual controller.
-node_dirs="tests/clients/node tests/controller/node"
-node_size() { case $1 in *controller*) echo 15 ;; *) echo 2 ;; esac; }
+# node-ble, a program on D-Bus; noble, a host of a virtual controller; and what drives Chromium through the page.
+node_dirs="tests/clients/node tests/controller/node tests/page/node"
+node_size() { case $1 in *controller*) echo 15 ;; *page*) echo 18 ;; *) echo 2 ;; esac; }
 node_client_is_there() { cmp -s "$1/package-lock.json" "$1/node_modules/installed"; }
 
 # node_client installs them, each into its folder, unless they are there already. Without npm the tests say that they
@@ -129,7 +129,7 @@ node_client() {
 		if node_client_is_there "$dir"; then
 			continue
 		fi
-		echo "== installing the Node client of $dir"
+		echo "== installing the Node package of $dir"
 		# Optional dependencies, native code, are not needed, nor is what packages would build: noble brings its own built.
 		npm ci --prefix "$dir" --ignore-scripts --omit=optional --no-audit --no-fund --loglevel=error
 		cp "$dir/package-lock.json" "$dir/node_modules/installed"

@@ -66,15 +66,22 @@ func (o *Overview) Recent(n int) []scanner.Device { return o.named(o.cfg.Table.R
 
 // named gives the sources of devices the names of their proxies in place of their IDs.
 func (o *Overview) named(list []scanner.Device) []scanner.Device {
+	labels := map[string]string{} // a few proxies hear thousands of signals
 	for i := range list {
-		o.nameSources(list[i].Sources)
+		o.nameSources(list[i].Sources, labels)
 	}
 	return list
 }
 
-func (o *Overview) nameSources(sources []ble.Source) []ble.Source {
+func (o *Overview) nameSources(sources []ble.Source, labels map[string]string) []ble.Source {
 	for i := range sources {
-		sources[i].Proxy = o.cfg.Proxies.Label(sources[i].Proxy)
+		id := sources[i].Proxy
+		label, ok := labels[id]
+		if !ok {
+			label = o.cfg.Proxies.Label(id)
+			labels[id] = label
+		}
+		sources[i].Proxy = label
 	}
 	return sources
 }

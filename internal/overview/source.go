@@ -185,7 +185,7 @@ func (s source) Detail(a ble.Address) (web.Detail, bool) {
 	st, _ := s.cfg.Store.Device(a)
 	out := web.Detail{
 		Type: dev.Type, Connectable: dev.Connectable, Bonded: st.Bonded, Last: dev.Last, LastError: s.DeviceError(a),
-		Sources: s.nameSources(dev.Sources), Alias: st.Alias, Known: st.Name, Trusted: st.Trusted, Blocked: st.Blocked, Adapters: []int{0},
+		Sources: s.nameSources(dev.Sources, map[string]string{}), Alias: st.Alias, Known: st.Name, Trusted: st.Trusted, Blocked: st.Blocked, Adapters: []int{0},
 	}
 	if st.Bonded {
 		out.BondAt = s.BondHolder(a)

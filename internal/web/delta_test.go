@@ -139,3 +139,34 @@ func TestRates(t *testing.T) {
 		}
 	}
 }
+
+// TestPastIsBounded: of devices whose addresses change the newest have a past, and none that is heard loses its own.
+func TestPastIsBounded(t *testing.T) {
+	p, now := newPast(), time.Unix(1e9, 0)
+	steady := Device{Address: 1}
+	for i := range 3 * maxDevices / 100 {
+		now = now.Add(pastStep)
+		source := []ble.Source{{Proxy: "p", RSSI: -50, LastHeard: now}}
+		steady.Sources = source
+		devices := []Device{steady}
+		for j := range 100 {
+			devices = append(devices, Device{Address: ble.Address(1000 + 100*i + j), Sources: source})
+		}
+		p.add(devices, now)
+		if got := p.of(devices[100].Address).Proxies["p"]; len(got) == 0 || got[pastSteps-1] != -50 {
+			t.Fatalf("step %d: a new device has no past", i)
+		}
+	}
+	if len(p.devices) != maxDevices {
+		t.Errorf("%d devices are kept", len(p.devices))
+	}
+	n := 0
+	for _, v := range p.of(1).Proxies["p"] {
+		if v == -50 {
+			n++
+		}
+	}
+	if n != 3*maxDevices/100 {
+		t.Errorf("the one that is always heard has %d of %d values", n, 3*maxDevices/100)
+	}
+}

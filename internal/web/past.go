@@ -56,23 +56,32 @@ func (p *past) add(devices []Device, now time.Time) {
 			delete(p.devices, a)
 		}
 	}
-	for _, d := range devices {
-		for _, s := range d.Sources {
-			if s.RSSI == 0 || now.Sub(s.LastHeard) > pastStep {
-				continue
-			}
-			if t := p.track(d.Address, s.Proxy); t != nil {
-				t.ring[step%int64(pastSteps)], t.heard = s.RSSI, step
+	for _, known := range []bool{true, false} { // a new device takes the place of none that is heard
+		for _, d := range devices {
+			if _, there := p.devices[d.Address]; there == known {
+				p.note(d, step, now)
 			}
 		}
 	}
 }
 
-// track finds or makes a ring; nil if there are too many.
+func (p *past) note(d Device, step int64, now time.Time) {
+	for _, s := range d.Sources {
+		if s.RSSI == 0 || now.Sub(s.LastHeard) > pastStep {
+			continue
+		}
+		if t := p.track(d.Address, s.Proxy); t != nil {
+			t.ring[step%int64(pastSteps)], t.heard = s.RSSI, step
+		}
+	}
+}
+
+// track finds or makes a ring. A new device takes the place of the one that was heard longest ago; nil if all are heard now, or for more
+// proxies of one device than are kept.
 func (p *past) track(a ble.Address, proxy string) *track {
 	tracks := p.devices[a]
 	if tracks == nil {
-		if len(p.devices) >= maxDevices {
+		if len(p.devices) >= maxDevices && !p.forgetOne() {
 			return nil
 		}
 		tracks = map[string]*track{}
@@ -84,6 +93,26 @@ func (p *past) track(a ble.Address, proxy string) *track {
 		tracks[proxy] = t
 	}
 	return t
+}
+
+// forgetOne drops the device that was heard longest ago, unless it is heard now. Addresses that change every quarter of an hour would else
+// fill the hour's places.
+func (p *past) forgetOne() bool {
+	oldest, last := ble.Address(0), p.step
+	for a, tracks := range p.devices {
+		newest := int64(0)
+		for _, t := range tracks {
+			newest = max(newest, t.heard)
+		}
+		if newest < last {
+			oldest, last = a, newest
+		}
+	}
+	if last == p.step {
+		return false
+	}
+	delete(p.devices, oldest)
+	return true
 }
 
 // pagePast is the past of one device as the page gets it.

@@ -87,8 +87,8 @@ func TestDemo(t *testing.T) {
 		name string
 		view webtest.View
 	}{
-		{"page-light.png", webtest.View{Width: 1280, Height: 1190}},
-		{"page-dark.png", webtest.View{Width: 1280, Height: 1190, Dark: true}},
+		{"page-light.png", webtest.View{Width: 1280, Height: 1500}},
+		{"page-dark.png", webtest.View{Width: 1280, Height: 1500, Dark: true}},
 		{"page-phone.png", webtest.View{Width: 390, Height: 1400, Mobile: true, Scale: 1.5}},
 	} {
 		p.Look(v.view)

@@ -1,7 +1,10 @@
 // What each proxy heard of a device over the last hour: from the daemon, which keeps it.
-import {dBm} from "./util.js";
+import {ago, dBm} from "./util.js";
 
 const low = -105, high = -25, silence = 6; // steps after which a line has a gap
+
+const left = 34, right = 8; // of the lines, in pixels
+const width = (place) => Math.max(320, place.clientWidth || 640);
 
 const ns = "http://www.w3.org/2000/svg";
 
@@ -13,13 +16,38 @@ function svg(tag, attributes, text) {
 }
 
 export class Chart {
-  #place; #key; #hidden = new Set(); #last = null; #at = null;
+  #place; #key; #hidden = new Set(); #last = null;
+  #cross = -1; #shown = 0; // a step, -1 none, and how many there are
 
   constructor(place, key) {
     this.#place = place;
     this.#key = key;
-    place.addEventListener("pointermove", (e) => { this.#at = e.clientX; this.#redraw(); });
-    place.addEventListener("pointerleave", () => { this.#at = null; this.#redraw(); });
+    const point = (e) => {
+      const box = place.getBoundingClientRect(), w = width(place);
+      this.#move(((e.clientX - box.left) / box.width * w - left) / (w - left - right) * (this.#shown - 1));
+    };
+    place.addEventListener("pointermove", point);
+    place.addEventListener("pointerdown", point);
+    place.addEventListener("pointerleave", (e) => { if (e.pointerType === "mouse") this.#leave(); });
+    place.addEventListener("blur", () => this.#leave());
+    place.addEventListener("keydown", (e) => {
+      const at = this.#cross < 0 ? this.#shown : this.#cross;
+      const to = {ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: this.#shown - 1}[e.key];
+      if (to === undefined) return;
+      e.preventDefault();
+      this.#move(to);
+    });
+  }
+
+  // #move puts the crosshair at a step, #leave takes it away.
+  #move(step) {
+    this.#cross = Math.max(0, Math.min(this.#shown - 1, Math.round(step)));
+    this.#redraw();
+  }
+
+  #leave() {
+    this.#cross = -1;
+    this.#redraw();
   }
 
   // draw shows {step in seconds, proxies: {name: [dBm, oldest first, 0 unheard]}}, of the last so many minutes.
@@ -33,8 +61,8 @@ export class Chart {
     if (!past) return;
     const names = Object.keys(past.proxies).sort();
     const longest = Math.max(...names.map((n) => { const i = past.proxies[n].findIndex(Boolean); return i < 0 ? 0 : past.proxies[n].length - i; }), 12);
-    const shown = Math.min(longest, past.steps);
-    const w = Math.max(320, this.#place.clientWidth || 640), h = 220, left = 34, right = 8, top = 8, bottom = 22;
+    const shown = this.#shown = Math.min(longest, past.steps);
+    const w = width(this.#place), h = 220, top = 8, bottom = 22;
     const x = (i) => left + (w - left - right) * i / (shown - 1);
     const y = (v) => top + (h - top - bottom) * (high - Math.min(high, Math.max(low, v))) / (high - low);
     const root = svg("svg", {viewBox: `0 0 ${w} ${h}`, role: "img", "aria-label": "Signal strength over time"});
@@ -43,12 +71,11 @@ export class Chart {
     }
     const back = shown * past.step;
     root.append(svg("text", {x: left, y: h - 6}, back < 120 ? `${back} s ago` : `${Math.round(back / 60)} min ago`), svg("text", {x: w - right, y: h - 6, "text-anchor": "end"}, "now"));
-    let cross = -1;
-    if (this.#at !== null) {
-      const box = this.#place.getBoundingClientRect();
-      cross = Math.max(0, Math.min(shown - 1, Math.round((this.#at - box.left) / box.width * w - left) / (w - left - right) * (shown - 1)));
-      cross = Math.round(cross);
-      root.append(svg("line", {class: "cross", x1: x(cross), x2: x(cross), y1: top, y2: h - bottom}));
+    const cross = Math.min(this.#cross, shown - 1);
+    if (cross >= 0) {
+      const ms = (shown - 1 - cross) * past.step * 1000, late = cross > shown / 2;
+      root.append(svg("line", {class: "cross", x1: x(cross), x2: x(cross), y1: top, y2: h - bottom}),
+        svg("text", {x: x(cross) + (late ? -5 : 5), y: top + 10, "text-anchor": late ? "end" : "start"}, ago(ms)));
     }
     const keys = [];
     names.forEach((name, n) => {

@@ -69,11 +69,25 @@ function render() {
   $("by").hidden = !state.proxy;
   const shown = heat.show(snap);
   $("none").hidden = shown > 0;
-  $("none").textContent = snap.list.length ? "No device is chosen by the filters." : "Nothing heard yet.";
+  nothing(snap);
   $("more").hidden = snap.devices <= snap.list.length;
   $("more").textContent = `The ${snap.list.length} devices heard last; ${snap.devices - snap.list.length} more are not shown.`;
   showPanel(snap);
   showWalk(snap);
+}
+
+// nothing says why the table is empty. Who typed the name of a proxy is offered what that hears.
+function nothing(snap) {
+  const words = state.f.trim().toLowerCase();
+  const p = snap.list.length && words && snap.proxies.find((p) => p.name.toLowerCase().includes(words));
+  const text = snap.list.length ? "No device is chosen by the filters. " : "Nothing heard yet.";
+  put($("none"), text + (p ? p.name : ""), () => {
+    if (!p) return [text];
+    const b = el("button", "", "Show what ", foreign(p.name), " hears");
+    b.type = "button";
+    b.addEventListener("click", () => set({f: "", proxy: p.name}));
+    return [text, b];
+  });
 }
 
 function trouble(text) {

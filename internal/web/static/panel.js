@@ -1,5 +1,5 @@
 // The panel of the chosen device: what it says of itself, who holds it, and its signal over the last hour.
-import {$, el, foreign, ago, put} from "./util.js";
+import {$, el, foreign, lasts, put} from "./util.js";
 import {state, set} from "./state.js";
 import {Chart} from "./chart.js";
 
@@ -27,7 +27,7 @@ async function load(address, fresh) {
   const d = await r.json();
   const rows = [];
   const row = (name, ...inside) => rows.push([name, inside]);
-  if (d.via) row("state", "connected through ", d.via, ` for ${ago(d.since).replace(" ago", "")}: a device that is connected often does not advertise`);
+  if (d.via) row("state", "connected through ", d.via, ` for ${lasts(d.since)}: a device that is connected often does not advertise`);
   else row("state", d.connectable ? "not connected" : "not connected; it does not seem to take connections");
   if (d.owners) row("held by", d.owners.join(", "));
   if (d.names) row("also named", d.names.join(", "));

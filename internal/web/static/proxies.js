@@ -90,7 +90,7 @@ export function showAdvice(snap) {
       li.append(b);
     }
     out.push(li);
-    if (a.spot && a.serves) out.push(el("li", "", "A new proxy would serve most beside ", foreign(a.spotName || a.spot), `: ${a.serves} ${a.serves === 1 ? "device" : "devices"} that are badly heard or depend on one proxy.`));
+    if (a.spot && a.serves) out.push(el("li", "", "A new proxy would serve most beside ", foreign(a.spotName || a.spot), `: ${a.serves === 1 ? "1 device that is badly heard or depends" : a.serves + " devices that are badly heard or depend"} on one proxy.`));
     if (worst >= 0) out.push(el("li", "", "The loss of ", foreign(snap.proxies[worst].name), ` would hurt most: ${a.proxies[worst].loses} ${a.proxies[worst].loses === 1 ? "device" : "devices"}.`));
     return out;
   });

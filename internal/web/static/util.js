@@ -20,6 +20,12 @@ export function ago(ms) {
   return Math.round(ms / 3600e3) + " h ago";
 }
 
+// lasts says how long something lasts.
+export function lasts(ms) {
+  if (ms < 90e3) return Math.round(ms / 1000) + " s";
+  return ago(ms).replace(" ago", "");
+}
+
 export const dBm = (v) => v.toString().replace("-", "−");
 
 // put changes the content of an element only where it differs, and not while text in it is selected.

@@ -1,0 +1,228 @@
+// walk.mjs URL WHAT goes through the live page with Chromium as somebody would who wants to know what is wrong, why a connection failed, and
+// where a proxy is wanted: by mouse, by keyboard, and by touch on a phone. WHAT is JSON: browser (a path), devices (how many), offline, failed,
+// connected (names of a proxy and of devices), one (what is shown as sent by a decoder), shots (a folder for screenshots, "" none).
+//
+// It prints a line for each thing that is not so, and at the end one of JSON: what the page advises, and what it cost. The status is 1 if anything was not so.
+import {createRequire} from "node:module";
+import {readFileSync} from "node:fs";
+import {join} from "node:path";
+
+const require = createRequire(new URL("./node/package.json", import.meta.url));
+const {chromium} = require("playwright-core");
+const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
+
+const [url, what] = [process.argv[2], JSON.parse(process.argv[3])];
+const limit = 180e3; // only what hangs takes so long
+const desk = {width: 1440, height: 900}, phone = {width: 390, height: 800};
+
+let wrong = 0;
+function say(text) {
+  wrong++;
+  console.log("not so: " + text);
+}
+function is(text, ok) { if (!ok) say(text); }
+
+const browser = await chromium.launch({executablePath: what.browser, args: ["--no-sandbox", "--no-proxy-server", "--disable-gpu", "--disable-dev-shm-usage"]});
+
+// look opens the page; every complaint of the browser counts.
+async function look(view, more = {}) {
+  const context = await browser.newContext({viewport: view, ...more});
+  context.setDefaultTimeout(limit);
+  const page = await context.newPage();
+  page.on("pageerror", (e) => say("the page fails: " + e));
+  page.on("console", (m) => { if (["error", "warning"].includes(m.type()) && !m.text().includes("net::ERR")) say("the browser complains: " + m.text()); });
+  await page.goto(url + (more.hash || ""));
+  return page;
+}
+
+const rows = (page) => page.locator("#heat tbody tr").count();
+const until = (page, js, arg) => page.waitForFunction(js, arg, {timeout: limit});
+const manyRows = (page, n) => until(page, (n) => document.querySelectorAll("#heat tbody tr").length === n, n);
+const fewerRows = (page, n) => until(page, (n) => { const k = document.querySelectorAll("#heat tbody tr").length; return k > 0 && k < n; }, n);
+
+// accessible asks axe-core, which looks at every cell many times: of a large table at a part.
+async function accessible(page, where) {
+  const large = await page.locator("#filter").isVisible() && await rows(page) > 100;
+  if (large) {
+    await page.locator("#filter").fill("Device 00");
+    await fewerRows(page, 100);
+  }
+  await page.evaluate(axe);
+  const found = await page.evaluate(() => axe.run(document, {resultTypes: ["violations"]}).then((r) => r.violations.map((v) => v.id + ": " + v.help + ": " +
+    v.nodes.slice(0, 4).map((n) => n.target.join(" ") + " " + (n.any.concat(n.all, n.none)[0]?.message || "")).join(" | "))));
+  for (const v of found) say(`axe, ${where}: ${v}`);
+  if (large) {
+    await page.locator("#filter").fill("");
+    await manyRows(page, what.devices);
+  }
+}
+
+async function shot(page, name) {
+  if (what.shots) await page.screenshot({path: join(what.shots, `${name}-${what.devices}.png`), fullPage: true});
+}
+
+const row = (page, name) => page.locator("#heat tbody tr").filter({has: page.locator(".name", {hasText: new RegExp(`^${name}$`)})}).locator("th button");
+
+const page = await look(desk);
+await manyRows(page, what.devices);
+
+// What is wrong now.
+await until(page, (name) => document.querySelector(".card .pick").textContent === name && document.querySelector(".card .state").textContent !== "online", what.offline);
+await until(page, () => [...document.querySelectorAll(".card .state")].filter((s) => s.textContent === "online").length >= 2);
+is("the proxy that is away says why", /connection refused/.test(await page.locator(".card .error").first().textContent()));
+is("a count in red", (await page.locator("#down").textContent()) === "1 proxy is not online. ");
+is("mistakes of the file on disk", /not applied/.test(await page.locator("#remarks").textContent()));
+
+// Why it failed.
+await until(page, () => document.querySelectorAll("#log > li").length >= 2);
+const failure = page.locator("#log .failed").first();
+is("words before codes", /did not answer, or out of reach \(0x85\)/.test(await failure.textContent()));
+is("who asked, and for which device", (await failure.textContent()).includes("asked by D-Bus") && (await failure.textContent()).includes(what.failed));
+is("each proxy that was tried, with its signal", /dBm: did not answer/.test(await failure.locator(".tries").textContent()));
+await page.locator("#log-failed").click();
+await until(page, () => document.querySelectorAll("#log > li:not(.failed)").length === 0 && location.hash.includes("log=failed"));
+await page.locator("#log-all").click();
+
+// Where a proxy is wanted.
+is("what a proxy is good for", /hears \d+best for \d+the only one for \d+/.test(await page.locator(".card .worth").nth(1).textContent()));
+const advice = await page.locator("#advice").innerText();
+if (/Show them/.test(advice)) {
+  await page.locator("#advice button", {hasText: "Show them"}).click();
+  await until(page, () => location.hash.includes("only=weak"));
+  await fewerRows(page, what.devices + 1);
+  await page.locator("#only").selectOption("");
+  await manyRows(page, what.devices);
+} else if (what.devices > 100) say("no device is weak in the house: " + advice);
+
+// Filters: by a card, by a column's head, by what a device is; kept over a reload.
+await page.locator(".card .pick").nth(1).click();
+await until(page, () => location.hash.includes("proxy="));
+const chosen = await page.locator(".card .pick").nth(1).textContent();
+await until(page, (name) => document.querySelectorAll("#heat tbody tr").length > 0 && document.getElementById("by").textContent === name + " ✕", chosen);
+const few = await rows(page);
+await page.reload();
+await until(page, (name) => document.getElementById("by")?.textContent === name + " ✕" && document.querySelectorAll("#heat tbody tr").length > 0, chosen);
+is("a reload keeps the view", Math.abs(await rows(page) - few) <= Math.max(3, few / 10));
+await page.locator("#by").click();
+await manyRows(page, what.devices);
+await page.locator("thead th.proxy button", {hasText: chosen}).click();
+await until(page, (name) => document.getElementById("by").textContent === name + " ✕", chosen);
+await page.locator("thead th.proxy button", {hasText: chosen}).click();
+await page.locator("#only").selectOption("failed");
+await until(page, (name) => document.querySelectorAll("#heat tbody tr").length === 1 && document.querySelector("th.dev .name").textContent === name, what.failed);
+await page.locator("#only").selectOption("");
+await page.locator("#filter").fill(chosen);
+await page.locator("#none button", {hasText: "Show what"}).click();
+await until(page, (name) => document.getElementById("by").textContent === name + " ✕", chosen);
+await page.locator("#by").click();
+await manyRows(page, what.devices);
+
+// Rows stay under the pointer, though signals move.
+await page.locator("#sort").selectOption("rssi");
+await page.locator("#heat tbody tr").nth(2).hover();
+const order = () => page.evaluate(() => [...document.querySelectorAll("#heat tbody tr")].map((r) => r.dataset.address).join());
+const before = await order();
+await page.waitForTimeout(5000);
+is("rows stay under the pointer", await order() === before);
+await page.mouse.move(5, 5);
+await page.locator("#sort").selectOption("name");
+
+// The keyboard: one stop for all rows, arrows from row to row, Enter opens, Escape closes and goes back.
+is("one tab stop", await page.locator('#heat tbody button[tabindex="0"]').count() === 1);
+await page.locator('#heat tbody button[tabindex="0"]').focus();
+const focused = () => page.evaluate(() => document.activeElement.closest("tr")?.rowIndex ?? -1);
+const first = await focused();
+await page.keyboard.press("ArrowDown");
+is("the arrow goes to the next row", await focused() === first + 1);
+await page.keyboard.press("End");
+is("End goes to the last row", await focused() === what.devices);
+await page.keyboard.press("Home");
+await page.keyboard.press("Enter");
+await until(page, () => document.querySelectorAll('[aria-expanded="true"]').length === 1 && !document.getElementById("detail").hidden);
+await page.keyboard.press("Escape");
+await until(page, () => document.getElementById("detail").hidden && document.activeElement.closest("tr"));
+
+// A device that is connected says so instead of being silent.
+await row(page, what.connected).click();
+await until(page, () => /connected through \S+ for \d+ (s|min): a device that is connected often does not advertise/.test(document.getElementById("facts").textContent));
+is("who holds it", /held byD-Bus/.test(await page.locator("#facts").textContent()));
+
+// What a device says, decoded; its signal, with a crosshair and a legend to click.
+await row(page, what.decoded.name).click();
+for (const words of [...what.decoded.words, "adapterhci0", "bondnone", "random address", "intervalabout"]) {
+  await until(page, (words) => document.getElementById("facts").textContent.includes(words), words);
+}
+await until(page, () => document.querySelectorAll("#chart-key button").length > 0 && document.querySelectorAll("#chart path").length > 0);
+const lines = await page.evaluate(() => [...document.querySelectorAll("#chart path")].map((p) => { const s = getComputedStyle(p); return s.stroke + s.strokeDasharray; }));
+is("the lines are distinct: " + lines.join(" "), new Set(lines).size === lines.length);
+await page.locator("#chart").hover({position: {x: 300, y: 60}});
+await until(page, () => document.querySelector("#chart .cross"));
+await page.mouse.move(5, 5);
+await until(page, () => !document.querySelector("#chart .cross"));
+await page.locator("#chart").focus();
+await page.keyboard.press("ArrowLeft");
+await until(page, () => document.querySelector("#chart .cross"));
+await page.locator("#chart-key button").first().click();
+await until(page, () => document.querySelector("#chart-key button").getAttribute("aria-pressed") === "false");
+await page.locator("#chart-key button").first().click();
+is("the panel is in the address", (await page.evaluate(() => location.hash)).includes("dev="));
+
+// Text that was selected stays so.
+await page.locator(".card .facts").nth(2).selectText();
+await page.waitForTimeout(3000);
+is("text that is selected stays", (await page.evaluate(() => getSelection().toString())).includes("adverts/s"));
+await page.evaluate(() => getSelection().removeAllRanges());
+
+// Rates are right once they are there.
+const total = await page.evaluate(() => document.getElementById("summary").textContent);
+is("a rate: " + total, /[1-9][\d.]* adverts\/s/.test(total));
+
+await accessible(page, "light");
+await shot(page, "light");
+await page.emulateMedia({colorScheme: "dark"});
+await accessible(page, "dark");
+await shot(page, "dark");
+
+// What it costs: bytes of the stream, and CPU time of the page's main thread.
+async function cost() {
+  const cdp = await page.context().newCDPSession(page);
+  let bytes = 0;
+  cdp.on("Network.dataReceived", (e) => { bytes += e.dataLength; });
+  await page.locator("#close").click();
+  await cdp.send("Network.enable");
+  await cdp.send("Performance.enable", {timeDomain: "threadTicks"});
+  const cpu = async () => (await cdp.send("Performance.getMetrics")).metrics.find((m) => m.name === "TaskDuration").value;
+  const [from, began] = [await cpu(), Date.now()];
+  bytes = 0;
+  await page.waitForTimeout(what.seconds * 1000);
+  const seconds = (Date.now() - began) / 1000;
+  return {bytes: bytes / seconds, main: (await cpu() - from) / seconds};
+}
+const costs = await cost();
+await page.context().close();
+
+// A phone: by touch, nothing wider than the screen, and the walk with one device.
+const hand = await look(phone, {isMobile: true, hasTouch: true, deviceScaleFactor: 1.5});
+await manyRows(hand, what.devices);
+is("as wide as the phone", await hand.evaluate(() => document.documentElement.scrollWidth) <= phone.width);
+await row(hand, what.decoded.name).tap();
+await until(hand, () => document.querySelectorAll("#chart-key button").length > 0);
+is("the panel is in sight", await hand.evaluate(() => { const r = document.getElementById("detail").getBoundingClientRect(); return r.top < innerHeight && r.bottom > 0; }));
+await hand.locator("#chart").tap({position: {x: 150, y: 40}});
+await until(hand, () => document.querySelector("#chart .cross"));
+await accessible(hand, "phone");
+await shot(hand, "phone");
+await hand.locator("#walk-begin").tap();
+await until(hand, () => document.querySelectorAll("#walk-list b").length > 0);
+is("nothing else while walking", !(await hand.locator("#heat").isVisible()));
+is("big numbers", await hand.evaluate(() => parseFloat(getComputedStyle(document.querySelector("#walk-list b")).fontSize)) >= 48);
+is("the best so far", /best so far −\d+/.test(await hand.locator("#walk-list").textContent()));
+await accessible(hand, "walk");
+await shot(hand, "walk");
+await hand.locator("#walk-end").tap();
+await until(hand, () => document.getElementById("walk").hidden);
+await hand.context().close();
+
+await browser.close();
+console.log(JSON.stringify({advice, ...costs}));
+process.exit(wrong ? 1 : 0);
