@@ -24,7 +24,8 @@ type Proxy struct {
 	Hears int // devices
 	Best  int // of which it hears best
 	Only  int // of which nobody else hears at all
-	// Lost are the devices that nobody would hear well enough (above Weak) without it, though it does, the loudest first.
+	// Lost are the devices that nobody would hear well enough (above Weak) without it, though it does, the loudest
+	// first.
 	Lost []string
 }
 

@@ -9,8 +9,8 @@ import (
 	"bluez-esphome/internal/advice/advicetest"
 )
 
-// TestHouse: the proxy whose loss the advice says hurts most is one whose loss hurts most by the truth, and a proxy at the spot that it
-// names serves nearly as many devices as one at the best place of all.
+// TestHouse: the proxy whose loss the advice says hurts most is one whose loss hurts most by the truth, and a proxy at
+// the spot that it names serves nearly as many devices as one at the best place of all.
 func TestHouse(t *testing.T) {
 	for seed := range uint64(20) {
 		h := advicetest.New(seed, 60)

@@ -1,6 +1,6 @@
 // Package beacon puts what devices advertise into words: the names of companies and services, and the payloads of
-// sensors and beacons whose formats are public. What it does not know it gives in hexadecimal. It is plain computation on
-// input from the air, any of which may be nonsense: no I/O, no goroutines.
+// sensors and beacons whose formats are public. What it does not know it gives in hexadecimal. It is plain computation
+// on input from the air, any of which may be nonsense: no I/O, no goroutines.
 package beacon
 
 import (

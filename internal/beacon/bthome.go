@@ -9,7 +9,8 @@ import (
 
 var bthomeUUID = ble.UUID16(0xfcd2)
 
-// object is how BTHome writes one kind of value (bthome.io/format): its bytes, little-endian, and what one step is worth.
+// object is how BTHome writes one kind of value (bthome.io/format): its bytes, little-endian, and what one step is
+// worth.
 type object struct {
 	name     string
 	size     int // bytes; 0: the next byte says

@@ -11,8 +11,8 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
-// assigned are the names of companies and services (Bluetooth SIG, Assigned Numbers) that scripts/names.sh writes: lines of
-// c or s, four hexadecimal digits, a space and the name, sorted.
+// assigned are the names of companies and services (Bluetooth SIG, Assigned Numbers) that scripts/names.sh writes:
+// lines of c or s, four hexadecimal digits, a space and the name, sorted.
 //
 //go:embed names.gz
 var assigned []byte
@@ -20,8 +20,8 @@ var assigned []byte
 // ours are names that the table does not have.
 var ours = map[string]string{"cffff": "none (for tests)"}
 
-// assignedName looks a name up, "" if there is none. It reads the compressed table each time, half a millisecond: panels of devices are
-// opened now and then, and the table would else be in memory for ever.
+// assignedName looks a name up, "" if there is none. It reads the compressed table each time, half a millisecond:
+// panels of devices are opened now and then, and the table would else be in memory for ever.
 func assignedName(key string) string {
 	if name := ours[key]; name != "" {
 		return name

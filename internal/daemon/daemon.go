@@ -199,9 +199,9 @@ func (d *Daemon) build() error {
 	d.overview.Show(overview.Config{
 		Proxies: d.proxies, Table: d.table, Owners: d.owners, Store: d.store, Shares: d.sharing.Status, Stream: d.stream.Status,
 		Adapters: d.adapters.Hearing,
-		Remarks: func() (string, []string) { return d.onDisk.Load().Remarks() },
-		Loop:    func(ctx context.Context) error { return d.conn.Do(ctx, func() {}) },
-		Served:  d.ready.Load,
+		Remarks:  func() (string, []string) { return d.onDisk.Load().Remarks() },
+		Loop:     func(ctx context.Context) error { return d.conn.Do(ctx, func() {}) },
+		Served:   d.ready.Load,
 	})
 
 	merged := bluezshim.AdapterConfig{

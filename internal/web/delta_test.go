@@ -10,8 +10,8 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
-// TestStreamIsSmall: with 300 devices that twelve proxies hear each second, by up to 5 dB more or less, a viewer gets at most 10 kB a
-// second after the first snapshot, and what it knows in the end is what there is.
+// TestStreamIsSmall: with 300 devices that twelve proxies hear each second, by up to 5 dB more or less, a viewer gets
+// at most 10 kB a second after the first snapshot, and what it knows in the end is what there is.
 func TestStreamIsSmall(t *testing.T) {
 	f := houseSource(300)
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -125,7 +125,8 @@ func TestPast(t *testing.T) {
 	})
 }
 
-// TestRates: they are right from the first snapshot on if the counters were looked at before, unknown else, and never negative.
+// TestRates: they are right from the first snapshot on if the counters were looked at before, unknown else, and never
+// negative.
 func TestRates(t *testing.T) {
 	r, now := newRates(), time.Now()
 	for _, c := range []struct {

@@ -7,8 +7,9 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
-// houseSource has twelve proxies, one of them not online, and so many devices: device i is loudest at proxy i%12 and heard by the ten beside
-// it, but for every 20th, which one proxy hears badly. The first one is connected, the second failed.
+// houseSource has twelve proxies, one of them not online, and so many devices: device i is loudest at proxy i%12 and
+// heard by the ten beside it, but for every 20th, which one proxy hears badly. The first one is connected, the second
+// failed.
 func houseSource(n int) *fakeSource {
 	now := time.Now()
 	f := &fakeSource{live: true, began: now, air: Air{Devices: n, Adverts: 1}, details: map[ble.Address]Detail{}}

@@ -7,7 +7,8 @@ import (
 	"bluez-esphome/internal/lockorder"
 )
 
-// The past of signals: one byte for each step, proxy and device, for an hour. At most maxDevices × maxPastProxies × pastSteps = 2.9 MB.
+// The past of signals: one byte for each step, proxy and device, for an hour. At most maxDevices × maxPastProxies ×
+// pastSteps = 2.9 MB.
 const (
 	pastStep       = 10 * time.Second
 	pastSteps      = int(time.Hour / pastStep)
@@ -76,8 +77,8 @@ func (p *past) note(d Device, step int64, now time.Time) {
 	}
 }
 
-// track finds or makes a ring. A new device takes the place of the one that was heard longest ago; nil if all are heard now, or for more
-// proxies of one device than are kept.
+// track finds or makes a ring. A new device takes the place of the one that was heard longest ago; nil if all are heard
+// now, or for more proxies of one device than are kept.
 func (p *past) track(a ble.Address, proxy string) *track {
 	tracks := p.devices[a]
 	if tracks == nil {
@@ -95,8 +96,8 @@ func (p *past) track(a ble.Address, proxy string) *track {
 	return t
 }
 
-// forgetOne drops the device that was heard longest ago, unless it is heard now. Addresses that change every quarter of an hour would else
-// fill the hour's places.
+// forgetOne drops the device that was heard longest ago, unless it is heard now. Addresses that change every quarter of
+// an hour would else fill the hour's places.
 func (p *past) forgetOne() bool {
 	oldest, last := ble.Address(0), p.step
 	for a, tracks := range p.devices {

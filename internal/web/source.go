@@ -15,7 +15,8 @@ type Source interface {
 	Devices(n int) []Device
 	// Air gives the counters of the merged table.
 	Air() Air
-	// Remarks are what is to be known or done that concerns no single proxy, such as mistakes of the configuration file.
+	// Remarks are what is to be known or done that concerns no single proxy, such as mistakes of the configuration
+	// file.
 	Remarks() []string
 	// Detail tells more of one device; false if nothing is known of it.
 	Detail(a ble.Address) (Detail, bool)

@@ -38,7 +38,8 @@ func address(i int) string { return fmt.Sprintf("C8:2B:96:23:%02X:%02X", i>>8, i
 
 func room(i int) string { return fmt.Sprintf("room-%02d", i) }
 
-// newHome starts one with so many proxies and devices. Its configuration names one proxy more, which is not there, and the file on disk has a mistake.
+// newHome starts one with so many proxies and devices. Its configuration names one proxy more, which is not there, and
+// the file on disk has a mistake.
 func newHome(t *testing.T, proxies, devices int) *home {
 	t.Helper()
 	h := &home{house: advicetest.New(23, devices)}
@@ -146,8 +147,8 @@ type walked struct {
 	Main   float64 // CPU time of the page's main thread, of a core
 }
 
-// TestWalk goes through the page with a real browser, with 7 devices and with 300 that 12 proxies hear: walk.mjs. BLUEZ_ESPHOME_SHOTS names a
-// folder for screenshots.
+// TestWalk goes through the page with a real browser, with 7 devices and with 300 that 12 proxies hear: walk.mjs.
+// BLUEZ_ESPHOME_SHOTS names a folder for screenshots.
 func TestWalk(t *testing.T) {
 	browser := findDriver(t)
 	for _, c := range []struct{ proxies, devices int }{{3, 7}, {12, 300}} {

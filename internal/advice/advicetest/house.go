@@ -27,7 +27,8 @@ const wallLoss = 9
 // sensitivity is below what a proxy hears nothing, in dBm.
 const sensitivity = -95
 
-// New makes one of twelve proxies and so many devices, one in seven or eight of which is in the shed. The same seed makes the same house.
+// New makes one of twelve proxies and so many devices, one in seven or eight of which is in the shed. The same seed
+// makes the same house.
 func New(seed uint64, devices int) *House {
 	h := &House{Walls: [2][]float64{{9, 18, 27, 36, 45, 54}, {9}}, rng: rand.New(rand.NewPCG(seed, 1))}
 	in := func(room int) Place { // a place in it, half a metre from its walls
