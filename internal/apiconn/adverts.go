@@ -13,7 +13,7 @@ import (
 // maxAdvert bounds one advertisement in bytes; legacy advertising with its scan response has 62.
 const maxAdvert = 255
 
-// rawAdverts passes message 93 on without allocating for known sizes.
+// rawAdverts passes the advertisements of a message 93 on. Up to a usual size it allocates nothing.
 func (s *session) rawAdverts(payload []byte) {
 	if !s.up {
 		return
@@ -52,7 +52,7 @@ func (s *session) pass(batch []ble.RawAdvert) {
 	s.p.cfg.Handler.Adverts(s.p, s.at(read), batch)
 }
 
-// rssi keeps what fits; other values are no signal strength.
+// rssi is 0, unknown, for a value that is no signal strength.
 func rssi(v int32) int8 {
 	if v < -128 || v > 127 {
 		return 0
@@ -75,8 +75,8 @@ const (
 	maxElements = 64
 )
 
-// decodedAdvert makes AD structures of message 67, which firmware without RAW_ADVERTISEMENTS sends.
-// Flags and TX power are lost on the proxy.
+// decodedAdvert passes on a message 67, which firmware without RAW_ADVERTISEMENTS sends, as AD structures. Flags and TX
+// power are lost: the proxy does not send them.
 func (s *session) decodedAdvert(m *apipb.BluetoothLEAdvertisementResponse) {
 	if !s.up {
 		return

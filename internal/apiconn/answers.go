@@ -10,8 +10,8 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
-// complete handles a positive answer. It belongs to the outstanding request if that waits for
-// it, else to one that was given up or to a write without response.
+// complete handles a positive answer. It belongs to the outstanding request if that waits for such an answer, else to a
+// request that was given up or to a write without response.
 func (o *ops) complete(a ble.Address, kind opKind, handle uint32, id apiwire.ID, data []byte) {
 	o.mu.Lock()
 	defer o.unlock()
@@ -56,8 +56,7 @@ func (o *ops) refuse(a ble.Address, kind opKind, handle uint32, err error) {
 	o.advance(key)
 }
 
-// answer completes a request that has its own answer message, and reports whether
-// there was one.
+// answer completes a request of a kind that has an answer message of its own, and reports whether there was one.
 func (o *ops) answer(a ble.Address, kind opKind, err error) bool {
 	o.mu.Lock()
 	defer o.unlock()
@@ -89,8 +88,8 @@ func (o *ops) connected(a ble.Address, mtu int) {
 // disconnected handles message 69 with connected=false: it ends everything that is under
 // way with the peripheral.
 //
-// With held the connection slot is still taken: firmware from 2025.8 to 2026.7 reports a second time when
-// it frees the slot, and that must not count for the next attempt, which waits for the slot.
+// If held is true, the connection slot is still taken: firmware from 2025.8 to 2026.7 reports a second time when it
+// frees the slot, and that report must not count for the next attempt, which waits for the slot.
 func (o *ops) disconnected(a ble.Address, code int32, held bool) {
 	o.mu.Lock()
 	defer o.unlock()
@@ -104,7 +103,7 @@ func (o *ops) disconnected(a ble.Address, code int32, held bool) {
 			continue
 		}
 		if key.kind == opUnpair || key.kind == opClearCache {
-			continue // they need no link, and are answered all the same
+			continue // these requests need no link: the proxy still answers them
 		}
 		l.acked(len(l.acks))
 		l.abandoned = time.Time{}
@@ -129,7 +128,7 @@ func (o *ops) disconnected(a ble.Address, code int32, held bool) {
 	}
 }
 
-// released ends the wait for attempts that were called off: their slots are free.
+// released ends the wait for attempts that were called off and whose slots are free now.
 func (o *ops) released(allocated []ble.Address) {
 	o.mu.Lock()
 	defer o.unlock()

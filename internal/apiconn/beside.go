@@ -14,7 +14,7 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
-// Unread is a message that is none of a Bluetooth proxy's, as it came.
+// Unread is a message that does not belong to the Bluetooth proxy, as it came.
 type Unread struct {
 	ID      apiwire.ID
 	Payload []byte
@@ -23,7 +23,7 @@ type Unread struct {
 // maxUnread bounds the answers to one question, in bytes. A device with 300 entities lists them in some 30 KiB.
 const maxUnread = 1 << 20
 
-// question is one that the device answers with messages of which only the last one's number is known.
+// question is a request that the device answers with messages of which only the last one's number is known.
 type question struct {
 	last  apiwire.ID
 	heard []Unread
@@ -32,7 +32,7 @@ type question struct {
 	full  bool
 }
 
-// DialBeside connects to where the last session found the device, for a session beside it.
+// DialBeside connects to the address at which the last session reached the device, for another session beside it.
 func (p *Proxy) DialBeside(ctx context.Context) (net.Conn, error) {
 	at := p.at.Load()
 	if at == nil {
@@ -41,8 +41,8 @@ func (p *Proxy) DialBeside(ctx context.Context) (net.Conn, error) {
 	return p.cfg.Dial(ctx, "tcp", (*at).String())
 }
 
-// Entities lists what the device has besides the proxy, as messages ListEntities…Response with the last one, over the
-// present session.
+// Entities asks over the present session what the device has besides the proxy. It returns the messages
+// ListEntities…Response, the last of which ends the list.
 func (p *Proxy) Entities(ctx context.Context) ([]Unread, error) {
 	return p.ask(ctx, &apipb.ListEntitiesRequest{}, apiwire.ListEntitiesDoneResponse)
 }
@@ -89,7 +89,7 @@ func (p *Proxy) ask(ctx context.Context, request proto.Message, last apiwire.ID)
 	return q.heard, nil
 }
 
-// unread takes a message that is none of the proxy's, in the reader's goroutine.
+// unread takes a message that does not belong to the proxy. It runs in the goroutine that reads.
 func (s *session) unread(id apiwire.ID, payload []byte) {
 	q := s.asked.Load()
 	if q == nil {

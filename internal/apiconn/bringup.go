@@ -22,8 +22,8 @@ const (
 	maxAPIMajor = 2
 )
 
-// What a device says of itself is shown on the bus, in logs and on terminals. It is cut to that many characters, and
-// none of them controls a terminal. ESPHome's names have at most 31, friendly names 120.
+// Bounds, in characters, of what a device says of itself. These texts are shown on the bus, in logs and on terminals,
+// so control characters are removed, too. ESPHome's names have at most 31 characters, friendly names 120.
 const (
 	maxShort = 64
 	maxLong  = 128
@@ -46,7 +46,7 @@ func (s *session) bringUp() (ble.Slots, error) {
 		return slots, err
 	}
 	s.startWriter()
-	// Firmware without authentication ignores the second message; nothing waits for its answer.
+	// Firmware without authentication ignores the second message, so nothing waits for its answer.
 	s.w.post(
 		&apipb.HelloRequest{ClientInfo: p.cfg.ClientInfo, ApiVersionMajor: apiMajor, ApiVersionMinor: apiMinor},
 		&apipb.AuthenticationRequest{Password: p.cfg.Password})
@@ -142,7 +142,7 @@ func (s *session) checkHello(m *apipb.HelloResponse) error {
 	return nil
 }
 
-// ask learns what the device is and can do.
+// ask asks what the device is and which features it has.
 func (s *session) ask() error {
 	p := s.p
 	s.w.post(&apipb.DeviceInfoRequest{})
@@ -166,7 +166,7 @@ func (s *session) ask() error {
 	i.EncryptionSupported, i.EncryptionProvisionable = m.GetApiEncryptionSupported(), m.GetApiEncryptionProvisionable()
 	i.Features = features(i.APIMajor, i.APIMinor, m.GetLegacyBluetoothProxyVersion(), m.GetBluetoothProxyFeatureFlags())
 	if i.Features == 0 && i.apiAtLeast(1, 15) {
-		// The copy of the flags in the device info is to go one day.
+		// ESPHome plans to remove the copy of the flags in the device info.
 		s.w.post(&apipb.DeviceCapabilitiesRequest{})
 		answer, err := s.await(apiwire.DeviceCapabilitiesResponse, simpleTimeout)
 		if err != nil {
@@ -184,8 +184,8 @@ func (s *session) ask() error {
 	return nil
 }
 
-// features gives the flags by the API's version: field 15 of the device info counts
-// since 1.9, before that the legacy version stands for them.
+// features are the proxy's feature flags. Field 15 of the device info counts since API 1.9; before that, they follow
+// from the legacy version.
 func features(major, minor, legacy, flags uint32) ble.Features {
 	if major < 1 || major == 1 && minor < 9 {
 		return ble.FeaturesFromLegacy(legacy)
@@ -197,8 +197,8 @@ func (i *Info) apiAtLeast(major, minor uint32) bool {
 	return i.APIMajor > major || i.APIMajor == major && i.APIMinor >= minor
 }
 
-// lookAtSlots finds out whether another host is at work here, as far as that can be without taking the proxy from it:
-// by the connection slots, and by the question of whose.go. Under Yield the proxy is then left to it.
+// lookAtSlots finds out whether another host uses the proxy, as far as that is possible without taking the proxy from
+// it: by the connection slots, and by the question of whose.go. If so, and under Yield, it fails.
 func (s *session) lookAtSlots() (ble.Slots, error) {
 	if !s.info.Features.Has(ble.FeatureActiveConnections) {
 		return ble.Slots{}, nil
@@ -229,12 +229,12 @@ func (s *session) lookAtSlots() (ble.Slots, error) {
 		return slots, nil
 	}
 	s.w.post(&apipb.DisconnectRequest{})
-	_, _ = s.await(apiwire.DisconnectResponse, leaveTimeout) // it ends here anyway
+	_, _ = s.await(apiwire.DisconnectResponse, leaveTimeout) // the session ends in any case
 	return ble.Slots{}, conflict
 }
 
-// Inherit makes the links that old has asked the same device for p's own: what p, which takes old's place, still finds
-// there is no sign of another host. It is called before p is started and after old was stopped.
+// Inherit takes over the links that old asked the same device for. p takes the place of old, and finds these links at
+// the device: they are no sign of another host. It is called before p is started and after old was stopped.
 func (p *Proxy) Inherit(old *Proxy) {
 	old.mu.Lock()
 	ours := maps.Clone(old.ours)
@@ -257,7 +257,7 @@ func (p *Proxy) foreign(slots ble.Slots) []ble.Address {
 	return out
 }
 
-// foreignSlots is how many slots are in use that are not ours. Firmware before 2025.2 only tells their number.
+// foreignSlots is the number of slots in use that are not ours. Firmware before 2025.2 tells no more than a number.
 func (p *Proxy) foreignSlots(slots ble.Slots) int {
 	if slots.HasAllocated {
 		return len(p.foreign(slots))
@@ -267,7 +267,7 @@ func (p *Proxy) foreignSlots(slots ble.Slots) int {
 	return max(0, slots.Limit-slots.Free-len(p.ours))
 }
 
-// forget drops the addresses of ours that hold no slot at the begin of a session.
+// forget drops, at the beginning of a session, those of our addresses that hold no slot.
 func (p *Proxy) forget(slots ble.Slots) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -295,14 +295,14 @@ func (s *session) announce(slots ble.Slots) {
 	p.changed()
 	p.log.Info("Proxy is online", "name", apiwire.Printable(s.info.Name, 32), "esphome", apiwire.Printable(s.info.Version, 32),
 		"features", s.info.Features.String(), "encrypted", s.info.Encrypted)
-	if !wasUp && s.newestWins() && !s.canAsk() { // which nothing tells
+	if !wasUp && s.newestWins() && !s.canAsk() { // nothing tells whether another host had it
 		p.cfg.Previous.add(p)
 		p.mu.Lock()
 		p.taken = time.Now()
 		p.mu.Unlock()
 	}
 
-	// Before anybody can make requests: their answers only go to the subscriber.
+	// The subscription comes before anybody can make requests: the proxy answers GATT requests to its subscriber only.
 	s.subscribe()
 	s.up = true
 	p.traffic.sessions.Add(1)
@@ -317,7 +317,7 @@ func (s *session) announce(slots ble.Slots) {
 	}
 }
 
-// subscribe asks for the advertisements; again is harmless.
+// subscribe asks for the advertisements. It may be repeated.
 func (s *session) subscribe() {
 	m := new(apipb.SubscribeBluetoothLEAdvertisementsRequest)
 	if s.info.Features.Has(ble.FeatureRawAdvertisements) {

@@ -20,11 +20,11 @@ const (
 	disconnectTimeout = 20 * time.Second
 	requestTimeout    = 30 * time.Second
 	notifyTimeout     = 10 * time.Second
-	// maxOurs bounds the memory for attempts that are never reported as ended.
+	// maxOurs bounds Proxy.ours, since the end of some attempts is never reported.
 	maxOurs = 256
 )
 
-// do sends a request when its turn has come and waits for its answer.
+// do sends a request when its turn comes, and waits for its answer.
 func (s *session) do(ctx context.Context, r *op, limit time.Duration, request proto.Message) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -51,7 +51,7 @@ func (s *session) do(ctx context.Context, r *op, limit time.Duration, request pr
 	case <-ctx.Done():
 	}
 	if due, ok := ctx.Deadline(); ok && errors.Is(ctx.Err(), context.DeadlineExceeded) && lapse.Late(due, time.Now()) {
-		select { // the process did not run: the answer may be there unread
+		select { // the process may have been stopped, so that the answer is there but unread
 		case <-r.done:
 			return r.err
 		case <-time.After(lapse.Grace):
@@ -140,8 +140,9 @@ func connectRequest(a ble.Address, t ble.AddressType, cached bool) *apipb.Blueto
 	return request
 }
 
-// LinkMTU asks for the MTU of a link that is up, which firmware tells from ESPHome 2026.8 on who asks for the link once
-// more (esphome-contract.md §11.8). It must not be asked of earlier firmware. The link stays, whatever comes of it.
+// LinkMTU asks for the MTU of a link that is up. From ESPHome 2026.8 on, firmware tells it to a client that asks for
+// the link once more (esphome-contract.md §11.8); earlier firmware must not be asked. The link stays up whatever the
+// answer is.
 func (p *Proxy) LinkMTU(ctx context.Context, a ble.Address, t ble.AddressType) (mtu int, err error) {
 	r := newOp(a, opConnect, 0, apiwire.BluetoothDeviceConnectionResponse)
 	r.stays = true
@@ -230,7 +231,7 @@ func (p *Proxy) Write(ctx context.Context, a ble.Address, handle uint16, value [
 	return nil
 }
 
-// writeCommand queues a write without response behind what is queued for the attribute.
+// writeCommand queues a write without response behind the other requests for the attribute.
 func (s *session) writeCommand(ctx context.Context, a ble.Address, handle uint16, request proto.Message) error {
 	for {
 		wait, limit, err := s.ops.expectAck(a, handle)
@@ -259,8 +260,7 @@ func (p *Proxy) WriteDescriptor(ctx context.Context, a ble.Address, handle uint1
 		&apipb.BluetoothGATTWriteDescriptorRequest{Address: uint64(a), Handle: uint32(handle), Data: value})
 }
 
-// Notify registers for notifications at the proxy, or ends that; the CCCD is
-// the caller's affair.
+// Notify starts or stops the forwarding of notifications by the proxy. The caller writes the CCCD.
 func (p *Proxy) Notify(ctx context.Context, a ble.Address, handle uint16, enable bool) error {
 	return p.call(ctx, fmt.Sprintf("subscribe to handle %#04x", handle),
 		newOp(a, opGATT, handle, apiwire.BluetoothGATTNotifyResponse), notifyTimeout,

@@ -62,9 +62,10 @@ type Config struct {
 	// Admit, if not nil, is asked once a session knows its device and before it uses anything of it. An error, such as a
 	// *RefusedError, ends the session. It is called in the goroutine of the Handler and must not block.
 	Admit func(info Info) error
-	// Previous, if not nil, tells together of all proxies that may have been taken from another host, see [Previous].
+	// Previous, if not nil, collects the proxies that may have been taken from another host into one warning, see
+	// [Previous].
 	Previous *Previous
-	// Pace, if not nil, is waited for before each attempt to connect; see Pacer.
+	// Pace, if not nil, is called before each attempt to connect, which begins when it returns; see Pacer.
 	Pace func(ctx context.Context) error
 
 	// Dial replaces net.Dialer's DialContext if not nil.
@@ -73,22 +74,21 @@ type Config struct {
 	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
 }
 
-// Info is what a session learnt of its proxy. The strings are the proxy's own: show them
-// with care.
+// Info is what a session learnt about its proxy. The strings come from the proxy and are not trusted.
 type Info struct {
 	Name, FriendlyName      string
 	MAC                     string // of Wi-Fi or Ethernet, AA:BB:CC:DD:EE:FF
-	BluetoothMAC            string // the adapter's address; where the proxy does not say, what follows from MAC
+	BluetoothMAC            string // the adapter's address; derived from MAC if the proxy does not tell it
 	Version                 string // of ESPHome, like 2026.10.0
 	Model, Manufacturer     string
 	ProjectName             string
-	ServerInfo              string // of the device's program, which for real devices says ESPHome
+	ServerInfo              string // name and version of the device's program; real devices say ESPHome
 	APIMajor, APIMinor      uint32
 	Features                ble.Features
 	DeepSleep               bool
 	Encrypted               bool // this session
 	EncryptionSupported     bool
-	EncryptionProvisionable bool   // it would accept a key
+	EncryptionProvisionable bool   // the device accepts a key from a client
 	Said                    []byte // message 10 as it came; not modified
 }
 

@@ -12,9 +12,9 @@ import (
 const (
 	resolveTimeout = 30 * time.Second
 	dialTimeout    = 20 * time.Second // five tries of TCP
-	// kickAfter is how long an attempt to connect may hang before a sign of life starts it anew.
+	// kickAfter is how long an attempt to connect may take before a sign of life of the device makes us dial anew.
 	kickAfter = 2 * time.Second
-	// dialStagger is how long one address has before the next is tried too.
+	// dialStagger is the time between the first dial of one address and that of the next.
 	dialStagger = 100 * time.Millisecond
 	// maxAddresses bounds what a resolver may make us dial.
 	maxAddresses = 16
@@ -142,5 +142,5 @@ func (p *Proxy) dialAny(ctx context.Context, addrs []netip.Addr) (net.Conn, erro
 	return winner, nil
 }
 
-// errKicked: the attempt is made anew, since the proxy was heard elsewhere.
+// errKicked ends an attempt that is made anew, since the device gave a sign of life.
 var errKicked = errors.New("the proxy gave a sign of life")

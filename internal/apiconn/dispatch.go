@@ -39,7 +39,7 @@ func (s *session) handle(message proto.Message) error {
 	case *apipb.PingRequest:
 		s.w.post(&apipb.PingResponse{})
 	case *apipb.GetTimeRequest:
-		// The epoch only: the device's time zone is its own affair.
+		// We tell the time since 1970 only: the time zone is part of the device's configuration.
 		s.w.post(&apipb.GetTimeResponse{EpochSeconds: uint32(time.Now().Unix())})
 	case *apipb.DisconnectRequest:
 		s.peerLeft.Store(true)
@@ -68,14 +68,14 @@ func (s *session) handle(message proto.Message) error {
 	return nil
 }
 
-// flushTimeout is how long a last answer may take to leave.
+// flushTimeout bounds the time in which a last answer is sent.
 const flushTimeout = 100 * time.Millisecond
 
-// flush waits until what was queued has been taken by the writer and, as far as one can see, written.
+// flush reads until the peer closes, which it does once it has our last answer, or until flushTimeout has passed.
 func (s *session) flush() {
 	s.limit = time.Time{} // while the session is brought up, each read would set its own deadline
 	_ = s.conn.SetReadDeadline(time.Now().Add(flushTimeout))
-	// The peer closes once it has our answer; until then nothing of it matters.
+	// What the peer still sends does not matter.
 	for {
 		if _, _, err := s.f.Read(); err != nil {
 			return
@@ -123,7 +123,7 @@ func (s *session) handleLink(p *Proxy, message proto.Message) {
 	}
 }
 
-// resultError is the meaning of a success flag with an error number.
+// resultError makes an error of a success flag and an error number.
 func resultError(ok bool, code int32) error {
 	switch {
 	case ok:
@@ -159,7 +159,8 @@ func (s *session) connection(m *apipb.BluetoothDeviceConnectionResponse) {
 	p := s.p
 	a := ble.AddressFromWire(m.GetAddress())
 	if a == 0 || a == probeAddress {
-		// up to 2025.7 a second report without an address follows each disconnect; or somebody asked whose the proxy is
+		// Firmware up to 2025.7 sends a second report without an address after each disconnect. It also comes when we asked
+		// whose the proxy is.
 		return
 	}
 	if m.GetConnected() {
@@ -170,7 +171,7 @@ func (s *session) connection(m *apipb.BluetoothDeviceConnectionResponse) {
 	}
 	p.mu.Lock()
 	held := p.slots.HasAllocated && slices.Contains(p.slots.Allocated, a)
-	if held { // a slot that stays in use is our own
+	if held { // the link ended, but its slot is still in use and ours
 		p.parted[a] = true
 	} else {
 		delete(p.ours, a)
@@ -183,7 +184,8 @@ func (s *session) connection(m *apipb.BluetoothDeviceConnectionResponse) {
 // maxAllocated bounds the list of slots; a proxy has nine at most.
 const maxAllocated = 64
 
-// slotsFrom reads a message 81, without the slot that somebody's question of whose.go holds for a moment.
+// slotsFrom reads a message 81. It leaves out the slot that a question of whose.go, ours or another host's, holds for a
+// moment; held reports that slot.
 func slotsFrom(m *apipb.BluetoothConnectionsFreeResponse) (out ble.Slots, held bool) {
 	out = ble.Slots{Known: true, Free: int(min(m.GetFree(), maxAllocated)), Limit: int(min(m.GetLimit(), maxAllocated))}
 	for _, wire := range m.GetAllocated()[:min(len(m.GetAllocated()), maxAllocated)] {
@@ -196,7 +198,7 @@ func slotsFrom(m *apipb.BluetoothConnectionsFreeResponse) (out ble.Slots, held b
 			out.Allocated = append(out.Allocated, a)
 		}
 	}
-	// Firmware with the list keeps it in step with the numbers.
+	// Firmware that sends the list keeps it equal to the numbers.
 	out.HasAllocated = len(out.Allocated) == out.Limit-out.Free
 	return out, held
 }

@@ -47,9 +47,9 @@ func (e *DialError) Error() string {
 
 func (e *DialError) Unwrap() error { return e.Err }
 
-// cause is what package net says without the address, which the message around it has, and without the names of calls: an
-// administrator reads "connection refused", not "dial tcp 10.0.0.9:6053: connect: connection refused". Of several addresses
-// it has each cause once.
+// cause is an error of package net without the address, which the message around it has, and without the names of
+// system calls: an administrator reads "connection refused", not "dial tcp 10.0.0.9:6053: connect: connection refused".
+// Of several addresses it has each cause once.
 func cause(err error) string {
 	var (
 		op   *net.OpError
@@ -157,8 +157,8 @@ func (*PasswordError) AuthFailure() bool { return true }
 // does for updates and restarts.
 type PeerDisconnectError struct{ Reason int32 }
 
-// reasonProvisioning is what a device says that keeps the API closed until it has a key (ESPHome native API,
-// DisconnectReason).
+// reasonProvisioning is the reason that a device gives that keeps its API closed until it has a key (ESPHome native
+// API, DisconnectReason).
 const reasonProvisioning = 1
 
 func (e *PeerDisconnectError) Error() string {
@@ -168,11 +168,11 @@ func (e *PeerDisconnectError) Error() string {
 	return "the device closed the session, as it does for a restart or an update"
 }
 
-// AuthFailure is true for a device that waits for a key: only that helps.
+// AuthFailure is true for a device that waits for a key: until it has one, it closes each session.
 func (e *PeerDisconnectError) AuthFailure() bool { return e.Reason == reasonProvisioning }
 
-// DamagedError: a frame of an encrypted session could not be decrypted, for the first time in a minute: something
-// damaged it on the way. A wrong key shows in the handshake.
+// DamagedError: a frame of an encrypted session could not be decrypted, for the first time within a minute. It was
+// damaged on its way: a wrong key is noticed in the handshake.
 type DamagedError struct{}
 
 func (*DamagedError) Error() string {

@@ -7,10 +7,10 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
-// Flush returns when the proxy acknowledged every write without response to a, which it does once its stack has taken
-// it, or once such an answer need not be expected any more (2 s after the write: firmware up to 2026.7 drops answers
-// when its network is congested). With nothing under way it returns at once. The error is that of ctx or of a session
-// that ended.
+// Flush returns once the proxy has acknowledged every write without response to a. The proxy does so once its stack has
+// taken the write; firmware up to 2026.7 drops acknowledgements when its network is congested, so that they are waited
+// for no longer than 2 s after the write. With no write under way Flush returns at once. The error is that of ctx or of
+// a session that ended.
 func (p *Proxy) Flush(ctx context.Context, a ble.Address) error {
 	s := p.current.Load()
 	if s == nil {
@@ -33,8 +33,9 @@ func (p *Proxy) Flush(ctx context.Context, a ble.Address) error {
 	}
 }
 
-// unacknowledged finds an attribute of a with writes that are not acknowledged. wait is closed when it has none any
-// more, and nil if there is no such attribute; it is to be asked again, after limit at the latest.
+// unacknowledged looks for an attribute of a with writes that are not acknowledged, and returns a nil wait if there is
+// none. Else the caller asks again when wait is closed, which is when that attribute has no such writes any more, or
+// after limit.
 func (o *ops) unacknowledged(a ble.Address) (wait <-chan struct{}, limit time.Duration) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

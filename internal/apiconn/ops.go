@@ -12,7 +12,7 @@ import (
 	"bluez-esphome/internal/lockorder"
 )
 
-// opKind tells the kinds of requests apart that don't share answers.
+// opKind distinguishes the requests that do not share answers.
 type opKind uint8
 
 const (
@@ -26,8 +26,8 @@ const (
 	opParams
 )
 
-// The native API has no request numbers. Answers carry the address, some the handle; so
-// there is one outstanding request per lane.
+// A lane has the requests between whose answers nothing distinguishes: the native API has no request numbers, and its
+// answers carry the address and some of them the handle. So one request of a lane is outstanding at a time.
 type laneKey struct {
 	address ble.Address
 	kind    opKind
@@ -38,8 +38,8 @@ const (
 	// ackExpiry is how long the answer to a write without response is expected: proxies
 	// answer those too, but drop answers when congested.
 	ackExpiry = 2 * time.Second
-	// abandonedGrace keeps a lane shut after its outstanding request was given up, so that the late answer
-	// does not count for the next.
+	// abandonedGrace keeps a lane closed after its outstanding request was given up, so that its late answer is not taken
+	// for the next request's.
 	abandonedGrace = 2 * time.Second
 	// abandonedConnect is the same for a connection attempt that was called off.
 	abandonedConnect = 10 * time.Second
@@ -47,8 +47,8 @@ const (
 	slotHold = 10 * time.Second
 	// maxLanes and maxAcks bound what callers can make us remember.
 	maxLanes = 1024
-	// maxAcks is how many writes without response to one attribute may be on their way: what ESPHome's stack cannot
-	// queue it loses, and its answers are all that tells how far it is.
+	// maxAcks is how many writes without response to one attribute may be on their way. ESPHome's stack loses writes that
+	// it cannot queue, and its answers are the only sign of how far it is.
 	maxAcks = 32
 )
 
@@ -60,7 +60,7 @@ type op struct {
 	done chan struct{} // closed when it is answered
 	// then is called, without locks, when it is answered or its timer ran out; nil if somebody waits for done.
 	then  func()
-	stays bool // it is about a link that is up, which is not called off with the request
+	stays bool // it is about a link that is up: the link stays if the request is given up
 	timer *time.Timer
 
 	// Under ops.mu until it is answered.
@@ -88,7 +88,7 @@ type lane struct {
 	room      chan struct{} // closed when there are fewer than maxAcks, nil if nobody waits for it
 	none      chan struct{} // closed when there are none
 	abandoned time.Time     // until when an answer to a request given up may come
-	late      apiwire.ID    // which answer that is
+	late      apiwire.ID    // the message that is that answer
 	timer     *time.Timer
 }
 
@@ -133,7 +133,7 @@ func (o *ops) drop(key laneKey, l *lane) {
 	delete(o.lanes, key)
 }
 
-// acked takes away the oldest n expected answers to writes without response.
+// acked removes the n oldest of the expected answers to writes without response.
 func (l *lane) acked(n int) {
 	l.acks = l.acks[n:]
 	if l.room != nil && len(l.acks) < maxAcks {
@@ -154,7 +154,7 @@ func (l *lane) expire(now time.Time) {
 	l.acked(n)
 }
 
-// enter queues r; its turn comes when what went before it in its lane is answered.
+// enter queues r, whose turn comes when all requests before it in its lane are answered.
 func (o *ops) enter(r *op) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -214,7 +214,7 @@ func (o *ops) finish(l *lane, r *op, err error) {
 	o.advance(r.key)
 }
 
-// end tells whoever waits for r. The caller lets go of the lock by unlock.
+// end completes r for whoever waits for it. The caller releases the lock by unlock, which runs r.then.
 func (o *ops) end(r *op, err error) {
 	r.answered, r.err = true, err
 	if r.then == nil {
@@ -225,7 +225,7 @@ func (o *ops) end(r *op, err error) {
 	o.after = append(o.after, r.then)
 }
 
-// unlock lets go of the lock, then calls what is to be told.
+// unlock releases the lock and then calls the functions of after.
 func (o *ops) unlock() {
 	after := o.after
 	o.after = nil
@@ -243,9 +243,9 @@ func (l *lane) outstanding() *op {
 	return l.queue[0]
 }
 
-// expectAck counts a write without response. wait is not nil if it must not go out yet: requests are
-// still queued for the attribute, or too many such writes are on their way. It is then to be asked again, after
-// limit at the latest.
+// expectAck counts a write without response. If wait is not nil, the write must not be sent yet: requests for the
+// attribute are still queued, or too many such writes are on their way. Then the caller asks again when wait is closed,
+// or after limit.
 func (o *ops) expectAck(a ble.Address, handle uint16) (wait <-chan struct{}, limit time.Duration, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -268,8 +268,8 @@ func (o *ops) expectAck(a ble.Address, handle uint16) (wait <-chan struct{}, lim
 	return nil, 0, nil
 }
 
-// giveUp takes r out of its lane, unless it was answered. An outstanding one keeps the lane shut for a
-// while. It reports whether the request was sent.
+// giveUp takes r out of its lane, unless it was answered. If r was sent, the lane stays closed for grace. It reports
+// whether r was sent and whether it was answered.
 func (o *ops) giveUp(r *op, grace time.Duration) (sent, answered bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -286,7 +286,7 @@ func (o *ops) giveUp(r *op, grace time.Duration) (sent, answered bool) {
 	}
 	l.queue = slices.Delete(l.queue, i, i+1)
 	if r.then != nil {
-		r.answered = true // nobody else is to call it
+		r.answered = true // so that nothing calls r.then
 		r.timer.Stop()
 	}
 	if r.sent {
@@ -309,7 +309,7 @@ func (o *ops) fail(err error) {
 	}
 }
 
-// timeout is ble.ErrTimeout of a context that ran out.
+// timeout is the ble.ErrTimeout of a context whose deadline passed.
 type timeout struct{}
 
 func (timeout) Error() string   { return ble.ErrTimeout.Error() }

@@ -7,7 +7,7 @@ import (
 	"bluez-esphome/internal/lockorder"
 )
 
-// Pacer spaces out the attempts of many proxies: when an access point returns, all of its proxies do. Its zero value
+// Pacer spaces out the attempts of many proxies, which all come at once when an access point returns. Its zero value
 // does not wait.
 type Pacer struct {
 	every time.Duration
@@ -16,10 +16,10 @@ type Pacer struct {
 	next time.Time
 }
 
-// NewPacer makes a Pacer that lets one attempt through each time every has passed.
+// NewPacer makes a Pacer that lets one attempt begin in each interval of length every.
 func NewPacer(every time.Duration) *Pacer { return &Pacer{every: every} }
 
-// Wait returns when it is the caller's turn, or with ctx's error. It is what Config.Pace wants.
+// Wait returns when it is the caller's turn, or with ctx's error. It fits Config.Pace.
 func (p *Pacer) Wait(ctx context.Context) error {
 	now := time.Now()
 	p.mu.Lock()

@@ -10,11 +10,11 @@ import (
 	"bluez-esphome/internal/lockorder"
 )
 
-// previousWait is how long it is waited for more proxies of the same fate: most are online within seconds of the start.
+// previousWait is how long Previous gathers proxies before it warns: most are online within seconds of the start.
 const previousWait = 10 * time.Second
 
-// Previous warns of proxies that may have been taken from another host, once for all that come online at about the same
-// time. A nil Previous says nothing.
+// Previous warns of proxies that may have been taken from another host, with one line for all that come online at about
+// the same time. A nil Previous does nothing.
 type Previous struct {
 	log *slog.Logger
 

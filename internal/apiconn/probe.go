@@ -8,11 +8,11 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
-// A Probed is what a device says of itself to somebody who does not subscribe.
+// A Probed is what a device tells a client that does not subscribe.
 type Probed struct {
 	Info
-	// Slots are its connection slots; not Known for a device that has none or does not say. None of them is ours: what is
-	// allocated is in use by another host.
+	// Slots are its connection slots. They are not Known for a device that has none or does not tell them. None of them is
+	// ours: an allocated one is in use by another host.
 	Slots ble.Slots
 	Host  Host
 }
@@ -20,8 +20,8 @@ type Probed struct {
 // Host says whether another host has a proxy.
 type Host uint8
 
-// Answers to that question. It is unknown where nobody asked, and with ESPHome up to 2026.7, which tells only whose
-// connections it has.
+// Answers to that question. It is unknown if nobody asked, and with ESPHome up to 2026.7, which only tells which
+// connections there are.
 const (
 	HostUnknown Host = iota
 	HostNone
@@ -62,7 +62,7 @@ func Probe(ctx context.Context, cfg Config, whose bool) (Probed, error) {
 		}
 	}
 	s.w.post(&apipb.DisconnectRequest{})
-	_, _ = s.await(apiwire.DisconnectResponse, leaveTimeout) // it ends here anyway
+	_, _ = s.await(apiwire.DisconnectResponse, leaveTimeout) // the session ends in any case
 	s.unhook()
 	s.end(ErrStopped)
 	return found, asked

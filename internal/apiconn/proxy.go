@@ -46,15 +46,15 @@ type Proxy struct {
 	wish     *ble.ScannerMode
 	original *ble.ScannerMode     // the mode before we asked for another
 	ours     map[ble.Address]bool // devices whose slots are ours
-	parted   map[ble.Address]bool // of these, those whose link ended and whose slot is yet to be free
+	parted   map[ble.Address]bool // those of ours whose link ended and whose slot is not free yet
 	next     time.Time            // of the next attempt, see NextAttempt
 	force    bool                 // the next session takes the proxy from whoever has it
 	wasOurs  time.Time            // when the last session ended in which the subscription was ours
 	warned   map[string]bool      // failures that were logged since the last session
 	everUp   bool
 	damaged  time.Time // when a frame could not be decrypted
-	taken    time.Time // of the first subscription, if nobody would have told whom it took the proxy from
-	hears    bool      // an advertisement came, in whichever session
+	taken    time.Time // of the first subscription, if no host would have been told that it lost the proxy
+	hears    bool      // an advertisement came, in this session or an earlier one
 	thefts   thefts
 	lost     []*lostFunc // called when a session ended
 }
@@ -114,12 +114,11 @@ func (p *Proxy) Name() string {
 // Address is the configured address.
 func (p *Proxy) Address() string { return p.cfg.Address }
 
-// Online reports whether a session is up and, as far as known, the subscription ours: without it
-// nothing that is asked for is answered.
+// Online reports whether a session is up and, as far as is known, has the subscription: without it the proxy answers no
+// request.
 func (p *Proxy) Online() bool { return p.current.Load() != nil && p.State() != StateDisplaced }
 
-// session is the present session if requests to it may be sent: while another host has the proxy, nothing is asked of
-// it.
+// session is the present session if requests to it may be sent: while another host has the proxy, none are.
 func (p *Proxy) session() *session {
 	if s := p.current.Load(); s != nil && p.State() != StateDisplaced {
 		return s
@@ -134,7 +133,7 @@ func (p *Proxy) State() State {
 	return p.state
 }
 
-// LastError is why the proxy is not fully at work, with what to do about it; "" if it is.
+// LastError says why the proxy is not usable, or not fully, and what to do about it; it is "" if all is well.
 func (p *Proxy) LastError() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -144,11 +143,11 @@ func (p *Proxy) LastError() string {
 	return p.lastErr.Error()
 }
 
-// noteFor is how long a Note is given: who misses the proxy elsewhere looks within a day.
+// noteFor is how long a Note is given: somebody who misses the proxy elsewhere looks within a day.
 const noteFor = 24 * time.Hour
 
-// notePrevious: the newest subscriber gets everything, and nothing tells of the one before (ESPHome 2026.7, and proxies
-// without connections).
+// notePrevious: the newest subscriber gets everything, and the host that was subscribed before is not told (ESPHome
+// 2026.7, and proxies without connections).
 const notePrevious = "If another host (Home Assistant?) used this proxy, it gets nothing from it any more: remove the proxy there, or share it from here"
 
 // noteKeyless: a device with encryption in its configuration and no key yet speaks plaintext until ESPHome 2027.2
@@ -156,9 +155,9 @@ const notePrevious = "If another host (Home Assistant?) used this proxy, it gets
 const noteKeyless = "This device has encryption but no key yet, and anybody in the network can set one; from ESPHome 2027.2 on it does not answer without: " +
 	"run bluez-esphome provision, or set api: encryption: key: in its ESPHome configuration, and noise_psk here"
 
-// Note is what the operator should know though nothing is wrong, "" if there is nothing: that subscribing may have
-// taken the proxy from another host, which nobody tells, for a day after the first subscription, while the proxy is
-// ours; or that the device waits for a key.
+// Note is what the operator should know though it is no fault; it is "" if there is nothing. Either subscribing may
+// have taken the proxy from another host without anybody being told; that is said for a day after the first
+// subscription, while the proxy is ours. Or the device waits for a key.
 func (p *Proxy) Note() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -288,14 +287,14 @@ func (p *Proxy) setState(s State, err error) {
 	p.changed()
 }
 
-// changed tells the owner that there may be another state to show.
+// changed tells the owner that the state may have changed.
 func (p *Proxy) changed() {
 	if p.cfg.Changed != nil {
 		p.cfg.Changed()
 	}
 }
 
-// explain logs a failure: once as a warning, then for debugging until a session was up.
+// explain logs a failure as a warning. The same failure is logged for debugging only, until a session was up.
 func (p *Proxy) explain(message string, err error) {
 	p.mu.Lock()
 	level := slog.LevelWarn
@@ -309,7 +308,7 @@ func (p *Proxy) explain(message string, err error) {
 	p.log.Log(context.Background(), level, message, "address", p.cfg.Address, "error", err)
 }
 
-// stateOf is the state that an ended attempt leaves.
+// stateOf is the state of the proxy after an attempt that ended with err.
 func stateOf(err error) State {
 	if apiwire.AuthFailure(err) {
 		return StateAuthFailed

@@ -20,7 +20,7 @@ type rawConn struct {
 	in, out  rawCall
 }
 
-// A rawCall is a system call under way; try is its part that is called whenever the socket is ready.
+// A rawCall is a system call under way. Its function try is called whenever the socket is ready.
 type rawCall struct {
 	try func(fd uintptr) (done bool)
 	b   []byte
@@ -59,8 +59,8 @@ func (c *rawConn) Write(b []byte) (int, error) {
 	return c.out.run(b, c.raw.Write)
 }
 
-// writeNow writes as much of b as the socket takes without waiting. It may be called while nobody writes; what is wrong
-// with the connection the next Write will tell.
+// writeNow writes as much of b as the socket takes without waiting. It may be called while nobody writes. It reports no
+// errors: the next Write will.
 func (c *rawConn) writeNow(b []byte) int { return rawsock.WriteNow(c.raw, b) }
 
 func (r *rawCall) run(b []byte, wait func(func(uintptr) bool) error) (int, error) {

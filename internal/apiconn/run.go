@@ -12,15 +12,15 @@ import (
 
 const (
 	firstRetry     = time.Second
-	slowRetry      = time.Minute      // the longest; also for what only the operator can cure
+	slowRetry      = time.Minute      // the longest pause; also after failures that only the operator can mend
 	deepSleepRetry = 15 * time.Second // a device that sleeps is awake for short
 	restartRetry   = 5 * time.Second  // after the device took leave
 	retryFactor    = 1.8              // as ESPHome's own client grows its pauses
 	retryJitter    = 0.2
 	// stableAfter is how long a session must last to count as a success.
 	stableAfter = 10 * time.Second
-	// leftoverTries is how often a proxy that another host seems to use is looked at again soon, about 12 s in all: the
-	// links may be those of a run of ours that was killed, which the proxy is just ending.
+	// leftoverTries is how often, within about 12 s, a proxy is tried again soon though another host seems to use it: the
+	// links may be those of a run of ours that was killed, and the proxy may be about to end them.
 	leftoverTries = 4
 )
 
@@ -44,7 +44,7 @@ func (p *Proxy) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		begun := time.Now()
 		select {
-		case <-p.again: // it was meant for what this attempt finds out anyway
+		case <-p.again: // this attempt finds out anyway whether the reason is gone
 		default:
 		}
 		p.attempting()
@@ -84,7 +84,7 @@ func (p *Proxy) run(ctx context.Context) {
 	p.setState(StateOffline, nil)
 }
 
-// attempting shows that an attempt is under way, unless there is worse to show.
+// attempting shows that an attempt is under way, unless the state is a fault that lasts.
 func (p *Proxy) attempting() {
 	p.mu.Lock()
 	if p.state == StateOffline {
@@ -94,15 +94,15 @@ func (p *Proxy) attempting() {
 	p.changed()
 }
 
-// hopeless reports whether a sign of life of the proxy is no reason to try at once: a key, a password or
-// another host has to change first.
+// hopeless reports whether a sign of life of the device is no reason to try at once: first a key, a password or another
+// host has to change.
 func hopeless(err error) bool {
 	var conflict *ConflictError
 	var refused *RefusedError
 	return apiwire.AuthFailure(err) || errors.As(err, &conflict) || errors.As(err, &refused)
 }
 
-// Reconsider has a proxy that was refused for good try again: the reason may be gone.
+// Reconsider makes a proxy that was refused for good try again: the reason may be gone.
 func (p *Proxy) Reconsider() {
 	select {
 	case p.again <- struct{}{}:
@@ -137,14 +137,14 @@ func (p *Proxy) delay(failures int, err error) time.Duration {
 		d = max(d, restartRetry)
 	}
 	d = min(d, limit)
-	// Many proxies lose the same access point at once: they must not come back as one.
+	// Many proxies lose the same access point at once. They must not all try again at the same moment.
 	return time.Duration(float64(d) * (1 - retryJitter*rand.Float64()))
 }
 
 // pause waits for the next attempt, and reports whether a kick ended it early. begun is when the last one began.
 func (p *Proxy) pause(ctx context.Context, d time.Duration, begun time.Time, deafToKicks bool) (kicked bool) {
 	select {
-	case <-p.kick: // it was meant for the attempt that just failed
+	case <-p.kick: // it came during the attempt that just failed
 	default:
 	}
 	p.nextAt(d)
@@ -173,7 +173,7 @@ func (p *Proxy) pause(ctx context.Context, d time.Duration, begun time.Time, dea
 	}
 }
 
-// nextAt notes in how long the next attempt begins; a negative time for none that is planned.
+// nextAt notes the time until the next attempt; a negative time means that none is planned.
 func (p *Proxy) nextAt(d time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -207,10 +207,11 @@ func (p *Proxy) attempt(ctx context.Context) (wasUp bool, err error) {
 	return s.up, p.fault(err)
 }
 
-// damagedWithin: two damaged frames in so short a time are no accident.
+// damagedWithin: two damaged frames within so short a time are no accident.
 const damagedWithin = time.Minute
 
-// fault is why a session ended: one frame that cannot be decrypted says as little of the key as any broken stream.
+// fault is why a session ended. A single frame that cannot be decrypted is no sign of a wrong key: it is treated like
+// any other broken stream.
 func (p *Proxy) fault(err error) error {
 	var damaged *apiwire.DecryptError
 	if !errors.As(err, &damaged) {

@@ -74,8 +74,8 @@ func (s *session) restoreMode() {
 	}
 }
 
-// restoreMode is the mode to leave the proxy in, or nil if we did not ask for
-// another: nothing else resets it before the proxy restarts.
+// restoreMode is the mode in which to leave the proxy, or nil if we did not ask for another one. The proxy itself would
+// keep ours until it restarts.
 func (p *Proxy) restoreMode() *ble.ScannerMode {
 	p.mu.Lock()
 	defer p.mu.Unlock()

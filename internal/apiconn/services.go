@@ -5,8 +5,9 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
-// serviceFrom converts one service and counts its attributes. An entry whose handle is none (Bluetooth Core, Vol 3 Part
-// F, 3.2.2: 1 to 0xffff) keeps its place with handle 0: whoever makes a database of the list drops it and says so.
+// serviceFrom converts one service and counts its attributes. An entry with an invalid handle (Bluetooth Core, Vol 3
+// Part F, 3.2.2: valid are 1 to 0xffff) keeps its place with handle 0; whoever makes a database of the list drops it
+// and says so.
 func serviceFrom(m *apipb.BluetoothGATTService) (s ble.Service, attributes int) {
 	s = ble.Service{Handle: wireToHandle(m.GetHandle()), UUID: wireToUUID(m.GetUuid(), m.GetShortUuid())}
 	attributes = 1

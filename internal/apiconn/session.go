@@ -16,7 +16,7 @@ import (
 	"bluez-esphome/internal/lockorder"
 )
 
-// lastWords is how long a peer that takes nothing any more is still listened to: it may have said why it closes.
+// lastWords is how long we still read from a peer that takes nothing any more: it may have said why it closes.
 const lastWords = 200 * time.Millisecond
 
 // leaveTimeout bounds the wait for the answer to our DisconnectRequest.
@@ -33,7 +33,7 @@ type session struct {
 	done chan struct{} // closed when the session ends
 	wg   sync.WaitGroup
 
-	// Of the run goroutine.
+	// Used by the run goroutine only.
 	info    Info
 	up      bool        // Online was called
 	hears   bool        // adverts came
@@ -52,13 +52,13 @@ type session struct {
 	regained   atomic.Int64 // when the subscription came back from another host
 	lastValue  atomic.Int64 // when a GATT value came, as lastRead
 	probe      probe
-	poke       chan struct{}               // capacity 1: somebody wants to know now whose the proxy is
-	takeNow    atomic.Bool                 // and to have it
-	wishAgain  atomic.Bool                 // the mode was restored when the proxy was lost
+	poke       chan struct{}               // capacity 1: look at once whether another host has the proxy
+	takeNow    atomic.Bool                 // and take it from that host
+	wishAgain  atomic.Bool                 // ask for the wished scan mode again: it was restored when the proxy was lost
 	asked      atomic.Pointer[question]    // of beside.go
 	subscribed atomic.Bool                 // a message 126 proved the subscription
 	closing    atomic.Bool                 // we have taken leave
-	peerLeft   atomic.Bool                 // the proxy asked to end the session: it is not asked for the same
+	peerLeft   atomic.Bool                 // the proxy asked to end the session, so we do not ask
 	broken     atomic.Pointer[ClosedError] // writing failed
 
 	mu    lockorder.Mutex[lockorder.SessionState]
@@ -77,7 +77,7 @@ func (s *session) Read(b []byte) (int, error) {
 		<-time.After(pause)
 	}
 	if !s.limit.IsZero() && s.broken.Load() == nil {
-		_ = s.conn.SetReadDeadline(earlier(s.limit, time.Now().Add(s.p.cfg.DeadAfter))) // without deadlines it just waits
+		_ = s.conn.SetReadDeadline(earlier(s.limit, time.Now().Add(s.p.cfg.DeadAfter))) // a connection without deadlines just waits
 	}
 	n, err := s.conn.Read(b)
 	if n > 0 {
@@ -118,7 +118,7 @@ func (s *session) open(ctx context.Context) error {
 
 // serve subscribes, reads until the session ends and cleans up after it.
 func (s *session) serve(ctx context.Context) (err error) {
-	if s.unhook() { // from here on the end of ctx is a polite one
+	if s.unhook() { // from here on the watch ends the session when ctx ends
 		s.announce(s.first)
 		s.wg.Go(func() { s.watch(ctx) })
 		for err == nil {
@@ -190,7 +190,7 @@ func (s *session) reason(err error) error {
 	return err
 }
 
-// readError makes a lost connection readable; other errors are so already.
+// readError describes a lost connection in plain words; it does not change other errors.
 func (s *session) readError(err error) error {
 	var netErr net.Error
 	var early *apiwire.HelloLostError

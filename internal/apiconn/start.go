@@ -92,7 +92,8 @@ func (o *ops) enterNow(r *op, limit time.Duration) bool {
 	return true
 }
 
-// postponed sets the timer of r anew if the process did not run when it was due: the answer may be there unread.
+// postponed sets the timer of r again if the process was stopped when it was due, since the answer may be there but
+// unread.
 func (o *ops) postponed(r *op, due *time.Time) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -119,7 +120,7 @@ func (w *writer) sendNow(m proto.Message) bool {
 	if err != nil {
 		return false
 	}
-	if idle { // the lock is held meanwhile, as nothing waits here
+	if idle { // writing under the lock is fine: it does not wait
 		w.buf = w.buf[:copy(w.buf, w.buf[w.try(w.buf):])]
 	}
 	if len(w.buf) > 0 {

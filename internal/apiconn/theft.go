@@ -43,8 +43,8 @@ const (
 	probeHandle  uint32      = 1
 )
 
-// Who has lost a proxy to another host takes it back after pauses that grow with each loss, so that two hosts never
-// take turns for long.
+// A host that has lost a proxy to another one takes it back after pauses that grow with each loss, so that two hosts do
+// not take turns for ever.
 const (
 	retakeFirst, retakeMost = time.Minute, 30 * time.Minute    // after the first loss it is taken back at once
 	yieldFirst, yieldMost   = 30 * time.Minute, 24 * time.Hour // without a sign of the other host meanwhile
@@ -60,15 +60,15 @@ var (
 	errStolen     = &DisplacedError{why: "another API client (Home Assistant?) took the subscription; remove the proxy there, share it from here, or set on_conflict: retake"}
 )
 
-// probe is what is known of whose the proxy is.
+// probe is what is known about which host has the proxy.
 type probe struct {
-	used atomic.Bool // it was asked since adverts last came
+	used atomic.Bool // the question was asked since adverts last came
 
 	mu       lockorder.Mutex[lockorder.Conflict]
-	waiting  bool // for slots after a read
+	waiting  bool // a read was sent and the slots after it did not come yet
 	answered bool // the read's error came
-	rounds   int  // unanswered, in a row
-	counts   bool // the next slots without an answer are one more
+	rounds   int  // how many in a row had no answer to the read
+	counts   bool // slots that come next without an answer to the read make one more round
 	ours     bool // the last verdict
 	stolen   bool
 	asked    bool      // the answer to the question of whose.go is due
@@ -78,13 +78,13 @@ type probe struct {
 	strangers []ble.Address
 }
 
-// thefts of one proxy, over all sessions.
+// thefts are the losses of one proxy to other hosts, over all sessions.
 type thefts struct {
 	count int
 	since time.Time // when the proxy last became ours
 }
 
-// pause is how long to leave a proxy that was lost to the other host, after so many attempts to get it back.
+// pause is how long to wait before the proxy is taken back from the other host, after that many attempts.
 func (t thefts) pause(policy OnConflict, retries int) time.Duration {
 	n := t.count + retries
 	first, most, factor := yieldFirst, yieldMost, 4
@@ -101,7 +101,7 @@ func (t thefts) pause(policy OnConflict, retries int) time.Duration {
 	return min(first, most)
 }
 
-// vigil is the watch's own memory of a quiet proxy.
+// vigil is what the watch remembers about a proxy that is quiet.
 type vigil struct {
 	nextProbe, nextDeaf, nextAsk time.Time
 	nextRound                    time.Time // of the probe
@@ -109,7 +109,7 @@ type vigil struct {
 	deafPause                    time.Duration
 }
 
-// listen looks whether adverts still come, and returns when to look again.
+// listen checks whether adverts still come, and returns when to check again.
 func (s *session) listen(now time.Time, v *vigil) time.Time {
 	if at, ok := s.displaced(now, v); ok {
 		return at
@@ -156,8 +156,8 @@ func (s *session) listen(now time.Time, v *vigil) time.Time {
 	return again
 }
 
-// listenFirst looks at a proxy that never heard anything. Perhaps there is nothing to hear; or, where neither a message
-// 126 nor a read tells, another host has had it from the start.
+// listenFirst checks a proxy that has never heard anything. Perhaps there is nothing to hear; or, where neither a
+// message 126 nor a read tells, another host has had the proxy from the start.
 func (s *session) listenFirst(now time.Time, v *vigil) {
 	f := s.info.Features
 	if f.Has(ble.FeatureStateAndMode) || !f.Has(ble.FeaturePassiveScan) || f.Has(ble.FeatureActiveConnections) ||
@@ -172,7 +172,7 @@ func (s *session) listenFirst(now time.Time, v *vigil) {
 	s.subscribe()
 }
 
-// goDeaf shows a proxy that hears nothing any more as such, and subscribes again where that takes it from nobody.
+// goDeaf shows that the proxy hears nothing any more. It subscribes again if that takes the proxy from nobody.
 func (s *session) goDeaf() {
 	s.probe.mu.Lock()
 	ours := s.probe.ours
@@ -189,7 +189,7 @@ func (s *session) goDeaf() {
 	}
 }
 
-// askWhose sends the read and, behind it, the question for the slots, which everybody gets an answer to.
+// askWhose sends the read and, behind it, the request for the slots, which the proxy answers to every client.
 func (s *session) askWhose() {
 	s.probe.mu.Lock()
 	s.probe.rounds, s.probe.counts = 0, false
@@ -197,7 +197,7 @@ func (s *session) askWhose() {
 	s.probe.mu.Unlock()
 }
 
-// askAgain asks what was not answered yet, and reports whether there was such.
+// askAgain repeats the question if it was not answered yet, and reports whether it did.
 func (s *session) askAgain() bool {
 	s.probe.mu.Lock()
 	defer s.probe.mu.Unlock()
@@ -224,8 +224,8 @@ func (s *session) probeAnswered() {
 	s.proof()
 }
 
-// value notes a GATT value, which only the subscriber gets. While many come, a congested proxy may drop the answer to
-// the question three times in a row: it is not asked then.
+// value notes a GATT value, which only the subscriber gets. While many values come, a congested proxy may drop the
+// answer to the question three times in a row, so the question is not asked then.
 func (s *session) value(m proto.Message) {
 	switch m.(type) {
 	case *apipb.BluetoothGATTNotifyDataResponse, *apipb.BluetoothGATTReadResponse:
@@ -282,7 +282,7 @@ func (s *session) judge(slots ble.Slots, held bool) {
 	}
 }
 
-// stolenFromUs shows that another host has the proxy, and lets go of the links: their values go there now.
+// stolenFromUs shows that another host has the proxy, and gives up the links: that host gets their values now.
 func (s *session) stolenFromUs(slots ble.Slots) {
 	p, now := s.p, time.Now()
 	s.probe.mu.Lock()
@@ -314,7 +314,7 @@ func (s *session) stolenFromUs(slots ble.Slots) {
 	p.mu.Unlock()
 	why := errStolen
 	if s.lastAdvert.Load() < 0 {
-		why = errDisplaced // it never was ours
+		why = errDisplaced // we never had it
 	}
 	p.setState(StateDisplaced, why)
 	p.explain("The proxy is not ours", why)
@@ -342,15 +342,15 @@ func (s *session) displaced(now time.Time, v *vigil) (time.Time, bool) {
 	defer s.probe.mu.Unlock()
 	if !s.probe.stolen {
 		v.asking = false
-		s.takeNow.Store(false) // it is ours already
+		s.takeNow.Store(false) // we have it already
 		return time.Time{}, false
 	}
 	due := s.probe.since.Add(t.pause(s.p.cfg.OnConflict, s.probe.retries))
 	if s.canAsk() && s.p.cfg.OnConflict == Yield {
-		due = now.Add(askEvery) // it is only taken if the answer is that nobody has it
+		due = now.Add(askEvery) // we take it only if the answer says that nobody has it
 	}
 	if !s.newestWins() {
-		due = v.nextAsk // it is only granted if it is free
+		due = v.nextAsk // the proxy grants a subscription only if it has none
 	}
 	if s.takeNow.Swap(false) {
 		due = now
@@ -416,8 +416,8 @@ func (p *Proxy) everHeard() bool {
 	return p.hears
 }
 
-// nudge pings a session that has been silent while its proxy was heard elsewhere: if the device has restarted, the
-// answer is a reset. It does so at most once a second.
+// nudge pings the device of a session that has been silent, when the device gave a sign of life elsewhere: if it has
+// restarted, its answer is a reset. It does so at most once a second.
 func (s *session) nudge() {
 	now := time.Since(s.begun)
 	last := s.nudged.Load()

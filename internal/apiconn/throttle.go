@@ -2,8 +2,8 @@ package apiconn
 
 import "time"
 
-// A proxy that floods gets no more than a share of one processor: a real one, which hears at most some thousand
-// advertisements a second, needs a few per cent of that. What is too much waits in the network, at the proxy's own
+// A proxy that floods us gets a share of one processor at most. A real one, which hears at most some thousand
+// advertisements a second, needs a few per cent of that share. What exceeds it waits in the network, at the proxy's
 // cost.
 const (
 	busyShare = 4                      // a quarter
@@ -16,7 +16,7 @@ const (
 type throttle struct {
 	since time.Time // the work began
 	debt  time.Duration
-	at    time.Time // when debt was right
+	at    time.Time // when debt was last updated
 }
 
 // begin notes that there is something to work on.

@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// A proxy that can report its scanner does so at once to the subscriber; if it does not,
-	// another client has the subscription, or the request got lost.
+	// A proxy that reports the state of its scanner does so at once to a new subscriber. If no report comes, another
+	// client has the subscription, or the request got lost.
 	firstProof = 10 * time.Second
 	nextProof  = 20 * time.Second
 	laterProof = 60 * time.Second
@@ -19,8 +19,8 @@ const (
 
 var errDisplaced = &DisplacedError{why: "the proxy does not confirm the subscription: another API client (Home Assistant?) has it; remove the proxy there, or share it from here"}
 
-// watch keeps the session's time: pings after silence, the end of a dead connection, the proof
-// of the subscription, and the leave when ctx ends.
+// watch does what depends on time: it pings after silence, ends a dead connection, asks for the proof of the
+// subscription, and takes leave when ctx ends.
 func (s *session) watch(ctx context.Context) {
 	cfg := &s.p.cfg
 	timer := time.NewTimer(min(cfg.PingAfter, suspectAfter))
@@ -46,7 +46,7 @@ func (s *session) watch(ctx context.Context) {
 		}
 		now = time.Now()
 		read := s.lastRead.Load()
-		if lapses.Woke(now) { // what came meanwhile is unread, and the device may wait for our answer
+		if lapses.Woke(now) { // the process was stopped: what came meanwhile is unread, and the device may wait for our answer
 			s.w.post(&apipb.PingRequest{})
 			v.nextDeaf = later(v.nextDeaf, now.Add(deafAfter))
 			look = now.Add(suspectAfter)
@@ -65,7 +65,7 @@ func (s *session) watch(ctx context.Context) {
 			}
 			next = heard.Add(cfg.DeadAfter)
 		}
-		// adverts are proof too
+		// Adverts prove the subscription, too.
 		if s.info.Features.Has(ble.FeatureStateAndMode) && s.newestWins() && !s.subscribed.Load() && s.lastAdvert.Load() < 0 {
 			if !now.Before(proof) {
 				proofs++
@@ -96,8 +96,8 @@ func earlier(a, b time.Time) time.Time {
 	return b
 }
 
-// prove subscribes again and returns the time until the next attempt. After the first
-// the proxy counts as displaced.
+// prove subscribes again, and returns the time until the next attempt. From the second attempt on, the proxy counts as
+// displaced.
 func (s *session) prove(attempt int) time.Duration {
 	s.subscribe()
 	if attempt == 1 {

@@ -16,35 +16,35 @@ import (
 //	2026.7        the newest subscription wins, and nothing tells whom it was taken from.
 //	from 2026.8   ask for a slot for a device that is not there. The proxy frees it within 100 ms if nobody is subscribed.
 const (
-	// sweepWithin is how long the proxy may take to free a slot if nobody is subscribed: it looks every 100 ms.
+	// sweepWithin is how long a proxy without a subscriber may take to free a slot: it looks every 100 ms.
 	sweepWithin = 250 * time.Millisecond
 	// askEvery is how often a host that is displaced asks whether the proxy is free.
 	askEvery = time.Minute
-	// ghostFor is how long a proxy may take our own last session for alive: it pings every 60 s, and gives up after 150 s.
+	// ghostFor is how long a proxy may take our own last session for alive: it pings every 60 s and gives up after 150 s.
 	ghostFor = 3 * time.Minute
 )
 
 // newestWins: before ESPHome 2026.7 a second subscription was ignored.
 func (s *session) newestWins() bool { return versionAtLeast(s.info.Version, 2026, 7) }
 
-// canAsk reports whether the proxy tells whether it has a subscriber. Firmware up to 2026.7 would lose the slot for
-// good.
+// canAsk reports whether the question for a slot tells if the proxy has a subscriber. Firmware up to 2026.7 would never
+// free the slot.
 func (s *session) canAsk() bool {
 	v, known := ble.ParseVersion(s.info.Version)
 	return known && v.AtLeast(2026, 8) && s.info.Features.Has(ble.FeatureActiveConnections)
 }
 
-// askForNobody asks for a slot for a device that is not there.
+// askForNobody asks for a slot for a device that does not exist.
 func (s *session) askForNobody() {
 	s.w.post(deviceRequest(probeAddress, apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_CONNECT_V3_WITHOUT_CACHE))
 }
 
-// endQuestion gives the slot back, if it is still there.
+// endQuestion frees that slot, if the proxy has not.
 func (s *session) endQuestion() {
 	s.w.post(deviceRequest(probeAddress, apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_DISCONNECT))
 }
 
-// hasSubscriber asks during the bring-up whether another host has the proxy. That one loses nothing by it.
+// hasSubscriber asks during the bring-up whether another host has the proxy. The other host does not notice.
 func (s *session) hasSubscriber() (bool, error) {
 	s.askForNobody()
 	<-time.After(sweepWithin) // what comes meanwhile waits in the socket
@@ -53,8 +53,8 @@ func (s *session) hasSubscriber() (bool, error) {
 	return held, err
 }
 
-// askSlots asks for the slots during the bring-up, and whether one is held for the question. They are not known if the
-// proxy does not answer.
+// askSlots asks for the slots during the bring-up, and whether one is held for the question. The slots are not Known if
+// the proxy does not answer.
 func (s *session) askSlots() (slots ble.Slots, held bool, err error) {
 	s.w.post(&apipb.SubscribeBluetoothConnectionsFreeRequest{})
 	m, err := s.await(apiwire.BluetoothConnectionsFreeResponse, simpleTimeout)
@@ -69,18 +69,17 @@ func (s *session) askSlots() (slots ble.Slots, held bool, err error) {
 	return slots, held, nil
 }
 
-// ghost reports whether the subscriber that the proxy has may be our own last session, which it does not know to be
-// over.
+// ghost reports whether the subscriber of the proxy may be our own last session, whose end the proxy has not noticed.
 func (p *Proxy) ghost() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return !p.wasOurs.IsZero() && time.Since(p.wasOurs) < ghostFor
 }
 
-// Retry has a proxy that is displaced or offline looked at now: under Yield it is taken only if nobody has it.
+// Retry makes a proxy that is displaced or offline be tried now. Under Yield, it is taken only if no other host has it.
 func (p *Proxy) Retry() { p.now(false) }
 
-// Take takes the proxy from whichever host has it, now, or with the next session. The policy holds again afterwards.
+// Take takes the proxy from the host that has it, now or with the next session. After that the policy holds again.
 func (p *Proxy) Take() { p.now(true) }
 
 func (p *Proxy) now(take bool) {
@@ -119,7 +118,8 @@ func (p *Proxy) forced() bool {
 	return p.force
 }
 
-// releaseStrangers frees the slots that we never asked for, once it is known that nobody else can have: they are stuck.
+// releaseStrangers frees slots that we never asked for, once it is known that no other host has the proxy: they are
+// stuck.
 func (s *session) releaseStrangers() {
 	s.probe.mu.Lock()
 	strangers := s.probe.strangers
@@ -136,14 +136,15 @@ func (s *session) releaseStrangers() {
 	s.w.post(&apipb.SubscribeBluetoothConnectionsFreeRequest{})
 }
 
-// proveNow asks, behind a subscription, for what only the subscriber gets and for what everybody gets: if only the
-// latter comes, another host has the proxy. Up to ESPHome 2026.6, a subscription takes nothing from it.
+// proveNow sends, behind a subscription, a read that only the subscriber gets an answer to, and a request that every
+// client gets an answer to. If only the latter is answered, another host has the proxy. Up to ESPHome 2026.6 a
+// subscription does not take the proxy from it.
 func (s *session) proveNow() {
 	if s.newestWins() || !s.info.Features.Has(ble.FeatureActiveConnections) {
 		return
 	}
 	s.askWhose()
 	s.probe.mu.Lock()
-	s.probe.rounds, s.probe.counts = probeRounds-1, true // answers come in order: the first one without proof is proof
+	s.probe.rounds, s.probe.counts = probeRounds-1, true // answers come in order, so one answer without the other is enough
 	s.probe.mu.Unlock()
 }

@@ -12,15 +12,15 @@ import (
 	"bluez-esphome/internal/lockorder"
 )
 
-// maxQueued bounds the bytes that wait to be written. A caller with more waits; our own
-// answers (post) may go over it by as much again.
+// maxQueued bounds the bytes that wait to be written. A caller waits while there are more; our own answers (post) may
+// exceed it by as much again.
 const maxQueued = 128 << 10
 
 // writer collects frames and writes all that have gathered in one write.
 type writer struct {
 	wake chan struct{} // capacity 1: there is something to write
 
-	mu  lockorder.Mutex[lockorder.Writer] // serializes access to the following and the encryption's order
+	mu  lockorder.Mutex[lockorder.Writer] // guards the following, and keeps encryption in the order of the messages
 	f   *apiwire.Framer
 	buf []byte
 	try func([]byte) int // writes what the connection takes without waiting, and says how much; nil if it cannot
@@ -57,7 +57,7 @@ func (w *writer) post(messages ...proto.Message) bool {
 	return space == nil && err == nil
 }
 
-// append returns a channel to wait for if the queue is full.
+// append queues messages. If the queue is full, it returns a channel that is closed when there is room.
 func (w *writer) append(limit int, messages []proto.Message) (<-chan struct{}, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -85,7 +85,7 @@ func (w *writer) signal() {
 	}
 }
 
-// fail ends the queue: everything waiting and to come gets err.
+// fail ends the queue: every message that waits or comes later fails with err.
 func (w *writer) fail(err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

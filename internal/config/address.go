@@ -9,11 +9,10 @@ import (
 	"strings"
 )
 
-// SplitAddress reads a proxy's address: a host name, an IPv4 or IPv6 address, each with or without
-// port (IPv6 with a port in brackets). It gives the host without brackets and the port,
-// DefaultPort if none is named.
+// SplitAddress reads a proxy's address: a host name, an IPv4 or an IPv6 address, each with or without a port (IPv6 with
+// a port in brackets). It gives the host without brackets, and the port or DefaultPort.
 func SplitAddress(s string) (host string, port uint16, err error) {
-	if ip, perr := netip.ParseAddr(s); perr == nil { // also IPv6 without brackets, with or without zone
+	if ip, perr := netip.ParseAddr(s); perr == nil { // also an IPv6 address without brackets, with or without a zone
 		return ip.String(), DefaultPort, nil
 	}
 	if scheme, rest, found := strings.Cut(s, "://"); found {
@@ -55,8 +54,7 @@ func parsePort(s string) (uint16, error) {
 	return uint16(n), nil
 }
 
-// checkHost accepts what resolvers do: labels of letters, digits, "-" and "_", an IPv4 address,
-// a final dot.
+// checkHost accepts what resolvers accept: labels of letters, digits, "-" and "_", an IPv4 address, and a final dot.
 func checkHost(h string) error {
 	if _, err := netip.ParseAddr(h); err == nil {
 		return nil
@@ -86,7 +84,7 @@ func alphanumeric(c byte) bool {
 	return c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z'
 }
 
-// loopbackListen reads http.listen: HOST:PORT, or a port alone, which means loopback.
+// loopbackListen reads an address to listen on: HOST:PORT, or a port alone, which means loopback.
 func loopbackListen(s string) (string, error) {
 	if !strings.Contains(s, ":") {
 		s = ":" + s

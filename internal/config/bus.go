@@ -5,19 +5,18 @@ import (
 	"strings"
 )
 
-// Bus says where org.bluez is published: BusSystem, BusPrivate, BusNone, or the D-Bus address of
-// a bus, unix:….
+// Bus says where org.bluez is published: BusSystem, BusPrivate, BusNone, or the D-Bus address of a bus, such as unix:….
 type Bus string
 
 // The buses with names of their own.
 const (
 	BusSystem  Bus = "system"
 	BusPrivate Bus = "private"
-	// BusNone publishes nothing: the proxies are only shared, or a controller.
+	// BusNone publishes nothing: the proxies are only shared, or used by a controller.
 	BusNone Bus = "none"
 )
 
-// ParseBus reads what may stand in the key bus and behind --bus.
+// ParseBus reads the value of the key bus and of the flag --bus.
 func ParseBus(s string) (Bus, error) {
 	b := Bus(s)
 	switch {

@@ -15,16 +15,16 @@ const DefaultPort = 6053
 
 // Config is a validated configuration with all defaults filled in.
 type Config struct {
-	// Path is the file it was read from, as it was named; for messages.
+	// Path is the file that it was read from, as the user named it; for messages.
 	Path string
 	Bus  Bus
-	// StateDir is where state that outlives a run is kept. It need not exist yet.
+	// StateDir is the directory for state that outlives a run. It need not exist yet.
 	StateDir     string
 	Adapters     AdapterMode
 	AdapterAlias string
 	Proxies      []Proxy
 	Devices      []Device
-	// AutoAdd is nil unless every proxy that mDNS shows shall be used.
+	// AutoAdd is nil unless all proxies that multicast DNS finds are to be used.
 	AutoAdd *AutoAdd
 	Link    Link
 	Connect Connect
@@ -37,7 +37,7 @@ type Config struct {
 	MQTT MQTT
 	HTTP HTTP
 	Log  Log
-	// Warnings are one line each: what is allowed but probably not meant.
+	// Warnings name what is allowed but probably not meant, one line each.
 	Warnings []string
 }
 
@@ -53,12 +53,12 @@ type Proxy struct {
 	// MAC is the only device accepted at this address; valid if HasMAC.
 	MAC    ble.Address
 	HasMAC bool
-	// Password is what firmware up to 2025 may ask for; empty for none.
+	// Password is the API password that firmware up to 2025 may ask for; empty for none.
 	Password   Password
 	ScanMode   ScanMode
 	OnConflict OnConflict
 	OnNoSlot   OnNoSlot
-	HostsWait  bool // for a slot: on_no_slot says wait, which is not only the default
+	HostsWait  bool // on_no_slot: wait is written in the file, so that other hosts wait for a slot, too
 	// Line is where the proxy stands in the file, for messages.
 	Line int
 }
@@ -68,31 +68,31 @@ type Device struct {
 	Address ble.Address
 	// Pin is the only proxy to connect through, by name.
 	Pin string
-	// Prefer are tried first, in this order; Deny never.
+	// Prefer are the proxies that are tried first, in this order; those of Deny are never tried.
 	Prefer, Deny []string
 }
 
-// AutoAdd is how proxies found by mDNS are used.
+// AutoAdd says how proxies that multicast DNS finds are used.
 type AutoAdd struct {
 	// NoisePSK is the key of all of them; not set means plaintext.
 	NoisePSK Secret
 }
 
-// Link is when a silent session with a proxy is asked for a sign of life, and given up.
-// 0 < PingAfter < DeadAfter.
+// Link has the times of silence after which a session with a proxy is pinged and after which it is given up. 0 <
+// PingAfter < DeadAfter.
 type Link struct{ PingAfter, DeadAfter time.Duration }
 
-// Connect bounds an attempt to connect to a device: in all, through one proxy, and while waiting
-// for a free connection slot. 0 < PerPath ≤ Timeout, 0 ≤ SlotWait ≤ Timeout.
+// Connect bounds an attempt to connect to a device: in all (Timeout), through one proxy (PerPath), and while it waits
+// for a free connection slot (SlotWait). 0 < PerPath ≤ Timeout, 0 ≤ SlotWait ≤ Timeout.
 type Connect struct{ Timeout, PerPath, SlotWait time.Duration }
 
-// Share offers the proxies on to other hosts; off while Listen is empty.
+// Share offers the proxies to other hosts; nothing is shared while Listen is empty.
 type Share struct {
 	// Listen is a host name or IP address without port.
 	Listen string
-	// Offer is what other hosts see.
+	// Offer says whether hosts see each proxy or all of them as one.
 	Offer ShareOffer
-	// Identity is as what the shared proxies show themselves.
+	// Identity says which device a shared proxy is for hosts.
 	Identity ShareIdentity
 	// BasePort is the port of the first shared proxy; the others follow, all ≤ 65535.
 	BasePort uint16
@@ -104,11 +104,10 @@ type Share struct {
 	InUse InUse
 }
 
-// HTTP is the listener for metrics, health and the live page; off while Listen is
-// empty, else HOST:PORT.
+// HTTP is the listener for metrics, health and the live page. Listen is HOST:PORT, or empty for none.
 type HTTP struct{ Listen string }
 
-// Log is how and how much is logged.
+// Log says in which form and from which level on lines are logged.
 type Log struct {
 	Level  slog.Level
 	Format LogFormat
@@ -119,13 +118,13 @@ type Log struct {
 // AdapterMode says which adapters are published.
 type AdapterMode string
 
-// Adapter modes: hci0 with everything merged, or one more for each of the first eight proxies.
+// Adapter modes: hci0 with what all proxies hear, or in addition one adapter for each of the first eight proxies.
 const (
 	AdaptersMerged   AdapterMode = "merged"
 	AdaptersPerProxy AdapterMode = "per-proxy"
 )
 
-// ShareOffer says as what the proxies are offered on.
+// ShareOffer says what other hosts see.
 type ShareOffer string
 
 // Ways to share: each proxy as one of its own, or all of them as one.
@@ -134,11 +133,10 @@ const (
 	ShareMerged ShareOffer = "merged"
 )
 
-// ShareIdentity says who a shared proxy is for other hosts.
+// ShareIdentity says which device a shared proxy is for other hosts.
 type ShareIdentity string
 
-// Identities: a device beside the original, with a name and addresses of its own, or the original itself at another
-// place.
+// Identities: a further device with a name and addresses of its own, or the original device at another address.
 const (
 	IdentityOwn      ShareIdentity = "own"
 	IdentityOriginal ShareIdentity = "original"
@@ -163,7 +161,7 @@ const (
 	ScanPassive ScanMode = "passive"
 )
 
-// OnConflict says what happens when another host is at work on a proxy.
+// OnConflict says what happens when another host uses a proxy.
 type OnConflict string
 
 // Conflict policies: leave the proxy to the other host, or subscribe all the same.
@@ -181,8 +179,8 @@ const (
 	NoSlotFail OnNoSlot = "fail"
 )
 
-// LogFormat is the form of log lines; auto is short lines on a terminal and text, for the journal with its priorities,
-// elsewhere.
+// LogFormat is the form of log lines. auto is short lines on a terminal; elsewhere it is text, with priorities for the
+// journal.
 type LogFormat string
 
 // Log formats.

@@ -12,18 +12,18 @@ import (
 // Controller is one virtual Bluetooth controller whose radio is the proxies. Exactly one of VHCI, PTY, Unix and TCP is
 // set.
 type Controller struct {
-	// VHCI makes it a controller of this kernel, hciN.
+	// VHCI makes it a controller of this machine's kernel, hciN.
 	VHCI bool
-	// PTY and Unix are absolute paths: of a symbolic link to a pseudo terminal, and of a socket. TCP is HOST:PORT.
+	// PTY is the absolute path of a symbolic link to a pseudo terminal, Unix that of a socket. TCP is HOST:PORT.
 	PTY, Unix, TCP string
-	// Proxies are those that it uses, by name; empty is all.
+	// Proxies are the names of the proxies that it uses; empty means all.
 	Proxies []string
-	// Line is where it stands in the file, for messages.
+	// Line is where the controller stands in the file, for messages.
 	Line int
 }
 
-// key tells the controller from the others of this configuration and is the same in every run: what is kept of it is
-// kept by its key. n is how many {vhci: true} stand before it.
+// key names the controller. No other controller of this configuration has the same key, and the key is the same in
+// every run: its state is kept under it. n is how many {vhci: true} stand before it.
 func (c Controller) key(n int) string {
 	switch {
 	case c.PTY != "":
@@ -61,10 +61,10 @@ func (c *Config) OfferVHCI() {
 	c.HCI = append(c.HCI, Controller{VHCI: true})
 }
 
-// maxControllers bounds hci: the kernel has no use for more.
+// maxControllers bounds the list hci.
 const maxControllers = 64
 
-// controllers reads hci. It comes behind proxies.
+// controllers reads hci. It runs after the proxies are read.
 func (l *loader) controllers(list []rawController, autoAdd bool) {
 	rep := l.report
 	if len(list) > maxControllers {
@@ -129,7 +129,7 @@ func (l *loader) controllers(list []rawController, autoAdd bool) {
 	}
 }
 
-// maxSocketPath is what fits a socket's address (unix(7)), with its final zero.
+// maxSocketPath is the longest path that fits the address of a socket (unix(7)) together with its final zero.
 const maxSocketPath = 107
 
 func isLoopback(hostPort string) bool {

@@ -10,10 +10,10 @@ import (
 )
 
 // People know a proxy's settings from its ESPHome configuration, from Home Assistant or from aioesphomeapi, and write
-// them here by those names. They are not accepted: a configuration with two spellings of each key is hard to read
-// and to search. But each is answered with the line to write.
+// them here under the same names. These are not accepted, since a configuration with two spellings of each key is hard
+// to read and to search. But the error has the line to write instead.
 
-// foreign maps such a word to the key of a proxy's entry that means the same.
+// foreign maps such a name to the key of a proxy's entry that means the same.
 var foreign = map[string]string{
 	"host": "address", "hostname": "address", "ip": "address", "ip_address": "address", "use_address": "address",
 	"url": "address", "server": "address", "addr": "address",
@@ -23,16 +23,16 @@ var foreign = map[string]string{
 	"mac_address": "mac",
 }
 
-// inGroup maps a proxy's key to the key that has its part in another group.
+// inGroup maps a proxy's key to the key that means the same in another group.
 var inGroup = map[string]map[string]string{
 	"share":    {"address": "listen", "noise_psk": "noise_psk", "name": "names"},
 	"auto_add": {"noise_psk": "noise_psk_file"},
 }
 
-// esphomeSections begin an ESPHome configuration, which is another file.
+// esphomeSections are sections of an ESPHome configuration. Who writes them here has confused the two files.
 var esphomeSections = []string{"esphome", "esp32", "wifi", "ethernet", "ota", "logger", "bluetooth_proxy", "esp32_ble_tracker"}
 
-// meantKey gives the key of the group at prefix that word stands for, or "".
+// meantKey gives the key of the group at prefix that the user probably meant by word, or "".
 func meantKey(prefix, word string) string {
 	word = strings.ToLower(word)
 	if strings.HasPrefix(prefix, "proxies[") {
@@ -41,7 +41,7 @@ func meantKey(prefix, word string) string {
 	return inGroup[prefix][cmp.Or(foreign[word], word)]
 }
 
-// howToWrite is the remedy for a word that stands for key. The value is shown only if it is no secret.
+// howToWrite is the remedy for a word that means key. It shows the value unless that is a secret.
 func howToWrite(prefix, key string, value *yaml.Node) string {
 	switch {
 	case key == "noise_psk" && prefix == "share":
@@ -56,7 +56,7 @@ func howToWrite(prefix, key string, value *yaml.Node) string {
 	return fmt.Sprintf("write %s: VALUE", key)
 }
 
-// elsewhere is the remedy for a word that belongs into another place altogether, or "".
+// elsewhere is the remedy for a word that belongs to another group or file, or "".
 func (w *walker) elsewhere(prefix, word string) string {
 	word = strings.ToLower(word)
 	switch {
@@ -76,7 +76,7 @@ func (w *walker) elsewhere(prefix, word string) string {
 	return ""
 }
 
-// plainEntry is the remedy for an entry of a list that is a single value where a group of keys is wanted, or "".
+// plainEntry is the remedy for an entry of a list that is a single value instead of a group of keys, or "".
 func plainEntry(list, value string) string {
 	switch {
 	case list == "proxies":

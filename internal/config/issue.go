@@ -9,12 +9,12 @@ import (
 
 // Issue is one mistake.
 type Issue struct {
-	// File as it was named, and Line from 1; Line is 0 where the mistake has no place in the file.
+	// File is the file as the user named it. Line counts from 1; it is 0 where the mistake has no place in the file.
 	File string
 	Line int
 	// Key is the dotted path of the key ("proxies[0].address"), or an environment variable.
 	Key string
-	// What is wrong, without a final stop.
+	// What says what is wrong, without a final stop.
 	What string
 	// Remedy says what to write instead; it may be empty.
 	Remedy string
@@ -50,7 +50,7 @@ func (e *Error) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// maxIssues bounds what a file that is something else altogether can print.
+// maxIssues bounds the output for a file that is something else altogether.
 const maxIssues = 100
 
 // reporter collects mistakes and knows where each key stands.
@@ -59,7 +59,7 @@ type reporter struct {
 	lines  map[string]int    // key → line; "" is the whole file
 	env    map[string]string // key → environment variable that replaced it
 	broken map[string]bool   // list entries that were reported as a whole
-	meant  map[string]bool   // keys for which an unknown one was probably meant, and reported
+	meant  map[string]bool   // keys that an unknown key was probably meant to be, which is reported
 	issues []Issue
 }
 
@@ -82,7 +82,7 @@ func (r *reporter) add(is Issue) {
 	}
 }
 
-// line gives the line of key, else of the nearest key around it.
+// line gives the line of a key, or that of the nearest key around it.
 func (r *reporter) line(key string) int {
 	for key != "" {
 		if n, ok := r.lines[key]; ok {
@@ -101,7 +101,7 @@ func (r *reporter) err() error {
 	return &Error{Issues: r.issues}
 }
 
-// where is how a message names a place of the file in passing.
+// where names the place of a key within a sentence.
 func (r *reporter) where(key string) string {
 	return fmt.Sprintf("%s:%d", filepath.Base(r.file), r.line(key))
 }

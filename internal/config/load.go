@@ -15,7 +15,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// maxFile bounds the file, in bytes: thousands of proxies fit many times over.
+// maxFile bounds the file, in bytes. Thousands of proxies take a small part of that.
 const maxFile = 4 << 20
 
 // Load reads and validates the file at path. A file that cannot be read gives an error
@@ -24,13 +24,13 @@ func Load(path string) (*Config, error) {
 	return newLoader(path).load()
 }
 
-// Parse validates data as if it were the file called name: keys are looked up beside it.
-// Mistakes give an *Error.
+// Parse validates data as if it were the file called name: key files are looked for in its directory. Mistakes give an
+// *Error.
 func Parse(data []byte, name string) (*Config, error) {
 	return newLoader(name).parse(data)
 }
 
-// loader is one reading; its functions stand between it and the machine.
+// loader is one reading of a file. Its functions replace the machine's in tests.
 type loader struct {
 	path   string
 	getenv func(string) string
@@ -42,7 +42,7 @@ type loader struct {
 	mode   fs.FileMode // its permissions; 0 if it is no file
 }
 
-// files is what is read besides the configuration itself.
+// files reads the files that the configuration names.
 type files interface {
 	Stat(name string) (fs.FileInfo, error)
 	ReadFile(name string) ([]byte, error)
@@ -108,7 +108,7 @@ func (l *loader) parse(data []byte) (*Config, error) {
 	return l.out, nil
 }
 
-// tree parses the YAML and leaves only what the schema knows.
+// tree parses the YAML and keeps only keys that the schema has.
 func (l *loader) tree(data []byte) (map[string]any, error) {
 	if len(data) > maxFile {
 		l.report.atLine(0, "", "", "%d bytes are more than the %d allowed", len(data), maxFile)
@@ -138,8 +138,8 @@ func (l *loader) tree(data []byte) (map[string]any, error) {
 	return m, nil
 }
 
-// decode lets viper put defaults, file and environment together. Keys are joined by a byte that
-// no key has: viper splits at its delimiter and lower-cases, so a dot in a name would tear it apart.
+// decode makes viper combine defaults, file and environment. Keys are joined by a byte that no key contains: viper
+// splits keys at its delimiter and lower-cases them, so that it would tear a name with a dot apart.
 func (l *loader) decode(tree map[string]any) (*raw, error) {
 	const delimiter = "\x1f"
 	v := viper.NewWithOptions(viper.KeyDelimiter(delimiter))
@@ -166,8 +166,8 @@ func (l *loader) decode(tree map[string]any) (*raw, error) {
 	return &r, nil
 }
 
-// resolve says where a key's file is. systemd's LoadCredential=keys:… hands on keys/kitchen as keys_kitchen: the
-// same file is meant, and found, where systemd does not run the program.
+// resolve finds a key file. systemd's LoadCredential=keys:… hands on keys/kitchen as keys_kitchen; the same file is
+// found where the program runs without systemd.
 func (l *loader) resolve(name string) string {
 	if filepath.IsAbs(name) {
 		return name

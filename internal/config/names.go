@@ -11,8 +11,8 @@ import (
 // maxName bounds a proxy's name, in bytes; ESPHome's own have at most 31.
 const maxName = 63
 
-// CheckName refuses names that would not show well or could be taken for something else:
-// empty ones, long ones, control characters, spaces at an end, "/" and "{".
+// CheckName refuses names that are hard to read or to tell apart from something else: empty and long ones, control
+// characters, a space at either end, "/" and "{".
 func CheckName(name string) error {
 	switch {
 	case name == "":

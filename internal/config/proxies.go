@@ -67,7 +67,7 @@ func (l *loader) proxies(list []rawProxy) {
 	}
 }
 
-// newKey is where a key that is none of a proxy's comes from.
+// newKey says where to get a key that belongs to no single proxy.
 const newKey = "make a new one: openssl rand -base64 32"
 
 // psk reads the key of the group at prefix, from the file or from beside it.

@@ -70,8 +70,8 @@ func (l *loader) validate(r *raw) {
 	}
 }
 
-// stateDir gives the directory for state: the configured one, else systemd's, else the usual one
-// of root or of the user.
+// stateDir gives the directory for state: the configured one, else systemd's, else the usual one of root or of the
+// user.
 func (l *loader) stateDir(configured string) string {
 	if configured != "" {
 		if !filepath.IsAbs(configured) {
@@ -175,7 +175,7 @@ func oneOf[T ~string](rep *reporter, key, got string, words ...T) T {
 	return words[0]
 }
 
-// duration reads a duration with a unit; 0 was reported.
+// duration reads a duration with a unit. It returns 0 after it has reported a mistake.
 func (l *loader) duration(key, got string, low, high time.Duration) time.Duration {
 	d, err := time.ParseDuration(got)
 	switch {

@@ -10,10 +10,10 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// errDocuments: the file goes on after a line "---" or "...".
+// errDocuments: the file continues after a line "---" or "...".
 var errDocuments = errors.New("more than one document")
 
-// faults translates what the YAML library says into what the author of the file did.
+// faults translates messages of the YAML library into the mistake that its user made.
 var faults = []struct{ says, what, remedy string }{
 	{"mapping values are not allowed", `a ": " stands where no key can be`, `quote the value if it holds ": "`},
 	{"block sequence entries are not allowed", `a "- " stands where no entry can be`,
@@ -35,10 +35,11 @@ var faults = []struct{ says, what, remedy string }{
 	{errDocuments.Error(), "the file holds more than one document", `remove the line "---" or "..." and what belongs to the other one`},
 }
 
-// indentFaults are what the library says of a line that does not fit the lines above it.
+// indentFaults are the messages of the library about a line whose indentation does not fit the lines above it.
 var indentFaults = []string{"did not find expected '-' indicator", "did not find expected key", "mapping values are not allowed"}
 
-// explain says in which line data stops being YAML, 0 if that is not known, what is wrong there, and what to do.
+// explain finds the line in which data stops being YAML, 0 if it is not known, and says what is wrong there and what to
+// do.
 func explain(data []byte, err error) (line int, what, remedy string) {
 	line, says := yamlError(err)
 	if n := brokenFrom(data); n > 0 {
@@ -46,7 +47,7 @@ func explain(data []byte, err error) (line int, what, remedy string) {
 	}
 	lines := strings.Split(string(data), "\n")
 	here := textOf(lines, line)
-	before := line - 1 // of the line above that says something
+	before := line - 1 // the nearest line above that is not empty or a comment
 	for before > 0 && (strings.TrimSpace(lines[before-1]) == "" || strings.HasPrefix(strings.TrimSpace(lines[before-1]), "#")) {
 		before--
 	}
@@ -63,7 +64,7 @@ func explain(data []byte, err error) (line int, what, remedy string) {
 			continue
 		}
 		if opens := strings.HasSuffix(strings.TrimSpace(above), ":"); opens && indentation(here) > indentation(above) {
-			continue // as it should be: something else is wrong
+			continue // the indentation is right: something else is wrong
 		}
 		return line, fmt.Sprintf("the line begins %s in, the one above it %s", spaces(indentation(here)), spaces(indentation(above))),
 			`give all keys of one entry the same indentation, and quote values that hold ": " or "#"`
@@ -96,16 +97,17 @@ func spaces(n int) string {
 	return strconv.Itoa(n) + " spaces"
 }
 
-// How long a file may be, in lines and bytes, of which every beginning is tried for the place of a mistake.
+// Bounds, in lines and bytes, of a file of which every beginning is parsed to find the place of a mistake.
 const (
 	maxSoughtLines = 500
 	maxSoughtBytes = 64 << 10
 )
 
-// brokenFrom finds the line with which a file begins to be no YAML: the one after the longest beginning that is. The
-// library names the line in which the broken structure begins, which may be far above. It is 0 if the file is long.
+// brokenFrom finds the first line at which a file is no YAML any more: the line after its longest beginning that is
+// YAML. The library names the line in which the broken structure begins, which may be far above. It is 0 if the file is
+// too long for that.
 func brokenFrom(data []byte) int {
-	if len(data) > maxSoughtBytes || yaml.Unmarshal(data, new(yaml.Node)) == nil { // or it is something else
+	if len(data) > maxSoughtBytes || yaml.Unmarshal(data, new(yaml.Node)) == nil { // the mistake is none of syntax
 		return 0
 	}
 	ends := []int{0} // of the lines

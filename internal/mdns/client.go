@@ -18,45 +18,45 @@ import (
 
 const (
 	maxAddresses = 16   // of one host
-	maxServices  = 1024 // instances that are kept; the one that was heard longest ago makes room
-	maxRecent    = 1024 // hosts whose last words are kept
-	// forgetAfter is how long an instance is kept that is not announced any more: the life of the records of those that we
-	// know (ESPHome's are 75 minutes).
+	maxServices  = 1024 // instances that are kept; the one heard longest ago is dropped for a new one
+	maxRecent    = 1024 // hosts whose last answers are kept
+	// forgetAfter is how long an instance is kept after its last announcement: the lifetime of the records of the devices
+	// that we know (ESPHome's live 75 minutes).
 	forgetAfter = 75 * time.Minute
-	// settle is how long further addresses of a host are waited for after the first.
+	// settle is how long a lookup waits for further addresses of a host after the first.
 	settle = 50 * time.Millisecond
-	// recently: an answer that was just multicast is not repeated within a second (RFC 6762, 6), so a question
-	// right after an announcement would go unanswered.
+	// recently: an answer that was just multicast is not repeated within a second (RFC 6762, 6), so that a question right
+	// after an announcement would get no answer. What was heard so recently answers it.
 	recently = 2 * time.Second
 	// firstQuery is the pause after the first question; later ones grow (RFC 6762, 5.2).
 	firstQuery   = time.Second
 	maxHostQuery = 10 * time.Second
 	browseFactor = 3
 	maxBrowse    = 5 * time.Minute
-	// reopen is how often new interfaces are looked for.
+	// reopen is how often the list of interfaces is read again.
 	reopen = 10 * time.Second
-	// maxAsked is how often what an instance's announcement left out is asked for.
+	// maxAsked is how often a record that an instance's announcement left out is asked for.
 	maxAsked = 3
 )
 
-// Config configures a Client. Zero values mean what is given.
+// Config configures a Client. Each field says what its zero value means.
 type Config struct {
 	// Service is browsed, like _esphomelib._tcp; "" browses nothing.
 	Service string
-	// Interfaces lists those to use, anew every ten seconds; nil is RealInterfaces.
+	// Interfaces lists the interfaces to use. It is called every ten seconds; nil is RealInterfaces.
 	Interfaces func() ([]net.Interface, error)
-	// Alive, if not nil, is called with the first label, in lower case, of each instance of Service and each host
-	// that gave a sign of life. It must not block.
+	// Alive, if not nil, is called for each instance of Service and each host that gave a sign of life, with its first
+	// label in lower case. It must not block.
 	Alive func(name string)
-	// Found, if not nil, is called with each instance whose host, port and an address are
-	// known, each time it is heard. It must not block.
+	// Found, if not nil, is called each time an instance is heard of which host, port and an address are known. It must
+	// not block.
 	Found  func(Service)
 	Logger *slog.Logger // nil discards
 
 	port int // in tests; 0 is 5353
 }
 
-// Service is one instance. All text is the sender's own: show it with care.
+// Service is one instance of a service. Its texts come from the network and are not trusted.
 type Service struct {
 	Instance string // its first label, in lower case
 	Host     string // of the service, in lower case, without the final dot
@@ -88,10 +88,10 @@ type heard struct {
 	at    time.Time
 }
 
-// ask is one Lookup; got has a value once there is an address.
+// ask is one Lookup that waits; got has a value once there is an address.
 type ask struct{ got chan struct{} }
 
-// New makes a Client, which is silent and deaf before Run.
+// New makes a Client, which neither sends nor listens before Run.
 func New(cfg Config) *Client {
 	if cfg.Interfaces == nil {
 		cfg.Interfaces = RealInterfaces
@@ -109,7 +109,7 @@ func New(cfg Config) *Client {
 	return c
 }
 
-// Run serves until ctx ends. Interfaces that come and go are followed; without any it waits.
+// Run serves until ctx ends. It follows interfaces that come and go, and waits while there are none.
 func (c *Client) Run(ctx context.Context) {
 	said := ""
 	for ctx.Err() == nil {
@@ -187,7 +187,7 @@ func (c *Client) ask(qs ...question) {
 	}
 }
 
-// browse asks for the instances, often at first, and for what their answers left out.
+// browse asks for the instances, at first often, and for records that their answers left out.
 func (c *Client) browse(ctx context.Context) {
 	pause, next := firstQuery, time.Now()
 	for {
@@ -204,7 +204,7 @@ func (c *Client) browse(ctx context.Context) {
 	}
 }
 
-// missing lists what instances are incomplete for, a packet's worth at a time.
+// missing lists questions for the records that instances lack, as many as fit into one packet.
 func (c *Client) missing() []question {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -295,7 +295,7 @@ func (c *Client) handle(packet []byte, zone string) {
 	}
 }
 
-// instances notes what a packet says of the service's instances, and gives those that it said something of.
+// instances notes what a packet says about instances of the service, and returns those that it is about.
 func (c *Client) instances(r *records, now time.Time, alive map[string]bool) map[string]bool {
 	touched := map[string]bool{}
 	if c.suffix == "" {
@@ -341,7 +341,7 @@ func (c *Client) instances(r *records, now time.Time, alive map[string]bool) map
 	return touched
 }
 
-// makeRoom drops instances that were not heard for long, and if there are too many all the same the one that was heard
+// makeRoom drops instances that were not heard for long. If there are still too many, it drops the one that was heard
 // longest ago. c.mu is held.
 func (c *Client) makeRoom(now time.Time) {
 	if len(c.table) < maxServices {
@@ -360,11 +360,11 @@ func (c *Client) makeRoom(now time.Time) {
 	}
 }
 
-// address notes what a packet says of a host, and answers who asked for it.
+// address notes what a packet says about a host, and wakes those who asked for it.
 func (c *Client) address(host string, l *addresses, now time.Time) {
 	if _, known := c.recent[host]; !known && len(c.recent) >= maxRecent {
 		maps.DeleteFunc(c.recent, func(_ string, h heard) bool { return now.Sub(h.at) > recently })
-		for other := range c.recent { // whoever: somebody waits for this one, and others are made up by the thousand
+		for other := range c.recent { // any other one: this one is waited for, and thousands of the others may be made up
 			if len(c.recent) < maxRecent || len(c.asks[host]) == 0 {
 				break
 			}
@@ -388,7 +388,7 @@ func (c *Client) address(host string, l *addresses, now time.Time) {
 	}
 }
 
-// lately gives the addresses of a host that were just heard.
+// lately gives the addresses of a host if they were heard just now.
 func (c *Client) lately(host string, now time.Time) []netip.Addr {
 	if h, ok := c.recent[host]; ok && now.Sub(h.at) <= recently {
 		return h.addrs

@@ -1,8 +1,7 @@
-// Package mdns speaks as much multicast DNS (RFC 6762) and DNS-SD (RFC 6763)
-// as proxies need: it resolves .local names, watches for the instances of one service
-// and says who gave a sign of life, and announces simulated proxies.
+// Package mdns implements the part of multicast DNS (RFC 6762) and DNS-SD (RFC 6763) that proxies need: it resolves
+// .local names, browses for the instances of one service, reports signs of life, and announces shared and simulated
+// proxies.
 //
-// It stands on golang.org/x/net/dns/dnsmessage alone: no cgo and no nss module. What comes from the
-// network is hostile: every table is bounded, and only multicast packets that came in on the chosen
-// interfaces count.
+// It uses golang.org/x/net/dns/dnsmessage alone: no cgo and no NSS module. Input from the network is hostile: every
+// table is bounded, and only multicast packets that came in on the chosen interfaces count.
 package mdns

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// Local reports whether a host name is one of multicast DNS: below .local, or without a dot.
+// Local reports whether multicast DNS resolves a host name: one below .local, or without a dot.
 func Local(host string) bool {
 	h := fold(host)
 	if _, err := netip.ParseAddr(h); err == nil || h == "localhost" {
@@ -22,8 +22,8 @@ func Local(host string) bool {
 	return strings.HasSuffix(h, ".local") || !strings.Contains(h, ".")
 }
 
-// Lookup asks for the addresses of a host, which gets .local if it has no dot, until there is an answer or ctx
-// ends. What was heard within the last two seconds counts.
+// Lookup asks for the addresses of a host until there is an answer or ctx ends; .local is added to a name without a
+// dot. An answer that was heard within the last two seconds counts.
 func (c *Client) Lookup(ctx context.Context, host string) ([]netip.Addr, error) {
 	name := fold(host)
 	if !strings.Contains(name, ".") {
@@ -78,8 +78,8 @@ type System interface {
 
 var _ System = (*net.Resolver)(nil)
 
-// Resolve looks a host up: Local names by multicast DNS and the system at the same time, with and without
-// .local, and the first who knows an address counts; other names by the system.
+// Resolve looks a host up. Local names are asked by multicast DNS and from the system at the same time, with and
+// without .local, and the first answer with an address counts; other names are asked from the system.
 func (c *Client) Resolve(ctx context.Context, system System, host string) ([]netip.Addr, error) {
 	if !Local(host) {
 		return system.LookupNetIP(ctx, "ip", host)
@@ -100,7 +100,7 @@ func (c *Client) Resolve(ctx context.Context, system System, host string) ([]net
 		addrs []netip.Addr
 		err   error
 	}
-	answers := make(chan answer, len(ways)) // nobody waits for the late ones
+	answers := make(chan answer, len(ways)) // room for all: late answers are not waited for
 	for _, way := range ways {
 		go func() {
 			addrs, err := way()

@@ -10,12 +10,12 @@ import (
 const (
 	// maxRecords bounds what one packet may hold; a browse answer of one device has about six.
 	maxRecords = 256
-	// flushBit in a record's class: it replaces what was known (RFC 6762, 10.2).
+	// flushBit in the class of a record: the record replaces what was known before (RFC 6762, 10.2).
 	flushBit = 0x8000
 	maxText  = 32 // keys of a TXT record that are kept
 )
 
-// records is what one answer says, with names in lower case and without the final dot.
+// records is the content of one answer, with names in lower case and without the final dot.
 type records struct {
 	pointers  []pointer
 	servers   map[string]server // by instance name
@@ -41,11 +41,11 @@ type addresses struct {
 	anyAlive bool
 }
 
-// fold makes names comparable.
+// fold brings a name into the form in which names are compared.
 func fold(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }
 
-// parse reads an answer; what is not one, or is damaged from the start, gives nil. Records before damage
-// count. zone belongs to link-local addresses.
+// parse reads an answer. It returns nil for a packet that is no answer, or that is damaged from the start; records
+// before the damage count. zone is added to link-local addresses.
 func parse(packet []byte, zone string) *records {
 	var p dnsmessage.Parser
 	h, err := p.Start(packet)
@@ -116,10 +116,10 @@ func (r *records) address(host string, a netip.Addr, h dnsmessage.ResourceHeader
 	}
 }
 
-// usable drops what nobody can be reached at.
+// usable reports whether a device can be reached at an address.
 func usable(a netip.Addr) bool { return a.IsValid() && !a.IsUnspecified() && !a.IsMulticast() }
 
-// merge gives the addresses of a host after a packet.
+// merge gives the addresses of a host as they are after a packet.
 func (l *addresses) merge(known []netip.Addr) []netip.Addr {
 	out := append([]netip.Addr(nil), l.list...)
 	for _, a := range known {

@@ -28,13 +28,14 @@ type Announced struct {
 	Port     uint16
 	Addrs    []netip.Addr // none: those of the interface that is answered on
 	Text     []string     // key=value
-	// Taken, if not nil, is told once if another device announces the same instance: one whose text has another mac. It
-	// must not block.
+	// Taken, if not nil, is told once if another device announces the same instance, which is one with another mac in its
+	// text. It must not block.
 	Taken func(mac string)
 }
 
-// Responder announces instances and answers for them. It asks whether somebody else has their names, and says so, but
-// takes no other ones: hosts know a device by its name, which it says of itself, too.
+// Responder announces instances and answers questions about them. It asks whether another device has their names, and
+// reports it, but does not choose other names: hosts know a device by its name, which the device itself tells them as
+// well.
 type Responder struct {
 	interfaces func() ([]net.Interface, error)
 	log        *slog.Logger
@@ -51,7 +52,7 @@ func NewResponder(list []Announced, interfaces func() ([]net.Interface, error), 
 	return &Responder{interfaces: interfaces, log: log, port: mdnsPort, list: slices.Clone(list), taken: make([]atomic.Bool, len(list))}
 }
 
-// Run announces everything, answers until ctx ends and says goodbye.
+// Run announces all instances, answers until ctx ends, and then withdraws the instances by a goodbye.
 func (r *Responder) Run(ctx context.Context) error {
 	interfaces, err := r.interfaces()
 	if err != nil {
@@ -81,7 +82,7 @@ func (r *Responder) Run(ctx context.Context) error {
 	return nil
 }
 
-// announce multicasts all records everywhere, or takes them back.
+// announce multicasts all records on all interfaces, or withdraws them.
 func (r *Responder) announce(s *socket, goodbye bool) {
 	for _, a := range r.list {
 		for _, i := range s.joined4 {
@@ -93,7 +94,7 @@ func (r *Responder) announce(s *socket, goodbye bool) {
 	}
 }
 
-// handle answers a question for one of the instances with everything about it, to everybody.
+// handle multicasts all records of an instance that a question is about.
 func (r *Responder) handle(s *socket, packet []byte, from net.Interface, four bool) {
 	var p dnsmessage.Parser
 	h, err := p.Start(packet)
@@ -118,7 +119,7 @@ func (r *Responder) handle(s *socket, packet []byte, from net.Interface, four bo
 	}
 }
 
-// others looks in an answer for devices that have the name of one of ours. Ours come back to us, too.
+// others looks in an answer for devices that have the name of one of our instances. Our own answers are received, too.
 func (r *Responder) others(packet []byte, from net.Interface) {
 	said := parse(packet, from.Name)
 	if said == nil {
@@ -135,7 +136,8 @@ func (r *Responder) others(packet []byte, from net.Interface) {
 	}
 }
 
-// answer is everything about an instance as one packet, as devices with ESPHome put it; nil if it cannot be packed.
+// answer is a packet with all records of an instance, in the order that devices with ESPHome use; nil if it cannot be
+// packed.
 func (a Announced) answer(via net.Interface, goodbye bool) []byte {
 	ttl := func(seconds uint32) uint32 {
 		if goodbye {

@@ -37,7 +37,8 @@ func RealInterfaces() ([]net.Interface, error) {
 	return slices.DeleteFunc(all, func(i net.Interface) bool { return i.Flags&want != want || i.Flags&not != 0 }), nil
 }
 
-// NamedInterfaces gives a function for Config.Interfaces that always has just these; loopback may be one.
+// NamedInterfaces gives a function for Config.Interfaces that lists the interfaces with these names; loopback may be
+// one.
 func NamedInterfaces(names ...string) func() ([]net.Interface, error) {
 	return func() ([]net.Interface, error) {
 		var out []net.Interface
@@ -52,7 +53,7 @@ func NamedInterfaces(names ...string) func() ([]net.Interface, error) {
 	}
 }
 
-// socket sends to and reads from the groups on some interfaces, in both families as far as there.
+// socket sends to and receives from the groups on some interfaces, over IPv4 and IPv6 as far as they are there.
 type socket struct {
 	v4 *ipv4.PacketConn
 	v6 *ipv6.PacketConn
@@ -63,7 +64,7 @@ type socket struct {
 	port       int
 }
 
-// open joins the groups. The port is shared with every other responder of the machine.
+// open joins the groups. Other responders of the machine may have the same port.
 func open(ctx context.Context, interfaces []net.Interface, port int) (*socket, error) {
 	s := &socket{interfaces: map[int]net.Interface{}, port: port}
 	for _, i := range interfaces {
@@ -108,7 +109,7 @@ func open(ctx context.Context, interfaces []net.Interface, port int) (*socket, e
 
 var errNoInterface = errors.New("no network interface that can multicast")
 
-// share lets the port be bound although a responder of the machine (avahi, systemd-resolved) has it.
+// share allows several sockets on the port: a responder of the machine (avahi, systemd-resolved) has it as well.
 func share(_, _ string, c syscall.RawConn) error {
 	var err error
 	if cerr := c.Control(func(fd uintptr) {
@@ -128,7 +129,8 @@ func (s *socket) close() {
 	}
 }
 
-// send multicasts on every interface and family. Interfaces come and go: what fails is lost, as packets may be.
+// send multicasts on every interface and family. Errors are ignored: interfaces come and go, and packets may get lost
+// anyway.
 func (s *socket) send(b []byte) {
 	for _, i := range s.joined4 {
 		s.sendVia(i, true, b)
@@ -147,8 +149,8 @@ func (s *socket) sendVia(index int, four bool, b []byte) {
 	}
 }
 
-// read passes every multicast packet of the interfaces on, until the socket is closed. handle may be called
-// from two goroutines; it must not keep b.
+// read gives every multicast packet of the interfaces to handle, until the socket is closed. handle may be called from
+// two goroutines, and must not keep b.
 func (s *socket) read(handle func(b []byte, from net.Interface, four bool)) {
 	var wg sync.WaitGroup
 	if s.v4 != nil {
@@ -188,7 +190,7 @@ func (s *socket) read(handle func(b []byte, from net.Interface, four bool)) {
 
 // addressesOf lists the addresses of an interface.
 func addressesOf(i net.Interface) []netip.Addr {
-	list, _ := i.Addrs() // an interface that just went has none
+	list, _ := i.Addrs() // an interface that has just disappeared has none
 	var out []netip.Addr
 	for _, a := range list {
 		if n, ok := a.(*net.IPNet); ok {
