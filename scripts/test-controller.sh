@@ -37,7 +37,14 @@ if [ "${SCENARIOS:-all}" = all ]; then
 		basename "$f" .json
 	done)
 fi
-echo "$SCENARIOS" >"$host/scenarios"
+# Each with the state of the adapter in which its recording began.
+for name in $SCENARIOS; do
+	file=tests/golden/testdata/bluez-5.87/$name.json
+	[ -e "$file" ] || file=tests/golden/testdata/bluez-5.87-experimental/$name.json
+	.venv/bin/python -c 'import json, sys
+adapter = json.load(open(sys.argv[1]))["adapter"]
+print(sys.argv[2], *(str(adapter[p]["value"]).lower() for p in ("Connectable", "Pairable")))' "$file" "$name"
+done >"$host/scenarios"
 
 failed=
 # boot SUITE SCRIPT: the machine's output is $machines/SUITE-SCRIPT.log.

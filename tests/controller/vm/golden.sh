@@ -1,7 +1,7 @@
 # golden.sh runs in the machine: plays the scenarios of the file scenarios on bluetoothd, each with a bluetoothd, a daemon and a peripheral of
 # its own. The recordings go to recorded. The options are those with which bluetoothd was recorded: without the plugin for policies of
 # administrators, and for monitors of advertisements with experimental interfaces.
-export HOME=/tmp DBUS_SYSTEM_BUS_ADDRESS=unix:path=/run/dbus/system_bus_socket PYTHONDONTWRITEBYTECODE=1
+export HOME=/tmp DBUS_SYSTEM_BUS_ADDRESS=unix:path=/run/dbus/system_bus_socket
 mkdir -p /tmp/control /host/recorded
 cat >/tmp/config.yaml <<END
 bus: none
@@ -10,11 +10,19 @@ proxies: [{address: "127.0.0.1:6053", name: kitchen}]
 hci: [{vhci: true}]
 END
 chmod 600 /tmp/config.yaml
+# say TEXT: with the time, since the machine is slow and its output all there is.
+say() { echo "$(cut -d' ' -f1 /proc/uptime) $*"; }
+# adapter PROPERTY VALUE: as it was when the recording began: some were made after scenarios that had changed it.
+adapter() {
+	dbus-send --system --print-reply --dest=org.bluez /org/bluez/hci0 org.freedesktop.DBus.Properties.Set \
+		string:org.bluez.Adapter1 "string:$1" "variant:boolean:$2" >/dev/null
+}
 powered() {
 	dbus-send --system --print-reply --dest=org.bluez /org/bluez/hci0 org.freedesktop.DBus.Properties.Get \
 		string:org.bluez.Adapter1 string:Powered 2>/dev/null | grep -q true
 }
-for name in $(cat scenarios); do
+while read -r name connectable pairable; do
+	say "$name"
 	rm -rf /var/lib/bluetooth /tmp/state
 	mkdir -p /var/lib/bluetooth
 	./bluez-esphome simulate --peripherals peripherals.json --proxy kitchen=127.0.0.1:6053 --control /tmp/control >/tmp/sim.log 2>&1 &
@@ -28,13 +36,16 @@ for name in $(cat scenarios); do
 	bluetoothd -n -P admin $experimental >/tmp/bluetoothd.log 2>&1 &
 	bluetoothd=$!
 	until powered; do sleep 0.2; done
+	adapter Connectable "$connectable"
+	adapter Pairable "$pairable"
 	sleep 1
-	timeout 600 python3 driver/golden.py record --only "$name" --out /host/recorded --peripheral peripherals.json \
-		--control main=/tmp/control/main.sock --control beacon=/tmp/control/beacon.sock
+	say "ready"
+	timeout 600 python3 driver/golden.py record --only "$name" --out /host/recorded --peripheral peripherals.json --settle 2 \
+		--control main=/tmp/control/main.sock --control beacon=/tmp/control/beacon.sock </dev/null
+	say "played"
 	kill $bluetoothd
 	wait $bluetoothd 2>/dev/null
 	kill $daemon $sim
 	wait $daemon $sim 2>/dev/null
 	while [ -e /sys/class/bluetooth/hci0 ]; do sleep 0.2; done
-done
-true
+done <scenarios
