@@ -1,15 +1,14 @@
 #!/bin/sh
 # test-controller.sh [SUITE…]: the controller on real kernels, in machines that qemu emulates: bookworm (Linux 6.1, BlueZ 5.66), trixie (6.12,
-# 5.82) and forky (BlueZ 5.87 of the recordings, on trixie's Linux), which plays the recordings. Writes docs/evidence/controller.md when all three
-# were run. Wants a Debian whose keyring knows them, and fetches 100 MB for each the first time. MACHINES is where machines are kept (dist/test-controller),
-# SCENARIOS what forky plays ("all", or names separated by blanks).
+# 5.82) and forky (BlueZ 5.87 of the recordings, on trixie's Linux), which also plays the recordings. Writes docs/evidence/controller.md from these
+# runs and, for machines that it was not told to run, from their last one. Wants a Debian whose keyring knows them, and fetches 100 MB for each the
+# first time. MACHINES is where machines and logs are kept (dist/test-controller), SCENARIOS what is played (all, none, or names separated by blanks).
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 need_go
 page=docs/evidence/controller.md
-whole=
-[ $# -gt 0 ] || { set -- bookworm trixie forky; whole=yes; }
+[ $# -gt 0 ] || set -- bookworm trixie forky
 missing=
 for tool in qemu-system-x86_64:qemu-system-x86 cpio:cpio depmod:kmod dpkg-deb:dpkg xz:xz-utils; do
 	command -v "${tool%:*}" >/dev/null 2>&1 || missing="$missing ${tool#*:}"
@@ -54,48 +53,65 @@ boot() {
 		sh tests/controller/vm/build.sh "$1" "$machines"
 	fi
 	echo "== $1: $2"
-	LIMIT=3600 sh tests/controller/vm/run.sh "$machines/$1" "$host" "$2" </dev/null 2>&1 | tr -d '\r' | tee "$machines/$1-$2.log" |
+	commit=$(git rev-parse --short=9 HEAD)
+	LIMIT=3600 sh tests/controller/vm/run.sh "$machines/$1" "$host" "$2" </dev/null 2>&1 | tr -d '\r' | tee "$machines/output" |
 		grep -E '^(machine:|--- |    --- |exit:|== )' || true
-	grep -qx 'exit: 0' "$machines/$1-$2.log" || failed="$failed $1-$2.log"
+	{ echo "commit: $commit"; cat "$machines/output"; } >"$machines/$1-$2.log"
+	grep -qx 'exit: 0' "$machines/output" || failed="$failed $1-$2.log"
 }
 for suite in "$@"; do
 	boot "$suite" tests.sh
 done
-judged=
+judged=$machines/golden.md
 case " $* " in
 *" forky "*)
-	boot forky golden.sh
-	"$GO" run ./tests/golden -played "$host/recorded" -section "$machines/golden.md" || failed="$failed golden"
-	judged=$machines/golden.md
+	if [ "$SCENARIOS" != none ]; then
+		boot forky golden.sh
+		"$GO" run ./tests/golden -played "$host/recorded" -section "$judged" || failed="$failed golden"
+	fi
 	;;
 esac
 
-# name SUITE: what the machine says it is.
-name() { sed -n 's/^machine: //p' "$machines/$1-tests.sh.log" | head -n 1; }
-if [ -n "$whole" ]; then
-	{
-		cat <<END
+# name SUITE: what the machine says it is, and the commit that it ran.
+name() {
+	if [ ! -e "$machines/$1-tests.sh.log" ]; then echo "$1"; return; fi
+	sed -n 's/^machine: //p' "$machines/$1-tests.sh.log" | head -n 1
+	sed -n 's/^commit: / at /p' "$machines/$1-tests.sh.log"
+}
+column() { name "$1" | tr -d '\n'; }
+{
+	cat <<END
 # The controller on real kernels
 
-Written by \`make test-controller\` at $(git rev-parse --short=9 HEAD), $(date -u +%Y-%m-%d); not in CI. Machines of Debian packages, emulated by qemu (TCG), while other work was done
-on the same processors; in each the daemon with two simulated proxies (one encrypted), bluetoothd and its tools. The guide is [controller.md](../controller.md).
+Written by \`make test-controller\`, $(date -u +%Y-%m-%d); not in CI. Machines of Debian packages, emulated by qemu (TCG) while other work was done on the same
+processors; in each the daemon with two simulated proxies (one encrypted), bluetoothd and its tools. VHCI is a controller of \`/dev/vhci\`, PTY one behind the
+kernel's line discipline and btattach. The guide is [controller.md](../controller.md).
 
-| | $(name bookworm) | $(name trixie) | $(name forky) |
+| | $(column bookworm) | $(column trixie) | $(column forky) |
 | --- | --- | --- | --- |
 END
-		awk '/^    --- (PASS|FAIL)/ {
-			result = ($2 == "PASS:") ? "passed" : "**failed**"; time = $4; gsub(/[()]/, "", time); sub(/s$/, " s", time)
-			name = $3; gsub(/_/, " ", name); sub(/^Test/, "", name); sub("/", ": ", name)
-			if (!(name in order)) { order[name] = ++n; names[n] = name }
-			cell[name, FILENAME] = result ", " time
+	for suite in bookworm trixie forky; do
+		sed "s/^/$suite /" "$machines/$suite-tests.sh.log" 2>/dev/null || true
+	done | awk '/--- (PASS|FAIL): / {
+			suite = $1; sub(/^.*--- /, ""); result = ($1 == "PASS:") ? "passed" : "**failed**"; time = $3; gsub(/[()]/, "", time); sub(/s$/, " s", time)
+			name = $2; gsub(/_/, " ", name); sub(/^Test/, "", name)
+			if (!sub("/", ": ", name)) next
+			if (!(name in seen)) { seen[name] = 1; names[++n] = name }
+			cell[name, suite] = result ", " time
 		}
-		END { for (i = 1; i <= n; i++) { printf "| %s", names[i]; for (f = 1; f < ARGC; f++) { c = cell[names[i], ARGV[f]]; printf " | %s", c == "" ? "not run" : c }; print " |" } }' \
-			"$machines/bookworm-tests.sh.log" "$machines/trixie-tests.sh.log" "$machines/forky-tests.sh.log"
-		printf '\n## The recordings of bluetoothd, played on it\n\n'
-		printf 'The recordings are of bluetoothd 5.87 with an emulated LE-only controller on Linux 6.12. Here the same version plays them on the same Linux with a controller of ours,\n'
-		printf 'whose radio is a simulated proxy that hears the same devices.\n\n'
+		END { split("bookworm trixie forky", suites, " ")
+			for (i = 1; i <= n; i++) { printf "| %s", names[i]; for (k = 1; k <= 3; k++) { c = cell[names[i], suites[k]]; printf " | %s", c == "" ? "not run" : c }; print " |" } }'
+	if [ -e "$judged" ]; then
+		cat <<END
+
+## The recordings of bluetoothd, played on it
+
+The recordings are of bluetoothd 5.87 with an emulated LE-only controller on Linux 6.12. Here the same version plays them on the same Linux with a controller of
+ours$(sed -n 's/^commit: / (at /p' "$machines/forky-golden.sh.log")), whose radio is a simulated proxy that hears the same devices.
+
+END
 		cat "$judged"
-	} >"$page"
-	echo "wrote $page"
-fi
+	fi
+} >"$page"
+echo "wrote $page"
 [ -z "$failed" ] || stop "not as expected, in $machines:$failed"

@@ -3,12 +3,14 @@ package controllers
 import (
 	"log/slog"
 	"maps"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"bluez-esphome/internal/att"
 	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/config"
+	"bluez-esphome/internal/fleet"
 	"bluez-esphome/internal/hci"
 	"bluez-esphome/internal/links"
 	"bluez-esphome/internal/lockorder"
@@ -161,6 +163,11 @@ func (c *controller) Last(a ble.Address) (ble.RawAdvert, time.Time, bool) {
 		return ble.RawAdvert{}, time.Time{}, false
 	}
 	return ble.RawAdvert{Address: a, Type: dev.Type, RSSI: int8(best.RSSI), Data: dev.Last.Raw}, at, true
+}
+
+// Passive implements hci.Air.
+func (c *controller) Passive() bool {
+	return slices.ContainsFunc(c.set.proxies.All(), func(p *fleet.Proxy) bool { return c.uses(p.ID()) && p.TurnsActive() })
 }
 
 // Linked implements hci.Air.

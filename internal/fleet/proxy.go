@@ -200,5 +200,12 @@ func (p *Proxy) setMode(ctx context.Context, mode ble.ScannerMode) {
 	}
 }
 
+// TurnsActive reports whether the proxy scans passively now, and actively as soon as somebody wants it.
+func (p *Proxy) TurnsActive() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.up && p.known && p.cfg.ScanMode == config.ScanAuto && p.scan.Mode == ble.ScanPassive
+}
+
 // ModeChanged has the proxy's scan mode looked at again.
 func (p *Proxy) ModeChanged() { p.mode.Changed() }

@@ -32,6 +32,8 @@ type Config struct {
 type Air interface {
 	// Last is the newest advertisement of a device and when it was heard. The data is not modified.
 	Last(a ble.Address) (raw ble.RawAdvert, at time.Time, ok bool)
+	// Passive reports whether one of them scans passively still and will scan actively if that is wished.
+	Passive() bool
 	// Linked reports whether some party holds the link to a: then it does not advertise, and can be joined.
 	Linked(a ble.Address) bool
 	// Via is the proxy through which a link to a is to be made, empty for any (links.Links.Connect).

@@ -45,6 +45,7 @@ func New(cfg Config) *Controller {
 	c.out.close()
 	c.scan.last = cfg.Air.Last
 	c.scan.linked = cfg.Air.Linked
+	c.scan.passive = cfg.Air.Passive
 	c.forget()
 	return c
 }
@@ -93,6 +94,7 @@ func (c *Controller) Adverts(at time.Time, batch []ble.RawAdvert) {
 	if !c.scan.wanted.Load() {
 		return
 	}
+	c.scan.settle(at)
 	if device, ok := c.scan.adverts(at, batch); ok {
 		c.mu.Lock()
 		c.heard(device)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -78,6 +79,8 @@ type fakeAir struct {
 	last   map[ble.Address]heardAt
 	linked map[ble.Address]bool
 	full   bool
+
+	passive atomic.Bool
 }
 
 func (f *fakeAir) Last(a ble.Address) (ble.RawAdvert, time.Time, bool) {
@@ -89,6 +92,7 @@ func (f *fakeAir) Last(a ble.Address) (ble.RawAdvert, time.Time, bool) {
 
 func (f *fakeAir) Linked(a ble.Address) bool { return f.linked[a] }
 func (f *fakeAir) Via(ble.Address) string    { return "" }
+func (f *fakeAir) Passive() bool             { return f.passive.Load() }
 func (f *fakeAir) Full() bool                { return f.full }
 
 type fakeStore struct {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/h4"
 	"bluez-esphome/internal/lockorder"
 )
 
@@ -64,6 +65,7 @@ type scan struct {
 	epoch  time.Time
 	last   func(ble.Address) (ble.RawAdvert, time.Time, bool)
 	linked func(ble.Address) bool
+	settling
 
 	mu      lockorder.Mutex[lockorder.ControllerScan]
 	out     *outbox // is poked when there is something for next
@@ -130,7 +132,9 @@ func (s *scan) configure(cfg scanConfig) bool {
 
 // enable is LE Set Scan Enable. With each start everything is new.
 func (s *scan) enable(on, filter bool) {
+	passive := on && s.passive()
 	s.mu.Lock()
+	s.beginLocked(on && s.cfg.active, passive)
 	s.on, s.filter = on, filter
 	s.stopLocked()
 	if on {
@@ -207,6 +211,9 @@ func (s *scan) advertLocked(now time.Duration, raw *ble.RawAdvert) {
 		}
 	}
 	data := raw.Data[:min(len(raw.Data), maxData)]
+	if s.unsettled.Load() && len(data) <= h4.MaxLegacy && s.seen[raw.Address] == nil {
+		return
+	}
 	if s.filter {
 		k := s.seen[raw.Address]
 		if k == nil {

@@ -43,6 +43,8 @@ while read -r name connectable pairable; do
 	timeout 600 python3 driver/golden.py record --only "$name" --out /host/recorded --peripheral peripherals.json --settle 2 \
 		--control main=/tmp/control/main.sock --control beacon=/tmp/control/beacon.sock </dev/null
 	say "played"
+	kill -0 $bluetoothd || { say "bluetoothd ended by itself:"; tail -n 5 /tmp/bluetoothd.log; dmesg | tail -n 5; }
+	kill -0 $daemon || { say "the daemon ended by itself:"; tail -n 5 /tmp/daemon.log; dmesg | tail -n 5; }
 	kill $bluetoothd
 	wait $bluetoothd 2>/dev/null
 	kill $daemon $sim

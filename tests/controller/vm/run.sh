@@ -3,7 +3,7 @@
 # root, and prints what it prints, on the serial console. It is software emulation (ACCEL=tcg); there is no network but lo. LIMIT is how
 # many seconds it may take.
 set -eu
-exec nice -n 2 timeout "${LIMIT:-900}" qemu-system-x86_64 -accel "${ACCEL:-tcg}" -cpu max -m 768 -smp 1 -display none -nic none -no-reboot \
+exec nice -n 2 timeout "${LIMIT:-900}" qemu-system-x86_64 -accel "${ACCEL:-tcg}" -cpu max -m 1024 -smp 1 -display none -nic none -no-reboot \
 	-kernel "$1/vmlinuz" -initrd "$1/initrd.img" \
 	-append "console=ttyS0 quiet mitigations=off audit=0 random.trust_cpu=on script=$3" \
 	-virtfs local,path="$2",mount_tag=host,security_model=none -device virtio-rng-pci -serial stdio -monitor none
