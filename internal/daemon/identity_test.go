@@ -308,6 +308,21 @@ func TestSameDevice(t *testing.T) {
 	h.eventually("the second takes over", func() bool { return h.online(byName) })
 }
 
+// TestSameDeviceAtOnce: the same for entries that come up at the same moment, as at the start. The one that is let in
+// first is used, also if it takes a while until it is up.
+func TestSameDeviceAtOnce(t *testing.T) {
+	sim, at := proxy(t, proxysim.ProxyConfig{Name: "kitchen", MAC: 0x24_6F_28_00_00_01}, "127.0.0.1:0")
+	hosts := []string{at.String(), fmt.Sprintf("localhost:%d", at.Port())}
+	h := begin(t, fmt.Sprintf("proxies:\n  - {name: k, address: %q}\n  - {name: other, address: %q}\n", hosts[0], hosts[1]))
+	refused := func(one, other string) bool {
+		p := h.at(one)
+		return p != nil && p.LastError() == fmt.Sprintf("the same device as %q (MAC 24:6F:28:00:00:01): remove one of the two entries", other)
+	}
+	h.eventually("one is online and the other refused", func() bool {
+		return sim.Clients() == 1 && (h.online(hosts[0]) && refused(hosts[1], "k") || h.online(hosts[1]) && refused(hosts[0], "other"))
+	})
+}
+
 // chameleon serves a proxy that has another MAC in each session, which it ends once it told it.
 func chameleon(t *testing.T) (address string, sessions *atomic.Int32) {
 	t.Helper()

@@ -21,7 +21,12 @@ func (p *Proxy) stateChanged() {
 	state := p.State()
 	p.mu.Lock()
 	up, offered, known := p.up, p.shared != nil, p.said.MAC != "" && p.instance == ""
+	gone := p.let && !up && state != apiconn.StateConnecting && state != apiconn.StateOnline // it was let in, and did not come up
+	p.let = p.let && !gone
 	p.mu.Unlock()
+	if gone {
+		p.set.reconsider(p)
+	}
 	switch {
 	case up:
 	case state == apiconn.StateDisplaced && known && !offered:

@@ -41,7 +41,7 @@ func (h handler) Online(_ *apiconn.Proxy, info apiconn.Info) {
 func (h handler) Offline(_ *apiconn.Proxy, err error) {
 	p, s := h.p, h.p.set
 	p.mu.Lock()
-	p.up = false
+	p.up, p.let = false, false
 	id, own := p.id, p.own
 	if p.seat != nil {
 		p.seat.Stop()

@@ -49,7 +49,7 @@ func (s *Set) admit(p *Proxy, info apiconn.Info) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.id, p.mac, p.said = id, mac, info
+	p.id, p.mac, p.said, p.let = id, mac, info, true
 	return nil
 }
 
@@ -57,7 +57,7 @@ func (s *Set) admit(p *Proxy, info apiconn.Info) error {
 // of the other, which is away: routers exchange addresses. Bonds, adapters and names go with the device. s.mu is held.
 func (s *Set) changePlaces(p *Proxy, mac ble.Address) bool {
 	for _, q := range s.list {
-		if q == p || q.instance != "" || p.instance != "" || q.MAC() != mac || mac == 0 || q.Up() {
+		if q == p || q.instance != "" || p.instance != "" || q.MAC() != mac || mac == 0 || q.here() {
 			continue
 		}
 		// One lock at a time; nobody else changes who they are without s.mu.
@@ -111,7 +111,7 @@ func showMAC(info apiconn.Info) string {
 // configured proxy makes one that was found go. s.mu is held.
 func (s *Set) sameDevice(p *Proxy, mac ble.Address) error {
 	for _, q := range s.list {
-		if q == p || q.MAC() != mac || !q.Up() {
+		if q == p || q.MAC() != mac || !q.here() {
 			continue
 		}
 		if q.instance != "" && p.instance == "" {

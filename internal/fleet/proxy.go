@@ -36,6 +36,7 @@ type Proxy struct {
 	info    apiconn.Info
 	said    apiconn.Info // of the last session that knew the device, also one that another host did not let come up
 	up      bool         // between Online and Offline
+	let     bool         // its session was let in, see admit, and has not ended
 	since   time.Time
 	seat    *time.Timer // gives it its numbers; nil: it has them, or is offline
 	scan    Scan
@@ -103,6 +104,13 @@ func (p *Proxy) Up() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.up
+}
+
+// here reports whether a session is up, or was let in and will be up in a moment.
+func (p *Proxy) here() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.up || p.let
 }
 
 // OwnAdapter is the proxy's adapter, nil if it has none or was not online yet.
