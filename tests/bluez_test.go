@@ -46,7 +46,7 @@ func (c *client) get(path dbus.ObjectPath, iface, name string) any {
 	return v.Value()
 }
 
-// until reads signals until accept says yes.
+// until reads signals until accept returns true for one.
 func (c *client) until(what string, accept func(*dbus.Signal) bool) {
 	c.T.Helper()
 	ctx, stop := context.WithTimeout(context.Background(), harness.Limit)

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// wallClock is where the time of day is meant, and may jump; everything else measures with the clock that
-// nobody sets, which package time does as long as no time is converted.
+// wallClock lists the files that mean the time of day, which may jump, with the reason. Everything else measures with
+// the monotonic clock, which package time does as long as no time is converted.
 var wallClock = map[string]string{
 	"internal/inspect/proxy1.go":         "LastHeard and Since as clients see them",
 	"internal/bluezshim/extension.go":    "LastHeard as clients see it",
@@ -33,7 +33,7 @@ var wallClock = map[string]string{
 }
 
 // TestMonotonic: nothing that waits or measures loses the monotonic reading of the clock (package time, Monotonic
-// Clocks), so a clock that jumps changes nothing but what is shown.
+// Clocks). So a clock that jumps changes only what is shown.
 func TestMonotonic(t *testing.T) {
 	t.Parallel()
 	strips := map[string]bool{
@@ -43,7 +43,7 @@ func TestMonotonic(t *testing.T) {
 	for _, p := range packages(t) {
 		dir := strings.TrimPrefix(p.ImportPath, "bluez-esphome/")
 		if !strings.HasPrefix(dir, "internal/") && !strings.HasPrefix(dir, "cmd/") || strings.HasPrefix(dir, "internal/proxysim") || strings.HasSuffix(dir, "/shimtest") || strings.HasSuffix(dir, "/linkstest") {
-			continue // what is the tests'
+			continue // it is only used by tests
 		}
 		for _, name := range p.GoFiles {
 			rel := filepath.Join(dir, name)
@@ -75,7 +75,7 @@ func TestMonotonic(t *testing.T) {
 	}
 }
 
-// rounds: time.Now().Round or Truncate.
+// rounds reports whether a selector may be time.Now().Round or Truncate, which drop that reading.
 func rounds(sel *ast.SelectorExpr) bool {
 	call, ok := sel.X.(*ast.CallExpr)
 	if !ok || sel.Sel.Name != "Round" && sel.Sel.Name != "Truncate" {

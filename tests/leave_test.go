@@ -8,8 +8,8 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// TestClientLeaves: a client that discovers, notifies, holds a descriptor and has an agent is gone all at once.
-// Everything of it ends; the link that it made stays (bluetoothd 5.87: connections are nobody's).
+// TestClientLeaves: a client that discovers, has notifications, a descriptor and an agent, disconnects from the bus.
+// All that it had ends, but not the link that it made (in bluetoothd 5.87 a connection belongs to no client).
 func TestClientLeaves(t *testing.T) {
 	t.Parallel()
 	bus := harness.Demo(t)
@@ -48,7 +48,7 @@ func TestClientLeaves(t *testing.T) {
 	if a.get(pulsePath, deviceIface, "Connected") != true {
 		t.Error("the link went with the client that made it")
 	}
-	// All of it is free for the next one.
+	// The next client can have all of it.
 	a.Call(adapterPath, adapterIface+".StartDiscovery")
 	a.Call(counter, charIface+".StartNotify")
 	a.until("a value", func(s *dbus.Signal) bool { return s.Path == counter && changed(s, charIface, "Value") != nil })

@@ -18,8 +18,8 @@ const (
 	otherKey = "dGhpcnR5LXR3byBieXRlcyBvZiBhbm90aGVyIGtleSE="
 )
 
-// TestBadLinks: each proxy that cannot be used gives one line that names it and what to do, and the
-// others work.
+// TestBadLinks: for each proxy that cannot be used there is one line that names it and says what to do, and the others
+// work.
 func TestBadLinks(t *testing.T) {
 	t.Parallel()
 	_, at := harness.Simulate(t, "", "kitchen=127.0.0.1:0", "garage=127.0.0.1:0,psk="+key,
@@ -93,7 +93,7 @@ func firstLine(t *testing.T, s *harness.Stream, re *regexp.Regexp) string {
 	}
 }
 
-// TestNameTaken: somebody else is org.bluez: say who, exit with 4, change nothing.
+// TestNameTaken: if another process owns org.bluez, the daemon names it, exits with 4 and changes nothing.
 func TestNameTaken(t *testing.T) {
 	t.Parallel()
 	place := harness.NewPlace(t)

@@ -17,8 +17,8 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// TestPipelined sends 20,000 calls without waiting for an answer: each reading sees the setting right
-// before it.
+// TestPipelined sends 20,000 calls without waiting for an answer. Each read of the setting sees the write right before
+// it.
 func TestPipelined(t *testing.T) {
 	t.Parallel()
 	const pairs = 10_000
@@ -72,8 +72,8 @@ func TestPipelined(t *testing.T) {
 	})
 }
 
-// TestForeignDescriptors sends 2,000 messages with file descriptors that nobody asked for, half of them
-// without any argument that refers to one; none stays open and others are served.
+// TestForeignDescriptors sends 2,000 messages with file descriptors that no method takes, half of them without any
+// argument that refers to one. None stays open, and other clients are served.
 func TestForeignDescriptors(t *testing.T) {
 	t.Parallel()
 	bus := harness.Demo(t)
@@ -194,8 +194,8 @@ func TestIntrospectionStorm(t *testing.T) {
 	}
 }
 
-// send sends a message with descriptors and gives its serial. godbus numbers messages in its Conn only, so
-// the number is put into the encoded header.
+// send sends a message with descriptors and returns its serial. Only godbus's Conn numbers messages, so the serial is
+// put into the encoded header.
 func (r *raw) send(t *testing.T, msg *dbus.Message, fds ...int) uint32 {
 	t.Helper()
 	var b bytes.Buffer
@@ -231,7 +231,7 @@ func (r *raw) waitReply(t *testing.T, serial uint32) {
 	}
 }
 
-// raw is a bus connection of which every byte is the test's own.
+// raw is a connection to the bus on which the test writes every byte itself.
 type raw struct {
 	conn   *net.UnixConn
 	serial uint32

@@ -12,8 +12,8 @@ import (
 	"bluez-esphome/tests/harness"
 )
 
-// maxProgram is the most that the program may have in bytes. Nearly all of it is mapped into memory soon after
-// the start, and an idle daemon is to have less than 15 MiB there.
+// maxProgram bounds the size of the program, in bytes. Nearly all of it is mapped into memory soon after the start, and
+// an idle daemon should have less than 15 MiB there.
 const maxProgram = 16_200_000 // 15.4 MiB; the virtual controllers took 0.3 MB of it, the stream to a broker 0.5 MB
 
 // TestProgramSize builds the program as scripts/build.sh does. No function of it may look up methods by a name that is

@@ -11,7 +11,7 @@ import (
 	"bluez-esphome/tests/harness"
 )
 
-// TestSkipsSayWhatToDo: who reads the summary of make test learns what would run a test that was skipped.
+// TestSkipsSayWhatToDo: the summary of make test says, for each test that was skipped, what would make it run.
 func TestSkipsSayWhatToDo(t *testing.T) {
 	t.Parallel()
 	skip := regexp.MustCompile(`\bt\.Skipf?\("([^"]*)"`)

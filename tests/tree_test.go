@@ -13,7 +13,7 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// The forms that clients rely on: they cut paths at fixed offsets, assert types, and compare texts.
+// Forms that clients rely on: they cut paths at fixed offsets, assert types, and compare texts.
 var (
 	nodePaths = regexp.MustCompile(`^(/org/bluez|/org/bluez/hci[0-8]|` +
 		`/org/bluez/hci[0-8]/dev(_[0-9A-F]{2}){6}(/service[0-9a-f]{4}(/char[0-9a-f]{4}(/desc[0-9a-f]{4})?)?)?|/bluez_esphome/.*)$`)
@@ -23,7 +23,7 @@ var (
 	knownFlag   = regexp.MustCompile(`^(broadcast|read|write-without-response|write|notify|indicate|authenticated-signed-writes|extended-properties|reliable-write|writable-auxiliaries)$`)
 )
 
-// mandatory are properties that clients read without asking whether they are there, with their types.
+// mandatory are the properties, with their types, that clients read without checking that they exist.
 var mandatory = map[string]map[string]string{
 	adapterIface: {"Address": "s", "AddressType": "s", "Name": "s", "Alias": "s", "Class": "u", "Powered": "b", "Discoverable": "b", "DiscoverableTimeout": "u",
 		"Pairable": "b", "PairableTimeout": "u", "Discovering": "b", "UUIDs": "as", "Modalias": "s", "Roles": "as"},
@@ -55,7 +55,7 @@ func TestTree(t *testing.T) {
 	})
 	c.connect(pulsePath)
 	c.until("the battery, which comes last", func(*dbus.Signal) bool { return c.Objects()[pulsePath]["org.bluez.Battery1"] != nil })
-	c.Call(adapterPath, adapterIface+".StopDiscovery") // now nothing comes or goes for a while
+	c.Call(adapterPath, adapterIface+".StopDiscovery") // so that no object comes or goes for a while
 	objects := c.Objects()
 	properties := 0
 	for path, ifaces := range objects {
@@ -105,7 +105,7 @@ func TestTree(t *testing.T) {
 	t.Logf("%d objects, %d properties, %d nodes", len(objects), properties, len(introspected))
 }
 
-// checkForms looks at what has a form of its own.
+// checkForms checks the values that have a form of their own.
 func checkForms(t *testing.T, path dbus.ObjectPath, iface string, props map[string]dbus.Variant) {
 	t.Helper()
 	bad := func(name string) { t.Errorf("%s %s.%s = %v", path, iface, name, props[name]) }

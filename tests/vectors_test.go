@@ -10,8 +10,8 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
-// vectorGroups says which package tests each group of the native API's vectors; scripts/vectors.sh prints how much of
-// it.
+// vectorGroups names the package that tests each group of the native API's vectors; scripts/vectors.sh prints how many
+// of them it covers.
 var vectorGroups = map[string]string{
 	"meta":                          "of the file itself",
 	"messages":                      "apiwire, apiserver",
@@ -33,7 +33,7 @@ var vectorGroups = map[string]string{
 	"reconnect_backoff_seconds":     "apiconn, where ours differs by design",
 }
 
-// A group that nobody tests is not skipped silently: it fails here.
+// TestVectorGroups: a group that no package tests is not skipped silently but fails here.
 func TestVectorGroups(t *testing.T) {
 	data, err := os.ReadFile("../internal/testdata/esphome-vectors.json")
 	if err != nil {

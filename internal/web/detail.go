@@ -10,12 +10,12 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
-// pageDetail is one device as its panel shows it.
+// pageDetail is one device as the page's panel shows it.
 type pageDetail struct {
 	Address     string      `json:"address"`
 	Type        string      `json:"type"`
 	Connectable bool        `json:"connectable"`
-	Names       []string    `json:"names,omitempty"` // besides what it says in the air
+	Names       []string    `json:"names,omitempty"` // besides the name that it advertises
 	Adapters    []string    `json:"adapters"`
 	Bond        string      `json:"bond,omitempty"` // in words
 	Via         string      `json:"via,omitempty"`
@@ -28,7 +28,7 @@ type pageDetail struct {
 	Past        pagePast    `json:"past"`
 }
 
-// serveDevice tells of the device that the query names.
+// serveDevice answers with the details of the device that the query names.
 func (h *hub) serveDevice(w http.ResponseWriter, r *http.Request) {
 	a, err := ble.ParseAddress(r.URL.Query().Get("address"))
 	if err != nil {
@@ -72,7 +72,7 @@ func (h *hub) serveDevice(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(encode(out))
 }
 
-// names are those that the device has besides what it says in the air.
+// names are the names of the device other than the one that it advertises.
 func (d *Detail) names() (out []string) {
 	if d.Alias != "" {
 		out = append(out, text(d.Alias)+" (a program named it so)")
@@ -83,7 +83,7 @@ func (d *Detail) names() (out []string) {
 	return out
 }
 
-// bond says in words what is kept of pairing.
+// bond describes the bond with the device.
 func (d *Detail) bond() string {
 	var out []string
 	switch {

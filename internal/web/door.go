@@ -13,10 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A door lets connections in, a number of them at a time, and fewer of one address that is not this host's. When there
-// is no place, the connection goes that has been without an answer under way for longest, of those that ask for nothing
-// if there are any: whoever holds connections or makes new ones all the time, idle or half asked, keeps nobody out who
-// asks at once, as health checks do. It is goroutine-safe.
+// A door bounds the connections at a time, and those from one address other than this host's more tightly. When all
+// places are taken, a new connection takes the place of the one that has been without an answer under way for longest;
+// connections that ask for nothing go first. So connections that are idle or half asked, however many are made, do not
+// keep out those that ask at once, as health checks do. It is goroutine-safe.
 type door struct {
 	net.Listener
 	max, perAddress int
@@ -25,8 +25,8 @@ type door struct {
 	all map[*visit]struct{}
 }
 
-// stay is the pause after a connection took the place of another one. However fast connections come, each has this time
-// for each place until it has to make room; the others wait in the kernel's queue.
+// stay is the pause after a connection took the place of another one. However fast connections come, each of them keeps
+// its place for this time multiplied by the number of places; the others wait in the kernel's queue.
 const stay = 2 * time.Millisecond
 
 // A visit is one connection.
@@ -70,7 +70,7 @@ func (d *door) Accept() (net.Conn, error) {
 	}
 }
 
-// enter takes a place, perhaps that of another connection, which is returned; false if there is none to be had.
+// enter takes a place. out is the connection that had it before, if any; ok is false if no place can be had.
 func (d *door) enter(v *visit) (out *visit, ok bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -104,7 +104,7 @@ func (d *door) enter(v *visit) (out *visit, ok bool) {
 	return out, true
 }
 
-// before reports whether v makes room before another one does. door.mu is held.
+// before reports whether v loses its place before o does. door.mu is held.
 func (v *visit) before(o *visit) bool {
 	if a, b := v.asks(), o.asks(); a != b {
 		return b
@@ -112,7 +112,7 @@ func (v *visit) before(o *visit) bool {
 	return v.idle.Before(o.idle)
 }
 
-// asks reports whether a request, or a part of one, is there that was not answered. door.mu is held.
+// asks reports whether a request that was not answered, or a part of one, has come. door.mu is held.
 func (v *visit) asks() bool {
 	if v.asked {
 		return true
@@ -125,7 +125,7 @@ func (v *visit) asks() bool {
 	if err != nil {
 		return false
 	}
-	_ = raw.Control(func(fd uintptr) { // fails once it is closed, when it asks for nothing
+	_ = raw.Control(func(fd uintptr) { // it fails for a closed connection, which asks for nothing
 		n, _, err := unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_PEEK|unix.MSG_DONTWAIT)
 		v.asked = err == nil && n > 0
 	})
@@ -165,8 +165,8 @@ func (d *door) remember(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, visitKey{}, c)
 }
 
-// counted keeps connections with an answer under way from making room, and bounds the answers under way, but for those
-// of health checks: they are short.
+// counted marks connections with an answer under way, which keep their place, and bounds the answers under way. Those
+// to health checks are not bounded: they are short.
 func (d *door) counted(next http.Handler, most int) http.Handler {
 	places := make(chan struct{}, most)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -8,12 +8,12 @@ import (
 	"strings"
 )
 
-// csp lets the page use what this listener serves and nothing else.
+// csp allows the page to use what this listener serves and nothing else.
 const csp = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// guard refuses what is not a plain look: other methods than GET and HEAD, and Host headers that are not this
-// host's, by which a page from elsewhere could read what this listener says (DNS rebinding).
+// guard refuses every request that is no plain read of this host: methods other than GET and HEAD, and Host headers of
+// other hosts, by which a page from elsewhere could read what this listener says (DNS rebinding).
 func guard(next http.Handler, own func(host string) bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
@@ -35,9 +35,10 @@ func guard(next http.Handler, own func(host string) bool) http.Handler {
 	})
 }
 
-// ownHosts tells our Host headers from foreign ones. listen is HOST:PORT as it was configured, bound what it became.
-// A listener on loopback is only asked for by loopback's names. On others every IP address is ours, since an
-// address cannot be rebound and may be that of a container's host, and so are the configured name and the host's own.
+// ownHosts reports whether a Host header means this listener. listen is HOST:PORT as it was configured, bound the
+// address that it became. A listener on loopback is reached by the names of loopback only. On other addresses, every IP
+// address is accepted, since an address cannot be rebound and may be that of a container's host, and so are the
+// configured name and the name of the host.
 func ownHosts(listen string, bound net.Addr) func(string) bool {
 	names := map[string]bool{"localhost": true}
 	add := func(name string) {

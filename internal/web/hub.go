@@ -10,17 +10,17 @@ import (
 )
 
 const (
-	// snapshotEvery is the page's pace.
+	// snapshotEvery is the time between two updates of the page.
 	snapshotEvery = time.Second
-	// maxDevices bounds a snapshot; those heard last count.
+	// maxDevices bounds the devices of a snapshot; it has those heard last.
 	maxDevices = 500
-	// streamTime is how long one event stream lasts; browsers begin another one by themselves.
+	// streamTime is how long one event stream lasts; browsers then open another one by themselves.
 	streamTime = time.Hour
-	// eventTimeout is how long a viewer may take to take an event.
+	// eventTimeout bounds the time in which a viewer reads one event.
 	eventTimeout = 10 * time.Second
 )
 
-// hub looks once a second while somebody does and hands what changed to all.
+// hub takes a snapshot each second while there are viewers, and sends the changes to all of them.
 type hub struct {
 	src     Source
 	version string
@@ -35,8 +35,8 @@ type hub struct {
 	made    time.Time // when last was made
 }
 
-// viewer is one event stream. next holds the event that it has not yet taken. One that is behind, as a new one is, gets
-// a whole snapshot next; under hub.mu.
+// viewer is one event stream. next holds the event that it has not taken yet. A viewer that missed an event, or that is
+// new, gets a whole snapshot next. Its fields are under hub.mu.
 type viewer struct {
 	next   chan []byte
 	behind bool
@@ -76,7 +76,7 @@ func (h *hub) run(ctx context.Context) {
 	}
 }
 
-// count notes the counters, so that the first snapshot of a viewer has rates, and what is heard.
+// count reads the counters, so that the first snapshot of a viewer has rates, and adds to the past of the signals.
 func (h *hub) count() {
 	h.remember(h.src.Devices(maxDevices))
 	now := time.Now()
@@ -103,7 +103,7 @@ func (h *hub) publish() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for v := range h.viewers {
-		if len(v.next) > 0 { // it did not take the last event, and gets all once it does
+		if len(v.next) > 0 { // it did not take the last event: it gets a whole snapshot after that
 			v.behind = true
 			continue
 		}
@@ -122,7 +122,7 @@ func (h *hub) publish() {
 	}
 }
 
-// snapshot gives one that is not older than that. The lock makes those who ask at the same time share it.
+// snapshot gives a snapshot that is not older than age. The lock makes requests at the same time share one.
 func (h *hub) snapshot(age time.Duration) []byte {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -133,7 +133,7 @@ func (h *hub) snapshot(age time.Duration) []byte {
 	return h.last
 }
 
-// join adds a viewer, nil if there are too many.
+// join adds a viewer; it returns nil if there are too many.
 func (h *hub) join() *viewer {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -169,7 +169,7 @@ func (h *hub) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	defer h.leave(v)
 	out := http.NewResponseController(w)
-	_ = out.SetReadDeadline(time.Time{}) // that of the request would end the stream
+	_ = out.SetReadDeadline(time.Time{}) // the deadline of the request would end the stream
 	if out.Flush() != nil {              // the first event takes up to a second
 		return
 	}

@@ -9,14 +9,14 @@ import (
 	"bluez-esphome/internal/lockorder"
 )
 
-// namespace begins the name of every metric of ours.
+// namespace is the beginning of the names of all our metrics.
 const namespace = "bluez_esphome"
 
-// maxMethods bounds the pairs of method and error that are told apart; there are about 80 methods.
+// maxMethods bounds the pairs of method and error that have a counter; there are about 80 methods.
 const maxMethods = 1024
 
-// Metrics takes what can only be measured while it happens. All methods are goroutine-safe and cheap, and none is
-// on the path of advertisements. Make it with NewMetrics.
+// Metrics has the metrics that are counted as things happen; all others are read from the Source. All methods are
+// goroutine-safe and cheap, and none is called on the path of advertisements. Make it with NewMetrics.
 type Metrics struct {
 	registry *prometheus.Registry
 	connect  *prometheus.HistogramVec
@@ -32,13 +32,13 @@ type call struct{ iface, member, err string }
 
 type tally struct{ n uint64 }
 
-// NewMetrics makes a registry with the process's own metrics in it.
+// NewMetrics makes Metrics with a registry, which has the metrics of the process as well.
 func NewMetrics(version string) *Metrics {
 	m := &Metrics{registry: prometheus.NewRegistry(), calls: map[call]*tally{}}
 	vec := func(name, help string, buckets []float64) *prometheus.HistogramVec {
 		v := prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: namespace, Name: name, Help: help, Buckets: buckets}, []string{"result"})
 		for _, r := range []string{resultOK, resultError} {
-			v.WithLabelValues(r) // there from the start: rates need a zero to begin with
+			v.WithLabelValues(r) // present from the start: a rate needs a zero to begin with
 		}
 		m.registry.MustRegister(v)
 		return v
@@ -75,26 +75,26 @@ func result(err error) string {
 	return resultOK
 }
 
-// Connected takes what a request to connect took.
+// Connected counts a call of Connect and how long it took.
 func (m *Metrics) Connected(took time.Duration, err error) {
 	m.connect.WithLabelValues(result(err)).Observe(took.Seconds())
 }
 
-// Read takes what a read took.
+// Read counts a read and how long it took.
 func (m *Metrics) Read(took time.Duration, err error) {
 	m.read.WithLabelValues(result(err)).Observe(took.Seconds())
 }
 
-// Written takes what a write with response took.
+// Written counts a write with response and how long it took.
 func (m *Metrics) Written(took time.Duration, err error) {
 	m.write.WithLabelValues(result(err)).Observe(took.Seconds())
 }
 
-// Signalled takes how old an advertisement was when it was signalled.
+// Signalled counts an advertisement that was signalled, delay after it was heard.
 func (m *Metrics) Signalled(delay time.Duration) { m.delay.Observe(delay.Seconds()) }
 
-// Answered counts a call of a D-Bus method and its answer; errName is empty for a success. An empty member stands for
-// everything that does not exist.
+// Answered counts a call of a D-Bus method and its answer. errName is empty for a success. An empty member stands for
+// all methods that do not exist.
 func (m *Metrics) Answered(iface, member, errName string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -116,7 +116,7 @@ func (m *Metrics) Answered(iface, member, errName string) {
 	t.n++
 }
 
-// callCollector shows the calls.
+// callCollector gives Prometheus the counters of calls.
 type callCollector struct{ m *Metrics }
 
 var (

@@ -5,7 +5,7 @@ import (
 	"net/http"
 )
 
-// The page: no build step, nothing from elsewhere.
+// The files of the page. They are served as they are, without a build step, and load nothing from elsewhere.
 var (
 	//go:embed static/index.html
 	indexHTML []byte

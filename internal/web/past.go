@@ -7,8 +7,8 @@ import (
 	"bluez-esphome/internal/lockorder"
 )
 
-// The past of signals: one byte for each step, proxy and device, for an hour. At most maxDevices × maxPastProxies ×
-// pastSteps = 2.9 MB.
+// The past of signals has one byte for each step, proxy and device, for an hour. It takes at most maxDevices ×
+// maxPastProxies × pastSteps = 2.9 MB.
 const (
 	pastStep       = 10 * time.Second
 	pastSteps      = int(time.Hour / pastStep)
@@ -46,7 +46,7 @@ func (p *past) add(devices []Device, now time.Time) {
 	p.step = step
 	for a, tracks := range p.devices {
 		for name, t := range tracks {
-			for i := range skipped { // what the ring had there is an hour old
+			for i := range skipped { // the values there are an hour old
 				t.ring[(step-i)%int64(pastSteps)] = 0
 			}
 			if step-t.heard >= int64(pastSteps) {
@@ -57,7 +57,7 @@ func (p *past) add(devices []Device, now time.Time) {
 			delete(p.devices, a)
 		}
 	}
-	for _, known := range []bool{true, false} { // a new device takes the place of none that is heard
+	for _, known := range []bool{true, false} { // known devices first: a new device must not take the place of one that is heard
 		for _, d := range devices {
 			if _, there := p.devices[d.Address]; there == known {
 				p.note(d, step, now)
@@ -77,8 +77,8 @@ func (p *past) note(d Device, step int64, now time.Time) {
 	}
 }
 
-// track finds or makes a ring. A new device takes the place of the one that was heard longest ago; nil if all are heard
-// now, or for more proxies of one device than are kept.
+// track finds or makes a ring. A new device takes the place of the one that was heard longest ago. It returns nil if
+// all devices are heard now, or if the device has rings for as many proxies as are kept.
 func (p *past) track(a ble.Address, proxy string) *track {
 	tracks := p.devices[a]
 	if tracks == nil {
@@ -96,8 +96,8 @@ func (p *past) track(a ble.Address, proxy string) *track {
 	return t
 }
 
-// forgetOne drops the device that was heard longest ago, unless it is heard now. Addresses that change every quarter of
-// an hour would else fill the hour's places.
+// forgetOne drops the device that was heard longest ago, unless it is heard now. Otherwise addresses that change every
+// quarter of an hour would fill all places.
 func (p *past) forgetOne() bool {
 	oldest, last := ble.Address(0), p.step
 	for a, tracks := range p.devices {

@@ -12,14 +12,15 @@ import (
 	"time"
 )
 
-// Paths of profiles are those of net/http/pprof, which is not used: it brings 0.2 MB with it, most of it for differences between two
-// profiles and for a page.
+// The paths are those of net/http/pprof. That package is not used, since it adds 0.2 MB, most of it for differences
+// between two profiles and for a page.
 const (
 	profilesPath   = "/debug/pprof/"
 	maxProfileTime = 300 // seconds
 )
 
-// serveProfiles lists the profiles, or writes the one that the path names. debug=1 and debug=2 want text, gc=1 a collection before.
+// serveProfiles lists the profiles, or writes the one that the path names. debug=1 and debug=2 ask for text, gc=1 for a
+// garbage collection before.
 func serveProfiles(w http.ResponseWriter, r *http.Request) {
 	debug, _ := strconv.Atoi(r.FormValue("debug"))
 	name := r.URL.Path[len(profilesPath):]
@@ -48,17 +49,18 @@ func serveProfiles(w http.ResponseWriter, r *http.Request) {
 	_ = p.WriteTo(w, debug)
 }
 
-// serveCPU writes where the processors' time goes for some seconds.
+// serveCPU writes a CPU profile of some seconds.
 func serveCPU(w http.ResponseWriter, r *http.Request) {
 	record(w, r, "profile", 30, func() (func(), error) { return pprof.StopCPUProfile, pprof.StartCPUProfile(w) })
 }
 
-// serveTrace writes what the scheduler did for some seconds.
+// serveTrace writes an execution trace of some seconds.
 func serveTrace(w http.ResponseWriter, r *http.Request) {
 	record(w, r, "trace", 1, func() (func(), error) { return trace.Stop, trace.Start(w) })
 }
 
-// record writes for as many seconds as the request wants, or until the client leaves. That may take longer than other answers.
+// record writes a profile for as many seconds as the request asks for, or until the client leaves. It extends the time
+// limit of the answer.
 func record(w http.ResponseWriter, r *http.Request, name string, usual int, start func() (stop func(), err error)) {
 	seconds := usual
 	if text := r.FormValue("seconds"); text != "" {
@@ -75,7 +77,7 @@ func record(w http.ResponseWriter, r *http.Request, name string, usual int, star
 	_ = answer.SetWriteDeadline(time.Now().Add(long + writeTimeout))
 	binary(w, name)
 	stop, err := start()
-	if err != nil { // one is under way
+	if err != nil { // another one is under way
 		w.Header().Del("Content-Disposition")
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return

@@ -6,17 +6,18 @@ import (
 	"bluez-esphome/internal/lockorder"
 )
 
-// rateEvery is how often counters are looked at while nobody looks at the page, and over how long rates are taken.
+// rateEvery is how often the counters are read while there are no viewers, and the least time over which a rate is
+// taken.
 const rateEvery = 10 * time.Second
 
-// rates makes rates of counters that are read now and then. It is goroutine-safe.
+// rates computes the rates of counters that are read at irregular times. It is goroutine-safe.
 type rates struct {
 	mu       lockorder.Mutex[lockorder.Leaf]
 	readings map[string]*rate
 }
 
-// rate has two readings: the rate is taken from the older one, which is between rateEvery and twice that old once there
-// is one.
+// rate has two readings of a counter. The rate is taken from the older one, which is between rateEvery and twice that
+// old.
 type rate struct {
 	older, newer reading
 }
@@ -26,17 +27,17 @@ type reading struct {
 	count uint64
 }
 
-// maxRates bounds the names.
+// maxRates bounds the counters.
 const maxRates = 1024
 
 func newRates() *rates { return &rates{readings: map[string]*rate{}} }
 
-// of takes a reading and gives the rate in 1/s, rounded to three digits or so; -1 as long as it is not known.
+// of takes a reading and gives the rate in 1/s, rounded to about three digits; it is -1 while it is not known.
 func (r *rates) of(name string, count uint64, now time.Time) float64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	c := r.readings[name]
-	if c == nil || count < c.newer.count { // it began anew
+	if c == nil || count < c.newer.count { // the counter began anew
 		if len(r.readings) >= maxRates {
 			clear(r.readings)
 		}

@@ -13,12 +13,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// Bounds of what anybody who can reach the listener may use.
+// Bounds of what any client that reaches the listener may use.
 const (
 	maxConns      = 64
-	maxAnswers    = 40 // under way at a time: the other connections are left for health checks
+	maxAnswers    = 40 // answers under way at a time; the other connections are kept for health checks
 	maxOfAddress  = 8  // connections of one address that is not this host's
-	maxViewers    = 24 // of the live page; the other answers are left for scrapes
+	maxViewers    = 24 // viewers of the live page; the other answers are kept for scrapes
 	maxHeader     = 16 << 10
 	headerTimeout = 5 * time.Second
 	readTimeout   = 10 * time.Second
@@ -38,7 +38,7 @@ type Config struct {
 	Metrics  *Metrics
 	Logger   *slog.Logger
 	Version  string // ours, shown on the page
-	// Profiles adds /debug/pprof/, which shows much of the program's inside.
+	// Profiles adds /debug/pprof/, which shows much of the program's internals.
 	Profiles bool
 }
 
@@ -50,7 +50,7 @@ type Server struct {
 	http     *http.Server
 }
 
-// Listen takes the address; nothing is answered before Run. The Server is to be run or closed.
+// Listen binds the address; nothing is answered before Run. The caller runs or closes the Server.
 func Listen(ctx context.Context, cfg Config) (*Server, error) {
 	l, err := cfg.Listener, error(nil)
 	if l == nil {
@@ -60,7 +60,7 @@ func Listen(ctx context.Context, cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("cannot listen for HTTP on %s: %w; choose another address or port for http.listen", cfg.Listen, err)
 	}
 	s := &Server{cfg: cfg, listener: newDoor(l, maxConns, maxOfAddress), hub: newHub(cfg.Source, cfg.Version)}
-	// A registry of its own: the metrics outlive this listener.
+	// The Source has a registry of its own: the Metrics outlive this listener.
 	source := prometheus.NewRegistry()
 	source.MustRegister(sourceCollector{cfg.Source})
 	s.http = &http.Server{
@@ -74,7 +74,7 @@ func Listen(ctx context.Context, cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// URL is the address of the page, with a host by which it can be asked for on this machine.
+// URL is the address of the page, with a host name that works on this machine.
 func (s *Server) URL() string {
 	a := s.listener.Addr().(*net.TCPAddr)
 	host := a.IP.String()
@@ -84,10 +84,10 @@ func (s *Server) URL() string {
 	return fmt.Sprintf("http://%s/", net.JoinHostPort(host, fmt.Sprint(a.Port)))
 }
 
-// Close gives the address back without Run.
+// Close releases the address of a Server that is not Run.
 func (s *Server) Close() { _ = s.listener.Close() }
 
-// Run answers until ctx ends, then ends what is open.
+// Run answers until ctx ends, and then closes all connections.
 func (s *Server) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	s.http.BaseContext = func(net.Listener) context.Context { return ctx }

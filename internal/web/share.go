@@ -4,12 +4,13 @@ import "github.com/prometheus/client_golang/prometheus"
 
 // Share is one proxy, or all of them as one, as it is offered to other hosts.
 type Share struct {
-	Name  string // as the hosts know it
+	Name  string // under which the hosts know it
 	Hosts int    // that are connected
 	Links int    // of theirs, attempts included
-	Proxy string // the real one, as Proxy.Name; empty for all of them
+	Proxy string // name of the proxy that is shared, as in Proxy.Name; empty for all of them
 	Users []ShareUser
-	// Batches of advertisements that hosts were sent, and that they lost because they read too slowly.
+	// Batches and Dropped count the batches of advertisements that hosts were sent, and that hosts lost because they read
+	// too slowly.
 	Batches, Dropped uint64
 }
 
@@ -19,7 +20,7 @@ type ShareUser struct {
 	Has  string // Bluetooth, entities, both or nothing
 }
 
-// using counts the hosts that have Bluetooth, or the rest of the device.
+// using counts the hosts that have Bluetooth, or those that have the rest of the device.
 func (s *Share) using(what string) float64 {
 	n := 0
 	for _, u := range s.Users {

@@ -8,8 +8,8 @@ import (
 // maxText bounds a text from the network or the air, in runes.
 const maxText = 64
 
-// text makes a text from the network or the air fit to be shown: valid UTF-8, nothing that controls or
-// reorders what stands around it, and not too long.
+// text makes a text from the network or the air fit to be shown: it is valid UTF-8 of at most maxText runes, without
+// characters that control or reorder the text around it.
 func text(s string) string {
 	if len(s) > 4*maxText {
 		s = s[:4*maxText]
@@ -27,7 +27,7 @@ func text(s string) string {
 	}, strings.ToValidUTF8(s, "\ufffd"))
 }
 
-// message is text for sentences of our own, which are longer.
+// message does the same for sentences of our own, which are longer.
 func message(s string) string {
 	const most = 400
 	var b strings.Builder

@@ -8,7 +8,7 @@ import (
 	"bluez-esphome/internal/advice"
 )
 
-// tryOf puts a call of Connect into words.
+// tryOf describes a call of Connect in words.
 func tryOf(c Connect) pageTry {
 	p := pageTry{At: c.At.UnixMilli(), Address: c.Device.String(), Name: text(c.Name), Result: text(c.Result)}
 	for _, who := range c.Asked {
@@ -45,7 +45,7 @@ func tryOf(c Connect) pageTry {
 	return p
 }
 
-// lasted says how long something took.
+// lasted writes a duration.
 func lasted(d time.Duration) string {
 	if d < 50*time.Millisecond {
 		return "at once"

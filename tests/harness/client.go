@@ -13,11 +13,11 @@ import (
 type Client struct {
 	T    testing.TB
 	Conn *dbus.Conn
-	// Limit is how long a call, and what is waited for, may take.
+	// Limit bounds the time of a call, and of each wait.
 	Limit time.Duration
 }
 
-// Client connects another program, which waits as long as Limit.
+// Client connects another program to the bus. Its Limit is the constant Limit.
 func (b *Bus) Client(t testing.TB) *Client {
 	t.Helper()
 	return &Client{T: t, Conn: b.Connect(t), Limit: Limit}
@@ -40,7 +40,7 @@ func (c *Client) Call(path dbus.ObjectPath, method string, args ...any) *dbus.Ca
 	return call
 }
 
-// Objects is what GetManagedObjects shows: objects, their interfaces, and the properties of these.
+// Objects is the answer of GetManagedObjects: objects, their interfaces, and the properties of these.
 func (c *Client) Objects() map[dbus.ObjectPath]map[string]map[string]dbus.Variant {
 	c.T.Helper()
 	var out map[dbus.ObjectPath]map[string]map[string]dbus.Variant

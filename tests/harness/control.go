@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// Tell asks a simulated peripheral's own side for something, at its control socket.
+// Tell sends a request to the control socket of a simulated peripheral, which acts as the peripheral's own side.
 func Tell(t testing.TB, socket, request string) {
 	t.Helper()
 	conn, err := net.Dial("unix", socket)

@@ -10,11 +10,10 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// Place is a folder of its own for everything a process keeps, with a short path: sockets
-// have at most 107 bytes.
+// Place is a directory for everything that a process keeps. Its path is short: those of sockets have at most 107 bytes.
 type Place struct{ Dir string }
 
-// NewPlace makes one; it goes with the test.
+// NewPlace makes a Place that is removed after the test.
 func NewPlace(t testing.TB) Place {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "be")
@@ -25,7 +24,7 @@ func NewPlace(t testing.TB) Place {
 	return Place{dir}
 }
 
-// Env makes a process keep to the place.
+// Env is the environment in which a process keeps everything at the Place.
 func (p Place) Env() []string {
 	return []string{
 		"XDG_RUNTIME_DIR=" + p.Dir, "XDG_STATE_HOME=" + p.Dir, "HOME=" + p.Dir, "STATE_DIRECTORY=", "RUNTIME_DIRECTORY=",
@@ -41,10 +40,10 @@ type Bus struct {
 	Daemon *Proc
 }
 
-// Env makes a process use the bus.
+// Env is the environment in which a process uses the bus.
 func (b *Bus) Env() []string { return []string{"DBUS_SYSTEM_BUS_ADDRESS=" + b.Address} }
 
-// Connect gives a connection of its own to the bus.
+// Connect opens a further connection to the bus.
 func (b *Bus) Connect(t testing.TB, opts ...dbus.ConnOption) *dbus.Conn {
 	t.Helper()
 	conn, err := dbus.Connect(b.Address, opts...)
@@ -96,8 +95,8 @@ func Demo(t testing.TB) *Bus {
 	return &Bus{Address: address, Daemon: p}
 }
 
-// Simulate starts simulated proxies, given as NAME=ADDR:PORT[,…]; with port 0 they take free ones. It gives their
-// addresses by name. peripherals is a file, "" for the demo's.
+// Simulate starts simulated proxies, given as NAME=ADDR:PORT[,…]; port 0 stands for a free one. It returns their
+// addresses by name. peripherals is a file, or "" for the demo's.
 func Simulate(t testing.TB, peripherals string, proxies ...string) (*Proc, map[string]string) {
 	t.Helper()
 	args := []string{"simulate"}
@@ -122,7 +121,7 @@ func Run(t testing.TB, configuration string) *Bus {
 	return NewPlace(t).Run(t, configuration)
 }
 
-// Run is Run with the state that an earlier run left at the place.
+// Run starts the daemon like the function Run, with the state that an earlier run left at the Place.
 func (p Place) Run(t testing.TB, configuration string) *Bus {
 	t.Helper()
 	path := filepath.Join(p.Dir, "config.yaml")

@@ -23,7 +23,7 @@ const (
 // Nightly reports whether the long variants of tests are wanted (make test-nightly).
 func Nightly() bool { return os.Getenv(NightlyEnv) != "" }
 
-// ByNight gives the size of a test: that of make test, or the larger one of make test-nightly.
+// ByNight is the size of a test: small in make test, large in make test-nightly.
 func ByNight[T any](small, large T) T {
 	if Nightly() {
 		return large
@@ -43,7 +43,7 @@ func OnlyNightly(t testing.TB) {
 // with the race detector.
 func Main(m *testing.M) { os.Exit(run(m, "race", "-race")) }
 
-// MainPlain is Main for tests that look at memory and times: it builds as the program is shipped.
+// MainPlain is Main for tests of memory and times: it builds the program as it is shipped.
 func MainPlain(m *testing.M) { os.Exit(run(m, "plain")) }
 
 func run(m *testing.M, kind string, flags ...string) int {
@@ -73,7 +73,7 @@ func run(m *testing.M, kind string, flags ...string) int {
 	return m.Run()
 }
 
-// BuildAll builds the program into dir for all packages of a run, which are told by ProgramEnv.
+// BuildAll builds the program into dir for all packages of a run, which find it by ProgramEnv.
 func BuildAll(dir string) error {
 	for kind, flags := range map[string][]string{"race": {"-race"}, "plain": nil} {
 		if _, err := Build(filepath.Join(dir, kind), flags...); err != nil {
@@ -123,7 +123,7 @@ func Path(t testing.TB, elem ...string) string {
 	return filepath.Join(append([]string{root}, elem...)...)
 }
 
-// SomePython is that of BLUEZ_ESPHOME_PYTHON or of .venv; where there is neither, the test is skipped.
+// SomePython is the interpreter that BLUEZ_ESPHOME_PYTHON names, or that of .venv. Without either the test is skipped.
 func SomePython(t testing.TB) string {
 	t.Helper()
 	if p := os.Getenv("BLUEZ_ESPHOME_PYTHON"); p != "" {

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Isolated runs the rest of a test in a network namespace of its own, by this program started again, and reports
-// whether this is that one: what is announced on loopback is heard by every test that runs on the machine.
+// Isolated starts the test's program again in a network namespace of its own, and reports whether this process is that
+// one: the test goes on there. Multicast on loopback would otherwise reach all tests that run on the machine.
 func Isolated(t testing.TB) bool {
 	t.Helper()
 	const inside = "BLUEZ_ESPHOME_TEST_NAMESPACE"

@@ -8,10 +8,10 @@ import (
 	"testing"
 )
 
-var ports atomic.Int32 // that FreePort gave out
+var ports atomic.Int32 // ports that FreePort has returned
 
-// FreePort finds a TCP port that is free, as are the seven above it. It is none that the kernel gives to clients: one
-// of those may be taken again by the time that somebody listens.
+// FreePort finds a TCP port that is free, as are the seven after it. It is outside of the range from which the kernel
+// takes ports for clients, which might take it before the test listens there.
 func FreePort(t testing.TB) int {
 	t.Helper()
 	const first, last, each = 16000, 32000, 8

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// drain is how long output is waited for once a process has ended: a grandchild may keep it open, but on a busy machine
-// what the process printed may also just not have been read yet.
+// drain is how long the output is waited for after a process has ended: a grandchild may keep it open, but on a busy
+// machine the last output may also just not have been read yet.
 const drain = 20 * time.Second
 
 // Proc is a running process whose output is read as it comes.
@@ -27,9 +27,9 @@ type Proc struct {
 	status   int // valid once done is closed
 }
 
-// Start starts a process in a group of its own, with the environment of the test and env
-// ("NAME=value") besides. It is stopped at the end of the test; its output is logged if the test failed,
-// and a data race that it reported fails the test.
+// Start starts a process in a group of its own, with the environment of the test and in addition env ("NAME=value").
+// The process is stopped at the end of the test. Its output is logged if the test failed, and a data race that it
+// reported fails the test.
 func Start(t testing.TB, env []string, name string, args ...string) *Proc {
 	t.Helper()
 	p := newProc(env, name, args...)
@@ -143,7 +143,7 @@ func (p *Proc) Wait(t testing.TB, limit time.Duration) int {
 	return p.status
 }
 
-// Stop ends the process with SIGTERM, and its whole group with SIGKILL if that does not help.
+// Stop ends the process with SIGTERM; if it does not end, its whole group gets SIGKILL.
 func (p *Proc) Stop(t testing.TB) {
 	t.Helper()
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// StartTerminal is Start on a pseudo-terminal, for programs that behave otherwise without.
+// StartTerminal is Start on a pseudo-terminal, for programs that behave differently without one.
 func StartTerminal(t testing.TB, env []string, name string, args ...string) *Proc {
 	t.Helper()
 	master, slave, err := openPTY()
@@ -51,7 +51,7 @@ func openPTY() (master, slave *os.File, err error) {
 		if err == nil {
 			n, err = unix.IoctlGetInt(int(fd), unix.TIOCGPTN)
 		}
-		if err == nil { // wide, so that lines are not wrapped
+		if err == nil { // a wide terminal, so that lines are not wrapped
 			err = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: 50, Col: 250})
 		}
 	})

@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// Limit is how long a test waits for anything: so long that only what hangs is caught, however busy the machine is.
+// Limit is how long a test waits for anything. It is so long that only a test that hangs reaches it, however busy the
+// machine is.
 const Limit = 4 * time.Minute
 
 // Stream is the output of a process as it grows. It is goroutine-safe.
@@ -24,10 +25,10 @@ type Stream struct {
 // NewStream gives an empty stream.
 func NewStream() *Stream { return &Stream{changed: make(chan struct{})} }
 
-// escapes are what a terminal program prints to move the cursor and colour text.
+// escapes are the sequences by which a terminal program moves the cursor and colours text.
 var escapes = regexp.MustCompile("\x1b\\[[0-9;?]*[A-Za-z]|\x1b\\][^\a]*\a|[\x01\x02\r]")
 
-// Write appends output; terminal escapes that arrive whole are dropped.
+// Write appends output, without the escape sequences that arrive in one piece.
 func (s *Stream) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -37,7 +38,7 @@ func (s *Stream) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// End says that no more comes.
+// End says that the output is complete.
 func (s *Stream) End() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -55,7 +56,7 @@ func (s *Stream) String() string {
 	return s.buf.String()
 }
 
-// find looks for re behind what was consumed, and consumes it.
+// find searches for re behind what was consumed, and consumes the text up to the end of the match.
 func (s *Stream) find(re *regexp.Regexp) (match []string, ended bool, changed <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
