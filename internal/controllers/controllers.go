@@ -14,6 +14,7 @@ import (
 	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/config"
 	"bluez-esphome/internal/fleet"
+	"bluez-esphome/internal/hci"
 	"bluez-esphome/internal/links"
 	"bluez-esphome/internal/lockorder"
 	"bluez-esphome/internal/scanmode"
@@ -181,4 +182,13 @@ func (s *Set) Heard(id string, at time.Time, batch []ble.RawAdvert) {
 			c.heard(id, at, batch)
 		}
 	}
+}
+
+// Status tells of the controllers.
+func (s *Set) Status() []hci.Status {
+	var out []hci.Status
+	for _, c := range s.all() {
+		out = append(out, c.Status())
+	}
+	return out
 }

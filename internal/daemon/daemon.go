@@ -75,6 +75,7 @@ type Daemon struct {
 	sharing     *sharing.Sharer
 	controllers *controllers.Set
 	stream      *stream.Manager
+	shown       *inspect.Controllers
 	relay       *relay
 	tap         *capture.Tap
 	captures    *capture.Server // nil: none are offered
@@ -198,10 +199,11 @@ func (d *Daemon) build() error {
 	d.finder.Apply(cfg)
 	d.overview.Show(overview.Config{
 		Proxies: d.proxies, Table: d.table, Owners: d.owners, Store: d.store, Shares: d.sharing.Status, Stream: d.stream.Status,
-		Adapters: d.adapters.Hearing,
-		Remarks:  func() (string, []string) { return d.onDisk.Load().Remarks() },
-		Loop:     func(ctx context.Context) error { return d.conn.Do(ctx, func() {}) },
-		Served:   d.ready.Load,
+		Adapters:    d.adapters.Hearing,
+		Controllers: d.controllers.Status,
+		Remarks:     func() (string, []string) { return d.onDisk.Load().Remarks() },
+		Loop:        func(ctx context.Context) error { return d.conn.Do(ctx, func() {}) },
+		Served:      d.ready.Load,
 	})
 
 	merged := bluezshim.AdapterConfig{
@@ -251,6 +253,8 @@ func (d *Daemon) buildFronts() {
 			return d.owners.Owner(gatt.OwnerConfig{Name: name, Party: name, Guest: true, Events: events})
 		},
 	})
+	d.shown = inspect.NewControllers(d.conn, d.controllers.Status)
+	d.shown.Show(len(d.config().HCI) > 0)
 	d.stream = stream.New(d.streamConfig())
 	d.stream.Apply(d.config().MQTT)
 	d.relay = &relay{table: d.table, sharing: d.sharing, controllers: d.controllers, stream: d.stream}

@@ -37,6 +37,7 @@ func (d *Daemon) Reload(cfg *config.Config) {
 	d.sharing.Apply(cfg.Share)
 	d.controllers.Apply(cfg)
 	d.stream.Apply(cfg.MQTT)
+	d.conn.Post(func() { d.shown.Show(len(cfg.HCI) > 0) })
 	d.log.Info("The configuration was read again", "reload", d.reloads.Add(1), "added", added, "removed", removed)
 	later := needRestart(d.opts.Config, cfg)
 	d.onDisk.Load().Applied(later)

@@ -12,6 +12,7 @@ import (
 	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/fleet"
 	"bluez-esphome/internal/gatt"
+	"bluez-esphome/internal/hci"
 	"bluez-esphome/internal/inspect"
 	"bluez-esphome/internal/scanner"
 	"bluez-esphome/internal/share"
@@ -31,8 +32,10 @@ type Config struct {
 	Stream func() (stream.Status, bool)
 	// Adapters lists the numbers of the adapters of single proxies that have a device.
 	Adapters func(a ble.Address) []int
-	// Remarks tells how the file on disk stands to the configuration in use: the mistakes that keep it from being
-	// applied, a line each, and the keys that wait for a restart.
+	// Controllers lists the virtual controllers.
+	Controllers func() []hci.Status
+	// Remarks tells how the file on disk stands to the configuration in use: the mistakes that keep it from being applied,
+	// a line each, and the keys that wait for a restart.
 	Remarks func() (problem string, restart []string)
 	// Loop returns nil once the loop that serves the bus did something; ctx bounds the wait.
 	Loop func(ctx context.Context) error

@@ -77,6 +77,18 @@ func (s source) Stream() (web.Stream, bool) {
 	}, on
 }
 
+// Controllers implements web.Source.
+func (s source) Controllers() []web.Controller {
+	var out []web.Controller
+	for _, st := range s.cfg.Controllers() {
+		out = append(out, web.Controller{
+			Name: st.Name, Address: st.Address, Host: st.Host, Since: st.Since, Scanning: st.Scanning, Active: st.Active,
+			Links: len(st.Links), Connecting: st.Connecting, Reports: st.Reports, Dropped: st.Dropped, Lost: st.Lost,
+		})
+	}
+	return out
+}
+
 // Proxies implements web.Source.
 func (s source) Proxies() []web.Proxy {
 	heard := map[string]scanner.ProxyInfo{}

@@ -147,9 +147,11 @@ func TestJSON(t *testing.T) {
 		{"connect", Connect{}, `"ended":null`},
 		{"connect", Connect{}, `"name":null,"via":null,"result":null,"error":null,"link":null,"proxy":null,"why":null}`},
 		{"shared", Shared{}, `"proxy":null,"address":null}`},
+		{"controller", Controller{}, `"since":null,`},
+		{"controller without a host", Controller{}, `"host":null}`},
 		{"host", Host{}, `"has":null,"refused":null}`},
 		{"configuration", Configuration{File: "f"}, `"since":null,"restart_keys":null,"problem":null}`},
-		{"a daemon without anything", reportOf("b", nil), `{"bus":"b","other_buses":[],"proxies":[],"adapters":[],"devices":[],"heard":[],"connects":[],"shared":[],"stream":null,"configuration":null}`},
+		{"a daemon without anything", reportOf("b", nil), `{"bus":"b","other_buses":[],"proxies":[],"adapters":[],"devices":[],"heard":[],"connects":[],"shared":[],"controllers":[],"stream":null,"configuration":null}`},
 	} {
 		b, err := json.Marshal(c.v)
 		if err != nil || !strings.Contains(string(b), c.want) {
@@ -234,7 +236,7 @@ func TestJSONIsDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, typ := range []reflect.Type{reflect.TypeFor[Report](), reflect.TypeFor[Proxy](), reflect.TypeFor[Link](), reflect.TypeFor[ble.Lack](), reflect.TypeFor[Adapter](),
-		reflect.TypeFor[Device](), reflect.TypeFor[Heard](), reflect.TypeFor[Source](), reflect.TypeFor[Connect](), reflect.TypeFor[Try](), reflect.TypeFor[Configuration](), reflect.TypeFor[Stream]()} {
+		reflect.TypeFor[Device](), reflect.TypeFor[Heard](), reflect.TypeFor[Source](), reflect.TypeFor[Connect](), reflect.TypeFor[Try](), reflect.TypeFor[Configuration](), reflect.TypeFor[Stream](), reflect.TypeFor[Controller]()} {
 		for i := range typ.NumField() {
 			if key, _, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ","); key != "" && !strings.Contains(string(b), "`"+key+"`") {
 				t.Errorf("%s: %s is not documented", typ.Name(), key)

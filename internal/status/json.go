@@ -143,3 +143,12 @@ func (c Configuration) MarshalJSON() ([]byte, error) {
 		Problem *string `json:"problem"`
 	}{plain(c), known(c.Problem)})
 }
+
+// MarshalJSON implements json.Marshaler. There is no host where nobody uses the controller.
+func (c Controller) MarshalJSON() ([]byte, error) {
+	type plain Controller
+	return json.Marshal(struct {
+		plain
+		Host *string `json:"host"`
+	}{plain(c), known(c.Host)})
+}

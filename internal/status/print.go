@@ -44,6 +44,7 @@ func (r *Report) PrintProxies(w io.Writer, now time.Time) {
 		r.Stream.print(w, now)
 	}
 	r.printShared(w, now)
+	r.printControllers(w, now)
 	r.printCounts(w)
 }
 

@@ -30,6 +30,8 @@ type Report struct {
 	Connects []Connect `json:"connects"`
 	// Shared lists what is shared with other hosts.
 	Shared []Shared `json:"shared"`
+	// Controllers are the virtual Bluetooth controllers; empty where none are configured.
+	Controllers []Controller `json:"controllers"`
 	// Stream is the stream to a broker, nil if there is none.
 	Stream *Stream `json:"stream"`
 	// Configuration is nil with daemons that do not tell it.
@@ -146,7 +148,7 @@ func ours(objects map[dbus.ObjectPath]map[string]map[string]dbus.Variant) bool {
 }
 
 func reportOf(address string, objects map[dbus.ObjectPath]map[string]map[string]dbus.Variant) *Report {
-	r := &Report{Bus: address, Others: []string{}, Adapters: []Adapter{}, Shared: []Shared{}, Proxies: []Proxy{}, Devices: []Device{}, Heard: []Heard{}, Connects: []Connect{}}
+	r := &Report{Bus: address, Others: []string{}, Adapters: []Adapter{}, Shared: []Shared{}, Controllers: []Controller{}, Proxies: []Proxy{}, Devices: []Device{}, Heard: []Heard{}, Connects: []Connect{}}
 	names := map[dbus.ObjectPath]string{}
 	for path, ifaces := range objects {
 		if props, ok := ifaces["org.bluez_esphome.Proxy1"]; ok {
@@ -173,6 +175,9 @@ func reportOf(address string, objects map[dbus.ObjectPath]map[string]map[string]
 		}
 		if props, ok := ifaces["org.bluez_esphome.Stream1"]; ok {
 			r.Stream = streamOf(get[map[string]dbus.Variant](props, "Stream"))
+		}
+		if props, ok := ifaces["org.bluez_esphome.Controllers1"]; ok {
+			r.Controllers = controllersOf(props)
 		}
 		if props, ok := ifaces["org.bluez_esphome.Configuration1"]; ok {
 			r.Configuration = configurationOf(props)

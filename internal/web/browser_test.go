@@ -2,6 +2,7 @@ package web
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -36,6 +37,15 @@ func TestBrowser(t *testing.T) {
 	p.Eval(`document.querySelector(".slots .connected").textContent`, &slot)
 	if want := text(hostile[0]) + " · " + text(hostile[3]); slot != want {
 		t.Errorf("the slot says %q, want %q", slot, want)
+	}
+	var controllers []string
+	p.Eval(`[...document.querySelectorAll("#controllers li")].map(l => l.textContent)`, &controllers)
+	want := []string{
+		"controller vhci (02:E5:50:00:00:01): a host for 2 min, scans passively, 1 link, connecting, 6 adverts lost: the host reads too slowly",
+		"controller " + hostile[0] + " (00:00:00:00:00:00): no host, its host sent what is no Bluetooth traffic",
+	}
+	if !slices.Equal(controllers, want) {
+		t.Errorf("controllers %q, want %q", controllers, want)
 	}
 	var cards []string
 	p.Eval(`[...document.querySelectorAll(".card")].map(c => c.innerText)`, &cards)

@@ -108,6 +108,9 @@ func (c sourceCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range streamMetrics {
 		ch <- m.desc
 	}
+	for _, m := range controllerMetrics {
+		ch <- m.desc
+	}
 	ch <- connectsDesc
 	ch <- endsDesc
 	ch <- lostDesc
@@ -129,6 +132,7 @@ func (c sourceCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	c.collectShares(ch)
 	c.collectStream(ch)
+	c.collectControllers(ch)
 	out := c.src.Outcomes()
 	for result, n := range out.Connects {
 		ch <- prometheus.MustNewConstMetric(connectsDesc, prometheus.CounterValue, float64(n), result)

@@ -124,7 +124,7 @@ func (s *snapshot) slow() map[string]any {
 	}
 	return map[string]any{
 		"version": s.Version, "devices": s.Devices, "switches": s.Switches, "rate": s.Rate, "notReady": s.Ready, "remarks": s.Remarks,
-		"log": s.Log, "advice": s.Advice, "proxies": proxies,
+		"log": s.Log, "advice": s.Advice, "proxies": proxies, "controllers": s.Controllers,
 	}
 }
 

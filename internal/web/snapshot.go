@@ -15,11 +15,13 @@ type snapshot struct {
 	Switches uint64      `json:"switches"`
 	Proxies  []pageProxy `json:"proxies"`
 	List     []pageDev   `json:"list"`
-	Ready    string      `json:"notReady,omitempty"`
-	Rate     float64     `json:"rate"` // advertisements a second, -1 unknown
-	Remarks  []string    `json:"remarks"`
-	Log      []pageTry   `json:"log"` // the last calls of Connect, the newest first
-	Advice   pageAdvice  `json:"advice"`
+	// Controllers are the virtual ones.
+	Controllers []pageController `json:"controllers"`
+	Ready       string           `json:"notReady,omitempty"`
+	Rate        float64          `json:"rate"` // advertisements a second, -1 unknown
+	Remarks     []string         `json:"remarks"`
+	Log         []pageTry        `json:"log"` // the last calls of Connect, the newest first
+	Advice      pageAdvice       `json:"advice"`
 }
 
 type pageProxy struct {
@@ -130,6 +132,7 @@ func take(src Source, version string, now time.Time, rates *rates) *snapshot {
 	if err := src.Ready(); err != nil {
 		s.Ready = message(err.Error())
 	}
+	s.Controllers = pageControllers(src.Controllers(), now)
 	index, hosts := map[string]int64{}, map[string][]pageHost{}
 	for _, sh := range src.Shares() {
 		for _, u := range sh.Users {

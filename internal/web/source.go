@@ -28,6 +28,8 @@ type Source interface {
 	Shares() []Share
 	// Stream tells of the stream to a broker; false if there is none.
 	Stream() (Stream, bool)
+	// Controllers lists the virtual controllers.
+	Controllers() []Controller
 	// Healthy returns nil if the program's loop still works; ctx bounds the wait.
 	Healthy(ctx context.Context) error
 	// Ready returns nil if the program serves its clients.

@@ -45,6 +45,13 @@ func (f *fakeSource) Shares() []Share {
 	return []Share{{Name: "kitchen-shared", Hosts: 2, Links: 1, Batches: 90, Dropped: 4}, {Name: hostile[0]}}
 }
 
+func (f *fakeSource) Controllers() []Controller {
+	return []Controller{
+		{Name: "vhci", Address: 0x02e550000001, Host: "the kernel", Since: time.Now().Add(-130 * time.Second), Scanning: true, Links: 1, Connecting: true, Reports: 50, Dropped: 6},
+		{Name: hostile[0], Lost: 1},
+	}
+}
+
 func (f *fakeSource) Connects(n int) []Connect {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -46,6 +46,11 @@ func TestTogether(t *testing.T) {
 	if err != nil || !strings.Contains(string(status), "controller unix:"+socket) || !strings.Contains(string(status), `"D-Bus"`) {
 		t.Errorf("status: %v\n%s", err, status)
 	}
+	for _, part := range []string{`"scanning": "off"`, `"links": [`} {
+		if _, controllers, _ := strings.Cut(string(status), `"controllers"`); !strings.Contains(controllers, part) {
+			t.Errorf("status does not show the controller with %s:\n%s", part, controllers)
+		}
+	}
 	notify := func(value string) {
 		t.Helper()
 		harness.Tell(t, filepath.Join(controls, "main.sock"), `{"op":"notify","handle":37,"value":"`+value+`","indicate":false}`)

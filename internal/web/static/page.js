@@ -3,7 +3,7 @@ import {$, el, foreign, put} from "./util.js";
 import {state, set, onState} from "./state.js";
 import {Stream} from "./stream.js";
 import {Heat} from "./heat.js";
-import {showProxies, showAdvice} from "./proxies.js";
+import {showProxies, showControllers, showAdvice} from "./proxies.js";
 import {showLog, startLog} from "./log.js";
 import {showPanel, startPanel} from "./panel.js";
 import {showWalk, startWalk} from "./walk.js";
@@ -62,6 +62,7 @@ function render() {
   put($("remarks"), snap.remarks.join("\n"), () => snap.remarks.map((r) => el("li", "", r)));
   $("remarks").hidden = !snap.remarks.length;
   showProxies(snap, away);
+  showControllers(snap.controllers);
   showAdvice(snap);
   showLog(snap);
   for (const [id, key] of [["filter", "f"], ["only", "only"], ["sort", "sort"]]) if ($(id) !== document.activeElement || $(id).tagName === "SELECT") $(id).value = state[key];

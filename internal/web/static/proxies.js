@@ -76,6 +76,16 @@ function slots(p) {
   return list;
 }
 
+// showControllers says who uses the virtual Bluetooth controllers.
+export function showControllers(list) {
+  $("controllers").hidden = !list.length;
+  put($("controllers"), JSON.stringify(list), () => list.map((c) => el("li", "", "controller ", foreign(c.name), ` (${c.address}): `, [
+    c.since < 0 ? "no host" : "a host" + (c.since < 60e3 ? "" : " for " + ago(c.since).replace(" ago", "")), scanWord[c.scan],
+    c.links && `${c.links} ${c.links === 1 ? "link" : "links"}`, c.connecting && "connecting",
+    c.dropped && `${c.dropped} adverts lost: the host reads too slowly`, c.lost && "its host sent what is no Bluetooth traffic",
+  ].filter(Boolean).join(", "))));
+}
+
 // showAdvice says where a proxy is wanted.
 export function showAdvice(snap) {
   const a = snap.advice, weak = a.weak;
