@@ -115,7 +115,8 @@ func TestBumbleUnix(t *testing.T) {
 	}
 }
 
-// TestNoble: noble with its driver for serial lines, over a pseudo terminal. It does not ask for indications.
+// TestNoble: noble with its driver for serial lines, over a pseudo terminal: what Bumble does, and a hundred connections
+// by the second host, which gets a terminal of its own.
 func TestNoble(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("node"); err != nil {
@@ -127,9 +128,9 @@ func TestNoble(t *testing.T) {
 	}
 	w := newWorld(t, "pty: PLACE/tty")
 	tty := filepath.Join(w.place.Dir, "tty")
-	for range 2 { // the second one gets a terminal of its own
-		passes(t, harness.Start(t, w.place.Env(), "node", filepath.Join(dir, "noble_client.js"), tty, w.control),
-			"power", "scan", "connect", "list", "read", "write", "command", "notify", "pair", "disconnect", "dropped", "cycles")
+	for _, cycles := range []string{"2", "100"} {
+		passes(t, harness.Start(t, w.place.Env(), "node", filepath.Join(dir, "noble_client.js"), tty, w.control, cycles),
+			"power", "scan", "connect", "list", "read", "write", "command", "notify", "indicate", "pair", "disconnect", "encrypt", "dropped", "cycles")
 	}
 	w.daemon.Stop(t)
 	if _, err := os.Lstat(tty); err == nil {
