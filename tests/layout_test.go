@@ -52,9 +52,9 @@ func TestLayers(t *testing.T) {
 	const module = "bluez-esphome/internal/"
 	allowed := map[string][]string{
 		"ble": {}, "lockorder": {}, "lapse": {}, "rawsock": {}, "dbusobj": {"rawsock"}, "apiwire": {"apiwire/apipb"}, "apiwire/apipb": {}, "mdns": {},
-		"apiconn": {"ble", "apiwire", "apiwire/apipb", "rawsock", "lapse"}, "scanner": {"ble", "lapse"}, "links": {"ble"}, "gatt": {"ble", "links"}, "web": {"ble", "advice", "beacon"}, "advice": {}, "beacon": {"ble"},
+		"apiconn": {"ble", "apiwire", "apiwire/apipb", "rawsock", "lapse"}, "scanner": {"ble", "lapse"}, "links": {"ble"}, "gatt": {"ble", "links", "lapse"}, "web": {"ble", "advice", "beacon"}, "advice": {}, "beacon": {"ble"},
 		"bluezshim": {"ble", "links", "dbusobj", "rawsock", "lapse"}, "status": {"ble", "privatebus"}, "apiserver": {"ble", "apiwire", "apiwire/apipb", "lapse"},
-		"h4": {"ble"}, "btsnoop": {"ble", "h4"}, "capture": {"ble", "gatt", "links", "att", "h4", "btsnoop"},
+		"h4": {"ble"}, "btsnoop": {"ble", "h4"}, "capture": {"ble", "gatt", "links", "lapse", "att", "h4", "btsnoop"},
 		"proxysim": {"ble", "apiserver", "apiwire", "apiwire/apipb", "mdns", "lapse", "h4", "btsnoop"}, "config": {"ble"}, "store": {"ble"}, "stream": {"ble", "config"}, "privatebus": {},
 		"relay": {"apiwire", "apiwire/apipb", "lapse"},
 		"share": {"ble", "links", "apiserver", "apiwire", "apiwire/apipb", "relay", "lapse"}, "att": {"ble"}, "smp": {"ble"},

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/lapse"
 )
 
 // parkedPatience is how long an attempt waits for another through the same proxy, while another proxy has none.
@@ -99,9 +100,9 @@ func (s *session) attempt(ctx, dctx context.Context, dl *dialler, c *candidate, 
 // not hear is given less time. The time counts from the end of older attempts through the same proxy; for those it
 // waits less, if another proxy has none.
 func (s *session) awaitAnswer(actx context.Context, cancel context.CancelCauseFunc, dl *dialler, c *candidate, h *hold, ans *answer) {
-	t := time.NewTimer(min(s.m.cfg.PerPath, parkedPatience))
+	t := lapse.NewClock(min(s.m.cfg.PerPath, parkedPatience))
 	defer t.Stop()
-	gone := time.NewTimer(time.Hour)
+	gone := lapse.NewClock(time.Hour)
 	defer gone.Stop()
 	begun, began := time.Now(), time.Time{} // the latter: on the air
 	_, atOnce := yields(c.version)
@@ -109,7 +110,7 @@ func (s *session) awaitAnswer(actx context.Context, cancel context.CancelCauseFu
 	if _, gone := patience(c.path.Interval); atOnce {
 		enough = min(enough, gone) // earlier firmware would go on for 10 or 20 s, deaf to everything
 	}
-	silent := time.NewTimer(silentAfter)
+	silent := lapse.NewClock(silentAfter)
 	defer silent.Stop()
 	for turn := false; ; {
 		var changed <-chan struct{}
@@ -129,6 +130,9 @@ func (s *session) awaitAnswer(actx context.Context, cancel context.CancelCauseFu
 			return
 		case <-changed:
 		case <-gone.C:
+			if !gone.Due() {
+				continue
+			}
 			if c.blind {
 				cancel(errBlind)
 				return
@@ -138,7 +142,7 @@ func (s *session) awaitAnswer(actx context.Context, cancel context.CancelCauseFu
 				return
 			}
 		case <-silent.C:
-			if !s.m.silent(c.ps, h) {
+			if !silent.Due() || !s.m.silent(c.ps, h) {
 				continue
 			}
 			if v := dl.survey(); v.best() != nil || turn && time.Since(began) >= deadAfter && c.tries+1 < maxTries {
@@ -147,6 +151,9 @@ func (s *session) awaitAnswer(actx context.Context, cancel context.CancelCauseFu
 			}
 			silent.Reset(pollInterval)
 		case <-t.C:
+			if !t.Due() {
+				continue
+			}
 			v := dl.survey()
 			o := v.best()
 			switch {

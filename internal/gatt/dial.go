@@ -50,7 +50,7 @@ func (s *session) dial(ctx, dctx context.Context, fresh bool, last string) (*lin
 	if last != "" {
 		dl.tries[last] = try{count: 1}
 	}
-	dl.deadline, _ = dctx.Deadline()
+	dl.deadline = dl.started.Add(s.m.cfg.Timeout)
 	defer dl.leaveLine()
 	for {
 		v := dl.survey()

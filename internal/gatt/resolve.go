@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/lapse"
 )
 
 // maxRounds is how often one link is replaced while its database is not known.
@@ -62,7 +63,7 @@ func (s *session) worthReplacing(l *link, err error) bool {
 // databaseInTime is database within as long as a proxy that works may take: one that does not answer is not
 // waited for until its session ends.
 func (s *session) databaseInTime(ctx context.Context, l *link, final bool) (*ble.Database, error) {
-	dctx, cancel := context.WithTimeout(ctx, max(s.m.cfg.PerPath, minDiscovery))
+	dctx, cancel := lapse.WithTimeoutCause(ctx, max(s.m.cfg.PerPath, minDiscovery), errTooLong)
 	defer cancel()
 	db, err := s.database(dctx, l, final)
 	if err != nil && dctx.Err() != nil && ctx.Err() == nil {
@@ -140,7 +141,7 @@ func (s *session) replace(ctx context.Context, l *link, fresh, silent bool) (*li
 		s.flush(ctx, l)
 		s.drop(l)
 	}
-	dctx, cancel := context.WithTimeoutCause(ctx, s.m.cfg.Timeout, errTooLong)
+	dctx, cancel := lapse.WithTimeoutCause(ctx, s.m.cfg.Timeout, errTooLong)
 	defer cancel()
 	return s.dial(ctx, dctx, fresh, last)
 }

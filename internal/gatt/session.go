@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/lapse"
 )
 
 type phase uint8
@@ -125,7 +126,7 @@ func (s *session) run(ctx context.Context, before <-chan struct{}) {
 
 // firstLink dials for a pending Connect.
 func (s *session) firstLink(ctx context.Context, before <-chan struct{}) (*link, context.Context, error) {
-	dctx, cancel := context.WithTimeoutCause(ctx, s.m.cfg.Timeout, errTooLong)
+	dctx, cancel := lapse.WithTimeoutCause(ctx, s.m.cfg.Timeout, errTooLong)
 	defer cancel()
 	if before != nil {
 		select {

@@ -4,6 +4,7 @@
 package lapse
 
 import (
+	"context"
 	"time"
 
 	"bluez-esphome/internal/lockorder"
@@ -81,3 +82,51 @@ func (t *Timer) Stop() {
 	t.stopped = true
 	t.t.Stop()
 }
+
+// WithTimeoutCause is context.WithTimeoutCause, except that the context ends by Grace later if the process did not run
+// when it was due, and that it has no Deadline and ends as one that was cancelled.
+func WithTimeoutCause(parent context.Context, d time.Duration, cause error) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(parent)
+	t := AfterFunc(d, func() { cancel(cause) })
+	return ctx, func() {
+		t.Stop()
+		cancel(nil)
+	}
+}
+
+// A Clock is a time.Timer of a loop that does not take it for due when the process did not run. It is not
+// goroutine-safe.
+type Clock struct {
+	// C is to be asked by Due once it has something.
+	C   <-chan time.Time
+	t   *time.Timer
+	due time.Time
+}
+
+// NewClock is time.NewTimer.
+func NewClock(d time.Duration) *Clock {
+	t := time.NewTimer(d)
+	return &Clock{C: t.C, t: t, due: time.Now().Add(d)}
+}
+
+// Reset is time.Timer.Reset.
+func (k *Clock) Reset(d time.Duration) {
+	k.t.Reset(d)
+	k.due = time.Now().Add(d)
+}
+
+// Due reports whether the time is over. It is not where the process did not run when it was: then C has something again
+// by Grace later.
+func (k *Clock) Due() bool { return k.dueAt(time.Now()) }
+
+func (k *Clock) dueAt(now time.Time) bool {
+	if !Late(k.due, now) {
+		return true
+	}
+	k.t.Reset(Grace)
+	k.due = now.Add(Grace)
+	return false
+}
+
+// Stop is time.Timer.Stop.
+func (k *Clock) Stop() { k.t.Stop() }

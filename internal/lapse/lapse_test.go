@@ -1,6 +1,8 @@
 package lapse
 
 import (
+	"context"
+	"errors"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -69,4 +71,44 @@ func TestAfterFunc(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A clock that fires late is not due; it is once the time to read what came is over.
+func TestClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := NewClock(10 * time.Second)
+		defer k.Stop()
+		<-k.C
+		if !k.dueAt(time.Now().Add(over - 1)) {
+			t.Error("a busy machine delays it for good")
+		}
+		k.Reset(10 * time.Second)
+		<-k.C
+		begin := time.Now()
+		if k.dueAt(begin.Add(time.Minute)) {
+			t.Error("it is due although the process did not run")
+		}
+		<-k.C
+		if took := time.Since(begin); took != Grace || !k.dueAt(begin.Add(time.Minute+Grace)) {
+			t.Errorf("it is not due after %v", took)
+		}
+	})
+}
+
+func TestWithTimeoutCause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		why := errors.New("why")
+		begin := time.Now()
+		ctx, cancel := WithTimeoutCause(t.Context(), time.Minute, why)
+		<-ctx.Done()
+		if took := time.Since(begin); took != time.Minute || context.Cause(ctx) != why {
+			t.Errorf("it ended after %v: %v", took, context.Cause(ctx))
+		}
+		cancel()
+		ctx, cancel = WithTimeoutCause(t.Context(), time.Minute, why)
+		cancel()
+		if <-ctx.Done(); context.Cause(ctx) == why {
+			t.Error("it was over before its time")
+		}
+	})
 }

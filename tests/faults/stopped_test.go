@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -14,7 +15,7 @@ const stoppedFor = 33 * time.Second
 
 // TestStopped stops the daemon's process, as a paused container or virtual machine is, and lets it go on: it looks at
 // its sockets before it gives anybody up. No proxy is lost or taken for stolen or deaf, the link goes on, the read that
-// was under way gets its answer, and no device leaves the bus. Its 33 s are the kernel's: no clock of a process that
+// was under way gets its answer, as does the Connect of a device that answered meanwhile, and no device leaves the bus. Its 33 s are the kernel's: no clock of a process that
 // does not run can be faked.
 func TestStopped(t *testing.T) {
 	t.Parallel()
@@ -30,12 +31,40 @@ func TestStopped(t *testing.T) {
 	}
 	c.Conn.Signal(removed)
 
+	advertise := func(on bool) {
+		if err := w.sim.Air().Advertise("2", on); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.Until(devicePath(2), deviceIface, "Address", (address0 + 2).String())
+	var connecting *dbus.Call
+	w.eventually("an attempt without an answer", func() bool { // a device that has just left is dialled as long as it was heard
+		advertise(false)
+		connecting = c.Conn.Object("org.bluez", devicePath(2)).Go(deviceIface+".Connect", 0, nil)
+		for range 20 {
+			<-time.After(50 * time.Millisecond)
+			for _, name := range names {
+				if slices.Contains(w.sim.Proxy(name).Slots().Allocated, address0+2) {
+					return len(connecting.Done) == 0
+				}
+			}
+		}
+		c.Call(devicePath(2), deviceIface+".Disconnect")
+		advertise(true)
+		<-time.After(200 * time.Millisecond)
+		return false
+	})
+
 	bus.Daemon.Signal(t, unix.SIGSTOP)
+	advertise(true)
 	pending := c.Conn.Object("org.bluez", devicePath(0)+register).Go(charIface+".ReadValue", 0, nil, map[string]dbus.Variant{})
 	<-time.After(stoppedFor)
 	bus.Daemon.Signal(t, unix.SIGCONT)
 	if <-pending.Done; pending.Err != nil {
 		t.Errorf("the read that waited: %v", pending.Err)
+	}
+	if <-connecting.Done; connecting.Err != nil {
+		t.Errorf("the Connect that waited: %v", connecting.Err)
 	}
 	for len(c.notes) > 0 {
 		<-c.notes
