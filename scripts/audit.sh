@@ -1,6 +1,7 @@
 #!/bin/sh
-# audit.sh: known vulnerabilities in what the program calls (govulncheck, whose database is at vuln.go.dev). Where that
-# cannot be reached it says so and lists what is newer than the modules in the program, to be reviewed by hand.
+# audit.sh: prints the known vulnerabilities in functions that the program calls (govulncheck, with the database at
+# vuln.go.dev). Where the database cannot be reached, it says so and lists the modules of which there are newer
+# versions, to be reviewed by hand.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh

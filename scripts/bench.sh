@@ -1,6 +1,7 @@
 #!/bin/sh
-# bench.sh PROGRAM: measures what the program costs beside the reference and writes docs/evidence/benchmarks.md. ROWS=flood,home for
-# some rows only, printed and not written; BENCHFLAGS for further flags, such as -json or -quick.
+# bench.sh PROGRAM: compares the cost of the program with that of the reference and writes docs/evidence/benchmarks.md.
+# With ROWS=flood,home it measures these rows only, and prints them instead. BENCHFLAGS has further flags, such as -json
+# or -quick.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh

@@ -8,6 +8,6 @@ need_go
 out=$1
 version=$(version)
 # Static, so that one binary runs on every distribution.
-# Our listener speaks no TLS, and so no HTTP/2: without it the program is smaller, in memory too.
+# Our HTTP listener has no TLS and thus no HTTP/2. Without HTTP/2 the program is smaller, on disk and in memory.
 CGO_ENABLED=0 "$GO" build -trimpath -tags nethttpomithttp2 -ldflags "-s -w -buildid= -X main.version=$version" -o "$out" ./cmd/bluez-esphome
 echo "built $out $version"

@@ -1,6 +1,6 @@
 #!/bin/sh
-# copyright.sh BINARY…: the Debian copyright file of these binaries: our licence and that of every module in
-# them, word for word. Fails if a module has no licence that is known here.
+# copyright.sh BINARY…: prints the Debian copyright file of these binaries: our licence and that of every module in
+# them, word for word. It fails if it does not know the licence of a module.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -9,7 +9,7 @@ need_go
 texts=$(mktemp -d)
 trap 'rm -rf "$texts"' EXIT
 
-# kind FILE names the licence.
+# kind FILE prints the name of the licence in FILE.
 kind() {
 	if grep -q 'Apache License' "$1" && grep -q 'MIT License' "$1"; then echo "Apache-2.0 and Expat"
 	elif grep -q 'Apache License' "$1"; then echo Apache-2.0
@@ -20,7 +20,7 @@ kind() {
 	else return 1; fi
 }
 
-# terms FILE prints an Apache License without what differs from copy to copy.
+# terms FILE prints an Apache License without the parts that differ from copy to copy.
 terms() { sed '/END OF TERMS AND CONDITIONS/q' "$1" | tr -d '[:space:]'; }
 ours=$(terms LICENSE)
 
@@ -31,7 +31,7 @@ part() {
 		[ -f "$f" ] || continue
 		k=$(kind "$f") || { echo "copyright.sh: $1 $2: ${f##*/} is a licence that is not known here" >&2; exit 1; }
 		found="$found${found:+, }$k"
-		# The one text that every Debian has. What comes after its terms is a template to fill in.
+		# Every Debian has this text. A template to fill in follows the terms.
 		if [ "$(terms "$f")" = "$ours" ]; then continue; fi
 		sum=$(sha256sum <"$f" | cut -c1-12)
 		cp "$f" "$texts/$sum"

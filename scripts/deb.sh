@@ -1,7 +1,7 @@
 #!/bin/sh
-# deb.sh [ARCHITECTURE…]: Debian packages in dist/, for amd64, arm64 and armhf unless told otherwise.
-# VERSION=1.2.3 names the version; else git does. The same commit and Go give the same bytes. DEB_COMPRESS has other flags for
-# dpkg-deb's compression than -Zxz: tests save half a minute of xz for each package with -Zgzip -z1.
+# deb.sh [ARCHITECTURE…]: makes Debian packages in dist/, for amd64, arm64 and armhf if none is named. The version is
+# that of VERSION=1.2.3, else that of git. The same commit and Go give the same bytes. DEB_COMPRESS replaces the flag
+# -Zxz of dpkg-deb: with -Zgzip -z1, tests save half a minute for each package.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -20,7 +20,7 @@ case $stamp in
 *) version="0~git$(git show -s --format=%cd --date=format:%Y%m%d HEAD 2>/dev/null || echo 0).$(printf %s "$stamp" | tr - +)" ;;
 esac
 SOURCE_DATE_EPOCH=$(epoch)
-# Several threads compress in other blocks than one.
+# xz with several threads makes other blocks than with one, and so other bytes.
 DPKG_DEB_THREADS_MAX=1
 export SOURCE_DATE_EPOCH DPKG_DEB_THREADS_MAX
 out=${OUT:-dist}
@@ -44,15 +44,15 @@ binary() {
 
 bugs=$(bugs | sed -e 's/-/\\-/g' -e 's/[\\&|]/\\&/g') # for roff, and then for sed
 
-# put MODE FROM TO: TO is in the package.
+# put MODE FROM TO: copies FROM into the package as TO.
 put() { install -D -m "$1" "$2" "$root$3"; }
-# man FROM SECTION NAME: with the version, compressed.
+# man FROM SECTION NAME: adds a manual page with the version in it, compressed.
 man() {
 	install -d "$root/usr/share/man/man$2"
 	sed -e "s/@VERSION@/$version/" -e "s|@BUGS@|$bugs|" "$1" | gzip -9n >"$root/usr/share/man/man$2/$3.$2.gz"
 }
 
-# The same for every architecture, from a program that runs here.
+# The completions are the same for every architecture; a program that runs on this machine prints them.
 native=$work/native
 CGO_ENABLED=0 "$GO" build -o "$native" ./cmd/bluez-esphome
 mkdir "$work/completions"
@@ -83,14 +83,14 @@ END
 	printf '\n -- %s  %s\n' "$MAINTAINER" "$(LC_ALL=C date -u -R -d "@$SOURCE_DATE_EPOCH")"
 } | gzip -9n >"$work/changelog.gz"
 
-# The guides, and what they show and send people to.
+# The guides, and the files that they mention.
 packed="README.md SECURITY.md $(echo docs/*.md) docs/page-light.png docs/page-dark.png docs/page-phone.png
 docs/container/Dockerfile docs/container/client.Dockerfile docs/container/compose.yaml configs/grafana-dashboard.json"
 packed=$(for doc in $packed; do
 	case $doc in docs/architecture.md | docs/dependencies.md) ;; *) printf ' %s' "$doc" ;; esac # for developers
 done)
 
-# installed_size FOLDER: in KiB as Debian counts, whatever file system this is.
+# installed_size FOLDER: prints the size in KiB as Debian counts it, which does not depend on the file system.
 installed_size() {
 	find "$1" -path "$1/DEBIAN" -prune -o -printf '%y %s\n' | awk '{n += $1 == "f" ? int(($2 + 1023) / 1024) : 1} END {print n}'
 }
@@ -108,7 +108,7 @@ for arch in "$@"; do
 	put 644 systemd/sysusers.conf /usr/lib/sysusers.d/bluez-esphome.conf
 	put 644 systemd/tmpfiles.conf /usr/lib/tmpfiles.d/bluez-esphome.conf
 	put 644 systemd/bluez-esphome.conf /usr/share/dbus-1/system.d/bluez-esphome.conf
-	# BlueZ has the file of this name in /usr/share; the bus reads both folders, /usr/share first.
+	# BlueZ's file of the same name is in /usr/share. The bus reads both folders, /usr/share first.
 	put 644 systemd/org.bluez.service /usr/lib/dbus-1/system-services/org.bluez.service
 	put 644 configs/bluez-esphome.yaml /etc/bluez-esphome/bluez-esphome.yaml
 	put 644 "$work/completions/bash" /usr/share/bash-completion/completions/bluez-esphome

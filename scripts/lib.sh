@@ -2,7 +2,7 @@
 # shellcheck shell=sh
 GO=${GO:-go}
 
-# stop TEXT says in one line what is missing and what to do, and ends the script.
+# stop TEXT prints TEXT, which says in one line what is missing and what to do, and ends the script.
 stop() {
 	echo "bluez-esphome: $1" >&2
 	exit 1
@@ -14,7 +14,7 @@ need_go() {
 	if ! command -v "$GO" >/dev/null 2>&1; then
 		stop "there is no Go: $(go_remedy "$wanted")"
 	fi
-	# In the module a Go from 1.21 on fetches the version that go.mod names, if it may; outside it says its own.
+	# Inside the module, Go 1.21 and later fetch the version that go.mod names, if they may; outside, they print their own.
 	found=$("$GO" version 2>/dev/null) || found=$(cd / && "$GO" version 2>/dev/null) || found=
 	found=$(echo "$found" | sed -n 's/.*go\([0-9][0-9]*\.[0-9][0-9.]*\).*/\1/p')
 	if ! at_least "${found:-0.0}" "$wanted"; then
@@ -22,7 +22,7 @@ need_go() {
 	fi
 }
 
-# go_remedy VERSION is where Go comes from, and the line that gets it.
+# go_remedy VERSION prints where that version of Go comes from, and the command that installs it.
 go_remedy() {
 	case $(uname -m) in
 	x86_64) machine=amd64 ;;
@@ -34,16 +34,16 @@ go_remedy() {
 		"$(as_root)tar -C /usr/local -xz && export PATH=/usr/local/go/bin:\$PATH"
 }
 
-# at_least VERSION WANTED compares the first two numbers of both.
+# at_least VERSION WANTED succeeds if the first two numbers of VERSION are not lower than those of WANTED.
 at_least() {
 	have=$(echo "$1" | awk -F. '{ print $1 * 1000 + $2 }')
 	[ "$have" -ge "$(echo "$2" | awk -F. '{ print $1 * 1000 + $2 }')" ]
 }
 
-# as_root is what a line to paste needs before a command for root.
+# as_root prints "sudo " for a command that only root may run, or nothing if that is us.
 as_root() { [ "$(id -u)" -eq 0 ] || echo "sudo "; }
 
-# missing_for demo|test prints the Debian packages that are not there, in one line.
+# missing_for demo|test prints, in one line, the Debian packages that are needed and not installed.
 missing_for() {
 	list=
 	command -v dbus-daemon >/dev/null 2>&1 || list="$list dbus-daemon"
@@ -59,20 +59,20 @@ missing_for() {
 	echo "${list# }"
 }
 
-# apt_install PACKAGE…: quietly, with what apt says if it fails.
+# apt_install PACKAGE… installs Debian packages, and prints apt's output only if it fails.
 apt_install() {
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@"
 }
 
-# install_packages PACKAGE… installs Debian packages, or says in one line what to paste where that is not ours to do. It is the only
-# place that does so.
+# install_packages PACKAGE… installs Debian packages. Where we may not do that, it prints the command that does. No other
+# function installs anything for the system.
 install_packages() {
 	[ $# -gt 0 ] || return 0
 	if ! command -v apt-get >/dev/null 2>&1; then
 		stop "missing, by Debian's names: $*; install them with this system's package manager"
 	fi
 	update=
-	# Container images come without lists of packages.
+	# Container images have no lists of packages.
 	if ! apt-cache show "$1" >/dev/null 2>&1; then update=yes; fi
 	if [ "$(id -u)" -ne 0 ]; then
 		stop "missing Debian packages; paste: ${update:+sudo apt-get update && }sudo apt-get install -y $*"
@@ -84,7 +84,7 @@ install_packages() {
 	fi
 	size=$(LC_ALL=C apt-get install --assume-no --no-install-recommends "$@" 2>/dev/null | sed -n 's/^Need to get \([^/]*[kMG]*B\)[ /].*/\1/p')
 	echo "== installing Debian packages: $*${size:+ (with what they need $size to download)}"
-	# An old list is tried first: it is usually good enough.
+	# The present list of packages is tried first: it is usually good enough.
 	if ! apt_install "$@" >"$log" 2>&1; then
 		apt-get update -q >>"$log" 2>&1 || true
 		apt_install "$@" >>"$log" 2>&1 || { cat "$log" >&2; rm -f "$log"; stop "apt-get cannot install $*"; }
@@ -92,7 +92,7 @@ install_packages() {
 	rm -f "$log"
 }
 
-# need installs what the tests need, or says what is missing.
+# need installs all that the tests need, or says what is missing.
 need() {
 	list=$(missing_for test)
 	# The word splitting is meant.
@@ -102,7 +102,7 @@ need() {
 	node_client
 }
 
-# announce says before anything else what make test is going to do to this machine.
+# announce prints, before anything else, what make test will change on this machine.
 announce() {
 	list=$(missing_for test)
 	echo "== make test: about 5 minutes on two cores, 10 the first time; it keeps to this folder, Go's caches and temporary folders"
@@ -116,13 +116,13 @@ announce() {
 	echo "   Go modules: 32 MB to download the first time; Go's build cache grows to 1.2 GB"
 }
 
-# node-ble, a program on D-Bus; noble, a host of a virtual controller; and what drives Chromium through the page.
+# node-ble, a program on D-Bus; noble, a host of a virtual controller; and the library that drives Chromium.
 node_dirs="tests/clients/node tests/controller/node tests/page/node"
 node_size() { case $1 in *controller*) echo 15 ;; *page*) echo 18 ;; *) echo 2 ;; esac; }
 node_client_is_there() { cmp -s "$1/package-lock.json" "$1/node_modules/installed"; }
 
-# node_client installs them, each into its folder, unless they are there already. Without npm the tests say that they
-# skip them.
+# node_client installs each of them into its folder, unless it is there already. Without npm the tests that use them
+# are skipped, and say so.
 node_client() {
 	command -v npm >/dev/null 2>&1 || return 0
 	for dir in $node_dirs; do
@@ -130,7 +130,7 @@ node_client() {
 			continue
 		fi
 		echo "== installing the Node package of $dir"
-		# Optional dependencies, native code, are not needed, nor is what packages would build: noble brings its own built.
+		# Neither optional dependencies, which are native code, nor install scripts are needed: noble brings its own binaries.
 		npm ci --prefix "$dir" --ignore-scripts --omit=optional --no-audit --no-fund --loglevel=error
 		cp "$dir/package-lock.json" "$dir/node_modules/installed"
 	done

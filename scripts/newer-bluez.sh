@@ -1,6 +1,7 @@
 #!/bin/sh
-# newer-bluez.sh: unpacks the bluetoothctl of a newer Debian, with its libraries, into dist/ and prints how it is called. Nothing is
-# installed; apt keeps its state there too. Wants a Debian whose keyring knows the newer one, and its mirror.
+# newer-bluez.sh: unpacks the bluetoothctl of a newer Debian, with its libraries, into dist/, and prints the command that
+# runs it. Nothing is installed; apt keeps its state in dist/ as well. It needs a Debian whose keyring has the keys of
+# the newer one, and a mirror of that.
 set -eu
 cd "$(dirname "$0")/.."
 suite=trixie
@@ -49,7 +50,7 @@ if [ ! -x "$dir/bluetoothctl" ]; then
 	C
 	chmod 755 "$new" "$new/bluetoothctl"
 	"$new/bluetoothctl" --version >&2
-	# Another run may have been faster.
+	# Another run may have done it meanwhile.
 	mv -T "$new" "$dir" 2>/dev/null || [ -x "$dir/bluetoothctl" ]
 fi
 echo "$dir/bluetoothctl"

@@ -1,10 +1,11 @@
-# Whom to write to, where the project is, and which version this is; sourced, not run. The first two are settings: whoever
+# The maintainer, the address of the project, and its version; sourced, not run. The first two are settings: whoever
 # publishes packages sets them here, or in the environment.
 # shellcheck shell=sh
 
 # MAINTAINER is the address in the packages, in the form of Debian's control files.
 MAINTAINER=${MAINTAINER:-"bluez-esphome authors <bluez-esphome@localhost>"}
-# HOMEPAGE is the project's address on the web, without a final slash, and its issue tracker is at HOMEPAGE/issues. Empty: it has none yet.
+# HOMEPAGE is the project's address on the web, without a final slash. Its issue tracker is at HOMEPAGE/issues. It is
+# empty as long as there is no address.
 HOMEPAGE=${HOMEPAGE:-}
 
 # version prints what VERSION says, else the tag of this commit without its "v", or what git describes it as.
@@ -16,7 +17,7 @@ version() {
 	esac
 }
 
-# epoch prints the time of the commit, in seconds since 1970: the date of everything that is made from it.
+# epoch prints the time of the commit, in seconds since 1970. All that is made from the commit has that date.
 epoch() { printf '%s\n' "${SOURCE_DATE_EPOCH:-$(git show -s --format=%ct HEAD 2>/dev/null || date +%s)}"; }
 
 # bugs prints where to report bugs, for the manual pages.

@@ -33,7 +33,7 @@ sh scripts/deb.sh "$@"
 
 for arch in "$@"; do
 	name=bluez-esphome_${VERSION}_$arch
-	# The program is that of the package.
+	# The image has the same program as the package.
 	files=$work/$arch/bluez-esphome-$VERSION
 	mkdir -p "$files/bin" "$files/docs" "$files/configs" "$work/deb"
 	dpkg-deb -x "$OUT"/bluez-esphome_*_"$arch".deb "$work/deb"
@@ -49,7 +49,7 @@ for arch in "$@"; do
 		-cf - "bluez-esphome-$VERSION") | gzip -9n >"$OUT/${name}_container.tar.gz"
 	echo "built $OUT/${name}_container.tar.gz"
 
-	# The tool is built the same everywhere, since its own checksum is in its output; the only date in that is of today.
+	# The checksum of the tool is in its output, so it is built the same everywhere. The only date there is today's.
 	(cd "$work/$arch" && env CGO_ENABLED=0 GOFLAGS=-trimpath "$GO" run "$GOMOD" bin -json -std -noserial -version "v$VERSION" \
 		-output "$work/$arch.json" "$files/bin/bluez-esphome")
 	sed "s/\"timestamp\": \"[^\"]*\"/\"timestamp\": \"$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)\"/" \

@@ -1,6 +1,7 @@
 #!/bin/sh
-# test-clients-extra.sh [NAME…]: more clients, each on a demonstration of its own; a table of the steps that each passed. Not
-# part of make test: it builds for minutes and installs from three registries. Programs go to $WORK (default /tmp/clients-extra).
+# test-clients-extra.sh [NAME…]: runs further clients, each on a demonstration of its own, and prints a table of the steps
+# that each has passed. It is not part of make test, since it builds for minutes and installs from three registries.
+# Programs go to $WORK (default /tmp/clients-extra).
 set -u
 cd "$(dirname "$0")/.." || exit 1
 . scripts/lib.sh
@@ -25,7 +26,7 @@ row() {
 	printf '%-22s %-22s %3d/%-3d %s\n' "$name" "$version" "$ok" "$((ok + $(grep -c '^not ok ' "$out")))" "$bad"
 }
 
-# python NAME PACKAGE…: a virtual environment; says its interpreter.
+# python NAME PACKAGE…: makes a virtual environment and prints the path of its interpreter.
 python() {
 	dir=$WORK/venv/$1
 	shift

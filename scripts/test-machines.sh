@@ -20,7 +20,7 @@ work=$(mktemp -d)
 table=$(mktemp)
 case_root=$work/case
 failed=
-# end takes away what a case has mounted.
+# end unmounts all that a case has mounted.
 end() {
 	for m in usr/local/go gomod gocache dev proc ""; do
 		if mountpoint -q "$case_root/$m" 2>/dev/null; then umount -l "$case_root/$m"; fi
@@ -30,7 +30,7 @@ end() {
 trap 'end; rm -rf --one-file-system "$work" "$table"' EXIT
 trap 'exit 1' INT TERM
 
-# make_root MACHINE: a root with what one has who has cloned the repository.
+# make_root MACHINE: makes a root with the packages that somebody has who has cloned the repository.
 make_root() {
 	[ ! -e "$roots/$1/usr/bin/git" ] || return 0
 	case $1 in
@@ -51,7 +51,7 @@ make_root() {
 		{ echo "$1: not had: mmdebstrap failed"; return 1; }
 }
 
-# fresh MACHINE LISTS GO: a new copy of the root, with the repository in /src and anna's in /home/anna/src.
+# fresh MACHINE LISTS GO: makes a new copy of the root, with the repository in /src and anna's in /home/anna/src.
 fresh() {
 	end
 	mkdir -p "$work/upper" "$work/work" "$case_root"
@@ -70,7 +70,7 @@ fresh() {
 		;;
 	distribution) inside root / sh -c 'apt-get update -q && apt-get install -y -q --no-install-recommends golang-go' >"$work/go.log" 2>&1 || { cat "$work/go.log"; return 1; } ;;
 	esac
-	# Modules and compiled packages, so that not every case loads and compiles the same again.
+	# Go's modules and compiled packages are shared, so that not every case downloads and compiles them again.
 	mkdir -p "$case_root/gomod" "$case_root/gocache" "$roots/gocache"
 	mount --bind "$("$GO" env GOMODCACHE)/cache/download" "$case_root/gomod"
 	mount --bind "$roots/gocache" "$case_root/gocache"
@@ -79,7 +79,7 @@ fresh() {
 	inside root / chown -R anna /home/anna/src
 }
 
-# inside USER FOLDER COMMAND…: in the root, as a container would.
+# inside USER FOLDER COMMAND…: runs a command in the root, as a container would.
 inside() {
 	user=$1
 	folder=$2
@@ -96,7 +96,7 @@ inside() {
 		GOCACHE=/gocache PATH=/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"
 }
 
-# demo USER FOLDER: make run until the bus is told, then it is stopped; it has to end well.
+# demo USER FOLDER: runs make run until it prints its bus, and then stops it; it has to end with status 0.
 demo() {
 	log=$work/demo.log
 	inside "$1" "$2" make run >"$log" 2>&1 &
@@ -170,7 +170,7 @@ for machine in "$@"; do
 	row "$machine" empty anna ours "make test" 'paste: sudo apt-get update && sudo apt-get install -y .*gcc libc6-dev$'
 	fresh "$machine" fresh ours
 	row "$machine" fresh anna ours "make run" 'paste: sudo apt-get install -y dbus-daemon$'
-	# What was said is done.
+	# The command that the message names is run.
 	inside root / apt-get install -y -q dbus-daemon >/dev/null 2>&1
 	row "$machine" "fresh, line pasted" anna ours "make run" works
 	row "$machine" fresh root ours "make run" works

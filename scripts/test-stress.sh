@@ -1,6 +1,6 @@
 #!/bin/sh
-# test-stress.sh RUNS: all of make test so many times, beside two programs that keep the processors busy; adds a row for each run
-# to docs/evidence/stress.md and counts those of this commit that are there already.
+# test-stress.sh RUNS: runs make test that many times, beside two programs that keep the processors busy. It adds a row
+# for each run to docs/evidence/stress.md; rows of this commit that are there already count.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh

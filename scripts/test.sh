@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 . scripts/lib.sh
 need_go
 
-# tests FLAG…: what tests/run does.
+# tests FLAG…: builds and runs tests/run.
 tests() {
 	"$GO" build -o bin/run-tests ./tests/run
 	# shellcheck disable=SC2086

@@ -1,5 +1,5 @@
 #!/bin/sh
-# vectors.sh: how much of internal/testdata/esphome-vectors.json the tests cover, a line each.
+# vectors.sh: prints how much of each group of internal/testdata/esphome-vectors.json the tests cover.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
