@@ -57,7 +57,7 @@ var (
 	// errDeafRadio: the subscription is known to be ours.
 	errDeafRadio  = &DeafError{why: "no advertisements come any more although the subscription is ours: the proxy's radio hangs, or nothing is near; restart the proxy"}
 	errNeverHeard = &DeafError{why: "no advertisements came yet: another API client (Home Assistant?) may have the subscription, which this firmware does not tell; remove the proxy there, or update its ESPHome"}
-	errStolen     = &DisplacedError{why: "another API client (Home Assistant?) took the subscription; remove the proxy there, share it from here, or set on_conflict: retake"}
+	errStolen     = &DisplacedError{why: "another API client (Home Assistant?) took the subscription; remove the proxy there, share it from here, take it with bluez-esphome take, or set on_conflict: retake"}
 )
 
 // probe is what is known about which host has the proxy.
