@@ -2,6 +2,8 @@ package gatt_test
 
 import (
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -199,7 +201,11 @@ func TestSlowAdvertiser(t *testing.T) {
 	const every = 10 * time.Second
 	for _, firmware := range []string{"2026.10.0", "2026.7.0"} {
 		for phase := time.Duration(0); phase < every; phase += 700 * time.Millisecond {
-			for _, known := range []time.Duration{0, every} { // the interval, as the scanner learned it
+			for _, tc := range []struct {
+				known  time.Duration // the interval, as the scanner learned it
+				second bool          // another proxy hears the same, reported a moment later
+			}{{0, false}, {every, false}, {0, true}, {every, true}} {
+				known := tc.known
 				synctest.Test(t, func(t *testing.T) {
 					dev := thermometer(addrA)
 					p := gatttest.New("near", dev)
@@ -207,10 +213,17 @@ func TestSlowAdvertiser(t *testing.T) {
 					begin := time.Now()
 					next := func() time.Duration { return every - time.Since(begin)%every }
 					p.Script = func(ble.Address, int) gatttest.Outcome { return gatttest.Outcome{Delay: next()} }
+					proxies := []*gatttest.Proxy{p}
+					if tc.second {
+						far := gatttest.New("far", thermometer(addrA))
+						far.Firmware, far.Script = firmware, p.Script
+						proxies = append(proxies, far)
+					}
 					off := absent(2)
-					run(t, gatt.Config{Store: store{off[0]: {Last: "near"}, off[1]: {Last: "near"}}}, []*gatttest.Proxy{p}, func(t *testing.T, w *world) {
+					run(t, gatt.Config{Store: store{off[0]: {Last: "near"}, off[1]: {Last: "near"}}}, proxies, func(t *testing.T, w *world) {
 						stop := make(chan struct{})
 						w.retry(stop, off...)
+						paths := make(map[string]gatt.Path)
 						go func() {
 							for {
 								select {
@@ -218,15 +231,20 @@ func TestSlowAdvertiser(t *testing.T) {
 									return
 								case <-time.After(next()):
 								}
-								if !p.Dials() { // else the scanner stands still
-									w.air.set(addrA, gatt.Path{Proxy: "near", RSSI: -60, LastHeard: time.Now(), Interval: known})
+								for i, p := range proxies {
+									if p.Dials() { // then the scanner stands still
+										continue
+									}
+									time.Sleep(time.Duration(i) * 200 * time.Millisecond)
+									paths[p.Name()] = gatt.Path{Proxy: p.Name(), RSSI: -60 - 5*i, LastHeard: time.Now(), Interval: known}
+									w.air.set(addrA, slices.Collect(maps.Values(paths))...)
 									w.m.Heard(addrA)
 								}
 							}
 						}()
 						settle(2*every + phase)
 						if err := w.connect(addrA, ""); err != nil {
-							t.Errorf("%s, %v after an advertisement, interval %v: %v", firmware, phase, known, err)
+							t.Errorf("%s, %v after an advertisement, interval %v, second proxy %v: %v", firmware, phase, known, tc.second, err)
 						}
 						close(stop)
 						settle(time.Minute)

@@ -106,9 +106,14 @@ func (s *session) awaitAnswer(actx context.Context, cancel context.CancelCauseFu
 	defer gone.Stop()
 	begun, began := time.Now(), time.Time{} // the latter: on the air
 	_, atOnce := yields(c.version)
-	enough := s.m.cfg.PerPath
-	if _, gone := patience(c.path.Interval); atOnce {
-		enough = min(enough, gone) // earlier firmware would go on for 10 or 20 s, deaf to everything
+	perPath := s.m.cfg.PerPath
+	_, unheard := patience(c.path.Interval)
+	if c.path.Interval >= slowFrom {
+		perPath = max(perPath, unheard) // until its next advertisement no proxy can have an answer
+	}
+	enough := perPath
+	if atOnce {
+		enough = min(enough, unheard) // earlier firmware would go on for 10 or 20 s, deaf to everything
 	}
 	silent := lapse.NewClock(silentAfter)
 	defer silent.Stop()
@@ -157,11 +162,12 @@ func (s *session) awaitAnswer(actx context.Context, cancel context.CancelCauseFu
 			v := dl.survey()
 			o := v.best()
 			switch {
-			case turn && time.Since(began) < s.m.cfg.PerPath && (o == nil || o.tries > c.tries || !o.path.LastHeard.After(began)):
+			case turn && time.Since(began) < perPath && (o == nil || o.tries > c.tries || !o.path.LastHeard.After(began)):
 				// There is time yet: nobody who could do better is known to hear the device meanwhile.
 			case o == nil || o.tries > c.tries:
-				// Firmware that ends an attempt at once loses nothing by beginning it anew.
-				if turn && atOnce && !c.blind && c.tries+1 < maxTries && s.heardSince(begun) {
+				// Firmware that ends an attempt at once loses nothing by beginning it anew, once the device has advertised again.
+				// What others report soon may be the advertisement for which it was begun.
+				if turn && atOnce && !c.blind && c.tries+1 < maxTries && s.heardSince(began.Add(freshFor)) {
 					cancel(errNoAnswer)
 					return
 				}
