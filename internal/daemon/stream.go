@@ -12,11 +12,11 @@ func (d *Daemon) streamConfig() stream.Config {
 	return stream.Config{
 		Version: d.opts.Version, Installation: d.store.Address(), MaxDevices: d.config().MaxDevices, Logger: d.log,
 		Label: func(id string) string { return d.proxies.Label(id) },
-		Hearing: func(a ble.Address, since time.Time, out []stream.Hearing) []stream.Hearing {
-			d.table.Hearing(a, since, func(id string, rssi int8) {
+		Hearing: func(a ble.Address, since time.Time, out []stream.Hearing) ([]stream.Hearing, string) {
+			name := d.table.Hearing(a, since, func(id string, rssi int8) {
 				out = append(out, stream.Hearing{Proxy: id, RSSI: rssi})
 			})
-			return out
+			return out, name
 		},
 		Proxies: func() (out []stream.Proxy) {
 			for _, p := range d.proxies.All() {

@@ -107,13 +107,14 @@ func (t *Table) Sources(a ble.Address) []ble.Source {
 }
 
 // Hearing calls f for each proxy that heard a device at or after a time, with the RSSI that it heard last, 0 if that is
-// unknown. f is quick and calls nothing of the table. Nothing is allocated.
-func (t *Table) Hearing(a ble.Address, since time.Time, f func(proxy string, rssi int8)) {
+// unknown, and gives the device's newest name, raw, "" if it has none. f is quick and calls nothing of the table. Nothing
+// is allocated.
+func (t *Table) Hearing(a ble.Address, since time.Time, f func(proxy string, rssi int8)) (name string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	d := t.devices[a]
 	if d == nil {
-		return
+		return ""
 	}
 	for i := range d.sources.n {
 		s := d.sources.place(i)
@@ -125,6 +126,7 @@ func (t *Table) Hearing(a ble.Address, since time.Time, f func(proxy string, rss
 			f(p.name, rssi)
 		}
 	}
+	return d.name
 }
 
 func (t *Table) sourcesOf(d *device) []ble.Source {

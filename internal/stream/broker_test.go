@@ -161,8 +161,8 @@ func run(t *testing.T, m config.MQTT, f func(t *testing.T, w *world)) {
 		w := &world{b: &fakeBroker{}, proxies: []Proxy{{Name: "kitchen", State: "online", Slots: 3, FreeSlots: 2}}}
 		w.Manager = New(Config{
 			Version: "1", Installation: 0x2A0000000001, MaxDevices: 1000, Dial: w.b.dial,
-			Hearing: func(_ ble.Address, _ time.Time, out []Hearing) []Hearing {
-				return append(out, Hearing{"K", -50}, Hearing{"H", 0})
+			Hearing: func(_ ble.Address, _ time.Time, out []Hearing) ([]Hearing, string) {
+				return append(out, Hearing{"K", -50}, Hearing{"H", 0}), ""
 			},
 			Label:   func(id string) string { return map[string]string{"K": "kitchen", "H": `h"all`}[id] },
 			Proxies: func() []Proxy { return w.proxies },

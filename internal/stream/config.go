@@ -16,8 +16,9 @@ type Config struct {
 	Installation ble.Address
 	// MaxDevices is about how many devices the table holds at most.
 	MaxDevices int
-	// Hearing appends to out the proxies that heard a device at or after a time, by their IDs, with what they heard.
-	Hearing func(a ble.Address, since time.Time, out []Hearing) []Hearing
+	// Hearing appends to out the proxies that heard a device at or after a time, by their IDs, with what they heard. It
+	// gives the device's newest name too, raw: many say it in some of their advertisements only.
+	Hearing func(a ble.Address, since time.Time, out []Hearing) (heard []Hearing, name string)
 	// Label names a proxy for people, by its ID.
 	Label func(id string) string
 	// Proxies lists the proxies as they are now.

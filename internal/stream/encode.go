@@ -11,7 +11,7 @@ import (
 // encoder makes messages of records. It is for one goroutine.
 type encoder struct {
 	format  config.StreamFormat
-	hearing func(a ble.Address, since time.Time, out []Hearing) []Hearing
+	hearing func(a ble.Address, since time.Time, out []Hearing) ([]Hearing, string)
 	label   func(id string) string
 
 	topicDevice []byte // of our own format: the device follows
@@ -26,7 +26,7 @@ func newEncoder(m config.MQTT, cfg Config) *encoder {
 	return &encoder{
 		format: m.Format, hearing: cfg.Hearing, label: cfg.Label,
 		topicDevice: []byte(m.Topic + "/device/"), topicFixed: []byte(m.Topic + "/BTtoMQTT/undecoded"),
-		site: appendString([]byte(`"site":`), []byte(m.Site)), labels: map[string][]byte{},
+		site: appendString([]byte(`"site":`), m.Site), labels: map[string][]byte{},
 	}
 }
 
@@ -79,22 +79,37 @@ func (e *encoder) own(out []byte, r *record) []byte {
 		out = append(out, `,"rssi":`...)
 		out = appendInt(out, r.rssi)
 	}
-	out = e.proxies(out, r)
+	name := e.ask(r)
+	out = e.proxies(out)
 	out = append(out, `,"raw":`...)
 	out = appendHex(out, r.payload())
+	out = appendName(out, name)
 	out = appendParsed(out, r.payload())
 	return append(out, '}')
 }
 
+// ask finds out who hears the device, and its name.
+func (e *encoder) ask(r *record) (name string) {
+	e.heard, name = e.hearing(r.addr, time.UnixMilli(r.at).Add(-hearingAge), e.heard[:0])
+	return ble.CleanName(name)
+}
+
+func appendName(out []byte, name string) []byte {
+	if name == "" {
+		return out
+	}
+	out = append(out, `,"name":`...)
+	return appendString(out, name)
+}
+
 // proxies writes which proxies hear the device, with what RSSI.
-func (e *encoder) proxies(out []byte, r *record) []byte {
-	e.heard = e.hearing(r.addr, time.UnixMilli(r.at).Add(-hearingAge), e.heard[:0])
+func (e *encoder) proxies(out []byte) []byte {
 	out = append(out, `,"proxies":{`...)
 	for i := range e.heard {
 		h := &e.heard[i]
 		name, known := e.labels[h.Proxy]
 		if !known {
-			name = append(appendString(nil, []byte(e.label(h.Proxy))), ':')
+			name = append(appendString(nil, e.label(h.Proxy)), ':')
 			e.labels[h.Proxy] = name
 		}
 		if i > 0 {
@@ -114,7 +129,7 @@ func (e *encoder) proxies(out []byte, r *record) []byte {
 // which there can be one only the last counts, as in BlueZ's Device1.
 func appendParsed(out, payload []byte) []byte {
 	var services, serviceData, manufacturer int
-	var flags, power, appearance, name, short []byte
+	var flags, power, appearance []byte
 	for ad := range ble.Structures(payload) {
 		size, data := uuidSize(ad.Type)
 		switch {
@@ -130,18 +145,7 @@ func appendParsed(out, payload []byte) []byte {
 			power = ad.Data
 		case ad.Type == ble.ADAppearance && len(ad.Data) >= 2:
 			appearance = ad.Data
-		case ad.Type == ble.ADName:
-			name = ad.Data
-		case ad.Type == ble.ADNameShort:
-			short = ad.Data
 		}
-	}
-	if name == nil {
-		name = short
-	}
-	if name != nil {
-		out = append(out, `,"name":`...)
-		out = appendString(out, []byte(ble.CleanName(string(name))))
 	}
 	if flags != nil {
 		out = append(out, `,"flags":`...)

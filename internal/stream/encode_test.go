@@ -14,7 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func messages(t *testing.T, format config.StreamFormat, payload string) (out []string) {
+func messages(t *testing.T, format config.StreamFormat, payload, name string) (out []string) {
 	t.Helper()
 	data, err := hex.DecodeString(payload)
 	if err != nil {
@@ -23,7 +23,7 @@ func messages(t *testing.T, format config.StreamFormat, payload string) (out []s
 	m := plain()
 	m.Format = format
 	e := newEncoder(m, Config{
-		Hearing: func(_ ble.Address, _ time.Time, out []Hearing) []Hearing { return out },
+		Hearing: func(_ ble.Address, _ time.Time, out []Hearing) ([]Hearing, string) { return out, name },
 		Label:   func(string) string { return "" },
 	})
 	var r record
@@ -44,23 +44,24 @@ func TestFormats(t *testing.T) {
 	for name, c := range map[string]struct {
 		format  config.StreamFormat
 		payload string
+		name    string
 		want    []string
 	}{
-		"all fields": {config.StreamJSON, "020106020afc03194103030318180b09486922c3a45c01e2820005ff99040102" + "0416d2fc40", []string{own +
+		"all fields": {config.StreamJSON, "020106020afc03194103030318180b09486922c3a45c01e2820005ff99040102" + "0416d2fc40", "Hi\"ä\\\x01", []string{own +
 			`,"raw":"020106020afc03194103030318180b09486922c3a45c01e2820005ff990401020416d2fc40","name":"Hi\"ä\\\u0001","flags":6,"tx_power":-4,"appearance":833,"services":["00001818-0000-1000-8000-00805f9b34fb"]` +
 			`,"service_data":[{"uuid":"0000fcd2-0000-1000-8000-00805f9b34fb","data":"40"}],"manufacturer_data":[{"company":1177,"data":"0102"}]}`}},
-		"nothing":            {config.StreamJSON, "", []string{own + `,"raw":""}`}},
-		"cut short":          {config.StreamJSON, "02010605ff99", []string{own + `,"raw":"02010605ff99","flags":6}`}},
-		"odd sizes":          {config.StreamJSON, "0302 01 01 0219 01 02ff99 0216d2", []string{own + `,"raw":"0302010102190102ff990216d2","services":["00000101-0000-1000-8000-00805f9b34fb"]}`}},
-		"their manufacturer": {config.StreamUndecoded, "02010605ff9904010204094142 43", []string{theirs + `,"name":"ABC","manufacturerdata":"99040102"}`}},
-		"their services": {config.StreamUndecoded, "0416d2fc40" + "0416 95fe 50", []string{
+		"nothing":            {config.StreamJSON, "", "", []string{own + `,"raw":""}`}},
+		"cut short":          {config.StreamJSON, "02010605ff99", "", []string{own + `,"raw":"02010605ff99","flags":6}`}},
+		"odd sizes":          {config.StreamJSON, "0302 01 01 0219 01 02ff99 0216d2", "", []string{own + `,"raw":"0302010102190102ff990216d2","services":["00000101-0000-1000-8000-00805f9b34fb"]}`}},
+		"their manufacturer": {config.StreamUndecoded, "02010605ff99040102", "ABC\xff", []string{theirs + `,"name":"ABC","manufacturerdata":"99040102"}`}},
+		"their services": {config.StreamUndecoded, "0416d2fc40" + "0416 95fe 50", "", []string{
 			theirs + `,"servicedatauuid":"fcd2","servicedata":"40"}`, theirs + `,"servicedatauuid":"fe95","servicedata":"50"}`}},
-		"their nothing": {config.StreamUndecoded, "", []string{theirs + `}`}},
+		"their nothing": {config.StreamUndecoded, "", "", []string{theirs + `}`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			payload := string(bytes.ReplaceAll([]byte(c.payload), []byte(" "), nil))
-			if d := cmp.Diff(c.want, messages(t, c.format, payload)); d != "" {
+			if d := cmp.Diff(c.want, messages(t, c.format, payload, c.name)); d != "" {
 				t.Error(d)
 			}
 		})
@@ -73,7 +74,7 @@ func FuzzFormats(f *testing.F) {
 	f.Add([]byte("\x05\x09\xff\"\\\x00\x03\x16\xd2\xfc"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for _, format := range []config.StreamFormat{config.StreamJSON, config.StreamUndecoded} {
-			messages(t, format, hex.EncodeToString(data))
+			messages(t, format, hex.EncodeToString(data), string(data))
 		}
 	})
 }

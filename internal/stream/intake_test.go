@@ -151,8 +151,8 @@ func BenchmarkEncode(b *testing.B) {
 			m := plain()
 			m.Format = format
 			e := newEncoder(m, Config{
-				Hearing: func(_ ble.Address, _ time.Time, out []Hearing) []Hearing {
-					return append(out, Hearing{"24:0A:C4:00:00:01", -60}, Hearing{"24:0A:C4:00:00:02", -70}, Hearing{"24:0A:C4:00:00:03", -80})
+				Hearing: func(_ ble.Address, _ time.Time, out []Hearing) ([]Hearing, string) {
+					return append(out, Hearing{"24:0A:C4:00:00:01", -60}, Hearing{"24:0A:C4:00:00:02", -70}, Hearing{"24:0A:C4:00:00:03", -80}), "Ruuvi 884F"
 				},
 				Label: func(id string) string { return id },
 			})

@@ -11,7 +11,7 @@ import (
 const lowerHex = "0123456789abcdef"
 
 // appendString writes s as a JSON string. What is not UTF-8 becomes U+FFFD.
-func appendString(out, s []byte) []byte {
+func appendString(out []byte, s string) []byte {
 	out = append(out, '"')
 	for len(s) > 0 {
 		c := s[0]
@@ -26,7 +26,7 @@ func appendString(out, s []byte) []byte {
 			out = append(out, c)
 			s = s[1:]
 		default:
-			r, n := utf8.DecodeRune(s)
+			r, n := utf8.DecodeRuneInString(s)
 			out = utf8.AppendRune(out, r)
 			s = s[n:]
 		}

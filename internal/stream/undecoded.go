@@ -18,10 +18,7 @@ func (e *encoder) undecoded(r *record, scratch []byte, emit func(topic, payload 
 		out = append(out, `,"rssi":`...)
 		out = appendInt(out, r.rssi)
 	}
-	if name := ble.Summarize(payload).Name; len(name) > 0 {
-		out = append(out, `,"name":`...)
-		out = appendString(out, []byte(ble.CleanName(string(name))))
-	}
+	out = appendName(out, e.ask(r))
 	for ad := range ble.Structures(payload) {
 		if ad.Type == ble.ADManufacturerData && len(ad.Data) >= 2 {
 			out = append(out, `,"manufacturerdata":`...)
