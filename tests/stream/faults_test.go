@@ -1,0 +1,167 @@
+package stream
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+
+	"bluez-esphome/tests/harness"
+)
+
+// crowd is an air in which everything can be counted: a device that notifies numbers, one whose payloads take turns slowly
+// enough that D-Bus tells of each, and many that fill the queue of the stream.
+func crowd() string {
+	var b strings.Builder
+	b.WriteString(`{"devices": [
+ {"id": "clock", "address": "C8:2B:96:00:00:01", "connectable": true, "fast": true, "advertisement": {"flags": 6, "local_name": "Clock", "interval_ms": 100},
+  "gatt": {"services": [{"uuid": "181a", "characteristics": [{"uuid": "2a6e", "properties": ["notify"], "value": "00", "notify_every_ms": 50, "descriptors": [{"uuid": "2902", "value": "0000"}]}]}]}},
+ {"id": "turns", "address": "C8:2B:96:00:00:02", "advertisement": {"interval_ms": 100, "frame_every_ms": 1000, "frames": [`)
+	for i := range 8 {
+		fmt.Fprintf(&b, `{"raw_advertisement": "02010604ffffff%02x"},`, i)
+	}
+	s := strings.TrimSuffix(b.String(), ",") + `]}}`
+	for i := range 40 {
+		s += fmt.Sprintf(`,{"id": "c%d", "address": "D0:00:00:00:00:%02X", "advertisement": {"interval_ms": 100, "frame_every_ms": 100, "frames": [
+ {"raw_advertisement": "02010604ffffff01"}, {"raw_advertisement": "02010604ffffff02"}]}}`, i, i)
+	}
+	return s + "]}"
+}
+
+// counted is what a program on D-Bus was told.
+type counted struct {
+	mu       sync.Mutex
+	notified []byte
+	turns    []byte
+}
+
+// watch follows the signals of the bus.
+func (c *counted) watch(conn *dbus.Conn) {
+	signals := make(chan *dbus.Signal, 100_000)
+	conn.Signal(signals)
+	go func() {
+		for s := range signals {
+			if s.Name != "org.freedesktop.DBus.Properties.PropertiesChanged" || len(s.Body) < 2 {
+				continue
+			}
+			props, _ := s.Body[1].(map[string]dbus.Variant)
+			c.mu.Lock()
+			if v, ok := props["Value"].Value().([]byte); ok {
+				c.notified = append(c.notified, v[len(v)-1])
+			}
+			if m, ok := props["ManufacturerData"].Value().(map[uint16]dbus.Variant); ok && strings.HasSuffix(string(s.Path), "C8_2B_96_00_00_02") {
+				v, _ := m[0xffff].Value().([]byte)
+				c.turns = append(c.turns, v[0])
+			}
+			c.mu.Unlock()
+		}
+	}()
+}
+
+// gaps counts numbers that are missing in a row of them.
+func gaps(list []byte, modulus int) (missing int) {
+	for i := 1; i < len(list); i++ {
+		missing += (int(list[i]) - int(list[i-1]) - 1 + 2*modulus) % modulus
+	}
+	return missing
+}
+
+// metrics are those of a daemon.
+func metrics(t *testing.T, port int) string {
+	t.Helper()
+	r, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/metrics", port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	b, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// TestBrokerFails: a broker that is killed, stalls, and cannot take what comes costs messages of its own and nobody else
+// anything. The counts add up.
+func TestBrokerFails(t *testing.T) {
+	t.Parallel()
+	spell := harness.ByNight(4*time.Second, time.Minute)
+	b := mosquitto(t, "")
+	_, at := harness.Simulate(t, air(t, crowd()), "kitchen=127.0.0.1:0")
+	web := harness.FreePort(t)
+	bus := harness.Run(t, fmt.Sprintf(`
+http: {listen: "127.0.0.1:%d"}
+proxies: [{name: kitchen, address: "%s"}]
+stream: {mqtt: {url: "mqtt://127.0.0.1:%d", queue: 100}}
+`, web, at["kitchen"], b.port))
+	client := bus.Client(t)
+	const adapter, clock = "/org/bluez/hci0", "/org/bluez/hci0/dev_C8_2B_96_00_00_01"
+	seen := &counted{}
+	conn := bus.Connect(t)
+	if err := conn.AddMatchSignal(dbus.WithMatchSender("org.bluez")); err != nil {
+		t.Fatal(err)
+	}
+	client.Call(adapter, "org.bluez.Adapter1.SetDiscoveryFilter", map[string]dbus.Variant{"DuplicateData": dbus.MakeVariant(true)})
+	client.Call(adapter, "org.bluez.Adapter1.StartDiscovery")
+	client.Until(clock, "org.bluez.Device1", "Name", "Clock")
+	client.Call(clock, "org.bluez.Device1.Connect")
+	client.Until(clock, "org.bluez.Device1", "ServicesResolved", true)
+	var char dbus.ObjectPath
+	for path, ifaces := range client.Objects() {
+		if v := ifaces["org.bluez.GattCharacteristic1"]["UUID"]; v.Value() == "00002a6e-0000-1000-8000-00805f9b34fb" {
+			char = path
+		}
+	}
+	seen.watch(conn)
+	client.Call(char, "org.bluez.GattCharacteristic1.StartNotify")
+	until := func(what string, cond func(streamed) bool) streamed {
+		t.Helper()
+		var st streamed
+		client.Eventually(what, func() bool { st = status(t, bus); return cond(st) })
+		return st
+	}
+	until("messages are published", func(s streamed) bool { return s.State == "connected" && s.Published > 0 })
+
+	b.Stop(t) // killed, then back
+	time.Sleep(spell)
+	killed := until("messages are dropped", func(s streamed) bool { return s.State == "waiting" && s.Dropped > 0 })
+	if killed.Queued != 100 || killed.LastError == "" {
+		t.Errorf("without a broker: %+v", killed)
+	}
+	b.start(t)
+	until("it is back", func(s streamed) bool { return s.State == "connected" && s.Queued < 100 })
+
+	// Stopped, it takes nothing. What the sockets hold is a lot: it is 4 MB on some machines, so nothing need be lost yet.
+	b.Signal(t, syscall.SIGSTOP)
+	time.Sleep(spell)
+	b.Signal(t, syscall.SIGCONT)
+	until("it takes messages again", func(s streamed) bool { return s.State == "connected" && s.Queued < 100 })
+
+	full := status(t, bus)
+	until("more is published", func(s streamed) bool { return s.Published > full.Published })
+	until("the counts add up", streamed.adds)
+
+	client.Eventually("the device has said all its payloads", func() bool {
+		seen.mu.Lock()
+		defer seen.mu.Unlock()
+		return len(seen.turns) >= 8 && len(seen.notified) >= 100
+	})
+	seen.mu.Lock()
+	defer seen.mu.Unlock()
+	if n := gaps(seen.notified, 256); n > 0 {
+		t.Errorf("%d of %d notifications did not come", n, len(seen.notified))
+	}
+	// Which payloads the air had is for the simulator to say; that the bus got each that came is what the table counts.
+	for _, dropped := range []string{"overrun", "late", "crowded"} {
+		if !strings.Contains(metrics(t, web), "\nbluez_esphome_air_"+dropped+"_total 0\n") {
+			t.Errorf("advertisements did not get to D-Bus: %s", dropped)
+		}
+	}
+	t.Logf("%d notifications, %d payloads, %+v", len(seen.notified), len(seen.turns), status(t, bus))
+}
