@@ -38,6 +38,9 @@ test-machines:
 # The controller on real kernels, in machines that qemu emulates, with bluetoothd and its tools; writes docs/evidence/controller.md.
 test-controller:
 	@GO="$(GO)" sh scripts/test-controller.sh
+# The stream to a real broker and Theengs Gateway behind it; installs both. make test runs it where they are.
+test-stream:
+	@sh scripts/stream-tools.sh && $(GO) test -race ./tests/stream
 test-unit:
 	@GO="$(GO)" sh scripts/test.sh unit
 # Real clients against the program; writes docs/evidence/clients.md. The second has more of them, builds for minutes, prints a table.

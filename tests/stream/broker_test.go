@@ -21,7 +21,7 @@ func tool(t *testing.T, name string) string {
 			return found
 		}
 	}
-	t.Skipf("there is no %s (apt install mosquitto mosquitto-clients)", name)
+	t.Skipf("there is no %s (apt install mosquitto mosquitto-clients, or make test-stream)", name)
 	return ""
 }
 

@@ -27,7 +27,7 @@ func TestTheengs(t *testing.T) {
 	}
 	python := harness.Path(t, ".venv-theengs", "bin", "python")
 	if exec.Command(python, "-c", "import TheengsGateway").Run() != nil {
-		t.Skip("Theengs Gateway is not installed (python3 -m venv .venv-theengs && .venv-theengs/bin/pip install -r tests/stream/requirements.txt)")
+		t.Skip("Theengs Gateway is not installed (make test-stream)")
 	}
 	b := mosquitto(t, "")
 	_, at := harness.Simulate(t, air(t, sensors), "kitchen=127.0.0.1:0", "hall=127.0.0.1:0")
