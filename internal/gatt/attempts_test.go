@@ -2,6 +2,7 @@ package gatt_test
 
 import (
 	"bytes"
+	"fmt"
 	"log/slog"
 	"regexp"
 	"strings"
@@ -218,4 +219,41 @@ func TestSlotWait(t *testing.T) {
 			}
 		})
 	})
+}
+
+// TestWhyEarly: the reason is in words as well where a link ends while its services are listed, or right after that.
+func TestWhyEarly(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		end  func(w *world, p *gatttest.Proxy)
+		why  string
+	}{
+		{"on request", func(w *world, _ *gatttest.Proxy) { w.disconnect(addrA) }, "disconnected on request"},
+		{"the device ends it", func(_ *world, p *gatttest.Proxy) { p.DropLink(addrA, 0x13) }, "near: link ended: ended by the peripheral (0x13)"},
+		{"the device falls silent", func(_ *world, p *gatttest.Proxy) { p.DropLink(addrA, 0x08) }, "near: link ended: supervision timeout (0x08)"},
+	} {
+		for at := range 16 {
+			t.Run(fmt.Sprint(tc.name, " ", at), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					var log lockedBuffer
+					p := gatttest.New("near", withGATT(thermometer(addrA), "hash"))
+					run(t, gatt.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}, []*gatttest.Proxy{p}, func(t *testing.T, w *world) {
+						w.hears(addrA, "near")
+						if err := w.connect(addrA, ""); err != nil {
+							t.Fatal(err)
+						}
+						time.Sleep(time.Duration(at*at) * time.Millisecond)
+						tc.end(w, p)
+						settle(5 * time.Second)
+						if got := w.m.Attempts(1)[0].Why; got != tc.why {
+							t.Errorf("history: why %q, want %q", got, tc.why)
+						}
+					})
+					if strings.Contains(log.String(), "context canceled") {
+						t.Errorf("log:\n%s", log.String())
+					}
+				})
+			})
+		}
+	}
 }

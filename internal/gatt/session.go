@@ -68,6 +68,7 @@ type link struct {
 	up             bool                    // Proxy.Connect returned nil
 	seenUp         bool                    // message 69 said connected
 	lost           bool
+	why            error // it is lost
 	proxyGone      bool
 	reason         ble.DisconnectReason
 	mtu            int
@@ -90,6 +91,7 @@ func (l *link) loseLocked(reason ble.DisconnectReason, proxyGone bool, why error
 	if proxyGone {
 		why = fmt.Errorf("%w: %w", errProxyGone, why)
 	}
+	l.why = why
 	l.cancel(why)
 }
 
@@ -194,6 +196,13 @@ func (s *session) live(ctx, lctx context.Context, l *link) ble.DisconnectReason 
 	}
 	if l != nil {
 		proxy = l.ps.name
+	}
+	called := errors.Is(err, context.Canceled) // what was under way knows no more
+	switch {
+	case called && ctx.Err() != nil:
+		err = context.Cause(ctx)
+	case called && l != nil && l.lost:
+		err = l.why
 	}
 	why := endText(err)
 	s.endedLocked(l, why, reason, reason == ble.DisconnectLocal && (s.draining || ctx.Err() != nil))
