@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -15,7 +16,8 @@ import (
 var controllerFile []byte
 
 // judge compares recordings of a bluetoothd whose controller is ours with those of the same bluetoothd on its emulated one, LE-only as well. It
-// fails if a difference has no reason in controller.json; scenarios that were not played are counted, and are no failure.
+// fails if a difference has no reason in controller.json; scenarios that were not played, or in which bluetoothd crashed, are
+// named, and are no failure.
 func (p *player) judge(ctx context.Context, o options, guide string) error {
 	var err error
 	if p.reasons, err = loadReasons(controllerFile, guide); err != nil {
@@ -26,13 +28,15 @@ func (p *player) judge(ctx context.Context, o options, guide string) error {
 		return err
 	}
 	names := map[string][]string{}
-	var left []string
+	var left, crashed []string
 	for _, c := range all {
 		experimental := strings.HasPrefix(c.name, "advertisement_monitor")
 		switch {
 		case experimental != (c.set == "bluez-5.87-experimental") || !experimental && c.set != "bluez-5.87":
 		case !exists(filepath.Join(o.played, c.name+".json")):
 			left = append(left, "`"+c.name+"`")
+		case ended(filepath.Join(o.played, c.name+".json")):
+			crashed = append(crashed, "`"+c.name+"`")
 		default:
 			names[c.set] = append(names[c.set], c.name)
 		}
@@ -51,6 +55,9 @@ func (p *player) judge(ctx context.Context, o options, guide string) error {
 	if len(left) > 0 {
 		fmt.Fprintf(&b, "\nNot played: %s.\n", strings.Join(left, ", "))
 	}
+	if len(crashed) > 0 {
+		fmt.Fprintf(&b, "\nBluetoothd itself ended with a segmentation fault in, so that there is nothing to compare: %s.\n", strings.Join(crashed, ", "))
+	}
 	explanations(&b, p.reasons, "controller.md")
 	b.WriteString("\n## Differences\n\n`-` is what the recording has, `+` what the same bluetoothd did with a controller of ours; at the end of a line stands its reason.\n")
 	differences(&b, results)
@@ -64,6 +71,18 @@ func (p *player) judge(ctx context.Context, o options, guide string) error {
 		n, u := r.count()
 		total, bad = total+n, bad+u
 	}
-	fmt.Printf("golden: on a controller of ours: %d scenarios, %d differing lines, %d unexplained; %d not played\n", len(results), total, bad, len(left))
+	fmt.Printf("golden: on a controller of ours: %d scenarios, %d differing lines, %d unexplained; %d not played; bluetoothd crashed in %d\n", len(results), total, bad, len(left), len(crashed))
 	return verdictOf(results)
+}
+
+// ended reports whether org.bluez left the bus while a scenario was played: bluetoothd is nobody's to restart there.
+func ended(path string) bool {
+	r, err := readRecording(path)
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(r.events, func(e map[string]any) bool {
+		args, _ := e["args"].([]any)
+		return e["member"] == "NameOwnerChanged" && len(args) == 3 && args[0] == "org.bluez" && args[2] == ""
+	})
 }

@@ -3,6 +3,9 @@
 # administrators, and for monitors of advertisements with experimental interfaces.
 export HOME=/tmp DBUS_SYSTEM_BUS_ADDRESS=unix:path=/run/dbus/system_bus_socket
 mkdir -p /tmp/control /host/recorded
+# To wait for the host is idle time, which the clock skips: what is run is in memory.
+cp -r bluez-esphome peripherals.json scenarios driver /tmp
+cd /tmp || exit
 cat >/tmp/config.yaml <<END
 bus: none
 state_dir: /tmp/state
