@@ -22,13 +22,7 @@ type Proxy struct {
 	host string
 	port uint16
 	log  *slog.Logger
-
-	stop  chan struct{} // closed by Stop
-	ended chan struct{} // closed when the goroutines have ended
-	first chan struct{} // closed when the first session is up
-	kick  chan struct{} // capacity 1: try at once
-	again chan struct{} // capacity 1: see Reconsider
-	wake  chan struct{} // capacity 1: try at once, whatever the pause is for
+	signals
 
 	current atomic.Pointer[session]  // nil without a session
 	asking  chan struct{}            // capacity 1: one question of beside.go at a time
@@ -39,25 +33,47 @@ type Proxy struct {
 	started  bool
 	stopping bool
 	name     string
-	state    State
-	lastErr  error
 	info     Info
-	slots    ble.Slots
-	wish     *ble.ScannerMode
-	original *ble.ScannerMode     // the mode before we asked for another
-	ours     map[ble.Address]bool // devices whose slots are ours
-	parted   map[ble.Address]bool // those of ours whose link ended and whose slot is not free yet
-	next     time.Time            // of the next attempt, see NextAttempt
-	force    bool                 // the next session takes the proxy from whoever has it
-	wasOurs  time.Time            // when the last session ended in which the subscription was ours
-	warned   map[string]bool      // failures that were logged since the last session
-	everUp   bool
-	damaged  time.Time // when a frame could not be decrypted
-	taken    time.Time // of the first subscription, if no host would have been told that it lost the proxy
-	hears    bool      // an advertisement came, in this session or an earlier one
-	thefts   thefts
+	hears    bool        // an advertisement came, in this session or an earlier one
 	lost     []*lostFunc // called when a session ended
+	health
+	claim
+	scanWish
 }
+
+// signals are the channels by which the loop of a Proxy is told something.
+type signals struct {
+	stop  chan struct{} // closed by Stop
+	ended chan struct{} // closed when the goroutines have ended
+	first chan struct{} // closed when the first session is up
+	kick  chan struct{} // capacity 1: try at once
+	again chan struct{} // capacity 1: see Reconsider
+	wake  chan struct{} // capacity 1: try at once, whatever the pause is for
+}
+
+// health is how a Proxy is and what went wrong with it.
+type health struct {
+	state   State
+	lastErr error
+	everUp  bool
+	next    time.Time       // of the next attempt, see NextAttempt
+	warned  map[string]bool // failures that were logged since the last session
+	damaged time.Time       // when a frame could not be decrypted
+}
+
+// claim is what is known about which host has a Proxy and its connection slots.
+type claim struct {
+	slots   ble.Slots
+	ours    map[ble.Address]bool // devices whose slots are ours
+	parted  map[ble.Address]bool // those of ours whose link ended and whose slot is not free yet
+	force   bool                 // the next session takes the proxy from whoever has it
+	wasOurs time.Time            // when the last session ended in which the subscription was ours
+	taken   time.Time            // of the first subscription, if no host would have been told that it lost the proxy
+	thefts  thefts
+}
+
+// scanWish is the scan mode that we asked for, and the one before, nil as long as there was no wish.
+type scanWish struct{ wish, original *ble.ScannerMode }
 
 // New checks cfg and returns a Proxy that is not started.
 func New(cfg Config) (*Proxy, error) {
@@ -83,9 +99,12 @@ func newProxy(cfg Config) (*Proxy, error) {
 	}
 	p := &Proxy{
 		cfg: cfg, name: cfg.Name, asking: make(chan struct{}, 1),
-		stop: make(chan struct{}), ended: make(chan struct{}), first: make(chan struct{}),
-		kick: make(chan struct{}, 1), again: make(chan struct{}, 1), wake: make(chan struct{}, 1),
-		ours: make(map[ble.Address]bool), parted: make(map[ble.Address]bool), warned: make(map[string]bool),
+		signals: signals{
+			stop: make(chan struct{}), ended: make(chan struct{}), first: make(chan struct{}),
+			kick: make(chan struct{}, 1), again: make(chan struct{}, 1), wake: make(chan struct{}, 1),
+		},
+		claim:  claim{ours: make(map[ble.Address]bool), parted: make(map[ble.Address]bool)},
+		health: health{warned: make(map[string]bool)},
 	}
 	shown := cfg.Name
 	if shown == "" {

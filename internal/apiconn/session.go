@@ -33,24 +33,9 @@ type session struct {
 	done chan struct{} // closed when the session ends
 	wg   sync.WaitGroup
 
-	// Used by the run goroutine only.
-	info    Info
-	up      bool        // Online was called
-	hears   bool        // adverts came
-	limit   time.Time   // while it is brought up: when to give up
-	first   ble.Slots   // what the first look at the slots showed
-	unhook  func() bool // ends the watch on the context of open
-	busy    throttle
-	adverts []ble.RawAdvert
-	decoded []byte // AD structures made of message 67
-
-	begun      time.Time
-	lastRead   atomic.Int64 // when bytes last came, in nanoseconds after begun
-	lastAdvert atomic.Int64 // when advertisements last came; -1 never
-	deaf       atomic.Bool  // it is shown as deaf
-	nudged     atomic.Int64 // when a sign of life last made us ping
-	regained   atomic.Int64 // when the subscription came back from another host
-	lastValue  atomic.Int64 // when a GATT value came, as lastRead
+	reading
+	times
+	deaf       atomic.Bool // it is shown as deaf
 	probe      probe
 	poke       chan struct{}               // capacity 1: look at once whether another host has the proxy
 	takeNow    atomic.Bool                 // and take it from that host
@@ -65,8 +50,31 @@ type session struct {
 	cause error // why the session is being ended, if not by the peer
 }
 
+// reading is what only the run goroutine of a session uses.
+type reading struct {
+	info    Info
+	up      bool        // Online was called
+	hears   bool        // adverts came
+	limit   time.Time   // while it is brought up: when to give up
+	first   ble.Slots   // what the first look at the slots showed
+	unhook  func() bool // ends the watch on the context of open
+	busy    throttle
+	adverts []ble.RawAdvert
+	decoded []byte // AD structures made of message 67
+}
+
+// times are when a session began, and when something last happened, in nanoseconds after that.
+type times struct {
+	begun      time.Time
+	lastRead   atomic.Int64 // bytes came
+	lastAdvert atomic.Int64 // advertisements came; -1 never
+	lastValue  atomic.Int64 // a GATT value came
+	nudged     atomic.Int64 // a sign of life made us ping
+	regained   atomic.Int64 // the subscription came back from another host
+}
+
 func newSession(p *Proxy, conn net.Conn) *session {
-	s := &session{p: p, conn: newRawConn(conn), done: make(chan struct{}), ops: newOps(), begun: time.Now(), poke: make(chan struct{}, 1)}
+	s := &session{p: p, conn: newRawConn(conn), done: make(chan struct{}), ops: newOps(), times: times{begun: time.Now()}, poke: make(chan struct{}, 1)}
 	s.lastAdvert.Store(-1)
 	return s
 }

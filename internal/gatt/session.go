@@ -36,22 +36,27 @@ type session struct {
 	connectDone []func(error)
 	patient     bool // somebody who waits for the link would wait for a slot
 	downDone    []func()
-	queue       lanes
-	idle        *link   // what the goroutine waits on for an operation, nil if it does not
-	flight      *flight // an operation that runs without the goroutine
-	pairCancel  context.CancelCauseFunc
-	oursCancel  context.CancelCauseFunc // of the last operation that nobody waits for
-	serving     bool                    // operations are run
-	draining    bool                    // the link ends when what was accepted is done
-	drainTimer  *time.Timer             // the link ends then in any case
-	stale       bool                    // Service Changed was indicated
-	suspect     suspect
-	staleTimer  *time.Timer
+	operating
+	stale      bool // Service Changed was indicated
+	suspect    suspect
+	staleTimer *time.Timer
 
 	callOff     <-chan struct{} // * closed when the last called-off attempt is over
 	rediscovery time.Time       // * of the last Service Changed that was honoured
 	doubt       *ble.Database   // * a database that looked cut short
 	db          *ble.Database   // * the database in use
+}
+
+// operating is a session's operations: those that wait, and those that run. It is under Manager.mu.
+type operating struct {
+	queue      lanes
+	idle       *link   // what the goroutine waits on for an operation, nil if it does not
+	flight     *flight // an operation that runs without the goroutine
+	pairCancel context.CancelCauseFunc
+	oursCancel context.CancelCauseFunc // of the last operation that nobody waits for
+	serving    bool                    // operations are run
+	draining   bool                    // the link ends when what was accepted is done
+	drainTimer *time.Timer             // the link ends then in any case
 }
 
 // link is one physical link, or the attempt at one, through one proxy. Its
@@ -72,14 +77,19 @@ type link struct {
 	proxyGone      bool
 	reason         ble.DisconnectReason
 	mtu            int
-	guessed        bool                // mtu is that of an earlier link, and the proxy can tell
-	serviceChanged uint16              // value handle that we subscribed ourselves
-	secured        bool                // paired or encrypted on this link
-	paired         map[*Owner]bool     // who asked for that
-	guarded        map[uint32]error    // what the peripheral answered, by op.guardKey, while the link was not encrypted
-	pairing        bool                // a request of ours is under way
-	early          []*early            // subscriptions that are being made
-	armed          map[uint16]standing // by value handle; session's goroutine only
+	guessed        bool   // mtu is that of an earlier link, and the proxy can tell
+	serviceChanged uint16 // value handle that we subscribed ourselves
+	security
+	early []*early            // subscriptions that are being made
+	armed map[uint16]standing // by value handle; session's goroutine only
+}
+
+// security is what is known of a link's encryption.
+type security struct {
+	secured bool             // paired or encrypted on this link
+	paired  map[*Owner]bool  // who asked for that
+	guarded map[uint32]error // what the peripheral answered, by op.guardKey, while the link was not encrypted
+	pairing bool             // a request of ours is under way
 }
 
 // loseLocked notes that l is over.

@@ -67,16 +67,21 @@ type scan struct {
 	linked func(ble.Address) bool
 	settling
 
-	mu      lockorder.Mutex[lockorder.ControllerScan]
-	out     *outbox // is poked when there is something for next
-	cfg     scanConfig
-	on      bool
-	filter  bool // duplicates
-	masked  bool // the host's event masks hold reports back
-	accept  map[ble.Address]ble.AddressType
-	waits   waits       // whether LE Create Connection waits for a device to be heard
-	device  ble.Address // the one, with waitsDevice
-	seen    map[ble.Address]*seen
+	mu     lockorder.Mutex[lockorder.ControllerScan]
+	out    *outbox // is poked when there is something for next
+	cfg    scanConfig
+	on     bool
+	filter bool // duplicates
+	masked bool // the host's event masks hold reports back
+	accept map[ble.Address]ble.AddressType
+	waits  waits       // whether LE Create Connection waits for a device to be heard
+	device ble.Address // the one, with waitsDevice
+	seen   map[ble.Address]*seen
+	reportQueue
+}
+
+// reportQueue has the advertisements that wait for the host, and bounds their rate.
+type reportQueue struct {
 	queue   []report // a ring of maxReports, allocated with the first scan
 	first   int
 	count   int

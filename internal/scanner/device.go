@@ -27,7 +27,12 @@ type device struct {
 	ownPrev, ownNext *device // the same among the devices of its owner
 	name             string
 
-	// What waits to be reported.
+	outgoing
+	reported
+}
+
+// outgoing is what waits to be reported of a device.
+type outgoing struct {
 	queued     bool
 	queuedAt   int64 // when the advert that queued it was heard, 0 if no advert did
 	pending    []*ble.Advertisement
@@ -36,7 +41,10 @@ type device struct {
 	monitored  bool
 	autoConn   bool
 	again      bool // a client joined: the RSSI is reported even if it did not move
-	// What was reported.
+}
+
+// reported is what was reported of a device.
+type reported struct {
 	wantGen    uint32 // wants.gen when it was first reported
 	asked      uint32 // wants.asked when it was last reported, 0 never
 	sent       uint32 // number of the content last put into pending
