@@ -104,19 +104,26 @@ type Session struct {
 	writing lockorder.Mutex[lockorder.HostWriting]
 	direct  []byte // of Relay, under writing
 
-	// Times are nanoseconds after begun, by the clock that nobody sets.
-	begun    time.Time
-	lastRead atomic.Int64
-	pinged   atomic.Bool  // since lastRead
-	goodbye  atomic.Int64 // when the session ends at the latest; 0: none
-
-	// Owned by the reading goroutine.
-	greeted, authed, leaving bool
-	turnedAway               bool // by ProvisioningClosed: only goodbyes count
+	liveness
+	progress
 
 	mu           lockorder.Mutex[lockorder.HostSession]
 	name         string // as the client calls itself
 	major, minor uint32 // of the API, as the client announced
+}
+
+// liveness says whether the client still answers. Times are nanoseconds after begun, by the monotonic clock.
+type liveness struct {
+	begun    time.Time
+	lastRead atomic.Int64
+	pinged   atomic.Bool  // since lastRead
+	goodbye  atomic.Int64 // when the session ends at the latest; 0: none
+}
+
+// progress is how far a session has come. It belongs to the goroutine that reads.
+type progress struct {
+	greeted, authed, leaving bool
+	turnedAway               bool // by ProvisioningClosed: only goodbyes count
 }
 
 // Serve runs one session on conn until it ends, and closes conn. The error
@@ -124,7 +131,7 @@ type Session struct {
 func Serve(ctx context.Context, conn net.Conn, cfg Config, b Backend) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	s := &Session{cfg: cfg, conn: conn, backend: b, cancel: cancel, done: ctx.Done(), log: cfg.Log, queue: newQueue(cfg.Queue), begun: time.Now()}
+	s := &Session{cfg: cfg, conn: conn, backend: b, cancel: cancel, done: ctx.Done(), log: cfg.Log, queue: newQueue(cfg.Queue), liveness: liveness{begun: time.Now()}}
 	s.other, _ = b.(OtherBackend)
 	s.endWithin(setupTimeout)
 

@@ -31,17 +31,22 @@ type peer struct {
 	link                int           // counts links, so that what waits for one cannot act on the next
 	uuids               []ble.UUID    // advertised in order of arrival, then, once resolved, sorted
 
-	via           string           // of the adapter that was asked for the link
-	connecting    *attempt         // a pending Connect or Pair
-	pairing       *dbusobj.Call    // the Pair call that is pending
-	pairSender    string           // its caller
-	disconnecting []func()         // replies owed once the link is down
-	downReason    *downReason      // set when we end the link: what the signal says
-	heldPaired    bool             // paired before the services were resolved: Paired is signalled with them
-	services      []*service       // GATT objects, sorted by handle
-	chars         map[uint16]*char // by value handle
-	battery       *battery
-	extending     func() // calls off a call of our own interface that is under way
+	underway
+	downReason *downReason      // set when we end the link: what the signal says
+	heldPaired bool             // paired before the services were resolved: Paired is signalled with them
+	services   []*service       // GATT objects, sorted by handle
+	chars      map[uint16]*char // by value handle
+	battery    *battery
+}
+
+// underway has the calls about a peer that are not answered yet.
+type underway struct {
+	via           string        // of the adapter that was asked for the link
+	connecting    *attempt      // a pending Connect or Pair
+	pairing       *dbusobj.Call // the Pair call that is pending
+	pairSender    string        // its caller
+	disconnecting []func()      // replies owed once the link is down
+	extending     func()        // calls off a call of our own interface
 }
 
 // An attempt is a pending connection.

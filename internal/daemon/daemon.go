@@ -61,39 +61,54 @@ type Options struct {
 
 // A Daemon is one run of the program.
 type Daemon struct {
-	opts        Options
-	log         *slog.Logger
-	live        atomic.Pointer[config.Config] // see config
-	store       *store.Store
+	opts    Options
+	log     *slog.Logger
+	live    atomic.Pointer[config.Config] // see config
+	ready   atomic.Bool                   // org.bluez is ours and the work goes on
+	reloads atomic.Int32                  // asked for, applied or not
+	started chan struct{}                 // closed once the proxies are at work
+	radio
+	fronts
+	displays
+}
+
+// radio is the proxies and what is known by them.
+type radio struct {
+	store    *store.Store
+	table    *scanner.Table // of the merged adapter
+	adapters *adapters.Set
+	owners   *gatt.Owners
+	links    *gatt.Manager // of owners
+	finder   *finder.Finder
+	proxies  *fleet.Set
+	relay    *relay
+	tap      *capture.Tap
+}
+
+// fronts serve programs on D-Bus and other hosts.
+type fronts struct {
 	conn        *dbusobj.Conn
-	table       *scanner.Table // of the merged adapter
-	adapters    *adapters.Set
-	owners      *gatt.Owners
-	links       *gatt.Manager // of owners
-	finder      *finder.Finder
-	proxies     *fleet.Set
+	shim        *bluezshim.Shim
 	sharing     *sharing.Sharer
 	controllers *controllers.Set
 	stream      *stream.Manager
-	shown       *inspect.Controllers
-	relay       *relay
-	tap         *capture.Tap
 	captures    *capture.Server // nil: none are offered
-	overview    *overview.Overview
-	shim        *bluezshim.Shim
-	board       *inspect.Board
-	radios      *inspect.Radios
-	onDisk      atomic.Pointer[inspect.Configuration] // nil before Run
-	web         *web.Server                           // nil without http.listen, as is metrics
-	metrics     *web.Metrics
-	ready       atomic.Bool   // org.bluez is ours and the work goes on
-	reloads     atomic.Int32  // asked for, applied or not
-	started     chan struct{} // closed once the proxies are at work
+}
+
+// displays tell people about all of it.
+type displays struct {
+	overview *overview.Overview
+	board    *inspect.Board
+	radios   *inspect.Radios
+	shown    *inspect.Controllers
+	onDisk   atomic.Pointer[inspect.Configuration] // nil before Run
+	web      *web.Server                           // nil without http.listen, as is metrics
+	metrics  *web.Metrics
 }
 
 // New makes a Daemon; nothing happens before Run.
 func New(opts Options) *Daemon {
-	d := &Daemon{opts: opts, log: opts.Logger, started: make(chan struct{}), overview: overview.New()}
+	d := &Daemon{opts: opts, log: opts.Logger, started: make(chan struct{}), displays: displays{overview: overview.New()}}
 	d.live.Store(opts.Config)
 	return d
 }

@@ -26,27 +26,36 @@ type Proxy struct {
 
 	telling lockorder.Mutex[lockorder.ProxyTelling] // keeps what hosts are told of the proxy in order
 
-	mu      lockorder.Mutex[lockorder.Proxy]
+	mu lockorder.Mutex[lockorder.Proxy]
+	identity
+	own   *adapters.Own
+	info  apiconn.Info
+	said  apiconn.Info // of the last session that knew the device, also one that another host did not let come up
+	up    bool         // between Online and Offline
+	let   bool         // its session was let in, see admit, and has not ended
+	since time.Time
+	seat  *time.Timer // gives it its numbers; nil: it has them, or is offline
+	scan  Scan
+	known bool // scan is known
+	heard time.Time
+	offer
+
+	stop func() // ends Run; under Set.mu
+}
+
+// identity is who a Proxy is.
+type identity struct {
 	id      string      // "" before the first session
 	mac     ble.Address // what it said first; 0: nothing yet, or no MAC
 	moved   string      // what to know since another device answers at the address, as long as it is movedTo
 	movedTo ble.Address
 	name    string // for people, unique among the present ones; "" before the first session if none is configured
-	own     *adapters.Own
-	info    apiconn.Info
-	said    apiconn.Info // of the last session that knew the device, also one that another host did not let come up
-	up      bool         // between Online and Offline
-	let     bool         // its session was let in, see admit, and has not ended
-	since   time.Time
-	seat    *time.Timer // gives it its numbers; nil: it has them, or is offline
-	scan    Scan
-	known   bool // scan is known
-	heard   time.Time
-	shared  Shared // nil: offline, or not shared
-	// offered is what shared was made of.
-	offered apiconn.Info
+}
 
-	stop func() // ends Run; under Set.mu
+// offer is as what a Proxy is shared.
+type offer struct {
+	shared  Shared       // nil: offline, or not shared
+	offered apiconn.Info // what shared was made of
 }
 
 // Scan is what a proxy said of its scanner.

@@ -187,7 +187,7 @@ func (s *Set) launch(p *Proxy) {
 
 // Make makes a proxy that is not part of the set yet; instance is the announcement by which it was found.
 func (s *Set) Make(pc config.Proxy, instance string) (*Proxy, error) {
-	p := &Proxy{set: s, cfg: pc, name: pc.Name, instance: instance, stop: func() {}}
+	p := &Proxy{set: s, cfg: pc, identity: identity{name: pc.Name}, instance: instance, stop: func() {}}
 	p.mode = scanmode.NewFollower(p.wish, p.setMode)
 	cfg := s.cfg.Live()
 	ac := apiconn.Config{

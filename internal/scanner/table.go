@@ -37,24 +37,34 @@ type Table struct {
 	seed  maphash.Seed
 	wake  chan struct{} // capacity 1: a level, not a count
 
-	mu         lockorder.Mutex[lockorder.Air]
-	closed     bool
-	devices    map[ble.Address]*device
-	lru        device // list head; lru.next was heard last, lru.prev is the next to go
-	kept       map[ble.Address]struct{}
-	proxies    map[string]*proxy
-	numbered   []*proxy      // by their index
-	vacant     []uint16      // indexes of proxies that were forgotten
-	downs      uint32        // grows when a proxy's histories cease to count
+	mu       lockorder.Mutex[lockorder.Air]
+	closed   bool
+	devices  map[ble.Address]*device
+	lru      device // list head; lru.next was heard last, lru.prev is the next to go
+	kept     map[ble.Address]struct{}
+	proxies  map[string]*proxy
+	numbered []*proxy // by their index
+	vacant   []uint16 // indexes of proxies that were forgotten
+	downs    uint32   // grows when a proxy's histories cease to count
+	waiting
+	want wants
+	silence
+	stats    Stats
+	swept    int64
+	lastFull int64 // when the operator was last told that the table is full
+}
+
+// silence is the timer of monitors that wait for a device to become silent.
+type silence struct {
+	timer   *time.Timer // nil while there are none
+	timerAt int64       // when it fires
+}
+
+// waiting is what waits for Take.
+type waiting struct {
 	queue      []*device     // devices with something to report, oldest change first
 	goneQueued int           // how many entries of queue are of devices that are gone, roughly
-	evicted    []ble.Address // devices that were reported and then evicted, for Take
-	want       wants
-	timer      *time.Timer // nil while no monitor waits for silence
-	timerAt    int64       // when it fires
-	stats      Stats
-	swept      int64
-	lastFull   int64 // when the operator was last told that the table is full
+	evicted    []ble.Address // devices that were reported and then evicted
 }
 
 // proxy is one source of adverts. Histories whose gen is lower than the proxy's do not count.
