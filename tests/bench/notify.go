@@ -45,8 +45,12 @@ type linked struct {
 	conn *client
 }
 
-func (w *world) connected(ctx context.Context) (_ *linked, err error) {
-	r, err := w.running(ctx, gattSpec(), settings{})
+func (w *world) connected(ctx context.Context) (*linked, error) {
+	return w.connectedWith(ctx, settings{})
+}
+
+func (w *world) connectedWith(ctx context.Context, s settings) (_ *linked, err error) {
+	r, err := w.running(ctx, gattSpec(), s)
 	if err != nil {
 		return nil, err
 	}

@@ -27,6 +27,7 @@ func rows() []row {
 		{"notify", "Notifications", aboutNotify, notify},
 		{"growth", "Growth", aboutGrowth, growth},
 		{"share", "Latency of a shared proxy", aboutShare, share},
+		{"controller", "A virtual controller", aboutController, controller},
 		{"relayed", "Messages of the rest of a shared device", aboutRelayed, relayed},
 		{"siege", "What others can take from somebody", aboutSiege, siege},
 	}

@@ -25,6 +25,8 @@ type world struct {
 	conn   *dbus.Conn // of the harness
 	busPID int
 
+	controllers int // sockets of controllers so far
+
 	// Of the profiles.
 	row   string // that is measured
 	taken int
@@ -115,9 +117,10 @@ func (w *world) startReference(ctx context.Context, l *proxies, first bool) (*pr
 
 // settings are what the daemon does besides.
 type settings struct {
-	metrics  bool   // answers HTTP
-	share    int    // the port on which it offers the first proxy on; 0: none
-	shareKey string // that hosts need; "": none
+	metrics  bool     // answers HTTP
+	share    int      // the port on which it offers the first proxy on; 0: none
+	shareKey string   // that hosts need; "": none
+	hci      []string // sockets of virtual controllers
 }
 
 // daemon starts the program with the load's proxies.
@@ -139,6 +142,12 @@ func (w *world) daemon(ctx context.Context, l *proxies, s settings) (*process, e
 	fmt.Fprintf(&c, "log: {level: warn}\nhttp: {listen: %q}\n", listen)
 	if s.share != 0 {
 		fmt.Fprintf(&c, "share: {listen: 127.0.0.1, base_port: %d, noise_psk: %q}\n", s.share, s.shareKey)
+	}
+	for i, socket := range s.hci {
+		if i == 0 {
+			c.WriteString("hci:\n")
+		}
+		fmt.Fprintf(&c, "  - {unix: %q}\n", socket)
 	}
 	c.WriteString("proxies:\n")
 	for i, a := range l.addresses {
