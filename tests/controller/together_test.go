@@ -18,23 +18,78 @@ const (
 	device1  = "org.bluez.Device1"
 )
 
+// fronts is a daemon with D-Bus, a controller and a shared proxy.
+type fronts struct {
+	place            harness.Place
+	controls, socket string
+	bus              *harness.Bus
+	shared           string // address of the proxy as other hosts have it
+}
+
+// newFronts starts it; share is what share: has besides.
+func newFronts(t *testing.T, share string) *fronts {
+	t.Helper()
+	w := &fronts{place: harness.NewPlace(t)}
+	w.controls, w.socket = filepath.Join(w.place.Dir, "control"), filepath.Join(w.place.Dir, "hci.sock")
+	sim := harness.Start(t, w.place.Env(), harness.Binary(), "simulate", "--peripherals", recorded(t), "--proxy", "kitchen=127.0.0.1:0", "--control", w.controls)
+	addr := sim.Out.Expect(t, `proxy (\S+) listens on (\S+)`)[2]
+	w.bus = w.place.Run(t, fmt.Sprintf(
+		"log: {level: debug}\nproxies: [{address: %q, name: kitchen}]\nhci: [{unix: %s}]\nshare: {listen: 127.0.0.1, base_port: %d%s}\n",
+		addr, w.socket, harness.FreePort(t), share))
+	w.shared = w.bus.Daemon.Err.Expect(t, `The proxy is shared.* address=(\S+)`)[1]
+	return w
+}
+
+// discover has a program find the device, and go on discovering.
+func discover(p *harness.Client) {
+	p.T.Helper()
+	p.Call("/org/bluez/hci0", "org.bluez.Adapter1.StartDiscovery")
+	p.Until(mainPath, device1, "Address", "00:AA:01:01:00:01")
+}
+
+// connect has a program find and connect the device.
+func connect(p *harness.Client) {
+	p.T.Helper()
+	discover(p)
+	p.Call(mainPath, device1+".Connect")
+	p.Until(mainPath, device1, "ServicesResolved", true)
+	p.Call("/org/bluez/hci0", "org.bluez.Adapter1.StopDiscovery")
+}
+
+// notify has the device notify a value of one byte.
+func (w *fronts) notify(t *testing.T, value string) {
+	t.Helper()
+	harness.Tell(t, filepath.Join(w.controls, "main.sock"), `{"op":"notify","handle":37,"value":"`+value+`","indicate":false}`)
+}
+
+// owners are who holds the link, as the daemon says.
+func (w *fronts) owners(p *harness.Client) []string {
+	var links []map[string]dbus.Variant
+	v := p.Get("/bluez_esphome/proxy/kitchen", "org.bluez_esphome.Proxy1", "Links")
+	if err := dbus.Store([]any{v}, &links); err != nil || len(links) != 1 {
+		return nil
+	}
+	owners, _ := links[0]["Owners"].Value().([]string)
+	return owners
+}
+
+// has waits until a program was told a value of one byte.
+func has(p *harness.Client, value byte) {
+	p.T.Helper()
+	p.Eventually(fmt.Sprintf("the program has value %d", value), func() bool {
+		v, _ := p.Get(notified, "org.bluez.GattCharacteristic1", "Value").([]byte)
+		return len(v) == 1 && v[0] == value
+	})
+}
+
 // TestTogether: a device that a program on D-Bus has connected is the controller's host's, too: it joins the link, both
 // are listed as its holders, and nothing that it ends is ended for the program.
 func TestTogether(t *testing.T) {
 	t.Parallel()
-	place := harness.NewPlace(t)
-	controls := filepath.Join(place.Dir, "control")
-	sim := harness.Start(t, place.Env(), harness.Binary(), "simulate", "--peripherals",
-		harness.Path(t, "internal", "proxysim", "testdata", "golden-peripheral.json"), "--proxy", "kitchen=127.0.0.1:0", "--control", controls)
-	addr := sim.Out.Expect(t, `proxy (\S+) listens on (\S+)`)[2]
-	socket := filepath.Join(place.Dir, "hci.sock")
-	bus := place.Run(t, fmt.Sprintf("proxies: [{address: %q, name: kitchen}]\nhci: [{unix: %s}]\n", addr, socket))
+	w := newFronts(t, "")
+	place, socket, bus := w.place, w.socket, w.bus
 	program := bus.Client(t)
-	program.Call("/org/bluez/hci0", "org.bluez.Adapter1.StartDiscovery")
-	program.Until(mainPath, device1, "Address", "00:AA:01:01:00:01")
-	program.Call(mainPath, device1+".Connect")
-	program.Until(mainPath, device1, "ServicesResolved", true)
-	program.Call("/org/bluez/hci0", "org.bluez.Adapter1.StopDiscovery")
+	connect(program)
 	program.Call(notified, "org.bluez.GattCharacteristic1.StartNotify")
 
 	guest := harness.Start(t, place.Env(), harness.Python(t), harness.Path(t, "tests", "controller", "bumble_guest.py"), "unix:"+socket)
@@ -51,17 +106,8 @@ func TestTogether(t *testing.T) {
 			t.Errorf("status does not show the controller with %s:\n%s", part, controllers)
 		}
 	}
-	notify := func(value string) {
-		t.Helper()
-		harness.Tell(t, filepath.Join(controls, "main.sock"), `{"op":"notify","handle":37,"value":"`+value+`","indicate":false}`)
-	}
-	heard := func(value byte) {
-		t.Helper()
-		program.Eventually(fmt.Sprintf("the program has value %d", value), func() bool {
-			v, _ := program.Get(notified, "org.bluez.GattCharacteristic1", "Value").([]byte)
-			return len(v) == 1 && v[0] == value
-		})
-	}
+	notify := func(value string) { t.Helper(); w.notify(t, value) }
+	heard := func(value byte) { t.Helper(); has(program, value) }
 	notify("01")
 	guest.Out.Expect(t, `(?m)^GOT 01$`)
 	heard(1)
@@ -81,5 +127,72 @@ func TestTogether(t *testing.T) {
 	heard(3)
 	if program.Get(mainPath, device1, "Connected") != true {
 		t.Error("the program's link ended with the host's")
+	}
+}
+
+// TestThreeFronts: a program on D-Bus, the host of a controller and a host that shares the proxy hold one link, of one
+// slot; each is told what it subscribed, and who leaves ends nothing for the others.
+func TestThreeFronts(t *testing.T) {
+	t.Parallel()
+	w := newFronts(t, "")
+	program := w.bus.Client(t)
+	discover(program) // its object comes while it advertises, which it does not once it is linked
+	friend := harness.Run(t, fmt.Sprintf("proxies: [{address: %q, name: shared}]\n", w.shared)).Client(t)
+	connect(friend)
+	program.Call(mainPath, device1+".Connect")
+	program.Until(mainPath, device1, "ServicesResolved", true)
+	program.Call(notified, "org.bluez.GattCharacteristic1.StartNotify")
+	guest := harness.Start(t, w.place.Env(), harness.Python(t), harness.Path(t, "tests", "controller", "bumble_guest.py"), "unix:"+w.socket)
+	guest.Out.Expect(t, `(?m)^READY$`)
+	if owners := w.owners(program); len(owners) != 3 {
+		t.Errorf("the link is held by %q", owners)
+	}
+	friend.Call(notified, "org.bluez.GattCharacteristic1.StartNotify")
+	if used := program.Get("/bluez_esphome/proxy/kitchen", "org.bluez_esphome.Proxy1", "SlotFree"); used != uint16(2) {
+		t.Errorf("%v of 3 slots are free", used)
+	}
+	w.notify(t, "01")
+	guest.Out.Expect(t, `(?m)^GOT 01$`)
+	has(program, 1)
+	has(friend, 1)
+	guest.Send(t, "unsubscribe")
+	guest.Send(t, "disconnect")
+	guest.Out.Expect(t, `(?m)^DONE disconnect$`)
+	w.notify(t, "02")
+	has(program, 2)
+	has(friend, 2)
+	program.Call(mainPath, device1+".Disconnect")
+	program.Until(mainPath, device1, "Connected", false)
+	w.notify(t, "03")
+	has(friend, 3)
+	if owners := w.owners(program); len(owners) != 1 || owners[0] == "D-Bus" {
+		t.Errorf("the link is held by %q", owners)
+	}
+}
+
+// TestInUse: with in_use: refuse a device that a program has is busy for the host of a controller. It waits, as for one
+// that is away, and gets the device when the program lets go; then it is busy for the program.
+func TestInUse(t *testing.T) {
+	t.Parallel()
+	w := newFronts(t, ", in_use: refuse")
+	program := w.bus.Client(t)
+	connect(program)
+	host := dial(t, w.socket)
+	host.say("01030c00")
+	host.until("040e0401030c00")
+	host.say("010d2019" + "6000600000" + "00" + "01000101aa00" + "00" + "180028000000" + "2a00" + "00000000")
+	host.until("040f0400010d20")
+	w.bus.Daemon.Err.Expect(t, `A connection failed; waiting for the device.*another host that shares the proxies uses the device`)
+	if owners := w.owners(program); len(owners) != 1 || owners[0] != "D-Bus" {
+		t.Errorf("the link is held by %q", owners)
+	}
+	program.Call(mainPath, device1+".Disconnect")
+	host.until("043e1301" + "00") // the first one that it is told, and it is good
+	program.Eventually("the host holds the link", func() bool {
+		owners := w.owners(program)
+		return len(owners) == 1 && owners[0] == "controller unix:"+w.socket
+	})
+	if err := program.Try(mainPath, device1+".Connect").Err; err == nil {
+		t.Error("the program connects to a device that is in use")
 	}
 }
