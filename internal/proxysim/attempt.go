@@ -95,7 +95,7 @@ func (c *connection) reach(per *peripheral) {
 		return
 	}
 	c.endAttempt()
-	c.link = p.air.connect(per, c, p.cfg.BluetoothMAC.String(), p.bonds[c.addr])
+	c.link = p.air.connect(per, c, p.cfg.BluetoothMAC.String(), p.cfg.Name, p.bonds[c.addr])
 	c.linked, c.wasLinked = true, true
 	p.links++
 	switch {

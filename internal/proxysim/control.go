@@ -14,6 +14,8 @@ import (
 	"sync"
 	"time"
 
+	"bluez-esphome/internal/ble"
+
 	"golang.org/x/sync/errgroup"
 )
 
@@ -45,6 +47,9 @@ const (
 //	{"op":"status"}                      connections, advertising, writes, subscriptions
 //	{"op":"set_rssi","proxy":name,"rssi":dBm}
 //	                                     how a proxy hears it; without rssi it does not
+//	{"op":"serve"}                       this connection answers for the characteristics from now on; see Event
+//	{"op":"answer","id":n,"value":hex,"error":ATT error}
+//	                                     its answer to a read or a write
 //
 // with {"ok":true,…} or {"ok":false,"error":text}. Once a changed advertisement
 // is acknowledged, no proxy sends the former one any more.
@@ -134,6 +139,8 @@ type controlRequest struct {
 	Proxy            string    `json:"proxy"`
 	RSSI             *int8     `json:"rssi"`
 	GATT             *GATTSpec `json:"gatt"`
+	ID               uint64    `json:"id"`
+	Error            uint8     `json:"error"`
 }
 
 // controlReply is one answer; Status is only there for the request of that name.
@@ -146,26 +153,43 @@ type controlReply struct {
 func (c *ControlServer) serve(ctx context.Context, conn net.Conn, id string) {
 	lines := bufio.NewScanner(conn)
 	lines.Buffer(nil, maxControlLine)
-	enc := json.NewEncoder(conn)
+	s := session{id: id, conn: conn, events: make(chan Event, maxEvents)}
+	var wg sync.WaitGroup
+	wg.Go(s.pass)
+	defer wg.Wait()
+	defer s.close()
 	for lines.Scan() {
-		var r controlRequest
-		reply := controlReply{OK: true}
-		err := json.Unmarshal(lines.Bytes(), &r)
-		if err == nil {
-			reply.Status, err = c.do(ctx, id, r)
-		}
-		if err != nil {
-			reply.OK, reply.Error = false, err.Error()
-		}
-		c.log.Debug("control request", "peripheral", id, "op", r.Op, "error", reply.Error)
-		if enc.Encode(reply) != nil {
+		if !s.answer(func() any { return c.reply(ctx, &s, lines.Bytes()) }) {
 			return
 		}
 	}
 }
 
-func (c *ControlServer) do(ctx context.Context, id string, r controlRequest) (*Status, error) {
+// reply does what a line asks for.
+func (c *ControlServer) reply(ctx context.Context, s *session, line []byte) controlReply {
+	var r controlRequest
+	reply := controlReply{OK: true}
+	err := json.Unmarshal(line, &r)
+	if err == nil {
+		reply.Status, err = c.do(ctx, s, r)
+	}
+	if err != nil {
+		reply.OK, reply.Error = false, err.Error()
+	}
+	c.log.Debug("control request", "peripheral", s.id, "op", r.Op, "error", reply.Error)
+	return reply
+}
+
+func (c *ControlServer) do(ctx context.Context, s *session, r controlRequest) (*Status, error) {
+	id := s.id
 	switch r.Op {
+	case "serve":
+		return nil, s.serve(c.air)
+	case "answer":
+		if s.server == nil {
+			return nil, errors.New(`cannot answer: this connection does not serve`)
+		}
+		return nil, s.server.Answer(r.ID, r.Value, ble.ATTError(r.Error))
 	case "reset":
 		return nil, c.drained(ctx, c.air.Reset(id))
 	case "forget_bonds":
@@ -183,6 +207,9 @@ func (c *ControlServer) do(ctx context.Context, id string, r controlRequest) (*S
 		}
 		return nil, nil
 	case "notify":
+		if s.server != nil {
+			return nil, s.server.Push(r.Handle, r.Value, r.Indicate)
+		}
 		return nil, c.air.Notify(id, r.Handle, r.Value, r.Indicate)
 	case "set_value":
 		return nil, c.air.SetValue(id, r.Handle, r.Value)
@@ -194,8 +221,8 @@ func (c *ControlServer) do(ctx context.Context, id string, r controlRequest) (*S
 	case "notify_early":
 		return nil, c.air.NotifyEarly(id, r.Handle, r.Value)
 	case "status":
-		s, err := c.air.Status(id)
-		return &s, err
+		status, err := c.air.Status(id)
+		return &status, err
 	case "set_rssi":
 		if r.RSSI == nil {
 			return nil, c.air.SetRSSI(id, r.Proxy, 0, false)

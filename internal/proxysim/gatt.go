@@ -90,21 +90,15 @@ func (p *Proxy) Read(_ *apiserver.Session, a ble.Address, handle uint16) {
 		p.gattError(a, handle, apiserver.ErrorNotConnected)
 		return
 	}
-	l := c.link
-	c.request(handle, attRoundTrip+l.delayOf(handle), func() {
-		value, e := l.p.table.read(l, handle)
+	room := c.link.read(handle, func(value []byte, e ble.ATTError) {
 		if e != 0 {
 			p.gattError(a, handle, int32(e))
 			return
 		}
 		p.tell(func(s *apiserver.Session) { s.ReadData(a, handle, value) })
 	})
-}
-
-// request queues an ATT request and refuses it if there is no room.
-func (c *connection) request(handle uint16, takes time.Duration, done func()) {
-	if !c.link.request(takes, done) {
-		c.proxy.gattError(c.addr, handle, gattCongested)
+	if !room {
+		p.gattError(a, handle, gattCongested)
 	}
 }
 
@@ -118,20 +112,16 @@ func (p *Proxy) Write(_ *apiserver.Session, a ble.Address, handle uint16, value 
 		p.gattError(a, handle, apiserver.ErrorNotConnected)
 		return
 	}
-	l := c.link
-	takes := time.Duration(attCommand)
-	if response {
-		takes = attRoundTrip + l.delayOf(handle)
-	} else {
-		value = value[:min(len(value), int(l.mtu)-attHeader)] // a command is not split
-	}
-	c.request(handle, takes, func() {
-		if e := l.p.table.write(l, handle, value, !response); e != 0 && response {
+	room := c.link.write(handle, value, response, func(e ble.ATTError) {
+		if e != 0 && response {
 			p.gattError(a, handle, int32(e))
 			return
 		}
 		p.tell(func(s *apiserver.Session) { s.Written(a, handle) })
 	})
+	if !room {
+		p.gattError(a, handle, gattCongested)
+	}
 }
 
 // Notify implements apiserver.Backend. It is a registration at the proxy only; the CCCD is the client's affair.

@@ -1,6 +1,7 @@
 package proxysim
 
 import (
+	"slices"
 	"time"
 
 	"bluez-esphome/internal/ble"
@@ -43,6 +44,7 @@ type link struct {
 	p         *peripheral
 	host      linkHost
 	proxy     string // the central's identity, which bonds are kept under
+	proxyName string
 	mtu       uint16
 	encrypted bool
 	cccd      map[uint16]uint16
@@ -52,16 +54,17 @@ type link struct {
 	closed    bool
 }
 
-// attRequest is one request; done runs when it was answered, unless the link is gone by then.
+// attRequest is one request: do runs when the peripheral has it and the answer would be back, and calls finish when there is an answer. It
+// does not run once the link is gone.
 type attRequest struct {
 	takes time.Duration
-	done  func()
+	do    func(finish func())
 }
 
 // connect makes a link to p, which stops advertising.
-func (a *Air) connect(p *peripheral, host linkHost, proxy string, bonded bool) *link {
+func (a *Air) connect(p *peripheral, host linkHost, proxy, name string, bonded bool) *link {
 	l := &link{
-		air: a, p: p, host: host, proxy: proxy, cccd: map[uint16]uint16{},
+		air: a, p: p, host: host, proxy: proxy, proxyName: name, cccd: map[uint16]uint16{},
 		mtu: max(defaultMTU, min(localMTU, p.spec.MTU)),
 	}
 	p.link = l
@@ -78,6 +81,9 @@ func (a *Air) connect(p *peripheral, host linkHost, proxy string, bonded bool) *
 	}
 	if p.spec.SecurityRequest && !l.encrypted {
 		l.timed = append(l.timed, a.sched.after(attRoundTrip, host.securityRequested))
+	}
+	if p.server != nil {
+		p.server.connected(l)
 	}
 	return l
 }
@@ -103,14 +109,11 @@ func (l *link) startTimed(i int, t timedNotification, n int) {
 
 // request puts an ATT request on the link, after those before it. It reports
 // whether there was room.
-func (l *link) request(takes time.Duration, done func()) bool {
+func (l *link) request(takes time.Duration, do func(finish func())) bool {
 	if l.closed || len(l.queue) >= maxLinkQueue {
 		return false
 	}
-	if l.p.spec.Fast {
-		takes = 0
-	}
-	l.queue = append(l.queue, attRequest{takes, done})
+	l.queue = append(l.queue, attRequest{l.pace(takes), do})
 	if l.running == nil {
 		l.next()
 	}
@@ -123,10 +126,65 @@ func (l *link) next() {
 		return
 	}
 	l.running = l.air.sched.after(l.queue[0].takes, func() {
-		done := l.queue[0].done
-		l.queue = l.queue[1:]
-		done()
-		l.next()
+		l.queue[0].do(func() {
+			if !l.closed {
+				l.queue = l.queue[1:]
+				l.next()
+			}
+		})
+	})
+}
+
+// pace is how long something takes on the air that takes so long usually.
+func (l *link) pace(usual time.Duration) time.Duration {
+	if l.p.spec.Fast {
+		return 0
+	}
+	return usual
+}
+
+// read asks for a value and calls done with the answer, unless the link ends before. It reports whether there was room.
+func (l *link) read(handle uint16, done func(value []byte, e ble.ATTError)) bool {
+	return l.request(attRoundTrip+l.delayOf(handle), func(finish func()) {
+		answer := func(value []byte, e ble.ATTError) {
+			done(value, e)
+			finish()
+		}
+		value, e := l.p.table.read(l, handle)
+		if e == 0 && l.p.serves(handle) {
+			l.p.server.ask(Event{Event: "read", Handle: handle}, answer)
+			return
+		}
+		answer(value, e)
+	})
+}
+
+// write writes a value, with response or as a command, and calls done when that was answered or handed over, unless the link ends before.
+// It reports whether there was room.
+func (l *link) write(handle uint16, value []byte, response bool, done func(e ble.ATTError)) bool {
+	takes := time.Duration(attCommand)
+	if response {
+		takes = attRoundTrip + l.delayOf(handle)
+	} else {
+		value = value[:min(len(value), int(l.mtu)-attHeader)] // a command is not split
+	}
+	return l.request(takes, func(finish func()) {
+		answer := func(e ble.ATTError) {
+			done(e)
+			finish()
+		}
+		e := l.p.table.write(l, handle, value, !response)
+		if e != 0 || !l.p.serves(handle) {
+			answer(e)
+			return
+		}
+		told := Event{Event: "write", Handle: handle, Value: slices.Clone(value)}
+		if !response {
+			l.p.server.tell(told)
+			answer(0)
+			return
+		}
+		l.p.server.ask(told, func(_ []byte, e ble.ATTError) { answer(e) })
 	})
 }
 
@@ -173,6 +231,9 @@ func (l *link) close() {
 		b.cccd = l.cccd
 	}
 	l.p.link = nil
+	if l.p.server != nil {
+		l.p.server.disconnected()
+	}
 	l.p.resumeAdvertising()
 }
 

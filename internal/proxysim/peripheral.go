@@ -53,6 +53,7 @@ type peripheral struct {
 	link         *link
 	bonds        map[string]*bond
 	writes       []Write
+	server       *Server           // another process answers; nil: the table does
 	early        map[uint16][]byte // what is notified as soon as it is enabled, by value handle
 }
 
@@ -198,6 +199,21 @@ func (p *peripheral) rssiAt(proxy string) (int8, bool) {
 		v = int8(max(-126, min(-1, int(v)+p.rng.IntN(2*j+1)-j)))
 	}
 	return v, true
+}
+
+// serves reports whether another process answers for that handle: it is a characteristic's value.
+func (p *peripheral) serves(handle uint16) bool {
+	if p.server == nil {
+		return false
+	}
+	for _, s := range p.table.services {
+		for _, c := range s.Characteristics {
+			if c.ValueHandle == handle {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // record remembers a write.

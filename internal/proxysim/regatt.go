@@ -92,6 +92,9 @@ func (a *Air) NotifyEarly(id string, handle uint16, value []byte) error {
 
 // enabled is called with each write of a CCCD.
 func (p *peripheral) enabled(l *link, cccd *attribute) {
+	if p.server != nil {
+		p.server.subscribed(l, cccd.cccdOf)
+	}
 	if v, ok := p.early[cccd.cccdOf]; ok {
 		l.notify(cccd.cccdOf, v, cccdNotify|cccdIndicate)
 	}
