@@ -32,6 +32,9 @@ test-stress:
 # The real Home Assistant with shared proxies; wants root. Writes docs/evidence/home-assistant.md.
 test-home-assistant:
 	@GO="$(GO)" sh scripts/test-home-assistant.sh
+# A Matter device commissioned through simulated proxies by real controllers; wants root. Writes docs/matter.md.
+test-matter:
+	@GO="$(GO)" sh scripts/test-matter.sh
 # make run and make test on fresh machines: roots of Debian and Ubuntu; wants root. Writes docs/evidence/machines.md.
 test-machines:
 	@GO="$(GO)" sh scripts/test-machines.sh
@@ -83,5 +86,5 @@ release:
 release-check:
 	@GO="$(GO)" sh scripts/release-check.sh $(DEB_ARCHES)
 
-.PHONY: build run test test-nightly test-stress test-machines test-controller test-home-assistant test-unit test-clients test-clients-extra test-golden test-golden-full \
+.PHONY: build run test test-nightly test-stress test-machines test-controller test-home-assistant test-matter test-unit test-clients test-clients-extra test-golden test-golden-full \
 	test-install fuzz lint generate audit bench soak deb release release-check

@@ -17,8 +17,21 @@ printf '%-22s %-22s %6s  %s\n' client version passed "failed steps"
 row() {
 	name=$1 version=$2
 	shift 2
-	out=$WORK/out/$name
-	timeout 300 "$WORK/bluez-esphome" demo --exec "$*" >"$out" 2>&1
+	timeout 300 "$WORK/bluez-esphome" demo --exec "$*" >"$WORK/out/$name" 2>&1
+	count "$name" "$version"
+}
+
+# shelf NAME VERSION COMMAND…: the same with the devices of extra/shelf, which programs answer for.
+shelf() {
+	name=$1 version=$2
+	shift 2
+	timeout 300 sh "$here/shelf/with_devices.sh" "$WORK/bluez-esphome" "$@" >"$WORK/out/$name" 2>&1
+	count "$name" "$version"
+}
+
+# count NAME VERSION prints the row of what is in its output.
+count() {
+	name=$1 version=$2 out=$WORK/out/$1
 	ok=$(grep -c '^ok ' "$out")
 	bad=$(grep '^not ok ' "$out" | sed 's/^not ok //; s/:.*//' | paste -sd, -)
 	if [ "$ok" -eq 0 ] && [ -z "$bad" ]; then bad="did not run: $(tail -1 "$out")"; fi
@@ -26,15 +39,25 @@ row() {
 	printf '%-22s %-22s %3d/%-3d %s\n' "$name" "$version" "$ok" "$((ok + $(grep -c '^not ok ' "$out")))" "$bad"
 }
 
-# python NAME PACKAGE…: makes a virtual environment and prints the path of its interpreter.
+# python NAME PACKAGE…: makes a virtual environment of PYTHON (default python3) and prints the path of its interpreter.
 python() {
 	dir=$WORK/venv/$1
 	shift
 	if [ "$(cat "$dir/installed" 2>/dev/null)" != "$*" ]; then
 		rm -rf "$dir"
-		python3 -m venv "$dir" && "$dir/bin/pip" install -q --disable-pip-version-check "$@" >&2 && echo "$*" >"$dir/installed"
+		"${PYTHON:-python3}" -m venv "$dir" && "$dir/bin/pip" install -q --disable-pip-version-check "$@" >&2 && echo "$*" >"$dir/installed"
 	fi
 	echo "$dir/bin/python -W ignore"
+}
+
+# python312 says a Python from 3.12 on, nothing if there is none.
+python312() {
+	for p in python3 python3.14 python3.13 python3.12 "$HOME"/.pyenv/versions/3.1[2-9]*/bin/python3; do
+		if "$p" -c 'import sys; sys.exit(sys.version_info < (3, 12))' >/dev/null 2>&1; then
+			echo "$p"
+			return
+		fi
+	done
 }
 
 rust() {
@@ -45,7 +68,8 @@ rust() {
 }
 
 wants() { case " $names " in *" $1 "*) return 0 ;; esac; return 1; }
-names=${*:-bluer btleplug qt simpleble bleak habluetooth dbus-python gio bluetoothctl bluez-tools}
+names=${*:-bluer btleplug qt simpleble bleak habluetooth dbus-python gio bluetoothctl bluez-tools \
+	noble aiobmsble meshtastic upower bluetoothctl-newer}
 
 if wants bluer; then
 	p=$(rust bluer)
@@ -84,4 +108,38 @@ wants dbus-python && row dbus-python "$(/usr/bin/python3 -c 'import dbus; print(
 wants gio && row gio "$(/usr/bin/python3 -c 'import gi; print("PyGObject", gi.__version__)' 2>&1 | tail -1)" "/usr/bin/python3 $here/gio.py"
 wants bluetoothctl && row bluetoothctl-more "$(bluetoothctl --version | tail -1)" "$here/bluetoothctl.sh"
 wants bluez-tools && row bluez-tools "$(dpkg-query -W -f '${Version}' bluez-tools 2>&1 | tail -1)" "$here/bluez_tools.sh"
+if wants noble; then
+	dir=$WORK/noble
+	mkdir -p "$dir"
+	cp "$here"/noble/* "$dir"
+	cmp -s "$dir/package-lock.json" "$dir/node_modules/installed" || {
+		npm ci --prefix "$dir" --ignore-scripts --omit=optional --omit-lockfile-registry-resolved=true --no-audit --no-fund --loglevel=error >&2 &&
+			cp "$dir/package-lock.json" "$dir/node_modules/installed"
+	}
+	row noble "2.8.0, dbus-next 0.10.2" "NOBLE_BINDINGS=dbus node $dir/steps.js"
+fi
+if wants aiobmsble; then
+	PYTHON=$(python312)
+	if [ -n "$PYTHON" ]; then
+		shelf aiobmsble 0.31.0 sh "$here/shelf/aiobmsble.sh" "$(python aiobmsble aiobmsble==0.31.0 | cut -d' ' -f1)"
+	else
+		printf '%-22s skipped: it wants Python 3.12 or later\n' aiobmsble
+	fi
+	PYTHON=
+fi
+wants meshtastic && shelf meshtastic 2.7.11 "$(python meshtastic meshtastic==2.7.11 | cut -d' ' -f1)" "$here/shelf/meshtastic_program.py"
+if wants upower; then
+	if command -v upower >/dev/null 2>&1; then
+		shelf upower "$(dpkg-query -W -f '${Version}' upower 2>&1 | tail -1)" sh "$here/shelf/upower.sh"
+	else
+		printf '%-22s skipped: it wants the Debian package upower\n' upower
+	fi
+fi
+if wants bluetoothctl-newer; then
+	if newer=$(sh scripts/newer-bluez.sh 2>"$WORK/out/newer"); then
+		row bluetoothctl-newer "$("$newer" --version | tail -1)" "PATH=$(dirname "$newer"):\$PATH $here/bluetoothctl.sh"
+	else
+		printf '%-22s skipped: %s\n' bluetoothctl-newer "$(tail -1 "$WORK/out/newer")"
+	fi
+fi
 exit $failed
