@@ -43,6 +43,7 @@ var elsewhere = map[string]struct{ file, contains string }{
 	"bluez-esphome-setup take-over":                {"scripts/install/chroot.sh", "in_root bluez-esphome-setup take-over"},
 	"bluez-esphome-setup controller":               {"scripts/install/inside.sh", `ok "bluez-esphome-setup controller" bluez-esphome-setup controller`},
 	"make test-controller":                         {"Makefile", "sh scripts/test-controller.sh"},
+	"make test-matter":                             {"Makefile", "sh scripts/test-matter.sh"},
 	// by apt remove, in make test-install
 	"bluez-esphome-setup give-back":                          {"scripts/deb/prerm", "bluez-esphome-setup give-back"},
 	"bin/bluez-esphome discover":                             {"tests/link/netns_test.go", `harness.Binary(), "discover"`},
