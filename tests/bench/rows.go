@@ -29,6 +29,7 @@ func rows() []row {
 		{"share", "Latency of a shared proxy", aboutShare, share},
 		{"controller", "A virtual controller", aboutController, controller},
 		{"relayed", "Messages of the rest of a shared device", aboutRelayed, relayed},
+		{"page", "The live page, 300 devices and 12 proxies", aboutPage, page},
 		{"siege", "What others can take from somebody", aboutSiege, siege},
 	}
 }

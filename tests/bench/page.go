@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+
+	"bluez-esphome/tests/bench/load"
+)
+
+const aboutPage = `The live page with 12 proxies that hear the same 300 devices, each once a second at each proxy; signal strengths vary
+by 4 dB (standard deviation). A viewer is a program that reads the page's stream. The CPU that it adds is that of the daemon with one less that without,
+measured one after the other; the page's main thread is measured by ` + "`go test ./tests/page -run TestWalk -v`" + `, with Chromium.`
+
+const (
+	pageProxies = 12
+	pageDevices = 300
+	pageRate    = pageProxies * pageDevices // advertisements a second
+	viewer      = "a viewer"
+	noViewer    = "nobody looks"
+	addedCPU    = "CPU that a viewer takes, % of a core"
+	streamBytes = "bytes of the stream, a second"
+)
+
+func page(ctx context.Context, w *world, r *result) error {
+	g := r.group("")
+	for range w.rounds {
+		if err := w.page(ctx, g); err != nil {
+			return err
+		}
+	}
+	g.atMost("added", addedCPU, " %", 0.5)
+	g.atMost(viewer, streamBytes, "", 10_000)
+	return nil
+}
+
+func (w *world) page(ctx context.Context, g *group) error {
+	run, err := w.running(ctx, load.Spec{Proxies: pageProxies, Devices: pageDevices, Frame: 10, Mix: load.MixHome, ChangeEvery: 2}, settings{metrics: true})
+	if err != nil {
+		return err
+	}
+	defer run.stop()
+	send := func(seconds int) error {
+		_, err := run.send(ctx, w.scale(seconds*pageRate), pageRate)
+		return err
+	}
+	measure := func(who string) (cost, error) {
+		if err := send(3); err != nil { // what it begins with is over after a while
+			return cost{}, run.daemon.failed(err)
+		}
+		c, err := w.measure(run.daemon, func() error { return send(15) })
+		if err == nil {
+			g.add(who, ofACore, 100*c.process.Seconds()/c.wall.Seconds())
+		}
+		return c, err
+	}
+	without, err := measure(noViewer)
+	if err != nil {
+		return err
+	}
+	v, err := view(ctx, "http://"+run.daemon.http+"/events")
+	if err != nil {
+		return err
+	}
+	defer v.stop()
+	if err := send(2); err != nil { // the whole snapshot is over
+		return run.daemon.failed(err)
+	}
+	before := v.bytes.Load()
+	with, err := measure(viewer)
+	if err != nil {
+		return err
+	}
+	seconds := with.wall.Seconds() * 18 / 15 // with those before it
+	g.add(viewer, streamBytes, max(1, float64(v.bytes.Load()-before)/seconds))
+	share := func(c cost) float64 { return 100 * c.process.Seconds() / c.wall.Seconds() }
+	g.add("added", addedCPU, max(.001, share(with)-share(without)))
+	return nil
+}
+
+// watcher reads a stream and counts its bytes.
+type watcher struct {
+	bytes atomic.Int64
+	stop  func()
+}
+
+func view(ctx context.Context, url string) (*watcher, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s", url, resp.Status)
+		_ = resp.Body.Close()
+	}
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	v, done := &watcher{}, make(chan struct{})
+	go func() {
+		defer close(done)
+		buf := make([]byte, 64<<10)
+		for {
+			n, err := resp.Body.Read(buf)
+			v.bytes.Add(int64(n))
+			if err != nil {
+				return
+			}
+		}
+	}()
+	v.stop = func() {
+		cancel()
+		<-done
+		_ = resp.Body.Close()
+	}
+	return v, nil
+}
