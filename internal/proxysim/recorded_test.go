@@ -133,7 +133,7 @@ func TestForeignCaptures(t *testing.T) {
 	dir := filepath.Join("..", "..", "..", "shared", "hci", "captures")
 	files, err := filepath.Glob(filepath.Join(dir, "*.btsnoop"))
 	if err != nil || len(files) == 0 {
-		t.Skip("../shared/hci/captures is not there")
+		t.Skip("../shared/hci/captures is not there (the recordings are not in the repository)")
 	}
 	played := 0
 	for _, file := range files {
