@@ -29,7 +29,12 @@ var wallClock = map[string]string{
 	"internal/controllers/controller.go": "hci.Unix is a socket",
 	"internal/status/connects.go":        "when something failed, as the daemon tells it",
 	"internal/status/json.go":            "times for programs",
-	"internal/status/print.go":           "when the next attempt comes, as the daemon tells it",
+	"internal/status/remarks.go":         "when the next attempt comes, as the daemon tells it",
+	"internal/beacon/bthome.go":          "a time that a device advertises",
+	"internal/btsnoop/file.go":           "the time of a packet in the file",
+	"internal/stream/encode.go":          "when a device was heard, as messages tell it",
+	"internal/stream/intake.go":          "the same",
+	"internal/stream/states.go":          "since when the daemon runs, as messages tell it",
 }
 
 // TestMonotonic: nothing that waits or measures loses the monotonic reading of the clock (package time, Monotonic

@@ -17,7 +17,8 @@ func eddystone(data []byte) string {
 	if len(data) == 0 {
 		return undecoded("Eddystone", data)
 	}
-	switch kind := data[0]; {
+	kind := data[0]
+	switch {
 	case kind == 0x00 && len(data) >= 18: // the two bytes behind it are reserved
 		return fmt.Sprintf("Eddystone-UID, namespace %s, instance %s, %d dBm at 0 m", hex.EncodeToString(data[2:12]), hex.EncodeToString(data[12:18]), int8(data[1]))
 	case kind == 0x10 && len(data) >= 3:

@@ -94,7 +94,8 @@ func TestValueOfItsUUID(t *testing.T) {
 								}
 								result <- err
 							})
-							switch err := <-result; {
+							err := <-result
+							switch {
 							case errors.Is(err, errWrong):
 								t.Errorf("seed %d, hash %v: %v", seed, hash, err)
 							case err == nil:

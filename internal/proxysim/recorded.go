@@ -109,7 +109,8 @@ func (rec *recording) event(r btsnoop.Record) {
 	if len(r.Data) < 2 {
 		return
 	}
-	switch code, p := r.Data[0], r.Data[2:]; {
+	code, p := r.Data[0], r.Data[2:]
+	switch {
 	case code == h4.EventDisconnection && len(p) >= 3:
 		delete(rec.links, recordedHandle{r.Index, le16(p[1:])})
 	case code != h4.EventMeta || len(p) < 1:

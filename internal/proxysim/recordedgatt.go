@@ -99,7 +99,8 @@ func (rec *recording) acl(r btsnoop.Record) {
 // received takes what the device sent.
 func (l *recordedLink) received(at time.Time, pdu []byte) {
 	g, q := &l.device.gatt, l.request
-	switch op := pdu[0]; {
+	op := pdu[0]
+	switch {
 	case (op == attNotification || op == attIndication) && len(pdu) >= 3:
 		g.notify(at, le16(pdu[1:]), pdu[3:])
 	case op == attMTUResponse && len(pdu) >= 3 && len(q) >= 3:
@@ -248,7 +249,8 @@ func (g *recordedGATT) fill(s *ServiceSpec, end uint16) {
 func (g *recordedGATT) describe(c *CharSpec, to uint16) {
 	v := c.ValueHandle
 	c.Value = g.values[v]
-	switch code, refused := g.reads[v]; {
+	code, refused := g.reads[v]
+	switch {
 	case !refused || c.Value != nil && !wantsEncryption(code):
 	case wantsEncryption(code):
 		c.Security = "encryption"

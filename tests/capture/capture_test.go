@@ -135,7 +135,8 @@ func (w *world) use(t *testing.T) {
 }
 
 // TestCapture: links of a program on D-Bus, of a controller's host and of a host that shares the proxy are in the
-// capture, and nothing that is none; Wireshark reads it; the simulator plays it; another capture of the same time has no address.
+// capture, and nothing that is none; Wireshark reads it; the simulator plays it; another capture of the same time has
+// no address.
 func TestCapture(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -186,7 +187,8 @@ func counted(t *testing.T, file []byte) map[string]int {
 		if rec.Drops != 0 {
 			t.Fatalf("%d records were lost", rec.Drops)
 		}
-		switch d := rec.Data; {
+		d := rec.Data
+		switch {
 		case rec.Op == btsnoop.Event && d[0] == 0x3e && d[2] == 1 && d[3] == 0:
 			out["LE Connection Complete"]++
 		case rec.Op == btsnoop.Event && d[0] == 5:
