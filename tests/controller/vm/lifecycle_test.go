@@ -37,8 +37,10 @@ func TestRestart(t *testing.T) {
 	m.step("the daemon is killed with a link", func() {
 		m.connect(n)
 		m.daemon.Signal(m.t, syscall.SIGKILL)
-		// While bluetoothd still holds its link, the kernel keeps the number: the controller may come back as hci1.
-		n = m.returns()
+	})
+	// While bluetoothd still holds its link, the kernel keeps the number: the controller may come back as hci1.
+	n = m.returns()
+	m.step("it comes back after that", func() {
 		m.connect(n)
 		m.encrypted(n)
 		m.disconnect(n)

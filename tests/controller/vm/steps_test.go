@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"bluez-esphome/tests/harness"
+
 	"github.com/godbus/dbus/v5"
 )
 
@@ -233,7 +235,7 @@ func (m *machine) reads() {
 func (m *machine) wrote(handle int, value []byte) {
 	m.t.Helper()
 	want := hex.EncodeToString(value)
-	m.Eventually(fmt.Sprintf("%s is written to %d", want, handle), func() bool {
+	harness.Eventually(m.t, limit, fmt.Sprintf("%s is written to %d", want, handle), func() bool {
 		writes, _ := m.tell(`{"op":"status"}`)["writes"].([]any)
 		for _, w := range writes {
 			if w, _ := w.(map[string]any); w["handle"] == float64(handle) && w["value"] == want {
