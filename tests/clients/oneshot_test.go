@@ -54,6 +54,7 @@ var shots = []shot{
 	{"gatt.list-attributes " + pulse, 0, greetingUUID, 0},
 	{"disconnect " + pulse, 0, `Successful disconnected|Disconnection successful`, 0},
 	{"info " + pulse, 0, `Connected: no`, 0},
+	{"disconnect " + pulse, 0, `Successful disconnected|Disconnection successful`, 0}, // there is no link
 	{"block " + pulse, 0, `block succeeded`, 0},
 	{"connect " + pulse, 1, `Failed to connect: org\.bluez\.Error\.Failed`, 0},
 	{"unblock " + pulse, 0, `unblock succeeded`, 0},
@@ -69,6 +70,7 @@ var shots = []shot{
 	{"agent on", 0, ``, 0},
 	{"advertise on", 1, `Failed to register advertisement: org\.bluez\.Error\.NotPermitted`, 0},
 	{"--timeout 3 monitor.add-or-pattern 0 1 06", 0, `Advertisement monitor 0 activated`, 3 * time.Second},
+	{"connect " + lock, 0, `Connection successful`, 0},
 	{"remove " + lock, 0, `Device has been removed`, 0},
 	{"info " + lock, 1, `not available`, 0},
 	{"remove " + stranger, 1, `not available`, 0},
