@@ -21,7 +21,8 @@ const (
 type Controller struct {
 	cfg       Config
 	scan      *scan
-	supported [64]byte // commands
+	supported [64]byte      // commands
+	patience  time.Duration // writeTimeout, but in tests
 
 	// guards everything of a host; events of package links take it, see the package
 	mu    lockorder.Mutex[lockorder.Controller]
@@ -41,7 +42,7 @@ type Controller struct {
 
 // New makes a Controller. Nothing happens before Run.
 func New(cfg Config) *Controller {
-	c := &Controller{cfg: cfg, scan: newScan(), out: newOutbox(), next: firstHandle, supported: supportedCommands()}
+	c := &Controller{cfg: cfg, patience: writeTimeout, scan: newScan(), out: newOutbox(), next: firstHandle, supported: supportedCommands()}
 	c.out.close()
 	c.scan.last = cfg.Air.Last
 	c.scan.linked = cfg.Air.Linked

@@ -150,7 +150,7 @@ func (c *Controller) write(ctx context.Context, conn Conn, out *outbox) error {
 		}
 		var again time.Duration
 		buf, again = c.scan.next(out, buf, writeSize, cut)
-		if err := send(conn, buf, ends); err != nil {
+		if err := send(conn, buf, ends, c.patience); err != nil {
 			return err
 		}
 		if again == 0 {
@@ -172,11 +172,11 @@ func (c *Controller) write(ctx context.Context, conn Conn, out *outbox) error {
 }
 
 // send writes packets: each by itself where the transport takes whole packets, else all at once.
-func send(conn Conn, buf []byte, ends []int) error {
+func send(conn Conn, buf []byte, ends []int, patience time.Duration) error {
 	if len(buf) == 0 {
 		return nil
 	}
-	_ = conn.SetWriteDeadline(time.Now().Add(writeTimeout)) // where there is none, the kernel takes everything
+	_ = conn.SetWriteDeadline(time.Now().Add(patience)) // where there is none, the kernel takes everything
 	if !conn.Packets() {
 		ends = ends[len(ends)-1:]
 	}
