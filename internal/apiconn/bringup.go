@@ -119,7 +119,7 @@ func (s *session) await(want apiwire.ID, timeout time.Duration) (proto.Message, 
 		}
 		if id == want {
 			if id == apiwire.DeviceInfoResponse && len(payload) <= maxDeviceInfo {
-				s.info.Said = slices.Clone(payload)
+				s.info.Said, s.info.Via = slices.Clone(payload), apiwire.Via(payload)
 			}
 			return apiwire.Unmarshal(id, payload)
 		}

@@ -88,8 +88,9 @@ type Info struct {
 	DeepSleep               bool
 	Encrypted               bool // this session
 	EncryptionSupported     bool
-	EncryptionProvisionable bool   // the device accepts a key from a client
-	Said                    []byte // message 10 as it came; not modified
+	EncryptionProvisionable bool     // the device accepts a key from a client
+	Said                    []byte   // message 10 as it came; not modified
+	Via                     []string // daemons that the device comes through, see apiwire.Via
 }
 
 // Handler receives what a proxy says. All calls come from one goroutine, in wire

@@ -72,6 +72,7 @@ type Device struct {
 	ProjectVersion string
 	SuggestedArea  string
 	DeepSleep      bool
+	Via            []string // daemons that it comes through, see apiwire.Via
 	Features       ble.Features
 	// LegacyProxyVersion is sent by firmware with an API below 1.9 instead of Features.
 	LegacyProxyVersion uint32

@@ -23,6 +23,7 @@ var ownFields = []protowire.Number{
 	13, // friendly_name
 	15, // bluetooth_proxy_feature_flags
 	18, // bluetooth_mac_address
+	apiwire.ViaField,
 	19, // api_encryption_supported
 	26, // api_encryption_provisionable
 	27, // api_outgoing_connection_supported
@@ -53,13 +54,13 @@ func (s *Session) deviceInfo() []byte {
 		ApiEncryptionProvisionable:  s.cfg.PSK == nil && s.cfg.Unprovisioned && !s.cfg.PlainUntilKey,
 	}
 	if said, ok := without(d.Said, ownFields, textFields); ok && d.Said != nil {
-		return appended(said, own)
+		return apiwire.AppendVia(appended(said, own), d.Via)
 	}
 	own.EsphomeVersion, own.CompilationTime = d.ESPHomeVersion, d.CompiledAt
 	own.Model, own.Manufacturer = d.Model, d.Manufacturer
 	own.ProjectName, own.ProjectVersion, own.SuggestedArea = d.ProjectName, d.ProjectVersion, d.SuggestedArea
 	own.HasDeepSleep = d.DeepSleep
-	return appended(nil, own)
+	return apiwire.AppendVia(appended(nil, own), d.Via)
 }
 
 // capabilities is the payload of message 150.

@@ -25,6 +25,7 @@ func (d *Daemon) streamConfig() stream.Config {
 					Name: p.Label(), State: p.State().String(), Version: p.Version(), Error: p.LastError(),
 					Slots: slots.Limit, FreeSlots: slots.Free,
 				}
+				s.Via = p.Via()
 				if mac := p.MAC(); mac != 0 {
 					s.MAC = mac.String()
 				}

@@ -21,6 +21,12 @@ func (s *Set) admit(p *Proxy, info apiconn.Info) error {
 	if p.instance != "" && info.Features == 0 {
 		return s.refuse(p, "it is no Bluetooth proxy")
 	}
+	if why := s.loop(info.Via); why != "" {
+		if p.instance != "" {
+			return s.refuse(p, why)
+		}
+		return &apiconn.RefusedError{Why: why}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p.mu.Lock()
@@ -51,6 +57,29 @@ func (s *Set) admit(p *Proxy, info apiconn.Info) error {
 	defer p.mu.Unlock()
 	p.id, p.mac, p.said, p.let = id, mac, info, true
 	return nil
+}
+
+// loop says why a device that comes through these daemons is not to be used: it is, or has among those that it is made of, what
+// this daemon shares. Else it is "".
+func (s *Set) loop(via []string) string {
+	for i, v := range via {
+		if strings.HasPrefix(v, s.cfg.Store.Address().String()+" ") {
+			if i == 0 {
+				return "this daemon itself shares it: remove it from proxies"
+			}
+			return fmt.Sprintf("a loop: it comes from this daemon, through that on %s: remove it from proxies here, or this daemon's from those there", Chain(via[:i]))
+		}
+	}
+	return ""
+}
+
+// Chain names the hosts of daemons, the nearest first.
+func Chain(via []string) string {
+	names := make([]string, len(via))
+	for i, v := range via {
+		_, names[i], _ = strings.Cut(v, " ")
+	}
+	return strings.Join(names, ", then ")
 }
 
 // changePlaces has two configured proxies be each other, if the device at the address of p is the one that was at that

@@ -134,6 +134,13 @@ func (p *Proxy) Note() string {
 	note := p.Proxy.Note()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if len(p.said.Via) > 0 {
+		through := "It is reached through the daemon on " + Chain(p.said.Via)
+		if note != "" {
+			through += ". "
+		}
+		note = through + note
+	}
 	switch {
 	case p.moved == "" || p.movedTo != p.mac:
 		return note
@@ -141,6 +148,15 @@ func (p *Proxy) Note() string {
 		return p.moved
 	}
 	return p.moved + ". " + note
+}
+
+// Via are the daemons through which the proxy is reached, the nearest first: each an address, a space and the name of its
+// host. It is empty for one that is connected to directly. Where a daemon shares all its proxies as one, those behind it are in
+// no order.
+func (p *Proxy) Via() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.said.Via
 }
 
 // BluetoothAddress is the address of the proxy's controller, as it says.

@@ -60,6 +60,7 @@ func (b *Board) newInterface() *dbusobj.Interface {
 					}
 				})
 			})},
+			{Name: "Via", Type: "as", Get: of(func(p *fleet.Proxy, e *dbusobj.Encoder) { e.Strings(p.Via()) })},
 			str("Note", func(p *fleet.Proxy) string { return p.Note() }),
 			{Name: "Links", Type: "aa{sv}", Get: of(func(p *fleet.Proxy, e *dbusobj.Encoder) { encodeLinks(e, b.links(p)) })},
 			{Name: "LastHeard", Type: "t", Get: of(func(p *fleet.Proxy, e *dbusobj.Encoder) { e.Uint64(seconds(p.LastHeard())) })},

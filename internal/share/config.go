@@ -15,6 +15,8 @@ import (
 
 // Config configures a Server.
 type Config struct {
+	// Self is what daemons behind this one know it by: Installation, a space, and the name of the host.
+	Self     string
 	Listen   string    // a host name or an IP address; must not be empty
 	BasePort uint16    // the port of index 0
 	PSK      *[32]byte // the Noise key that hosts need; nil: plaintext, or, of what is the original, its own key
@@ -72,6 +74,7 @@ type Info struct {
 	ProjectName         string
 	PSK                 *[32]byte // of the real proxy, for Config.Original; nil: none
 	Said                []byte    // message 10 as it came; nil: unknown
+	Via                 []string  // daemons through which it is reached, the nearest first
 	Rest                Rest      // nil: there is nothing besides the proxy
 	APIMinor            uint32
 	Features            ble.Features
@@ -133,7 +136,7 @@ func (c *Config) device(i Info, mac ble.Address) apiserver.Device {
 	d := apiserver.Device{
 		Name: i.DeviceName, FriendlyName: i.FriendlyName, MAC: i.MAC, BluetoothMAC: i.BluetoothMAC,
 		ESPHomeVersion: i.Version, Model: i.Model, Manufacturer: i.Manufacturer, ProjectName: i.ProjectName,
-		Features: i.Features & knownFeatures, Said: i.Said,
+		Features: i.Features & knownFeatures, Said: i.Said, Via: append([]string{c.Self}, i.Via...),
 	}
 	if !c.Original {
 		d.Name = nameOf(c.Names, i.Name)

@@ -23,9 +23,11 @@ type Merged struct {
 	// features are those of all that ever were online: what one proxy lacks fails there. They do not shrink, since
 	// hosts ask for them only once.
 	features ble.Features
-	up       *Proxy // nil: no proxy is online, or there is no port
-	told     apiserver.ScannerStatus
-	toldAny  bool
+	// via are the daemons through which any of them ever came, likewise.
+	via     []string
+	up      *Proxy // nil: no proxy is online, or there is no port
+	told    apiserver.ScannerStatus
+	toldAny bool
 }
 
 // Member is one real proxy's part in a Merged, from Up to Down.
@@ -46,6 +48,11 @@ func (m *Merged) Up(info Info) (*Member, error) {
 	defer m.mu.Unlock()
 	grown := m.features|info.Features != m.features
 	m.features |= info.Features
+	for _, v := range info.Via { // a daemon of them that uses us has to notice
+		if !slices.Contains(m.via, v) {
+			m.via, grown = append(m.via, v), true
+		}
+	}
 	if m.newest.Version == "" || newer(info, m.newest) {
 		m.newest = info
 	}
@@ -71,6 +78,7 @@ func (m *Merged) device() apiserver.Device {
 		Name: nameOf(m.srv.cfg.Names, mergedName), FriendlyName: "All proxies (shared)",
 		MAC: madeUp("merged  ", id, 0).String(), BluetoothMAC: madeUp("merged b", id, 0).String(),
 		ESPHomeVersion: m.newest.Version, Model: "merged proxies", Manufacturer: "bluez-esphome", Features: m.features,
+		Via: append([]string{m.srv.cfg.Self}, m.via...),
 	}
 }
 

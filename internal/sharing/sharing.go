@@ -5,6 +5,7 @@ package sharing
 import (
 	"log/slog"
 	"net"
+	"os"
 	"reflect"
 
 	"bluez-esphome/internal/apiconn"
@@ -79,7 +80,7 @@ func (s *Sharer) begin(cfg config.Share) {
 
 func (s *Sharer) serverConfig(cfg config.Share) share.Config {
 	sc := share.Config{
-		Listen: cfg.Listen, BasePort: cfg.BasePort, Names: cfg.Names, Installation: s.opts.Store.Address(),
+		Listen: cfg.Listen, BasePort: cfg.BasePort, Names: cfg.Names, Installation: s.opts.Store.Address(), Self: self(s.opts.Store.Address()),
 		Original: cfg.Identity == config.IdentityOriginal, Links: s.opts.Links,
 		Index: func(mac ble.Address) (int, bool) {
 			return s.opts.Store.ShareIndex(mac, s.proxies.Position(mac))
@@ -212,7 +213,7 @@ func (s *Sharer) Down(p *fleet.Proxy) {
 func infoOf(id, name string, info apiconn.Info) share.Info {
 	return share.Info{
 		ID: id, Name: name, DeviceName: info.Name, FriendlyName: info.FriendlyName, MAC: info.MAC,
-		BluetoothMAC: info.BluetoothMAC, Version: info.Version, Model: info.Model, Manufacturer: info.Manufacturer,
+		BluetoothMAC: info.BluetoothMAC, Version: info.Version, Via: info.Via, Model: info.Model, Manufacturer: info.Manufacturer,
 		ProjectName: info.ProjectName, APIMinor: info.APIMinor, Features: info.Features,
 	}
 }
@@ -221,4 +222,13 @@ func infoOf(id, name string, info apiconn.Info) share.Info {
 func (s *Sharer) MayBeOurs(svc mdns.Service) bool {
 	cfg := s.configured()
 	return cfg.Listen != "" && svc.Port >= cfg.BasePort && finder.OfThisHost(svc)
+}
+
+// self is what daemons behind this one know it by.
+func self(installation ble.Address) string {
+	name, err := os.Hostname()
+	if err != nil {
+		name = "unknown"
+	}
+	return installation.String() + " " + name
 }

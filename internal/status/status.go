@@ -74,6 +74,8 @@ type Proxy struct {
 	NextAttempt Moment `json:"next_attempt"`
 	// Bonds are the devices with which the proxy holds a bond.
 	Bonds []string `json:"bonds"`
+	// Via are the daemons through which it is reached, the nearest first, each an address and a host.
+	Via []string `json:"via"`
 	// Note is worth knowing though it is no fault.
 	Note string `json:"note"`
 
@@ -230,7 +232,7 @@ func proxyOf(p map[string]dbus.Variant) Proxy {
 		ScanMode: get[string](p, "ScanMode"), SlotLimit: get[uint16](p, "SlotLimit"), SlotFree: get[uint16](p, "SlotFree"),
 		Allocated: list(get[[]string](p, "Allocated")), LastHeard: Moment(get[uint64](p, "LastHeard")),
 		NextAttempt: Moment(get[uint64](p, "NextAttempt")), Bonds: list(get[[]string](p, "Bonds")),
-		Note: get[string](p, "Note"), Missing: []ble.Lack{}, Links: []Link{},
+		Note: get[string](p, "Note"), Via: get[[]string](p, "Via"), Missing: []ble.Lack{}, Links: []Link{},
 	}
 	if out.ESPHomeVersion != "" {
 		out.Missing = ble.Lacking(out.Features)
