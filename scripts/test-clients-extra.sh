@@ -111,7 +111,7 @@ wants bluez-tools && row bluez-tools "$(dpkg-query -W -f '${Version}' bluez-tool
 if wants noble; then
 	dir=$WORK/noble
 	mkdir -p "$dir"
-	cp "$here"/noble/* "$dir"
+	cp "$here"/noble/*.js* "$dir"
 	cmp -s "$dir/package-lock.json" "$dir/node_modules/installed" || {
 		npm ci --prefix "$dir" --ignore-scripts --omit=optional --omit-lockfile-registry-resolved=true --no-audit --no-fund --loglevel=error >&2 &&
 			cp "$dir/package-lock.json" "$dir/node_modules/installed"
