@@ -27,7 +27,7 @@ func image(dev *gatttest.Peripheral, n int, hash bool) {
 		custom.Characteristics = append(custom.Characteristics, c)
 		shape.Values[c.ValueHandle] = []byte(c.UUID.String())
 	}
-	dev.Services, dev.Values = shape.Services, shape.Values
+	dev.Become(shape)
 }
 
 // TestValueOfItsUUID: a device boots into one image after another, now and then while it is connected, a moment ago

@@ -416,3 +416,11 @@ func (p *Proxy) sleep(ctx context.Context, d time.Duration) error {
 		return ctx.Err()
 	}
 }
+
+// Become gives the peripheral the services and values of another one, as after an update of its firmware. A proxy may be
+// reading them meanwhile.
+func (p *Peripheral) Become(other *Peripheral) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.Services, p.Values = other.Services, other.Values
+}
