@@ -12,6 +12,7 @@ trap 'rm -rf "$texts"' EXIT
 # kind FILE prints the name of the licence in FILE.
 kind() {
 	if grep -q 'Apache License' "$1" && grep -q 'MIT License' "$1"; then echo "Apache-2.0 and Expat"
+	elif grep -q 'Eclipse Public License' "$1" && grep -q 'Eclipse Distribution License' "$1"; then echo "EPL-2.0 or BSD-3-clause" # EDL 1.0 is the latter
 	elif grep -q 'Apache License' "$1"; then echo Apache-2.0
 	elif grep -q 'Mozilla Public License' "$1"; then echo MPL-2.0
 	elif grep -q 'Permission is hereby granted, free of charge' "$1"; then echo Expat
@@ -27,7 +28,7 @@ ours=$(terms LICENSE)
 # part NAME VERSION FOLDER prints one component and keeps its texts.
 part() {
 	found=
-	for f in "$3"/LICENSE* "$3"/LICENCE* "$3"/COPYING*; do
+	for f in "$3"/LICENSE* "$3"/LICENCE* "$3"/COPYING* "$3"/edl-v10; do
 		[ -f "$f" ] || continue
 		k=$(kind "$f") || { echo "copyright.sh: $1 $2: ${f##*/} is a licence that is not known here" >&2; exit 1; }
 		found="$found${found:+, }$k"

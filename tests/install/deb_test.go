@@ -242,7 +242,7 @@ var (
 // checkManual compares the manual pages with what the program says of itself.
 func checkManual(t *testing.T, p *pack, bin string) {
 	page := strings.ReplaceAll(p.text(t, "/usr/share/man/man1/bluez-esphome.1.gz"), `\-`, "-")
-	_, list, _ := strings.Cut(string(run(t, nil, bin, "--help")), "Available Commands:")
+	_, list, _ := strings.Cut(string(run(t, nil, bin, "--help")), "\nCommands:\n")
 	list, _, _ = strings.Cut(list, "\n\nFlags:")
 	commands := commandLine.FindAllStringSubmatch(list, -1)
 	flags := 0
