@@ -37,6 +37,7 @@ func TestRestart(t *testing.T) {
 	m.step("the daemon is killed with a link", func() {
 		m.connect(n)
 		m.daemon.Signal(m.t, syscall.SIGKILL)
+		<-m.daemon.Done() // until then it has the state folder
 	})
 	// While bluetoothd still holds its link, the kernel keeps the number: the controller may come back as hci1.
 	n = m.returns()
