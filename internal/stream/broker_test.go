@@ -8,6 +8,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -146,7 +147,7 @@ func (b *fakeBroker) last(t *testing.T, topic string) (payload string, retain bo
 type world struct {
 	*Manager
 	b       *fakeBroker
-	proxies []Proxy
+	proxies atomic.Pointer[[]Proxy]
 }
 
 // plain is the configuration of most tests.
@@ -158,14 +159,15 @@ func plain() config.MQTT {
 func run(t *testing.T, m config.MQTT, f func(t *testing.T, w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{b: &fakeBroker{}, proxies: []Proxy{{Name: "kitchen", State: "online", Slots: 3, FreeSlots: 2}}}
+		w := &world{b: &fakeBroker{}}
+		w.proxies.Store(&[]Proxy{{Name: "kitchen", State: "online", Slots: 3, FreeSlots: 2}})
 		w.Manager = New(Config{
 			Version: "1", Installation: 0x2A0000000001, MaxDevices: 1000, Dial: w.b.dial,
 			Hearing: func(_ ble.Address, _ time.Time, out []Hearing) ([]Hearing, string) {
 				return append(out, Hearing{"K", -50}, Hearing{"H", 0}), ""
 			},
 			Label:   func(id string) string { return map[string]string{"K": "kitchen", "H": `h"all`}[id] },
-			Proxies: func() []Proxy { return w.proxies },
+			Proxies: func() []Proxy { return *w.proxies.Load() },
 		})
 		w.Apply(m)
 		ctx, cancel := context.WithCancel(t.Context())

@@ -35,13 +35,13 @@ func TestPublish(t *testing.T) {
 			t.Errorf("%s, retained %v, want …%s", got, retain, want)
 		}
 		// A proxy's state is said when it changes, and taken back when it is gone.
-		w.proxies[0].State = "offline"
+		w.proxies.Store(&[]Proxy{{Name: "kitchen", State: "offline", Slots: 3, FreeSlots: 2}})
 		w.ProxiesChanged()
 		settle()
 		if p, _ := b.last(t, "air/proxy/kitchen"); field(t, p, "state") != "offline" {
 			t.Error(p)
 		}
-		w.proxies = nil
+		w.proxies.Store(new([]Proxy))
 		time.Sleep(statesEvery + time.Second)
 		if p, retain := b.last(t, "air/proxy/kitchen"); p != "" || !retain {
 			t.Errorf("%q, retained %v", p, retain)

@@ -182,7 +182,7 @@ func TestKeysStayHidden(t *testing.T) {
 		t.Error("what was to be searched is not there")
 	}
 	err := filepath.WalkDir(at("state"), func(path string, e os.DirEntry, err error) error {
-		if err != nil || e.IsDir() {
+		if err != nil || !e.Type().IsRegular() { // a socket is there, too
 			return err
 		}
 		b, err := os.ReadFile(path)
