@@ -46,7 +46,7 @@ func absent(ctx context.Context, w *world, r *result) error {
 	off, counts := w.absentCounts()
 	for _, proxies := range counts {
 		g := r.group(fmt.Sprintf("%d prox%s", proxies, map[bool]string{true: "y", false: "ies"}[proxies == 1]))
-		for range min(w.rounds, 2) {
+		for range min(1+w.rounds/4, 2) { // minutes each
 			if err := w.absentRound(ctx, g, proxies); err != nil {
 				return err
 			}
