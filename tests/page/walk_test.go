@@ -3,10 +3,13 @@ package page
 import (
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -23,6 +26,7 @@ type home struct {
 	*harness.Bus
 	house *advicetest.House
 	url   string
+	hears map[string]int // devices, by proxy
 }
 
 // Devices of a home that something is known of.
@@ -42,7 +46,7 @@ func room(i int) string { return fmt.Sprintf("room-%02d", i) }
 // the file on disk has a mistake.
 func newHome(t *testing.T, proxies, devices int) *home {
 	t.Helper()
-	h := &home{house: advicetest.New(23, devices)}
+	h := &home{house: advicetest.New(23, devices), hears: make(map[string]int)}
 	h.house.Proxies = h.house.Proxies[:proxies]
 	place := harness.NewPlace(t)
 	file := filepath.Join(place.Dir, "peripherals.json")
@@ -82,6 +86,9 @@ func (h *home) peripherals(t *testing.T) []byte {
 		if len(rssi) == 0 { // who is not heard at all is on no page
 			rssi[room(0)] = -94
 		}
+		for p := range rssi {
+			h.hears[p]++
+		}
 		name := fmt.Sprintf("Device %03d", i)
 		dev := object{
 			"id": fmt.Sprintf("d%03d", i), "address": address(i), "address_type": "random", "connectable": true, "rssi": rssi, "rssi_jitter": 2,
@@ -107,6 +114,34 @@ func (h *home) peripherals(t *testing.T) []byte {
 	}
 	return b
 }
+
+// settled waits until every proxy has heard what it hears: until then the page may well advise a proxy where there is one whose
+// session has only begun.
+func (h *home) settled(t *testing.T) {
+	h.Client(t).Eventually("every proxy has heard each of its devices about three times", func() bool {
+		res, err := http.Get(h.url + "metrics")
+		if err != nil {
+			return false
+		}
+		defer res.Body.Close()
+		b, err := io.ReadAll(res.Body)
+		if err != nil {
+			return false
+		}
+		heard := make(map[string]float64)
+		for _, m := range advertsTotal.FindAllStringSubmatch(string(b), -1) {
+			heard[m[1]], _ = strconv.ParseFloat(m[2], 64)
+		}
+		for proxy, devices := range h.hears {
+			if heard[proxy] < float64(3*devices) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+var advertsTotal = regexp.MustCompile(`(?m)^bluez_esphome_proxy_adverts_total\{[^}]*proxy="([^"]*)"[^}]*\} (\S+)$`)
 
 // connect has a program connect to the device that answers, and to the one that does not.
 func (h *home) connect(t *testing.T) {
@@ -154,6 +189,7 @@ func TestWalk(t *testing.T) {
 	for _, c := range []struct{ proxies, devices int }{{3, 7}, {12, 300}} {
 		t.Run(fmt.Sprint(c.devices), func(t *testing.T) {
 			h := newHome(t, c.proxies, c.devices)
+			h.settled(t)
 			h.connect(t)
 			what, err := json.Marshal(map[string]any{
 				"browser": browser, "devices": c.devices, "offline": gone, "connected": answers, "failed": deaf, "seconds": 10,
