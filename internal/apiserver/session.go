@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -227,7 +226,7 @@ func wireMAC(mac string) string {
 	if err != nil {
 		return ""
 	}
-	return strings.ToLower(strings.ReplaceAll(a.String(), ":", ""))
+	return a.Hex()
 }
 
 // endWithin sets when the session ends at the latest.

@@ -18,7 +18,7 @@ func reader() func() {
 		After: func(time.Duration, func()) func() { return func() {} },
 	})
 	s.Resolved(database(plain()...), 247)
-	request, taken := []byte{opRead, 3, 0}, func() {}
+	request, taken := []byte{ble.ATTOpRead, 3, 0}, func() {}
 	return func() {
 		s.Receive(request, taken)
 		done(value, nil)

@@ -22,7 +22,7 @@ func (s *Server) findInformation(req *request, p []byte) {
 	if !ok {
 		return
 	}
-	out := []byte{opFindInformation + 1, 0}
+	out := []byte{ble.ATTOpFindInformation + 1, 0}
 	for _, a := range s.table.within(start, end) {
 		u := wireUUID(a.uuid)
 		format := byte(1)
@@ -54,7 +54,7 @@ func (s *Server) findByTypeValue(req *request, p []byte) {
 		return
 	}
 	want, isUUID := uuidOf(p[6:])
-	out := []byte{opFindByTypeValue + 1}
+	out := []byte{ble.ATTOpFindByTypeValue + 1}
 	if ble.UUID16(le(p[4:])) == typePrimary && isUUID {
 		for _, a := range s.table.within(start, end) {
 			if a.uuid != typePrimary {
@@ -87,7 +87,7 @@ func (s *Server) readByGroupType(req *request, p []byte) {
 		s.refuse(req, start, errUnsupportedGroup)
 		return
 	}
-	out := []byte{opReadByGroupType + 1, 0}
+	out := []byte{ble.ATTOpReadByGroupType + 1, 0}
 	for _, a := range s.table.within(start, end) {
 		if a.uuid != group {
 			continue
@@ -111,7 +111,7 @@ func (s *Server) readByType(req *request, p []byte) {
 		return
 	}
 	want, _ := uuidOf(p[4:])
-	out := []byte{opReadByType + 1, 0}
+	out := []byte{ble.ATTOpReadByType + 1, 0}
 	for _, a := range s.table.within(start, end) {
 		if a.uuid != want {
 			continue
@@ -142,7 +142,7 @@ func (s *Server) readFirst(req *request, a attribute) {
 	s.fetch(req, &a, func(value []byte) {
 		size := min(2+len(value), s.mtu-2, maxEntry)
 		s.keepLong(a.handle, value, size-2)
-		out := binary.LittleEndian.AppendUint16([]byte{opReadByType + 1, byte(size)}, a.handle)
+		out := binary.LittleEndian.AppendUint16([]byte{ble.ATTOpReadByType + 1, byte(size)}, a.handle)
 		s.answer(req, append(out, value[:size-2]...))
 	})
 }

@@ -59,9 +59,9 @@ func FuzzATT(f *testing.F) {
 			in = in[size:]
 			if size > 0 && !r.s.closed {
 				switch {
-				case pdu[0] == opConfirmation:
+				case pdu[0] == ble.ATTOpConfirmation:
 					confirmations++
-				case pdu[0]&flagCommand == 0 && !isResponse(pdu[0]):
+				case pdu[0]&ble.ATTCommand == 0 && !isResponse(pdu[0]):
 					requests++
 				}
 			}
@@ -76,9 +76,9 @@ func FuzzATT(f *testing.F) {
 			switch {
 			case len(pdu) > 200:
 				t.Fatalf("sent %d bytes", len(pdu))
-			case pdu[0] == opIndication:
+			case pdu[0] == ble.ATTOpIndication:
 				indications++
-			case pdu[0] == opNotification:
+			case pdu[0] == ble.ATTOpNotification:
 			default:
 				answers++
 			}

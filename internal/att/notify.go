@@ -23,16 +23,16 @@ func (s *Server) Notified(valueHandle uint16, value []byte) {
 	if a == nil || a.value != valueHandle {
 		return
 	}
-	op, bits := byte(opNotification), s.cccds[valueHandle]
+	op, bits := byte(ble.ATTOpNotification), s.cccds[valueHandle]
 	switch {
 	case bits&bitNotify != 0:
 	case bits&bitIndicate != 0:
-		op = opIndication
+		op = ble.ATTOpIndication
 	default:
 		return
 	}
 	pdu := append([]byte{op, byte(valueHandle), byte(valueHandle >> 8)}, value[:min(len(value), s.mtu-3)]...)
-	if op == opNotification {
+	if op == ble.ATTOpNotification {
 		s.cfg.Send(pdu)
 		return
 	}
@@ -86,7 +86,7 @@ func (s *Server) mayIndicateChange() bool { return s.seen.Changes && s.table.cha
 // means nothing.
 func (s *Server) indicateChange() {
 	h := s.table.changed
-	s.indicate([]byte{opIndication, byte(h), byte(h >> 8), 0x01, 0x00, 0xff, 0xff})
+	s.indicate([]byte{ble.ATTOpIndication, byte(h), byte(h >> 8), 0x01, 0x00, 0xff, 0xff})
 	if !s.closed {
 		s.forgetGone()
 		s.keepSeen()

@@ -37,7 +37,7 @@ func (s *Server) prepare(req *request, p []byte) {
 		s.refuse(req, handle, errPrepareQueueFull)
 	default:
 		s.prepared = append(s.prepared, part{handle: handle, offset: int(le(p[2:])), value: slices.Clone(p[4:])})
-		s.answer(req, append([]byte{opPrepareWrite + 1}, p...))
+		s.answer(req, append([]byte{ble.ATTOpPrepareWrite + 1}, p...))
 	}
 }
 
@@ -59,7 +59,7 @@ func (s *Server) execute(req *request, p []byte) {
 
 func (s *Server) executeNext(req *request, parts []part) {
 	if len(parts) == 0 {
-		s.answer(req, []byte{opExecuteWrite + 1})
+		s.answer(req, []byte{ble.ATTOpExecuteWrite + 1})
 		return
 	}
 	a := s.target(req, parts[0].handle)

@@ -107,7 +107,7 @@ func (s *Server) read(req *request, p []byte) {
 	s.fetch(req, a, func(value []byte) {
 		n := min(len(value), s.mtu-1)
 		s.keepLong(handle, value, n)
-		s.answer(req, append([]byte{opRead + 1}, value[:n]...))
+		s.answer(req, append([]byte{ble.ATTOpRead + 1}, value[:n]...))
 	})
 }
 
@@ -134,7 +134,7 @@ func (s *Server) blob(req *request, handle uint16, offset int, value []byte) {
 	} else {
 		s.keepLong(handle, value, n)
 	}
-	s.answer(req, append([]byte{opReadBlob + 1}, value[offset:offset+n]...))
+	s.answer(req, append([]byte{ble.ATTOpReadBlob + 1}, value[offset:offset+n]...))
 }
 
 // readMultiple joins values (Bluetooth Core, Vol 3 Part F, 3.4.4.7). They are read one after another; the first error
@@ -144,7 +144,7 @@ func (s *Server) readMultiple(req *request, p []byte) {
 	for ; len(p) > 0; p = p[2:] {
 		handles = append(handles, le(p))
 	}
-	s.readNext(req, handles, []byte{opReadMultiple + 1})
+	s.readNext(req, handles, []byte{ble.ATTOpReadMultiple + 1})
 }
 
 func (s *Server) readNext(req *request, handles []uint16, out []byte) {

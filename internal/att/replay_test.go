@@ -173,13 +173,13 @@ func (l *replayed) caught(t *testing.T, step int, pdu []byte, d goldenDevice) {
 	if len(pdu) > 23 && l.s.mtu == ble.MinMTU {
 		l.s.mtu = d.MTU
 	}
-	if pdu[0] == opNotification || pdu[0] == opIndication {
+	if pdu[0] == ble.ATTOpNotification || pdu[0] == ble.ATTOpIndication {
 		h := le(pdu[1:])
 		if h == l.s.table.changed { // the prototype passed on what said that nothing changed
 			return
 		}
 		if l.s.cccds[h] == 0 { // configured in an earlier scenario
-			l.s.cccds[h] = map[byte]uint16{opNotification: bitNotify, opIndication: bitIndicate}[pdu[0]]
+			l.s.cccds[h] = map[byte]uint16{ble.ATTOpNotification: bitNotify, ble.ATTOpIndication: bitIndicate}[pdu[0]]
 		}
 		l.s.Notified(h, pdu[3:])
 	} else {

@@ -19,7 +19,7 @@ func (r *rig) discover() {
 		r.sent = nil
 		r.host(fmt.Sprintf("08%02x%02xffff0328", byte(from), byte(from>>8)))
 		pdu := unhex(r.t, r.sent[0])
-		if pdu[0] == opError {
+		if pdu[0] == ble.ATTOpError {
 			r.sent = r.sent[1:]
 			return
 		}
@@ -187,7 +187,7 @@ func TestNeverAnother(t *testing.T) {
 				case 0:
 					r.host(fmt.Sprintf("08%02x00ff000328", h))
 					pdu := unhex(t, r.sent[0])
-					for i := 2; pdu[0] != opError && i < len(pdu); i += int(pdu[1]) {
+					for i := 2; pdu[0] != ble.ATTOpError && i < len(pdu); i += int(pdu[1]) {
 						knows[le(pdu[i+3:])] = le(pdu[i+5:])
 					}
 				case 1:

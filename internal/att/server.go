@@ -118,14 +118,14 @@ func (s *Server) Receive(pdu []byte, taken func()) {
 		return
 	case len(pdu) == 0 || isResponse(pdu[0]):
 		taken()
-	case pdu[0] == opConfirmation:
+	case pdu[0] == ble.ATTOpConfirmation:
 		taken()
 		s.confirmed()
-	case pdu[0]&flagCommand != 0 && s.table != nil:
+	case pdu[0]&ble.ATTCommand != 0 && s.table != nil:
 		s.command(pdu, taken)
-	case pdu[0]&flagCommand != 0 && len(s.held) < maxHeld:
+	case pdu[0]&ble.ATTCommand != 0 && len(s.held) < maxHeld:
 		s.held = append(s.held, heldPDU{pdu: slices.Clone(pdu), taken: taken})
-	case pdu[0]&flagCommand != 0:
+	case pdu[0]&ble.ATTCommand != 0:
 		taken()
 	default:
 		taken()
@@ -186,7 +186,7 @@ func (s *Server) answer(req *request, pdu []byte) {
 
 // refuse answers a request with an error, which concerns the handle.
 func (s *Server) refuse(req *request, handle uint16, code ble.ATTError) {
-	s.answer(req, []byte{opError, req.op, byte(handle), byte(handle >> 8), byte(code)})
+	s.answer(req, []byte{ble.ATTOpError, req.op, byte(handle), byte(handle >> 8), byte(code)})
 }
 
 // fail is refuse with what an operation failed for. Where the link is gone its end follows, and nothing is answered.
@@ -218,7 +218,7 @@ func (s *Server) serve(req *request, pdu []byte) {
 	switch {
 	case !ok:
 		s.refuse(req, 0, ble.ATTRequestNotSupported)
-	case !wellFormed(pdu) || req.op != opMTURequest && len(pdu) > s.mtu:
+	case !wellFormed(pdu) || req.op != ble.ATTOpMTURequest && len(pdu) > s.mtu:
 		s.refuse(req, 0, errInvalidPDU)
 	default:
 		f(s, req, pdu[1:])
@@ -227,22 +227,22 @@ func (s *Server) serve(req *request, pdu []byte) {
 
 // requests has what answers each, given all but the opcode.
 var requests = map[byte]func(s *Server, req *request, p []byte){
-	opMTURequest:      (*Server).exchangeMTU,
-	opFindInformation: (*Server).findInformation,
-	opFindByTypeValue: (*Server).findByTypeValue,
-	opReadByType:      (*Server).readByType,
-	opRead:            (*Server).read,
-	opReadBlob:        (*Server).readBlob,
-	opReadMultiple:    (*Server).readMultiple,
-	opReadByGroupType: (*Server).readByGroupType,
-	opWrite:           (*Server).write,
-	opPrepareWrite:    (*Server).prepare,
-	opExecuteWrite:    (*Server).execute,
+	ble.ATTOpMTURequest:      (*Server).exchangeMTU,
+	ble.ATTOpFindInformation: (*Server).findInformation,
+	ble.ATTOpFindByTypeValue: (*Server).findByTypeValue,
+	ble.ATTOpReadByType:      (*Server).readByType,
+	ble.ATTOpRead:            (*Server).read,
+	ble.ATTOpReadBlob:        (*Server).readBlob,
+	ble.ATTOpReadMultiple:    (*Server).readMultiple,
+	ble.ATTOpReadByGroupType: (*Server).readByGroupType,
+	ble.ATTOpWrite:           (*Server).write,
+	ble.ATTOpPrepareWrite:    (*Server).prepare,
+	ble.ATTOpExecuteWrite:    (*Server).execute,
 }
 
 func (s *Server) exchangeMTU(req *request, p []byte) {
 	theirs := int(le(p))
-	s.answer(req, []byte{opMTUResponse, byte(s.ours), byte(s.ours >> 8)})
+	s.answer(req, []byte{ble.ATTOpMTUResponse, byte(s.ours), byte(s.ours >> 8)})
 	s.mtu = max(min(theirs, s.ours), ble.MinMTU)
 }
 

@@ -66,13 +66,8 @@ func wireUUID(u ble.UUID) []byte {
 
 // uuidOf reads a UUID of 2 or 16 bytes.
 func uuidOf(b []byte) (ble.UUID, bool) {
-	switch len(b) {
-	case 2:
-		return ble.UUID16(binary.LittleEndian.Uint16(b)), true
-	case 16:
-		u := ble.UUID(b)
-		slices.Reverse(u[:])
-		return u, true
+	if len(b) == 2 || len(b) == 16 {
+		return ble.UUIDFromAir(b), true
 	}
 	return ble.UUID{}, false
 }

@@ -11,7 +11,7 @@ func (s *Server) write(req *request, p []byte) {
 	if a == nil {
 		return
 	}
-	s.put(req, a, p[2:], func() { s.answer(req, []byte{opWrite + 1}) })
+	s.put(req, a, p[2:], func() { s.answer(req, []byte{ble.ATTOpWrite + 1}) })
 }
 
 // put writes a whole value with response and then calls f; errors it answers. f is not called if the request was given
@@ -72,7 +72,7 @@ func (s *Server) configured(valueHandle uint16, value []byte) {
 // command runs what is never answered. taken waits until the proxy took a write: there is no other back-pressure.
 func (s *Server) command(pdu []byte, taken func()) {
 	// A Signed Write Command a proxy cannot send; others there are not.
-	if pdu[0] != opWriteCommand || len(pdu) < 3 || len(pdu) > s.mtu || s.commands >= maxCommands {
+	if pdu[0] != ble.ATTOpWriteCommand || len(pdu) < 3 || len(pdu) > s.mtu || s.commands >= maxCommands {
 		taken()
 		return
 	}

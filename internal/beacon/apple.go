@@ -3,6 +3,8 @@ package beacon
 import (
 	"encoding/hex"
 	"fmt"
+
+	"bluez-esphome/internal/ble"
 )
 
 const appleID = 0x004c
@@ -16,8 +18,7 @@ var continuity = map[byte]string{
 // apple decodes iBeacon (Apple, Proximity Beacon Specification) and names the others.
 func apple(data []byte) string {
 	if len(data) == 23 && data[0] == 0x02 && data[1] == 0x15 {
-		u := hex.EncodeToString(data[2:18])
-		return fmt.Sprintf("iBeacon %s-%s-%s-%s-%s, major %d, minor %d, %d dBm at 1 m", u[:8], u[8:12], u[12:16], u[16:20], u[20:],
+		return fmt.Sprintf("iBeacon %s, major %d, minor %d, %d dBm at 1 m", ble.UUID(data[2:18]),
 			int(data[18])<<8|int(data[19]), int(data[20])<<8|int(data[21]), int8(data[22]))
 	}
 	if len(data) >= 2 && continuity[data[0]] != "" {

@@ -37,24 +37,32 @@ func ParseAddress(s string) (Address, error) {
 const upperHex = "0123456789ABCDEF"
 
 // String gives the upper-case colon form that BlueZ uses.
-func (a Address) String() string { return a.join(':') }
+func (a Address) String() string { return a.join(":") }
 
 // PathElement gives the form BlueZ uses in object paths, "dev_AA_BB_…".
-func (a Address) PathElement() string { return "dev_" + a.join('_') }
+func (a Address) PathElement() string { return "dev_" + a.join("_") }
 
 // Dashed gives the form BlueZ uses as the Alias of a nameless device.
-func (a Address) Dashed() string { return a.join('-') }
+func (a Address) Dashed() string { return a.join("-") }
 
-func (a Address) join(sep byte) string {
+func (a Address) join(sep string) string {
 	var b [17]byte
-	for i := range 6 {
-		o := byte(a >> (8 * (5 - i)))
-		b[3*i], b[3*i+1] = upperHex[o>>4], upperHex[o&15]
-		if i < 5 {
-			b[3*i+2] = sep
+	return string(a.Append(b[:0], sep))
+}
+
+// Hex gives 12 lower-case digits, as in mDNS records and the names of files.
+func (a Address) Hex() string { return fmt.Sprintf("%012x", uint64(a)) }
+
+// Append appends the six bytes in upper-case digits, with sep between them.
+func (a Address) Append(b []byte, sep string) []byte {
+	for shift := 40; shift >= 0; shift -= 8 {
+		o := byte(a >> shift)
+		b = append(b, upperHex[o>>4], upperHex[o&15])
+		if shift > 0 {
+			b = append(b, sep...)
 		}
 	}
-	return string(b[:])
+	return b
 }
 
 // MarshalText writes the colon form, so that addresses read well in JSON.

@@ -7,21 +7,6 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
-// Opcodes of ATT (Bluetooth Core, Vol 3 Part F, 3.4). The response to a request has the next opcode.
-const (
-	opError        = 0x01
-	opMTU          = 0x02
-	opRead         = 0x0a
-	opReadBlob     = 0x0c
-	opWrite        = 0x12
-	opWriteCommand = 0x52
-	opPrepare      = 0x16
-	opExecute      = 0x18
-	opNotification = 0x1b
-	opIndication   = 0x1d
-	opConfirmation = 0x1e
-)
-
 // A proxy reads and writes whole values. What it does on the air for it is written here: long values go in parts, of
 // which each answer but the last is full (Bluetooth Core, Vol 3 Part G, 4.8.3 and 4.9.4).
 
@@ -33,17 +18,29 @@ func handled(op byte, handle uint16, rest ...byte) []byte {
 // long reports whether a write goes in parts.
 func (l *link) long(op ble.Operation) bool { return len(op.Value) > l.size-3 }
 
-// first is the PDU with which an operation begins.
-func (l *link) first(op ble.Operation) []byte {
+// opcode is that of the PDU with which an operation begins.
+func (l *link) opcode(op ble.Operation) byte {
 	switch {
 	case op.Kind.Reads():
-		return handled(opRead, op.Handle)
+		return ble.ATTOpRead
 	case op.Kind == ble.OpWriteCommand:
-		return handled(opWriteCommand, op.Handle, op.Value...)
+		return ble.ATTOpWriteCommand
 	case l.long(op):
-		return handled(opPrepare, op.Handle, append([]byte{0, 0}, op.Value[:l.size-5]...)...)
+		return ble.ATTOpPrepareWrite
 	}
-	return handled(opWrite, op.Handle, op.Value...)
+	return ble.ATTOpWrite
+}
+
+// first is the PDU with which an operation begins.
+func (l *link) first(op ble.Operation) []byte {
+	switch code := l.opcode(op); code {
+	case ble.ATTOpRead:
+		return handled(code, op.Handle)
+	case ble.ATTOpPrepareWrite:
+		return handled(code, op.Handle, append([]byte{0, 0}, op.Value[:l.size-5]...)...)
+	default:
+		return handled(code, op.Handle, op.Value...)
+	}
 }
 
 // asked: an operation was handed to the proxy.
@@ -65,17 +62,11 @@ func (t *Tap) answered(id string, a ble.Address, op ble.Operation, value []byte,
 	if !t.active.Load() {
 		return
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	l := t.upLocked(id, a)
-	if l == nil {
-		return
-	}
-	var code ble.ATTError
-	t.eachLocked(l, func(r *reader) {
+	t.note(id, a, func(r *reader, l *link) {
+		var code ble.ATTError
 		switch {
 		case errors.As(err, &code):
-			r.att(l, true, append(handled(opError, uint16(l.first(op)[0])|op.Handle<<8), byte(op.Handle>>8), byte(code)))
+			r.att(l, true, []byte{ble.ATTOpError, l.opcode(op), byte(op.Handle), byte(op.Handle >> 8), byte(code)})
 		case err != nil:
 			r.log(l, op.Kind.String()+" of a handle was not answered: "+err.Error())
 		case op.Kind.Reads():
@@ -84,7 +75,7 @@ func (t *Tap) answered(id string, a ble.Address, op ble.Operation, value []byte,
 		case l.long(op):
 			r.wroteLong(l, op)
 		default:
-			r.att(l, true, []byte{opWrite + 1})
+			r.att(l, true, []byte{ble.ATTOpWrite + 1})
 		}
 	})
 }
@@ -93,11 +84,11 @@ func (t *Tap) answered(id string, a ble.Address, op ble.Operation, value []byte,
 func (r *reader) readValue(l *link, handle uint16, value []byte) {
 	full := l.size - 1
 	n := min(len(value), full)
-	r.att(l, true, append([]byte{opRead + 1}, value[:n]...))
+	r.att(l, true, append([]byte{ble.ATTOpRead + 1}, value[:n]...))
 	for offset := n; n == full; offset += n {
 		n = min(len(value)-offset, full)
-		r.att(l, false, handled(opReadBlob, handle, byte(offset), byte(offset>>8)))
-		r.att(l, true, append([]byte{opReadBlob + 1}, value[offset:offset+n]...))
+		r.att(l, false, handled(ble.ATTOpReadBlob, handle, byte(offset), byte(offset>>8)))
+		r.att(l, true, append([]byte{ble.ATTOpReadBlob + 1}, value[offset:offset+n]...))
 	}
 }
 
@@ -105,7 +96,7 @@ func (r *reader) readValue(l *link, handle uint16, value []byte) {
 func (r *reader) wroteLong(l *link, op ble.Operation) {
 	part := l.size - 5
 	for offset := 0; offset < len(op.Value); offset += part {
-		pdu := handled(opPrepare, op.Handle, byte(offset), byte(offset>>8))
+		pdu := handled(ble.ATTOpPrepareWrite, op.Handle, byte(offset), byte(offset>>8))
 		pdu = append(pdu, op.Value[offset:min(offset+part, len(op.Value))]...)
 		if offset > 0 { // the first was written when it was asked for
 			r.att(l, false, pdu)
@@ -113,8 +104,8 @@ func (r *reader) wroteLong(l *link, op ble.Operation) {
 		pdu[0]++
 		r.att(l, true, pdu)
 	}
-	r.att(l, false, []byte{opExecute, 1})
-	r.att(l, true, []byte{opExecute + 1})
+	r.att(l, false, []byte{ble.ATTOpExecuteWrite, 1})
+	r.att(l, true, []byte{ble.ATTOpExecuteWrite + 1})
 }
 
 // Notification is what a proxy passes on (ESPHome native API, message 79). It does not say whether it was an
@@ -123,21 +114,13 @@ func (t *Tap) Notification(id string, a ble.Address, handle uint16, value []byte
 	if !t.active.Load() {
 		return
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	l := t.upLocked(id, a)
-	if l == nil {
-		return
-	}
-	op := byte(opNotification)
-	if l.indicates(handle) {
-		op = opIndication
-	}
-	t.eachLocked(l, func(r *reader) {
-		r.att(l, true, handled(op, handle, value...))
-		if op == opIndication {
-			r.att(l, false, []byte{opConfirmation})
+	t.note(id, a, func(r *reader, l *link) {
+		if !l.indicates(handle) {
+			r.att(l, true, handled(ble.ATTOpNotification, handle, value...))
+			return
 		}
+		r.att(l, true, handled(ble.ATTOpIndication, handle, value...))
+		r.att(l, false, []byte{ble.ATTOpConfirmation})
 	})
 }
 

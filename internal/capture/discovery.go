@@ -15,13 +15,6 @@ const (
 	typeCharacteristic = 0x2803
 )
 
-// Requests of discovery (Bluetooth Core, Vol 3 Part F, 3.4).
-const (
-	opFindInformation = 0x04
-	opReadByType      = 0x08
-	opReadByGroup     = 0x10
-)
-
 // Resolved tells of a link's database and MTU, also where the database was known from before and was not asked for on
 // the air: without it nobody could tell the handles apart.
 func (t *Tap) Resolved(a ble.Address, db *ble.Database, mtu int) {
@@ -41,8 +34,8 @@ func (r *reader) mtu(l *link) {
 	if l.size == ble.MinMTU {
 		return
 	}
-	r.att(l, false, handled(opMTU, uint16(l.size)))
-	r.att(l, true, handled(opMTU+1, uint16(l.size)))
+	r.att(l, false, handled(ble.ATTOpMTURequest, uint16(l.size)))
+	r.att(l, true, handled(ble.ATTOpMTURequest+1, uint16(l.size)))
 }
 
 // A dialog asks an att.Server as a client does.
@@ -67,10 +60,10 @@ func (r *reader) discovered(l *link) {
 	})
 	d.server.Resolved(l.db, l.size)
 	if l.size > ble.MinMTU {
-		d.server.Receive(handled(opMTU, uint16(l.size)), func() {})
+		d.server.Receive(handled(ble.ATTOpMTURequest, uint16(l.size)), func() {})
 	}
-	d.list(opReadByGroup, typePrimary, func(entry []byte) uint16 { return binary.LittleEndian.Uint16(entry[2:]) })
-	d.list(opReadByType, typeCharacteristic, func(entry []byte) uint16 { return binary.LittleEndian.Uint16(entry) })
+	d.list(ble.ATTOpReadByGroupType, typePrimary, func(entry []byte) uint16 { return binary.LittleEndian.Uint16(entry[2:]) })
+	d.list(ble.ATTOpReadByType, typeCharacteristic, func(entry []byte) uint16 { return binary.LittleEndian.Uint16(entry) })
 	for i := range l.db.Services {
 		for j := range l.db.Services[i].Characteristics {
 			d.descriptors(&l.db.Services[i].Characteristics[j])
@@ -115,7 +108,7 @@ func (d *dialog) descriptors(c *ble.Characteristic) {
 	}
 	end := c.Descriptors[len(c.Descriptors)-1].Handle
 	for start := c.Descriptors[0].Handle; start <= end; start++ {
-		answer := d.ask(handled(opFindInformation, start, byte(end), byte(end>>8)))
+		answer := d.ask(handled(ble.ATTOpFindInformation, start, byte(end), byte(end>>8)))
 		size := 4
 		if len(answer) > 1 && answer[1] == 2 {
 			size = 18

@@ -2,6 +2,7 @@ package capture
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 
 	"bluez-esphome/internal/ble"
@@ -156,16 +157,12 @@ func (t *Tap) connectFailed(id string, a ble.Address, err error) {
 
 // disconnecting: a proxy is asked to end a link.
 func (t *Tap) disconnecting(id string, a ble.Address) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if l := t.upLocked(id, a); l != nil {
-		t.eachLocked(l, func(r *reader) {
-			r.command(l.proxy, cmdDisconnect, byte(l.handle), byte(l.handle>>8), reasonRemote)
-		})
-	}
+	t.note(id, a, func(r *reader, l *link) {
+		r.command(l.proxy, cmdDisconnect, byte(l.handle), byte(l.handle>>8), reasonRemote)
+	})
 }
 
-// note writes of a link that is up what no packet says, or what f writes.
+// note has f write for each reader that wants the link to a, if that is up.
 func (t *Tap) note(id string, a ble.Address, f func(r *reader, l *link)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -213,11 +210,12 @@ func (r *reader) encrypted(l *link) {
 
 // updated writes a change of the connection's parameters.
 func (r *reader) updated(l *link, p ble.ConnectionParams) {
-	handle := []byte{byte(l.handle), byte(l.handle >> 8)}
-	le := func(v uint16) []byte { return []byte{byte(v), byte(v >> 8)} }
-	rest := append(append(le(uint16(p.MaxInterval)), le(uint16(p.Latency))...), le(uint16(p.Timeout))...)
-	r.command(l.proxy, cmdUpdate, append(append(append(handle[:2:2], le(uint16(p.MinInterval))...), rest...), 0, 0, 0, 0)...)
-	r.put(l.proxy, btsnoop.Event, btsnoop.EventData(h4.EventMeta, append(append([]byte{h4.MetaConnectionUpdate, 0}, handle...), rest...)...))
+	le := binary.LittleEndian
+	rest := le.AppendUint16(le.AppendUint16(le.AppendUint16(nil, uint16(p.MaxInterval)), uint16(p.Latency)), uint16(p.Timeout))
+	params := le.AppendUint16(le.AppendUint16(nil, l.handle), uint16(p.MinInterval))
+	r.command(l.proxy, cmdUpdate, append(append(params, rest...), 0, 0, 0, 0)...)
+	event := le.AppendUint16([]byte{h4.MetaConnectionUpdate, 0}, l.handle)
+	r.put(l.proxy, btsnoop.Event, btsnoop.EventData(h4.EventMeta, append(event, rest...)...))
 }
 
 // log writes a text about a link, such as an error that no packet says. It is a note, and not a line of User Logging:

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"slices"
 	"strings"
 
 	"bluez-esphome/internal/ble"
@@ -56,9 +57,7 @@ func patterns(a, by ble.Address) (out [][2][]byte) {
 	old, repl := h4.AppendAddress(nil, a), h4.AppendAddress(nil, by) // the least significant byte first
 	reversed := func(b []byte) []byte {
 		r := bytes.Clone(b)
-		for i, j := 0, len(r)-1; i < j; i, j = i+1, j-1 {
-			r[i], r[j] = r[j], r[i]
-		}
+		slices.Reverse(r)
 		return r
 	}
 	text := func(s, t string) {

@@ -3,7 +3,6 @@ package proxysim
 import (
 	"net"
 	"net/netip"
-	"strings"
 
 	"bluez-esphome/internal/mdns"
 )
@@ -24,7 +23,7 @@ func (s *Simulation) announcements() []mdns.Announced {
 func (p *Proxy) announcement(addr net.Addr) mdns.Announced {
 	a := mdns.Announced{Service: "_esphomelib._tcp", Instance: p.cfg.Name, Text: []string{
 		"friendly_name=" + p.cfg.FriendlyName, "version=" + p.cfg.Version,
-		"mac=" + strings.ToLower(strings.ReplaceAll(p.cfg.MAC.String(), ":", "")),
+		"mac=" + p.cfg.MAC.Hex(),
 		"platform=" + p.cfg.Platform, "board=" + p.cfg.Model, "network=wifi",
 	}}
 	if p.cfg.ProjectName != "" {

@@ -170,7 +170,7 @@ func (d *recordedDevice) report(r btsnoop.Record, kind byte, data []byte, rssi i
 // spec describes the device as a peripheral file does.
 func (d *recordedDevice) spec(proxies map[uint16]string) DeviceSpec {
 	spec := DeviceSpec{
-		ID: strings.ToLower(strings.ReplaceAll(d.address.String(), ":", "")), Address: d.address, AddressType: d.typ.String(),
+		ID: d.address.Hex(), Address: d.address, AddressType: d.typ.String(),
 		Connectable: true, MTU: d.mtu, GATT: d.gatt.spec(),
 	}
 	spec.Advert.IntervalMS = d.interval()

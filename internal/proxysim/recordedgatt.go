@@ -11,20 +11,6 @@ import (
 // maxRecordedValues bounds the values that one characteristic notified.
 const maxRecordedValues = 1024
 
-// Opcodes of ATT that a recording is read for (Bluetooth Core, Vol 3 Part F, 3.4).
-const (
-	attError           = 0x01
-	attMTUResponse     = 0x03
-	attFindInformation = 0x04
-	attReadByType      = 0x08
-	attRead            = 0x0a
-	attReadBlob        = 0x0c
-	attReadByGroup     = 0x10
-	attWrite           = 0x12
-	attNotification    = 0x1b
-	attIndication      = 0x1d
-)
-
 // recordedLink is a link of a recording.
 type recordedLink struct {
 	device  *recordedDevice
@@ -88,7 +74,7 @@ func (rec *recording) acl(r btsnoop.Record) {
 		return
 	}
 	if way == 0 {
-		if pdu[0] != 0x1e && pdu[0]&0x40 == 0 { // neither a confirmation nor a command
+		if pdu[0] != ble.ATTOpConfirmation && pdu[0]&ble.ATTCommand == 0 { // neither a confirmation nor a command
 			l.request = pdu
 		}
 		return
@@ -101,34 +87,34 @@ func (l *recordedLink) received(at time.Time, pdu []byte) {
 	g, q := &l.device.gatt, l.request
 	op := pdu[0]
 	switch {
-	case (op == attNotification || op == attIndication) && len(pdu) >= 3:
+	case (op == ble.ATTOpNotification || op == ble.ATTOpIndication) && len(pdu) >= 3:
 		g.notify(at, le16(pdu[1:]), pdu[3:])
-	case op == attMTUResponse && len(pdu) >= 3 && len(q) >= 3:
+	case op == ble.ATTOpMTUResponse && len(pdu) >= 3 && len(q) >= 3:
 		l.device.mtu = max(ble.MinMTU, min(le16(pdu[1:]), ble.MaxMTU))
-	case op == attError && len(pdu) >= 5 && len(q) >= 3 && q[0] == pdu[1]:
+	case op == ble.ATTOpError && len(pdu) >= 5 && len(q) >= 3 && q[0] == pdu[1]:
 		g.refused(q[0], le16(q[1:]), pdu[4])
 	case len(q) == 0 || op != q[0]+1:
-	case q[0] == attReadByGroup && len(q) == 7 && le16(q[5:]) == 0x2800:
+	case q[0] == ble.ATTOpReadByGroupType && len(q) == 7 && le16(q[5:]) == 0x2800:
 		entries(pdu, 4, func(e []byte) {
 			h := le16(e)
-			g.services[h] = ServiceSpec{Handle: h, EndHandle: le16(e[2:]), UUID: airUUID(e[4:])}
+			g.services[h] = ServiceSpec{Handle: h, EndHandle: le16(e[2:]), UUID: ble.UUIDFromAir(e[4:])}
 		})
-	case q[0] == attReadByType && len(q) == 7 && le16(q[5:]) == 0x2803:
+	case q[0] == ble.ATTOpReadByType && len(q) == 7 && le16(q[5:]) == 0x2803:
 		entries(pdu, 5, func(e []byte) {
 			v := le16(e[3:])
-			g.chars[v] = CharSpec{Handle: le16(e), ValueHandle: v, Properties: nameProperties(ble.Properties(e[2])), UUID: airUUID(e[5:])}
+			g.chars[v] = CharSpec{Handle: le16(e), ValueHandle: v, Properties: nameProperties(ble.Properties(e[2])), UUID: ble.UUIDFromAir(e[5:])}
 		})
-	case q[0] == attFindInformation && len(pdu) >= 2:
+	case q[0] == ble.ATTOpFindInformation && len(pdu) >= 2:
 		size := 2
 		if pdu[1] == 2 {
 			size = 16
 		}
 		for e := pdu[2:]; len(e) >= 2+size; e = e[2+size:] {
-			g.descs[le16(e)] = airUUID(e[2 : 2+size])
+			g.descs[le16(e)] = ble.UUIDFromAir(e[2 : 2+size])
 		}
-	case q[0] == attRead && len(q) >= 3:
+	case q[0] == ble.ATTOpRead && len(q) >= 3:
 		g.read(le16(q[1:]), 0, pdu[1:])
-	case q[0] == attReadBlob && len(q) >= 5:
+	case q[0] == ble.ATTOpReadBlob && len(q) >= 5:
 		g.read(le16(q[1:]), int(le16(q[3:])), pdu[1:])
 	}
 }
@@ -145,16 +131,6 @@ func entries(pdu []byte, min int, f func(e []byte)) {
 	for e := pdu[2:]; len(e) >= size; e = e[size:] {
 		f(e[:size])
 	}
-}
-
-// airUUID reads a UUID of 2 or 16 bytes as on the air.
-func airUUID(b []byte) ble.UUID {
-	if len(b) == 2 {
-		return ble.UUID16(le16(b))
-	}
-	u := ble.UUID(b)
-	slices.Reverse(u[:])
-	return u
 }
 
 func nameProperties(p ble.Properties) (names []string) {
@@ -182,9 +158,9 @@ func (g *recordedGATT) read(handle uint16, offset int, part []byte) {
 
 func (g *recordedGATT) refused(op byte, handle uint16, code byte) {
 	switch op {
-	case attRead:
+	case ble.ATTOpRead:
 		g.reads[handle] = code
-	case attWrite:
+	case ble.ATTOpWrite:
 		g.writes[handle] = code
 	}
 }

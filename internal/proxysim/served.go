@@ -9,13 +9,9 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
-const (
-	// answerTime is how long a server may take for one answer: then the transaction has timed out and the link is of no use any more
-	// (Bluetooth Core, Vol 3 Part F, 3.3.3).
-	answerTime = 30 * time.Second
-	// attUnlikely is what a request gets whose server is gone (Bluetooth Core, Vol 3 Part F, 3.4.1.1).
-	attUnlikely ble.ATTError = 0x0e
-)
+// answerTime is how long a server may take for one answer: then the transaction has timed out and the link is of no use any more
+// (Bluetooth Core, Vol 3 Part F, 3.3.3).
+const answerTime = 30 * time.Second
 
 // An Event is what a server of a peripheral's GATT is told. Which fields count depends on Event:
 //
@@ -93,7 +89,7 @@ func (s *Server) end() {
 		return
 	}
 	s.p.server = nil
-	s.stop(attUnlikely)
+	s.stop(ble.ATTUnlikely)
 }
 
 // stop ends what is under way; a request gets e, unless the link is gone.

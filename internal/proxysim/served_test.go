@@ -234,7 +234,7 @@ func TestServedByProtocol(t *testing.T) {
 	ask("", `{"event":"write","id":2,"handle":29,"value":"05"}`)
 	conn.Close()
 	<-done
-	if code != attUnlikely {
+	if code != ble.ATTUnlikely {
 		t.Errorf("%v", code)
 	}
 	askOther(`{"op":"serve"}`, `{"ok":true}`)

@@ -19,7 +19,7 @@ const maxBroken = 1024
 // gattName is a device's file, relative to the directory. Colons are no good in file names on
 // removable disks, so it is "aabbccddeeff.json".
 func gattName(a ble.Address) string {
-	return filepath.Join(gattDir, strings.ToLower(strings.ReplaceAll(a.String(), ":", ""))+".json")
+	return filepath.Join(gattDir, a.Hex()+".json")
 }
 
 // Gatt gives what is kept of a device's GATT database. The Database is shared and must not be modified.

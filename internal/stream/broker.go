@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"strconv"
-	"strings"
 	"time"
 
 	"bluez-esphome/internal/config"
@@ -43,7 +42,7 @@ func clientID(m config.MQTT, cfg Config) string {
 	if m.ClientID != "" {
 		return m.ClientID
 	}
-	return "bluez-esphome-" + strings.ReplaceAll(cfg.Installation.String(), ":", "")
+	return string(cfg.Installation.Append([]byte("bluez-esphome-"), ""))
 }
 
 // connect opens a session with the broker.

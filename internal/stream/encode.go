@@ -52,7 +52,7 @@ func (e *encoder) each(r *record, scratch []byte, emit func(topic, payload []byt
 		return e.undecoded(r, scratch, emit)
 	}
 	out := append(scratch[:0], e.topicDevice...)
-	out = appendAddress(out, r.addr, "")
+	out = r.addr.Append(out, "")
 	n := len(out)
 	out = e.own(out, r)
 	emit(out[:n], out[n:])
@@ -69,7 +69,7 @@ func (e *encoder) own(out []byte, r *record) []byte {
 	out = append(out, ',')
 	out = append(out, e.site...)
 	out = append(out, `,"address":"`...)
-	out = appendAddress(out, r.addr, ":")
+	out = r.addr.Append(out, ":")
 	if r.typ&1 == 1 {
 		out = append(out, `","address_type":"random"`...)
 	} else {

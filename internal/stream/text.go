@@ -40,28 +40,10 @@ func appendHex(out, data []byte) []byte {
 	return append(out, '"')
 }
 
-// appendAddress writes AA:BB:CC:DD:EE:FF, or with no separator AABBCCDDEEFF.
-func appendAddress(out []byte, a ble.Address, separator string) []byte {
-	const upper = "0123456789ABCDEF"
-	for i := 40; i >= 0; i -= 8 {
-		o := byte(a >> i)
-		out = append(out, upper[o>>4], upper[o&15])
-		if i > 0 {
-			out = append(out, separator...)
-		}
-	}
-	return out
-}
-
 // appendUUID writes the 36-character form in quotes.
 func appendUUID(out []byte, u ble.UUID) []byte {
 	out = append(out, '"')
-	for i, part := range [][]byte{u[0:4], u[4:6], u[6:8], u[8:10], u[10:16]} {
-		if i > 0 {
-			out = append(out, '-')
-		}
-		out = hex.AppendEncode(out, part)
-	}
+	out = u.Append(out)
 	return append(out, '"')
 }
 

@@ -11,7 +11,7 @@ import (
 func (e *encoder) undecoded(r *record, scratch []byte, emit func(topic, payload []byte)) []byte {
 	payload := r.payload()
 	out := append(scratch[:0], `{"id":"`...)
-	out = appendAddress(out, r.addr, ":")
+	out = r.addr.Append(out, ":")
 	out = append(out, `","mac_type":`...)
 	out = appendInt(out, uint8(r.typ&1))
 	if r.rssi != 0 && r.rssi != rssiUnknown {
