@@ -378,7 +378,11 @@ func TestServe(t *testing.T) {
 				_, err := Record(t.Context(), s.Path(), Want{}, 0, io.Discard, func() { close(began) })
 				ends <- err
 			}()
-			<-began
+			select {
+			case <-began:
+			case err := <-ends: // each capture before has left its place
+				t.Fatalf("a capture does not begin: %v", err)
+			}
 		}
 		if _, err := Record(ctx, s.Path(), Want{}, 0, io.Discard, func() {}); err == nil || !strings.Contains(err.Error(), ErrBusy.Error()) {
 			t.Errorf("one too many: %v", err)

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"bluez-esphome/internal/btsnoop"
 )
@@ -31,8 +32,8 @@ func Record(ctx context.Context, path string, want Want, limit int64, w io.Write
 	if err != nil {
 		return Summary{}, err
 	}
-	defer func() { _ = conn.Close() }()
-	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+	defer leave(conn)
+	defer context.AfterFunc(ctx, func() { enough(conn) })()
 	ask, err := json.Marshal(want)
 	if err != nil {
 		return Summary{}, fmt.Errorf("cannot ask for a capture: %w", err)
@@ -56,6 +57,11 @@ func Record(ctx context.Context, path string, want Want, limit int64, w io.Write
 	return transcribe(ctx, in, limit, w)
 }
 
+var errEnded = errors.New("the daemon ended the capture: it stopped, or restarts")
+
+// ended reports whether a read failed since there is nothing more.
+func ended(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }
+
 // transcribe copies records whole.
 func transcribe(ctx context.Context, in io.Reader, limit int64, w io.Writer) (s Summary, err error) {
 	out := bufio.NewWriter(w)
@@ -70,6 +76,8 @@ func transcribe(ctx context.Context, in io.Reader, limit int64, w io.Writer) (s 
 	case err != nil && ctx.Err() != nil: // it was over before it began: an empty capture
 		_, err = out.Write(buf)
 		return s, err
+	case ended(err):
+		return s, errEnded
 	case err != nil:
 		return s, err
 	}
@@ -92,8 +100,8 @@ func transcribe(ctx context.Context, in io.Reader, limit int64, w io.Writer) (s 
 		switch {
 		case ctx.Err() != nil:
 			return s, nil
-		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-			return s, errors.New("the daemon ended the capture: it stopped, or restarts")
+		case ended(err):
+			return s, errEnded
 		case err != nil:
 			return s, fmt.Errorf("cannot go on with the capture: %w", err)
 		}
@@ -103,13 +111,30 @@ func transcribe(ctx context.Context, in io.Reader, limit int64, w io.Writer) (s 
 	}
 }
 
-func dial(ctx context.Context, path string) (net.Conn, error) {
+// leaveWait bounds how long a daemon that stands still is waited for at the end of a capture.
+const leaveWait = time.Second
+
+// enough tells the daemon that no more is wanted. It closes the connection then.
+func enough(conn *net.UnixConn) {
+	_ = conn.SetReadDeadline(time.Now().Add(leaveWait))
+	_ = conn.CloseWrite()
+}
+
+// leave ends a capture and waits until the daemon has let go of it: the place of the capture is free for another one
+// when Record returns.
+func leave(conn *net.UnixConn) {
+	enough(conn)
+	_, _ = io.Copy(io.Discard, conn)
+	_ = conn.Close()
+}
+
+func dial(ctx context.Context, path string) (*net.UnixConn, error) {
 	dir, err := os.Open(filepath.Dir(path))
 	if err == nil {
 		defer func() { _ = dir.Close() }()
 		var conn net.Conn
 		if conn, err = new(net.Dialer).DialContext(ctx, "unix", short(dir)); err == nil {
-			return conn, nil
+			return conn.(*net.UnixConn), nil
 		}
 	}
 	switch {
