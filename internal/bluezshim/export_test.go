@@ -57,7 +57,7 @@ func (s *Shim) FillMonitorApps() {
 // FillAgents does so with agents.
 func (s *Shim) FillAgents() {
 	for range maxAgents {
-		s.agents = append(s.agents, &agent{shim: s, sender: "x.y", path: "/x"})
+		s.agents.list = append(s.agents.list, &agent{shim: s, sender: "x.y", path: "/x"})
 	}
 }
 
@@ -66,5 +66,5 @@ func (s *Shim) Names() int { return ask(s, func() int { return len(s.names) }) }
 
 // Piped is how many bytes wait in pipes, and how many pipes there are.
 func (s *Shim) Piped() (bytes, pipes int) {
-	return int(s.piped.Load()), ask(s, func() int { return s.pipes.all })
+	return int(s.pipes.bytes.Load()), ask(s, func() int { return s.pipes.all })
 }

@@ -75,19 +75,22 @@ func (s *Shim) peer(a ble.Address, t ble.AddressType) *peer {
 // maxNames bounds the names that are remembered of devices that are gone.
 const maxNames = 4096
 
-// remember keeps a device's name in case it comes back without advertising it, as bluetoothd's cache does; private
-// addresses do not come back.
-func (s *Shim) remember(p *peer) {
+// nameCache has the names of devices that were heard in this run, in case one comes back without advertising its name,
+// as bluetoothd's cache does.
+type nameCache map[ble.Address]string
+
+// remember keeps a device's name, unless its address is private: such an address does not come back.
+func (names nameCache) remember(p *peer) {
 	if p.addr.Private(p.typ) {
 		return
 	}
-	if _, known := s.names[p.addr]; !known && len(s.names) >= maxNames {
-		for a := range s.names { // any one
-			delete(s.names, a)
+	if _, known := names[p.addr]; !known && len(names) >= maxNames {
+		for a := range names { // any one
+			delete(names, a)
 			break
 		}
 	}
-	s.names[p.addr] = p.st.Name
+	names[p.addr] = p.st.Name
 }
 
 // release forgets a peer that has no device object and no link.
@@ -148,7 +151,7 @@ func (p *peer) setName(raw string) {
 		return
 	}
 	p.st.Name = name
-	p.shim.remember(p)
+	p.shim.names.remember(p)
 	p.changed("Name")
 	if p.st.Alias == "" {
 		p.changed("Alias")

@@ -101,7 +101,7 @@ func (p *pipe) watchHangup() {
 		}
 		p.hangup()
 	})
-	piped := &shim.piped
+	waiting := &shim.pipes.bytes
 	shim.spawn(func() {
 		for range p.wake {
 			for {
@@ -117,7 +117,7 @@ func (p *pipe) watchHangup() {
 						}
 					}
 				}
-				piped.Add(-int64(size))
+				waiting.Add(-int64(size))
 				if done {
 					return
 				}
@@ -131,20 +131,20 @@ func (p *pipe) watchHangup() {
 
 // send queues one notification.
 func (p *pipe) send(value []byte) {
-	piped := &p.char.peer().shim.piped
+	quota := &p.char.peer().shim.pipes
 	p.mu.Lock()
-	full := len(p.queue) >= maxPipeQueue || p.bytes+len(value) > maxPipeBytes || piped.Load() > maxAllPipeBytes
+	full := len(p.queue) >= maxPipeQueue || p.bytes+len(value) > maxPipeBytes || quota.bytes.Load() > maxAllPipeBytes
 	first := full && !p.warned
 	if full {
 		p.warned = true
 	} else if !p.done {
 		p.queue = append(p.queue, value)
 		p.bytes += len(value)
-		piped.Add(int64(len(value)))
+		quota.bytes.Add(int64(len(value)))
 	}
 	p.mu.Unlock()
-	if lost := p.char.peer().shim.lost; full && lost != nil {
-		lost(p.char.peer().addr)
+	if full && quota.lost != nil {
+		quota.lost(p.char.peer().addr)
 	}
 	if first {
 		peer := p.char.peer()

@@ -1,6 +1,11 @@
 package bluezshim
 
-import "bluez-esphome/internal/dbusobj"
+import (
+	"sync/atomic"
+
+	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/dbusobj"
+)
 
 // Limits, for one bus name and for all together, on what costs memory, descriptors, or time for each advertisement.
 // bluetoothd has none; the system bus lets a user have 256 connections. A real application needs a handful of each.
@@ -27,10 +32,13 @@ func errLimits(message string) dbusError {
 	return dbusError{"org.freedesktop.DBus.Error.LimitsExceeded", message}
 }
 
-// pipeQuota counts the pipes by the client that asked for them. It belongs to the loop.
+// pipeQuota counts the pipes by the client that asked for them, and what waits in them. It belongs to the loop, but for
+// bytes.
 type pipeQuota struct {
-	of  map[string]int
-	all int
+	of    map[string]int
+	all   int
+	bytes atomic.Int64      // that wait in all pipes
+	lost  func(ble.Address) // see Config.ValueLost
 }
 
 // refuses answers a call that would exceed the limit, and reports true.

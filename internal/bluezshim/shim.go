@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"bluez-esphome/internal/ble"
@@ -58,30 +57,32 @@ type Shim struct {
 	proxy    func(string) dbus.ObjectPath
 	clock    Clock
 	delay    func(time.Duration) // nil: nobody wants to know
-	lost     func(ble.Address)   // nil: nobody wants to know
 	adapters []*adapter
+	added    chan *adapter // published, and to be watched by Run, which must not look at adapters
 	peers    map[ble.Address]*peer
-	agents   []*agent // the default agent first
-	hasAgent atomic.Bool
-	clients  map[string]func()
-	names    map[ble.Address]string // of devices heard in this run
+	names    nameCache
+	agents   agentList
+	clients  map[string]func() // by bus name; each ends the watch of that name
 	expiry   expiryTimer
 	monitors monitorTable
 	pipes    pipeQuota
-	piped    atomic.Int64 // bytes that wait in pipes
 	notes    noteQuota
 	ifaces   interfaces
-	added    chan *adapter  // published, and to be watched by Run, which must not look at adapters
-	closed   bool           // the loop takes no more work
-	tasks    sync.WaitGroup // see spawn
+	lifetime
+}
+
+// lifetime is what a Shim has running, and whether it has ended.
+type lifetime struct {
+	closed bool           // the loop takes no more work
+	tasks  sync.WaitGroup // the goroutines that were spawned
 }
 
 // New builds the tree on cfg.Conn, which must not run yet.
 func New(cfg Config) *Shim {
 	s := &Shim{
 		conn: cfg.Conn, links: cfg.Links, store: cfg.Store, log: cfg.Logger, proxy: cfg.ProxyPath, clock: cfg.Clock, delay: cfg.Signalled,
-		peers: map[ble.Address]*peer{}, clients: map[string]func(){}, names: map[ble.Address]string{}, ifaces: newInterfaces(cfg),
-		lost: cfg.ValueLost,
+		peers: map[ble.Address]*peer{}, clients: map[string]func(){}, names: nameCache{}, ifaces: newInterfaces(cfg),
+		pipes: pipeQuota{lost: cfg.ValueLost},
 	}
 	if s.clock == nil {
 		s.clock = systemClock{}
@@ -152,7 +153,7 @@ func (s *Shim) AddAdapter(ac AdapterConfig) {
 // addAdapter publishes an adapter and has it watched by Run.
 func (s *Shim) addAdapter(ac AdapterConfig) *adapter {
 	a := newAdapter(s, ac)
-	a.pairable = len(s.agents) > 0
+	a.pairable = len(s.agents.list) > 0
 	s.adapters = append(s.adapters, a)
 	s.adapters[0].obj.Front() // the merged adapter is what clients take that want any: the first one listed
 	s.added <- a              // never blocks: there is room for all that there may be
@@ -181,7 +182,7 @@ func (s *Shim) Close() {
 	for _, a := range s.adapters {
 		a.stopDiscoverableTimer()
 	}
-	for _, ag := range s.agents {
+	for _, ag := range s.agents.list {
 		ag.call("Release", "", nil)
 	}
 	s.monitors.releaseAll()
@@ -195,18 +196,18 @@ func (s *Shim) Close() {
 
 // spawn runs f on a goroutine of its own, for which Wait waits; in the loop. Close ends what it waits for: it closes
 // pipes, and ends the contexts of calls. After Close nothing begins.
-func (s *Shim) spawn(f func()) {
-	if !s.closed {
-		s.tasks.Go(f)
+func (l *lifetime) spawn(f func()) {
+	if !l.closed {
+		l.tasks.Go(f)
 	}
 }
 
 // Wait waits, after Close, until all goroutines have ended or ctx does.
-func (s *Shim) Wait(ctx context.Context) {
+func (l *lifetime) Wait(ctx context.Context) {
 	done := make(chan struct{})
 	go func() { // it ends with what is left behind
 		defer close(done)
-		s.tasks.Wait()
+		l.tasks.Wait()
 	}()
 	select {
 	case <-done:

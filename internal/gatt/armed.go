@@ -232,9 +232,7 @@ func (s *session) arm(ctx context.Context, l *link, db *ble.Database) error {
 			continue
 		}
 		m.log.Warn("cannot subscribe again", "device", s.addr, "proxy", l.ps.name, "handle", sub.handle, "error", err)
-		if m.unarmed != nil {
-			m.events.post(func() { m.unarmed(s.addr, sub.handle, err) })
-		}
+		m.postUnarmed(&m.events, s.addr, sub.handle, err)
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

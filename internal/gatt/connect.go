@@ -30,8 +30,7 @@ func (m *Manager) connect(who string, a ble.Address, t ble.AddressType, via stri
 		m.events.post(func() { done(nil) })
 		return
 	} else if s != nil && s.phase == phaseDialling {
-		s.connectDone = append(s.connectDone, done)
-		s.patient = s.patient || patient
+		s.joinLocked(done, patient)
 		return
 	}
 	done = m.measured(OperationConnect, done)
@@ -39,8 +38,8 @@ func (m *Manager) connect(who string, a ble.Address, t ble.AddressType, via stri
 	s := &session{
 		m: m, addr: a, typ: t, via: via, dev: d, cancel: cancel,
 		heard: make(chan struct{}, 1), wake: make(chan struct{}, 1),
-		connectDone: []func(error){done}, patient: patient,
 	}
+	s.joinLocked(done, patient)
 	d.cur = s
 	m.recordLocked(s)
 	s.history.askedBy(who)
@@ -133,8 +132,5 @@ func (s *session) failConnectLocked(err error) {
 	if s.dev.cur == s {
 		s.dev.cur = nil
 	}
-	for _, done := range s.connectDone {
-		s.m.events.post(func() { done(err) })
-	}
-	s.connectDone = nil
+	s.connectedLocked(s.m, err)
 }

@@ -30,7 +30,7 @@ type WholeProxy interface {
 // under way, and commands that the proxy has not acknowledged. A pairing is called off. It reports false if there is no
 // link that could.
 func (s *session) drainLocked() bool {
-	if s.phase != phaseLive || !s.serving || s.stale {
+	if s.phase != phaseLive || !s.serving || s.change.pending {
 		return false
 	}
 	s.phase, s.draining = phaseOver, true
@@ -48,7 +48,7 @@ func (s *session) drainLocked() bool {
 func (s *session) drained() bool {
 	s.m.mu.Lock()
 	defer s.m.mu.Unlock()
-	return s.draining && s.flight == nil && (s.queue.empty() || s.stale)
+	return s.draining && s.flight == nil && (s.queue.empty() || s.change.pending)
 }
 
 // flush waits until the commands that were handed to the proxy are out of its hands, or the link ends.

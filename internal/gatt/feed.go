@@ -198,12 +198,12 @@ func (m *Manager) notified(id string, a ble.Address, handle uint16, value []byte
 		return nil
 	}
 	if handle == l.serviceChanged && handle != 0 {
-		l.session.rediscoverLocked(suspectOf(value))
+		l.session.rediscoverLocked(changedRange(value))
 		if l.session.dev.wantLocked(handle) == 0 {
 			return nil
 		}
 	}
-	if l.db == nil || handle != l.serviceChanged && l.session.suspectsLocked(handle) || !sameAttribute(l.session.dev.posted, l.db, handle) {
+	if l.db == nil || handle != l.serviceChanged && l.session.change.concernsLocked(handle) || !sameAttribute(l.session.dev.posted, l.db, handle) {
 		return nil // it may be another characteristic's by now
 	}
 	v := slices.Clone(value)

@@ -1,7 +1,6 @@
 package gatt
 
 import (
-	"encoding/binary"
 	"slices"
 
 	"bluez-esphome/internal/ble"
@@ -63,32 +62,7 @@ func (s *session) forgetMoved(db *ble.Database) {
 			return false
 		}
 		m.log.Info("a subscription ended: the characteristic is no longer there", "device", s.addr, "handle", sub.handle)
-		if m.unarmed != nil {
-			m.events.post(func() { m.unarmed(s.addr, sub.handle, errNoAttribute) })
-		}
+		m.postUnarmed(&m.events, s.addr, sub.handle, errNoAttribute)
 		return true
 	})
-}
-
-// suspect is the range of handles that may mean something else now.
-type suspect struct{ from, to uint16 }
-
-// suspectOf reads the value of Service Changed (Bluetooth Core, Vol 3 Part G, 7.1). A malformed one concerns all.
-func suspectOf(value []byte) suspect {
-	if len(value) != 4 {
-		return suspect{1, lastHandle}
-	}
-	return suspect{binary.LittleEndian.Uint16(value), binary.LittleEndian.Uint16(value[2:])}
-}
-
-func (x suspect) join(y suspect) suspect {
-	if x == (suspect{}) {
-		return y
-	}
-	return suspect{min(x.from, y.from), max(x.to, y.to)}
-}
-
-// suspectsLocked reports whether the handle may mean another attribute than in the database: Service Changed said so.
-func (s *session) suspectsLocked(handle uint16) bool {
-	return s.stale && handle >= s.suspect.from && handle <= s.suspect.to
 }

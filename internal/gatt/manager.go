@@ -36,13 +36,7 @@ type Manager struct {
 
 	waiting atomic.Int32 // searches that wait for something to change
 
-	// unarmed is told of a subscription that could not be enabled again on another link; nil: nobody wants to know. Set by
-	// Owners.
-	unarmed func(a ble.Address, valueHandle uint16, err error)
-
-	// bonder is the party whose bond it is where the peripheral asked for it; nil: nobody's. Set by Owners, called without
-	// locks.
-	bonder func(a ble.Address) string
+	parties
 
 	recMu lockorder.Mutex[lockorder.Records] // serialises updates of the Store
 
@@ -56,6 +50,30 @@ type Manager struct {
 	history []*Attempt // the oldest first
 	counts  Counts
 	changed chan struct{} // closed and replaced when a path may have become usable
+}
+
+// parties is how a Manager asks and tells its Owners, which set it before anything else happens. Both functions are
+// called without locks, and are nil where there are no Owners.
+type parties struct {
+	// unarmed is told of a subscription that could not be enabled again.
+	unarmed func(a ble.Address, valueHandle uint16, err error)
+	// bonder tells whose bond it is where the peripheral asked for it, "" for nobody's.
+	bonder func(a ble.Address) string
+}
+
+// postUnarmed tells through q that a subscription ended because of err.
+func (p parties) postUnarmed(q *dispatcher, a ble.Address, valueHandle uint16, err error) {
+	if p.unarmed != nil {
+		q.post(func() { p.unarmed(a, valueHandle, err) })
+	}
+}
+
+// bonderOf tells whose bond with a it is where the peripheral asked for it, "" for nobody's.
+func (p parties) bonderOf(a ble.Address) string {
+	if p.bonder == nil {
+		return ""
+	}
+	return p.bonder(a)
 }
 
 // device is what is known of one address. Its fields are under Manager.mu.

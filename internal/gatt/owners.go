@@ -83,7 +83,7 @@ func NewOwners(cfg Config, exclusive bool) *Owners {
 	s := &Owners{exclusive: exclusive, all: cfg.Events, devices: make(map[ble.Address]*ownedDevice)}
 	cfg.Events = ownerEvents{s}
 	s.m = New(cfg)
-	s.m.unarmed, s.m.bonder = s.unarmed, s.onlyHolder
+	s.m.parties = parties{unarmed: s.unarmed, bonder: s.onlyHolder}
 	return s
 }
 

@@ -65,11 +65,10 @@ func (m *Manager) proxyName(id string) string {
 // unasked tells the listener, who did not ask for it.
 func (m *Manager) bonded(proxy string, a ble.Address, party *Owner, unasked bool) {
 	by := ""
-	switch {
-	case party != nil:
+	if party != nil {
 		by = party.cfg.Party
-	case m.bonder != nil:
-		by = m.bonder(a)
+	} else {
+		by = m.bonderOf(a)
 	}
 	news := false
 	m.updateRecord(a, func(r *Record) {

@@ -90,7 +90,7 @@ func (s *session) next(l *link) *op {
 	s.m.mu.Lock()
 	defer s.m.mu.Unlock()
 	s.idle = nil
-	if s.flight != nil || s.stale {
+	if s.flight != nil || s.change.pending {
 		return nil
 	}
 	o := s.queue.pop()
@@ -151,7 +151,7 @@ func (s *session) exec(ctx context.Context, l *link, o *op) {
 		s.m.updateRecord(s.addr, func(r *Record) { r.Database, r.Complete, r.Hash, r.Stale = nil, false, nil, true })
 		if l.cached {
 			s.m.mu.Lock()
-			s.rediscoverLocked(suspect{1, lastHandle})
+			s.rediscoverLocked(handleRange{1, lastHandle})
 			s.m.mu.Unlock()
 		}
 	}
@@ -166,9 +166,9 @@ func (s *session) repeats(o *op, err error) bool {
 	defer s.m.mu.Unlock()
 	unaware := errors.Is(err, ble.ATTDatabaseOutOfSync) && !o.again
 	if unaware {
-		s.rediscoverLocked(suspect{1, lastHandle})
+		s.rediscoverLocked(handleRange{1, lastHandle})
 	}
-	if !unaware && (err != nil || !o.reads || !s.suspectsLocked(o.handle)) {
+	if !unaware && (err != nil || !o.reads || !s.change.concernsLocked(o.handle)) {
 		return false
 	}
 	o.again = true

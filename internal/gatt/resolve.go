@@ -17,9 +17,6 @@ const maxRounds = 3
 // minDiscovery is the least time that discovery is given.
 const minDiscovery = 5 * time.Second
 
-// rediscoverPause is the least time between two rediscoveries for Service Changed.
-const rediscoverPause = 5 * time.Second
-
 // resolve makes the database of l known and arms subscriptions. A proxy streams a
 // database once per link, so that where it cannot be used the link is replaced, which nobody is
 // told. It returns the link that is in use at the end; on error that is s.link.
@@ -118,7 +115,7 @@ func (s *session) afterwards(l *link, db *ble.Database) {
 			return err
 		}
 		s.m.mu.Lock()
-		stale := s.stale
+		stale := s.change.pending
 		s.m.mu.Unlock()
 		if !stale {
 			s.m.updateRecord(s.addr, func(r *Record) {
@@ -267,37 +264,6 @@ func (s *session) readExtended(ctx context.Context, l *link, db *ble.Database) e
 	return nil
 }
 
-// rediscoverLocked: the peripheral says that attributes in the range are not what they were. Until the database is
-// known again no operation is begun and no value of the range is taken.
-func (s *session) rediscoverLocked(changed suspect) {
-	s.suspect = s.suspect.join(changed)
-	s.stale = true
-	s.wakeLocked()
-}
-
-// takeStale reports whether the database is to be discovered again now. Indications that come faster than
-// rediscoverPause are honoured once, when it is over.
-func (s *session) takeStale() bool {
-	s.m.mu.Lock()
-	defer s.m.mu.Unlock()
-	if !s.stale || s.flight != nil || s.draining {
-		return false
-	}
-	if wait := rediscoverPause - time.Since(s.rediscovery); !s.rediscovery.IsZero() && wait > 0 {
-		if s.staleTimer == nil {
-			s.staleTimer = time.AfterFunc(wait, func() {
-				s.m.mu.Lock()
-				defer s.m.mu.Unlock()
-				s.staleTimer = nil
-				s.wakeLocked()
-			})
-		}
-		return false
-	}
-	s.idle = nil
-	return true
-}
-
 // rediscover honours Service Changed: unless the Database Hash tells that nothing changed, the cached databases are
 // dropped and the link is replaced, since a proxy streams a database once per link.
 func (s *session) rediscover(ctx, lctx context.Context, l *link, old *ble.Database) (*link, context.Context, *ble.Database, error) {
@@ -328,14 +294,6 @@ func (s *session) rediscover(ctx, lctx context.Context, l *link, old *ble.Databa
 		m.mu.Unlock()
 	}
 	return l, lctx, db, nil
-}
-
-// rediscovered ends what rediscoverLocked began.
-func (s *session) rediscovered() {
-	s.rediscovery = time.Now()
-	s.m.mu.Lock()
-	defer s.m.mu.Unlock()
-	s.stale, s.suspect = false, suspect{}
 }
 
 // sameHash reports whether the Database Hash can be read and is that of the database.

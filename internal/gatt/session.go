@@ -30,21 +30,45 @@ type session struct {
 	heard  chan struct{}           // holds one: the device was heard
 	wake   chan struct{}           // holds one: queue or changed has something
 
-	phase       phase
-	history     *Attempt
-	link        *link // the present link or attempt
+	phase   phase
+	history *Attempt
+	link    *link // the present link or attempt
+	linkWaiters
+	operating
+	change serviceChange
+
+	callOff <-chan struct{} // * closed when the last called-off attempt is over
+	doubt   *ble.Database   // * a database that looked cut short
+	db      *ble.Database   // * the database in use
+}
+
+// linkWaiters are those who wait for a session's link to come up or to end. It is under Manager.mu.
+type linkWaiters struct {
 	connectDone []func(error)
 	patient     bool // somebody who waits for the link would wait for a slot
 	downDone    []func()
-	operating
-	stale      bool // Service Changed was indicated
-	suspect    suspect
-	staleTimer *time.Timer
+}
 
-	callOff     <-chan struct{} // * closed when the last called-off attempt is over
-	rediscovery time.Time       // * of the last Service Changed that was honoured
-	doubt       *ble.Database   // * a database that looked cut short
-	db          *ble.Database   // * the database in use
+// joinLocked adds somebody who waits for the link to come up.
+func (w *linkWaiters) joinLocked(done func(error), patient bool) {
+	w.connectDone = append(w.connectDone, done)
+	w.patient = w.patient || patient
+}
+
+// connectedLocked tells those who wait for the link what became of it.
+func (w *linkWaiters) connectedLocked(m *Manager, err error) {
+	for _, done := range w.connectDone {
+		m.events.post(func() { done(err) })
+	}
+	w.connectDone = nil
+}
+
+// downLocked tells those who wait for the end of the link that it has ended.
+func (w *linkWaiters) downLocked(m *Manager) {
+	for _, done := range w.downDone {
+		m.events.post(done)
+	}
+	w.downDone = nil
 }
 
 // operating is a session's operations: those that wait, and those that run. It is under Manager.mu.
@@ -72,16 +96,21 @@ type link struct {
 	db             *ble.Database           // that was learned on it, nil as long as it is not
 	up             bool                    // Proxy.Connect returned nil
 	seenUp         bool                    // message 69 said connected
-	lost           bool
-	why            error // it is lost
-	proxyGone      bool
-	reason         ble.DisconnectReason
 	mtu            int
 	guessed        bool   // mtu is that of an earlier link, and the proxy can tell
 	serviceChanged uint16 // value handle that we subscribed ourselves
+	ending
 	security
 	early []*early            // subscriptions that are being made
 	armed map[uint16]standing // by value handle; session's goroutine only
+}
+
+// ending is how a link ended.
+type ending struct {
+	lost      bool  // it has
+	why       error // it is lost
+	proxyGone bool  // it was lost with its proxy
+	reason    ble.DisconnectReason
 }
 
 // security is what is known of a link's encryption.
@@ -165,10 +194,7 @@ func (s *session) goLive(l *link) bool {
 	s.succeededLocked(l)
 	mtu := l.mtu
 	s.m.events.post(func() { s.m.cfg.Events.LinkUp(s.addr, mtu) })
-	for _, done := range s.connectDone {
-		s.m.events.post(func() { done(nil) })
-	}
-	s.connectDone = nil
+	s.connectedLocked(s.m, nil)
 	return true
 }
 
@@ -187,9 +213,7 @@ func (s *session) live(ctx, lctx context.Context, l *link) ble.DisconnectReason 
 	ended := s.heardSince(up.Add(momentsAgo)) // if so, the link may have been over for as long as its proxy was silent
 	s.m.mu.Lock()
 	s.phase = phaseOver
-	if s.staleTimer != nil {
-		s.staleTimer.Stop()
-	}
+	s.change.stopLocked()
 	if s.drainTimer != nil {
 		s.drainTimer.Stop()
 	}
@@ -239,7 +263,7 @@ func (s *session) serve(ctx, lctx context.Context, l *link, db *ble.Database) er
 		if lctx.Err() != nil {
 			return context.Cause(lctx)
 		}
-		if s.takeStale() {
+		if s.takeChange() {
 			var err error
 			l, lctx, db, err = s.rediscover(ctx, lctx, l, db)
 			if err != nil {
@@ -311,10 +335,7 @@ func (s *session) over(reason ble.DisconnectReason) {
 		s.dev.cur = nil
 	}
 	m.events.post(func() { m.cfg.Events.LinkDown(s.addr, reason) })
-	for _, done := range s.downDone {
-		m.events.post(done)
-	}
-	s.downDone = nil
+	s.downLocked(m)
 }
 
 // endText says why a link ended.

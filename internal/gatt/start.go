@@ -17,7 +17,7 @@ type flight struct {
 // must be called, without locks.
 func (s *session) takeOffLocked(o *op) (launch func()) {
 	l := s.idle
-	if l == nil || l.lost || !sameAttribute(o.told, l.db, o.handle) || o.start == nil || !s.queue.empty() || s.stale || l.guardsLocked(o) {
+	if l == nil || l.lost || !sameAttribute(o.told, l.db, o.handle) || o.start == nil || !s.queue.empty() || s.change.pending || l.guardsLocked(o) {
 		return nil
 	}
 	proxy, ok := l.ps.proxy.(Starter)
@@ -62,14 +62,14 @@ func (s *session) land(f *flight, value []byte, err error) {
 	s.flight = nil
 	f.o.keep(value)
 	var att ble.ATTError
-	again := err == nil && f.o.reads && s.suspectsLocked(f.o.handle)
+	again := err == nil && f.o.reads && s.change.concernsLocked(f.o.handle)
 	if again || err != nil && (!errors.As(err, &att) || wantsSecurity(err) || errors.Is(err, ble.ATTInvalidHandle) || errors.Is(err, ble.ATTDatabaseOutOfSync)) {
 		f.o.answer = err
 		s.againLocked(f.o)
 		m.mu.Unlock()
 		return
 	}
-	if !s.queue.empty() || s.stale || s.draining {
+	if !s.queue.empty() || s.change.pending || s.draining {
 		s.wakeLocked()
 	} else {
 		s.idle = f.l // its goroutine still waits
