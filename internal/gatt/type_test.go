@@ -42,13 +42,15 @@ func TestE3AddressTypeOfTheProxy(t *testing.T) {
 							t.Fatal(err)
 						}
 						w.disconnect(addrA)
-						near.Accepts, far.Accepts, near.Types, far.Types = accepts, accepts, nil, nil
+						near.Accepts, far.Accepts = accepts, accepts
+						near.ForgetTypes()
+						far.ForgetTypes()
 					}
 					if err := w.connect(addrA, ""); err != nil { // as public
 						t.Errorf("not connected: %v", err)
 					}
-					if !slices.Equal(near.Types, c.first) || !slices.Equal(far.Types, c.next) {
-						t.Errorf("asked near with %v, far with %v, want %v and %v", near.Types, far.Types, c.first, c.next)
+					if !slices.Equal(near.Types(), c.first) || !slices.Equal(far.Types(), c.next) {
+						t.Errorf("asked near with %v, far with %v, want %v and %v", near.Types(), far.Types(), c.first, c.next)
 					}
 				})
 			})
@@ -63,8 +65,8 @@ func TestE3AddressTypeOfTheProxy(t *testing.T) {
 			if err := w.connect(addrA, ""); err != nil {
 				t.Error(err)
 			}
-			if !slices.Equal(near.Types, []ble.AddressType{rnd, pub}) {
-				t.Errorf("asked with %v", near.Types)
+			if !slices.Equal(near.Types(), []ble.AddressType{rnd, pub}) {
+				t.Errorf("asked with %v", near.Types())
 			}
 		})
 	})

@@ -39,25 +39,16 @@ func (p *Proxy) Connect(ctx context.Context, a ble.Address, t ble.AddressType, c
 	}
 	n := p.attempts[a]
 	p.attempts[a]++
-	if len(p.allocated) >= p.Limit {
-		p.mu.Unlock()
+	session := p.session
+	taken := p.take(a)
+	p.mu.Unlock()
+	if !taken {
 		p.Sink.LinkReport(p.Label, a, false, 0, 0)
 		return 0, Code(0)
 	}
-	p.allocated = append(p.allocated, a)
-	session := p.session
-	p.mu.Unlock()
 	p.SendSlots()
-	o := Outcome{Delay: 100 * time.Millisecond}
-	if p.Script != nil {
-		o = p.Script(a, n)
-	}
-	p.mu.Lock()
-	p.Types = append(p.Types, t)
-	p.mu.Unlock()
-	if p.Accepts != nil && !p.Accepts(t) {
-		o = Outcome{Delay: time.Second, Code: 133}
-	}
+	p.dialled(t)
+	o := p.outcome(a, t, n)
 	dev := p.peripherals[a]
 	if dev == nil {
 		o.Hang = true
@@ -110,8 +101,8 @@ func (p *Proxy) Disconnect(ctx context.Context, a ble.Address) error {
 	p.mu.Lock()
 	l := p.links[a]
 	delete(p.links, a)
-	had := slices.Contains(p.allocated, a)
 	p.mu.Unlock()
+	had := slices.Contains(p.Allocated(), a)
 	if dev := p.peripherals[a]; dev != nil {
 		dev.end(p.Label)
 	}
@@ -158,11 +149,7 @@ func (p *Proxy) Services(ctx context.Context, a ble.Address) ([]ble.Service, err
 	n := p.streams[a]
 	p.streams[a]++
 	p.mu.Unlock()
-	delay := 50 * time.Millisecond
-	if p.StreamDelay != nil {
-		delay = p.StreamDelay(a, n)
-	}
-	if err := l.wait(ctx, delay); err != nil {
+	if err := l.wait(ctx, p.streamDelay(a, n)); err != nil {
 		return nil, err
 	}
 	if p.Streams != nil {

@@ -9,15 +9,10 @@ import (
 
 // Begin is Do without waiting, unless NoStart.
 func (p *Proxy) Begin(a ble.Address, op ble.Operation, done func([]byte, error)) (func(), bool) {
-	p.mu.Lock()
-	no := p.NoStart
-	if !no {
-		p.started++
-	}
-	p.mu.Unlock()
-	if no {
+	if p.NoStart {
 		return nil, false
 	}
+	p.begun()
 	ctx, cancel := context.WithCancel(context.Background())
 	var mu sync.Mutex
 	canceled := false
@@ -37,11 +32,4 @@ func (p *Proxy) Begin(a ble.Address, op ble.Operation, done func([]byte, error))
 		mu.Unlock()
 		cancel()
 	}, true
-}
-
-// Started is how many reads and writes were begun without waiting.
-func (p *Proxy) Started() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.started
 }
