@@ -31,15 +31,6 @@ func (p *Proxy) promote() {
 	}
 }
 
-func (p *Proxy) nextParked() *connection {
-	for _, c := range p.conns {
-		if c.state == connParked {
-			return c
-		}
-	}
-	return nil
-}
-
 // matches reports whether per is what c wants to connect to.
 func (c *connection) matches(per *peripheral) bool {
 	return per.spec.Connectable && per.link == nil && per.addrT&1 == c.addrType&1 &&

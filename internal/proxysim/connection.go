@@ -1,7 +1,6 @@
 package proxysim
 
 import (
-	"slices"
 	"time"
 
 	"bluez-esphome/internal/apiserver"
@@ -74,7 +73,7 @@ func (p *Proxy) Connect(_ *apiserver.Session, r apiserver.ConnectRequest) {
 	}
 	c := p.conn(r.Address)
 	if c == nil {
-		c = p.reserve(r.Address)
+		c = p.reserve(p, r.Address)
 		if c == nil {
 			p.say(logWarn, "no free connections available", "device", r.Address)
 			p.sendConnection(r.Address, false, 0, 0)
@@ -97,30 +96,6 @@ func (p *Proxy) Connect(_ *apiserver.Session, r apiserver.ConnectRequest) {
 		c.sendAgain()
 	case connParked, connConnecting, connClosing: // the first request's answer will come
 	}
-}
-
-// conn is the connection to a, or nil.
-func (p *Proxy) conn(a ble.Address) *connection {
-	for _, c := range p.conns {
-		if c.addr == a {
-			return c
-		}
-	}
-	return nil
-}
-
-// reserve takes the first free slot for a; nil if there is none.
-func (p *Proxy) reserve(a ble.Address) *connection {
-	if len(p.conns) >= p.cfg.Slots {
-		return nil
-	}
-	slot := 0
-	for slot < len(p.conns) && p.conns[slot].slot == slot {
-		slot++
-	}
-	c := &connection{proxy: p, slot: slot, addr: a, registered: map[uint16]bool{}}
-	p.conns = slices.Insert(p.conns, slot, c)
-	return c
 }
 
 func (p *Proxy) sendConnection(a ble.Address, connected bool, mtu uint16, code int32) {
@@ -247,7 +222,7 @@ func (c *connection) release(code int32) {
 	p := c.proxy
 	c.stopTimer()
 	c.dropLink()
-	p.conns = slices.DeleteFunc(p.conns, func(o *connection) bool { return o == c })
+	p.vacate(c)
 	p.sendConnection(c.addr, false, 0, code)
 	p.sendSlots()
 	if c.wasLinked && p.links == 0 && p.fw.narrowsScan() {
@@ -266,18 +241,7 @@ func (p *Proxy) SetConnectionParams(_ *apiserver.Session, a ble.Address, params 
 		code = codeInvalidArg
 	default:
 		code = 0
-		if p.params == nil {
-			p.params = map[ble.Address]ble.ConnectionParams{}
-		}
 		p.params[a] = params
 	}
 	p.tell(func(s *apiserver.Session) { s.ConnectionParamsSet(a, code) })
-}
-
-// ConnectionParams are the parameters that were asked for last on a link to a, and whether any were.
-func (p *Proxy) ConnectionParams(a ble.Address) (ble.ConnectionParams, bool) {
-	p.air.sched.mu.Lock()
-	defer p.air.sched.mu.Unlock()
-	params, ok := p.params[a]
-	return params, ok
 }

@@ -133,11 +133,14 @@ func (p *Proxy) SetEntity(id string, state EntityState) error {
 	return nil
 }
 
+// clock is the time as a client told it, and when it did.
+type clock struct{ told, at time.Time }
+
 // Clock is the time that a client told a device that asks for it (AskTime) and when it did; zero before.
 func (p *Proxy) Clock() (told, at time.Time) {
 	p.air.sched.mu.Lock()
 	defer p.air.sched.mu.Unlock()
-	return p.clock, p.clockAt
+	return p.clock.told, p.clock.at
 }
 
 // interest is what a client subscribed to besides the proxy.
@@ -173,7 +176,7 @@ func (p *Proxy) Other(s *apiserver.Session, id apiwire.ID, payload []byte) {
 	case apiwire.GetTimeRequest:
 		s.Send(apiwire.GetTimeResponse, appendFixed32(nil, 1, uint32(time.Now().Unix())))
 	case apiwire.GetTimeResponse:
-		p.clock, p.clockAt = time.Unix(int64(parseFields(payload)[1]), 0), time.Now()
+		p.clock = clock{told: time.Unix(int64(parseFields(payload)[1]), 0), at: time.Now()}
 	case lightCommandRequest, switchCommandRequest, buttonCommandRequest:
 		p.command(id, parseFields(payload))
 	}

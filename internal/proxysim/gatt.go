@@ -206,23 +206,6 @@ func (p *Proxy) Unpair(_ *apiserver.Session, a ble.Address) {
 func (p *Proxy) ClearCache(_ *apiserver.Session, a ble.Address) {
 	p.air.sched.mu.Lock()
 	defer p.air.sched.mu.Unlock()
-	if p.cleared == nil {
-		p.cleared = map[ble.Address]int{}
-	}
 	p.cleared[a]++
 	p.tell(func(s *apiserver.Session) { s.CacheCleared(a, true, 0) })
-}
-
-// Cleared is how often the cache of a was cleared.
-func (p *Proxy) Cleared(a ble.Address) int {
-	p.air.sched.mu.Lock()
-	defer p.air.sched.mu.Unlock()
-	return p.cleared[a]
-}
-
-// Bonded reports whether the proxy holds a bond with a.
-func (p *Proxy) Bonded(a ble.Address) bool {
-	p.air.sched.mu.Lock()
-	defer p.air.sched.mu.Unlock()
-	return p.bonds[a]
 }

@@ -10,6 +10,22 @@ import (
 // keyDelay is how long after message 125 a new key is active and every client is asked to leave.
 const keyDelay = 100 * time.Millisecond
 
+// provisioning is the key of a proxy, and its wait for one.
+type provisioning struct {
+	key    *[apiwire.KeySize]byte // at present
+	window *event                 // the end of the time that it waits for a key
+	closed bool                   // it does not wait for a key any more
+}
+
+// open begins the time that a device without a key waits for one; within 0 it waits for ever.
+func (k *provisioning) open(s *scheduler, within time.Duration) {
+	s.stop(k.window)
+	k.window, k.closed = nil, false
+	if within > 0 && k.key == nil {
+		k.window = s.after(within, func() { k.closed = k.key == nil })
+	}
+}
+
 // setKey is message 124: a client sets the key of a device that was built to encrypt but has none, or has one that a
 // client set. The key is text, base64 of 32 bytes; none at all clears the present one. A key of the device's
 // configuration cannot be changed, and a device built without encryption does not answer.
@@ -34,7 +50,7 @@ func (p *Proxy) setKey(s *apiserver.Session, sent []byte) {
 	}
 	s.KeySet(true)
 	p.air.sched.after(keyDelay, func() {
-		p.key = next
+		p.keys.key = next
 		p.goodbye()
 	})
 }
@@ -50,21 +66,21 @@ func (p *Proxy) goodbye() {
 func (p *Proxy) Key() *[apiwire.KeySize]byte {
 	p.air.sched.mu.Lock()
 	defer p.air.sched.mu.Unlock()
-	return p.key
+	return p.keys.key
 }
 
 // openWindow begins the time that a device without a key waits for one, if it has such a limit.
 func (p *Proxy) openWindow() {
-	p.air.sched.stop(p.window)
-	p.window, p.closed = nil, false
-	if p.cfg.ProvisioningWindow > 0 && p.cfg.Unprovisioned && p.key == nil {
-		p.window = p.air.sched.after(p.cfg.ProvisioningWindow, func() { p.closed = p.key == nil })
+	within := p.cfg.ProvisioningWindow
+	if !p.cfg.Unprovisioned {
+		within = 0
 	}
+	p.keys.open(p.air.sched, within)
 }
 
 // provisioningClosed reports whether new clients are turned away.
 func (p *Proxy) provisioningClosed() bool {
 	p.air.sched.mu.Lock()
 	defer p.air.sched.mu.Unlock()
-	return p.closed
+	return p.keys.closed
 }

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"bluez-esphome/internal/apiserver"
-	"bluez-esphome/internal/apiwire"
 	"bluez-esphome/internal/ble"
 )
 
@@ -32,29 +31,18 @@ type Proxy struct {
 	faults faults
 
 	// The rest is guarded by the Air's mutex.
-	clients    map[*client]bool                 // API connections
-	sessions   map[*apiserver.Session]*interest // those that are authenticated
-	key        *[apiwire.KeySize]byte           // at present
-	window     *event                           // the end of the time that it waits for a key
-	closed     bool                             // it does not wait for a key any more
-	entities   []*entity                        // in the order in which they are listed
-	clock      time.Time                        // as a client told it
-	clockAt    time.Time                        // when
-	sleep      *event                           // the next change between awake and asleep
-	subscriber *apiserver.Session
-	raw        bool
-	batch      []ble.RawAdvert
-	flushed    bool // at the last tick
-	scan       scan
-	conns      []*connection // in the order of their slots
-	slotMTU    []uint16      // of the last link that each slot had
-	links      int           // that are up
-	attempt    *connection   // the one that is being connected
-	bonds      map[ble.Address]bool
-	off        bool // without power
-	truncate   int  // how many streams of services are still to be cut short
-	cleared    map[ble.Address]int
-	params     map[ble.Address]ble.ConnectionParams
+	clients  map[*client]bool                 // API connections
+	sessions map[*apiserver.Session]*interest // those that are authenticated
+	keys     provisioning
+	entities []*entity // in the order in which they are listed
+	clock    clock
+	sleep    *event // the next change between awake and asleep
+	feed
+	scan scan
+	slotTable
+	deviceNotes
+	off      bool // without power
+	truncate int  // how many streams of services are still to be cut short
 }
 
 // NewProxy adds a proxy to the air. It scans from then on, and has no
@@ -80,8 +68,8 @@ func NewProxy(a *Air, cfg ProxyConfig) (*Proxy, error) {
 	}
 	p := &Proxy{
 		air: a, cfg: cfg, fw: fw, log: cfg.Log.With("proxy", cfg.Name),
-		key: cfg.PSK, entities: entities, sessions: map[*apiserver.Session]*interest{},
-		bonds: map[ble.Address]bool{}, slotMTU: freshMTUs(cfg.Slots),
+		keys: provisioning{key: cfg.PSK}, entities: entities, sessions: map[*apiserver.Session]*interest{},
+		slotTable: newSlotTable(cfg.Slots), deviceNotes: newDeviceNotes(),
 	}
 	a.sched.mu.Lock()
 	defer a.sched.mu.Unlock()
@@ -110,15 +98,6 @@ const (
 )
 
 var errSameName = errors.New("there is another of that name")
-
-// freshMTUs is what the slots remember after a restart.
-func freshMTUs(n int) []uint16 {
-	out := make([]uint16, n)
-	for i := range out {
-		out[i] = defaultMTU
-	}
-	return out
-}
 
 // Name is the proxy's node name.
 func (p *Proxy) Name() string { return p.cfg.Name }
@@ -170,8 +149,7 @@ func (p *Proxy) serverInfo() string {
 // that a subscriber left behind.
 func (p *Proxy) onTick() {
 	p.air.sched.after(flushEvery, p.onTick)
-	p.flushed = len(p.batch) > 0 && !(p.flushed && p.fw.flushesEveryOtherTick() && !p.cfg.Ethernet)
-	if p.flushed {
+	if p.dueAtTick(p.fw.flushesEveryOtherTick() && !p.cfg.Ethernet) {
 		p.flush()
 	}
 	if p.subscriber == nil {
@@ -179,34 +157,6 @@ func (p *Proxy) onTick() {
 			c.disconnect()
 		}
 	}
-}
-
-// tell runs fn with the subscriber, if there is one: only it hears of anything.
-func (p *Proxy) tell(fn func(*apiserver.Session)) {
-	if p.subscriber != nil {
-		fn(p.subscriber)
-	}
-}
-
-// Slots is the present state of the connection slots.
-func (p *Proxy) Slots() ble.Slots {
-	p.air.sched.mu.Lock()
-	defer p.air.sched.mu.Unlock()
-	return p.slots()
-}
-
-func (p *Proxy) slots() ble.Slots {
-	s := ble.Slots{
-		Known: true, Limit: p.cfg.Slots, Free: p.cfg.Slots - len(p.conns), HasAllocated: p.fw.allocatedList(),
-	}
-	for _, c := range p.conns {
-		s.Allocated = append(s.Allocated, c.addr)
-	}
-	return s
-}
-
-func (p *Proxy) sendSlots() {
-	p.tell(func(s *apiserver.Session) { s.Slots(p.slots()) })
 }
 
 // Subscribed reports whether some session has the advertisements.

@@ -128,34 +128,6 @@ func (p *Proxy) report(per *peripheral, rssi int8, data []byte) {
 	}
 }
 
-// flush sends what was heard.
-func (p *Proxy) flush() {
-	if len(p.batch) == 0 {
-		return
-	}
-	p.tell(func(s *apiserver.Session) {
-		if p.raw {
-			s.RawAdverts(p.batch)
-			return
-		}
-		for _, a := range p.batch {
-			s.DecodedAdvert(a)
-		}
-	})
-	p.batch = p.batch[:0]
-}
-
-// forget drops what was heard of a peripheral but not sent yet.
-func (p *Proxy) forget(a ble.Address) {
-	kept := p.batch[:0]
-	for _, adv := range p.batch {
-		if adv.Address != a {
-			kept = append(kept, adv)
-		}
-	}
-	p.batch = kept
-}
-
 // SubscribeAdverts implements apiserver.Backend. One session has everything: the first before
 // 2026.7, the newest since.
 func (p *Proxy) SubscribeAdverts(s *apiserver.Session, raw bool) {
@@ -165,9 +137,7 @@ func (p *Proxy) SubscribeAdverts(s *apiserver.Session, raw bool) {
 		p.say(logWarn, "only one API subscription is allowed at a time", "client", s.ClientName())
 		return
 	}
-	p.subscriber = s
-	p.raw = p.fw.alwaysRaw() || raw && p.cfg.Features.Has(ble.FeatureRawAdvertisements)
-	p.batch = p.batch[:0]
+	p.subscribe(s, p.fw.alwaysRaw() || raw && p.cfg.Features.Has(ble.FeatureRawAdvertisements))
 	p.sendScan(s)
 }
 
@@ -176,14 +146,6 @@ func (p *Proxy) UnsubscribeAdverts(s *apiserver.Session) {
 	p.air.sched.mu.Lock()
 	defer p.air.sched.mu.Unlock()
 	p.unsubscribe(s)
-}
-
-// unsubscribe takes the subscription from s, if it has it.
-func (p *Proxy) unsubscribe(s *apiserver.Session) {
-	if p.subscriber == s {
-		p.subscriber = nil
-		p.batch = p.batch[:0]
-	}
 }
 
 // SubscribeSlots implements apiserver.Backend. Whoever asks is answered; only the subscriber hears of changes.

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"bluez-esphome/internal/apiserver"
-	"bluez-esphome/internal/ble"
 )
 
 // Reasons for which a simulated proxy ends a connection of itself.
@@ -138,7 +137,7 @@ func (p *Proxy) PowerOff() {
 
 // halt forgets what a device does not keep, and ends the API connections unless why is nil.
 func (p *Proxy) halt(why error) {
-	p.subscriber, p.batch, p.flushed = nil, nil, false
+	p.feed = feed{}
 	if why != nil {
 		for c := range p.clients {
 			c.cancel(why)
@@ -148,7 +147,7 @@ func (p *Proxy) halt(why error) {
 		c.stopTimer()
 		c.dropLink()
 	}
-	p.conns, p.attempt, p.slotMTU = nil, nil, freshMTUs(p.cfg.Slots)
+	p.slotTable = newSlotTable(p.cfg.Slots)
 	p.air.sched.stop(p.scan.event)
 	p.scan = scan{mode: p.configuredMode()}
 	p.air.sched.stop(p.sleep)
@@ -185,10 +184,3 @@ func (a *Air) Drain(ctx context.Context) {
 var _ apiserver.OtherBackend = (*Proxy)(nil)
 
 var _ linkHost = (*connection)(nil)
-
-// ForgetBonds empties the proxy's flash of pairings.
-func (p *Proxy) ForgetBonds() {
-	p.air.sched.mu.Lock()
-	defer p.air.sched.mu.Unlock()
-	p.bonds = map[ble.Address]bool{}
-}
