@@ -113,7 +113,7 @@ func TestCheckTry(t *testing.T) {
 	t.Parallel()
 	const mac = `([0-9A-F]{2}:){5}[0-9A-F]{2}`
 	sim, addrs := simulate(t,
-		proxysim.ProxySpec{ProxyConfig: proxysim.ProxyConfig{Name: "kitchen", PSK: &tryKey, Slots: 2}, Listen: "127.0.0.1:0"},
+		proxysim.ProxySpec{ProxyConfig: proxysim.ProxyConfig{Name: "kitchen", Access: proxysim.Access{PSK: &tryKey}, Slots: 2}, Listen: "127.0.0.1:0"},
 		proxysim.ProxySpec{ProxyConfig: proxysim.ProxyConfig{Name: "garage", Version: "2026.7.0"}, Listen: "127.0.0.1:0"},
 		proxysim.ProxySpec{ProxyConfig: proxysim.ProxyConfig{Name: "hall"}, Listen: "127.0.0.1:0"},
 		proxysim.ProxySpec{ProxyConfig: proxysim.ProxyConfig{Name: "porch", Version: "2026.8.2"}, Listen: "127.0.0.1:0"},
@@ -158,8 +158,8 @@ func TestCheckTry(t *testing.T) {
 func TestCheckTryFaults(t *testing.T) {
 	t.Parallel()
 	_, addrs := simulate(t,
-		proxysim.ProxySpec{ProxyConfig: proxysim.ProxyConfig{Name: "kitchen", PSK: &tryKey}, Listen: "127.0.0.1:0"},
-		proxysim.ProxySpec{ProxyConfig: proxysim.ProxyConfig{Name: "new", Unprovisioned: true}, Listen: "127.0.0.1:0"},
+		proxysim.ProxySpec{ProxyConfig: proxysim.ProxyConfig{Name: "kitchen", Access: proxysim.Access{PSK: &tryKey}}, Listen: "127.0.0.1:0"},
+		proxysim.ProxySpec{ProxyConfig: proxysim.ProxyConfig{Name: "new", Access: proxysim.Access{Unprovisioned: true}}, Listen: "127.0.0.1:0"},
 	)
 	psk := base64.StdEncoding.EncodeToString(tryKey[:])
 	other := strings.Replace(addrs["kitchen"], "127.0.0.1", "127.0.0.2", 1) // the same listener is not there

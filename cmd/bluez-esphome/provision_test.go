@@ -32,7 +32,7 @@ func provisioned(t *testing.T, addr string) (out, file string, err error) {
 
 // A device that waits for its key gets one, which is in a file of its owner's and printed nowhere.
 func TestProvision(t *testing.T) {
-	sim, addrs := simulate(t, proxysim.ProxySpec{Listen: "127.0.0.1:0", ProxyConfig: proxysim.ProxyConfig{Name: "kitchen", Unprovisioned: true}},
+	sim, addrs := simulate(t, proxysim.ProxySpec{Listen: "127.0.0.1:0", ProxyConfig: proxysim.ProxyConfig{Name: "kitchen", Access: proxysim.Access{Unprovisioned: true}}},
 		proxysim.ProxySpec{Listen: "127.0.0.1:0", ProxyConfig: proxysim.ProxyConfig{Name: "plain"}})
 	out, file, err := provisioned(t, addrs["kitchen"])
 	if err != nil {

@@ -217,7 +217,7 @@ func TestRogueName(t *testing.T) {
 	if n := found().Name(); n == "kitchen" {
 		t.Errorf("the rogue is called %q", n)
 	}
-	proxy(t, proxysim.ProxyConfig{Name: "kitchen", MAC: realMAC, PSK: &key}, place)
+	proxy(t, proxysim.ProxyConfig{Name: "kitchen", MAC: realMAC, Access: proxysim.Access{PSK: &key}}, place)
 	h.eventually("the real one is online", func() bool { return h.online(place) })
 	if got := h.at(place); got.Name() != "kitchen" || meant() != ble.Address(realMAC).String() || got.ID() != meant() {
 		t.Errorf("the real one is %q, ID %q; the device is pinned to %q", got.Name(), got.ID(), meant())

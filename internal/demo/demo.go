@@ -159,7 +159,7 @@ func simulation(log *slog.Logger) (sim *proxysim.Simulation, devices int, out [2
 	rand.Read(key[:])
 	specs := []proxysim.ProxySpec{
 		{ProxyConfig: proxysim.ProxyConfig{Name: "kitchen", FriendlyName: "Kitchen"}, Listen: "127.0.0.1:0"},
-		{ProxyConfig: proxysim.ProxyConfig{Name: "garage", FriendlyName: "Garage", PSK: &key}, Listen: "127.0.0.1:0"},
+		{ProxyConfig: proxysim.ProxyConfig{Name: "garage", FriendlyName: "Garage", Access: proxysim.Access{PSK: &key}}, Listen: "127.0.0.1:0"},
 	}
 	sim, err = proxysim.New(proxysim.Options{Peripherals: peripherals, Proxies: specs, Log: log})
 	if err != nil {

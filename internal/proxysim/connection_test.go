@@ -131,7 +131,7 @@ func TestConnectOutcomes(t *testing.T) {
 			[]string{slot(1)}},
 		{"out of range for long", ProxyConfig{}, func(_ *world, c *peer) { c.send(request(absent, rtConnect)) }, 21 * time.Second,
 			[]string{slot(1), down(absent, 133), slot(0)}},
-		{"old stack out of range", ProxyConfig{EstablishError: 0x3e, EstablishTimeout: 30 * time.Second},
+		{"old stack out of range", ProxyConfig{Stack: Stack{EstablishError: 0x3e, EstablishTimeout: 30 * time.Second}},
 			func(_ *world, c *peer) { c.send(request(absent, rtConnect)) }, 31 * time.Second,
 			[]string{slot(1), down(absent, 0x3e), slot(0)}},
 		{"cancelled", ProxyConfig{}, func(_ *world, c *peer) {

@@ -57,7 +57,7 @@ func TestNoiseSession(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, err := NewProxy(air, ProxyConfig{Name: "noisy", PSK: &key})
+		p, err := NewProxy(air, ProxyConfig{Name: "noisy", Access: Access{PSK: &key}})
 		if err != nil {
 			t.Fatal(err)
 		}

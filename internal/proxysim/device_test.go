@@ -24,7 +24,7 @@ func TestFact12AKeyIsSet(t *testing.T) {
 	}{{"plaintext", nil}, {"the key of zeros", new([32]byte)}} {
 		t.Run(over.name, func(t *testing.T) {
 			inWorld(t, nil, func(w *world) {
-				p := w.proxy(ProxyConfig{Unprovisioned: true})
+				p := w.proxy(ProxyConfig{Access: Access{Unprovisioned: true}})
 				c, err := w.dialRaw(p, over.key)
 				if err != nil {
 					t.Fatal(err)
@@ -79,7 +79,7 @@ func TestFact12AKeyIsSet(t *testing.T) {
 	}
 	t.Run("before 2026.8", func(t *testing.T) {
 		inWorld(t, nil, func(w *world) {
-			p := w.proxy(ProxyConfig{Unprovisioned: true, Version: "2026.6.5"})
+			p := w.proxy(ProxyConfig{Access: Access{Unprovisioned: true}, Version: "2026.6.5"})
 			var plain *apiwire.PlaintextDeviceError
 			if _, err := w.dialRaw(p, new([32]byte)); !errors.As(err, &plain) {
 				t.Errorf("Noise without a key: %v", err)
@@ -99,7 +99,7 @@ func TestFact12AKeyIsSet(t *testing.T) {
 	})
 	t.Run("a key of the configuration stays", func(t *testing.T) {
 		inWorld(t, nil, func(w *world) {
-			c, err := w.dialRaw(w.proxy(ProxyConfig{PSK: &key}), &key)
+			c, err := w.dialRaw(w.proxy(ProxyConfig{Access: Access{PSK: &key}}), &key)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -114,7 +114,7 @@ func TestFact12AKeyIsSet(t *testing.T) {
 
 func TestFact12ProvisioningClosed(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
-		p := w.proxy(ProxyConfig{Unprovisioned: true, ProvisioningWindow: 5 * time.Minute})
+		p := w.proxy(ProxyConfig{Access: Access{Unprovisioned: true, ProvisioningWindow: 5 * time.Minute}})
 		early, _ := w.dialRaw(p, nil)
 		early.next(apiwire.HelloResponse)
 		for range 6 { // minutes: who is there already stays
@@ -238,8 +238,8 @@ func TestWhenAHelloAuthenticates(t *testing.T) {
 		want bool
 	}{
 		{ProxyConfig{Version: "2026.10.0"}, true}, {ProxyConfig{Version: "2025.8.0"}, true},
-		{ProxyConfig{Version: "2025.8.0", Password: "x"}, false}, {ProxyConfig{Version: "2025.7.0"}, false},
-		{ProxyConfig{Version: "2026.1.0", Password: "x"}, true}, // nobody looks at it any more
+		{ProxyConfig{Version: "2025.8.0", Access: Access{Password: "x"}}, false}, {ProxyConfig{Version: "2025.7.0"}, false},
+		{ProxyConfig{Version: "2026.1.0", Access: Access{Password: "x"}}, true}, // nobody looks at it any more
 	} {
 		inWorld(t, nil, func(w *world) {
 			c, _ := w.dialRaw(w.proxy(tt.cfg), nil)

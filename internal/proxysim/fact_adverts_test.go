@@ -119,7 +119,7 @@ func TestFact05ScanWindowOfALinkedProxy(t *testing.T) {
 
 func TestFact13RadioThatCannotScanActively(t *testing.T) {
 	inWorld(t, goldenSpecs(t), func(w *world) {
-		c := w.dial(w.proxy(ProxyConfig{PassiveRadio: true}))
+		c := w.dial(w.proxy(ProxyConfig{Stack: Stack{PassiveRadio: true}}))
 		c.send(&apipb.SubscribeBluetoothLEAdvertisementsRequest{Flags: 1})
 		for range 2 {
 			if m := expect[*apipb.BluetoothScannerStateResponse](c); m.GetMode() != 0 || m.GetState() != 2 {

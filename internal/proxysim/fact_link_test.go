@@ -23,7 +23,7 @@ func TestFact06FailedAttempts(t *testing.T) {
 	}{
 		{ProxyConfig{Version: "2026.10.0"}, one}, {ProxyConfig{Version: "2026.8.2"}, one}, // the first: M
 		{ProxyConfig{Version: "2026.7.4"}, two}, {ProxyConfig{Version: "2026.6.5"}, two}, // the second: M
-		{ProxyConfig{Version: "2025.11.0", EstablishError: 0x3e}, []string{absentDown + "0x3e", absentDown + "0x85", "81 free 3 of 3 0"}},
+		{ProxyConfig{Version: "2025.11.0", Stack: Stack{EstablishError: 0x3e}}, []string{absentDown + "0x3e", absentDown + "0x85", "81 free 3 of 3 0"}},
 		{ProxyConfig{Version: "2025.7.0"}, []string{absentDown + "0x100", "81 free 3 of 3 0"}}, // freed at DISCONNECT
 	} {
 		t.Run(tt.cfg.Version, func(t *testing.T) {
@@ -78,7 +78,7 @@ func TestFact06EndsOfLinks(t *testing.T) {
 		})
 	}
 	t.Run("without a reason", func(t *testing.T) { // L: some stacks
-		linked(t, ProxyConfig{SilentEnd: true}, func(w *world, c *peer) {
+		linked(t, ProxyConfig{Stack: Stack{SilentEnd: true}}, func(w *world, c *peer) {
 			c.send(request(goldenMain, rtDisconnect))
 			check(t, "ended by us", quietScan(c.lines(time.Second)), []string{mainDown + "0x0", free})
 		})

@@ -175,10 +175,10 @@ func companies() []company {
 					return len(s.w.logs.with("level=WARN", "proxy="+c.proxy.Name+" ", "bluetooth_proxy:")) == 1
 				})
 			}},
-		{name: "a wrong key", proxy: proxysim.ProxyConfig{PSK: &[32]byte{1}}, entry: `, noise_psk: "AQIDAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="`, play: refused("key")},
-		{name: "a key for a device that has none yet", proxy: proxysim.ProxyConfig{Unprovisioned: true}, entry: `, noise_psk: "AQIDAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="`, play: refused("key")},
-		{name: "no key", proxy: proxysim.ProxyConfig{PSK: &[32]byte{1}}, play: refused("noise_psk")},
-		{name: "a wrong password", proxy: proxysim.ProxyConfig{Version: "2025.2.0", Password: "sesame"}, entry: ", password: simsim", play: refused("password")},
+		{name: "a wrong key", proxy: proxysim.ProxyConfig{Access: proxysim.Access{PSK: &[32]byte{1}}}, entry: `, noise_psk: "AQIDAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="`, play: refused("key")},
+		{name: "a key for a device that has none yet", proxy: proxysim.ProxyConfig{Access: proxysim.Access{Unprovisioned: true}}, entry: `, noise_psk: "AQIDAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="`, play: refused("key")},
+		{name: "no key", proxy: proxysim.ProxyConfig{Access: proxysim.Access{PSK: &[32]byte{1}}}, play: refused("noise_psk")},
+		{name: "a wrong password", proxy: proxysim.ProxyConfig{Version: "2025.2.0", Access: proxysim.Access{Password: "sesame"}}, entry: ", password: simsim", play: refused("password")},
 		failing("le-connection-timeout", 0x08), failing("le-connection-timeout", 0x22), failing("le-connection-timeout", 0x3e),
 		failing("le-connection-refused", 0x01), failing("le-connection-refused", 0x13), failing("le-connection-refused", 0x85),
 		failing("le-connection-refused", 0x100), failing("le-connection-unknown", 0x101), failing("le-connection-unknown", -5),

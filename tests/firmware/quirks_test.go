@@ -165,7 +165,7 @@ func quirks() []quirk {
 			}
 			return []frame{f}
 		}},
-		{name: "reports advertisement and scan response apart", proxy: proxysim.ProxyConfig{SplitReports: true}},
+		{name: "reports advertisement and scan response apart", proxy: proxysim.ProxyConfig{Stack: proxysim.Stack{SplitReports: true}}},
 		{name: "unknown RSSI 0", device: func(d *proxysim.DeviceSpec) { d.RSSI["*"] = 0 }, play: noRSSI},
 		{name: "unknown RSSI -127", device: func(d *proxysim.DeviceSpec) { d.RSSI["*"] = -127 }, play: noRSSI},
 		{name: "identity of a resolved address", device: func(d *proxysim.DeviceSpec) { d.AddressType = "random-identity" },
@@ -223,7 +223,7 @@ func quirks() []quirk {
 			s.until(limit, s.path, deviceIface, "Connected", false) // the proxy knew no link
 			usual(t, s)
 		}},
-		{name: "a radio that scans passively only", proxy: proxysim.ProxyConfig{PassiveRadio: true},
+		{name: "a radio that scans passively only", proxy: proxysim.ProxyConfig{Stack: proxysim.Stack{PassiveRadio: true}},
 			play: func(t *testing.T, s *scene) {
 				s.online()
 				s.until(limit, s.path, deviceIface, "AddressType", "public") // its name is in the scan response

@@ -138,7 +138,7 @@ func TestRogueTakesNoName(t *testing.T) {
 	if n := len(rogue.Slots().Allocated); n != 0 {
 		t.Error("the pinned device was connected to through the rogue")
 	}
-	real, _ := simulate(t, proxysim.ProxyConfig{Name: "kitchen", MAC: 0x246F28000001, PSK: &key}, place)
+	real, _ := simulate(t, proxysim.ProxyConfig{Name: "kitchen", MAC: 0x246F28000001, Access: proxysim.Access{PSK: &key}}, place)
 	c.Eventually("the real one is online under its name", c.online("kitchen"))
 	c.link(goodPath)
 	if len(real.Slots().Allocated) != 1 || len(rogue.Slots().Allocated) != 0 {

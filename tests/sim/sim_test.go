@@ -43,7 +43,7 @@ func TestAioesphomeapi(t *testing.T) {
 			sim, err := proxysim.New(proxysim.Options{
 				Peripherals: specs, ControlDir: dir, Log: slog.New(slog.DiscardHandler),
 				Proxies: []proxysim.ProxySpec{{
-					ProxyConfig: proxysim.ProxyConfig{Name: tt.name, PSK: tt.psk}, Listen: "127.0.0.1:0",
+					ProxyConfig: proxysim.ProxyConfig{Name: tt.name, Access: proxysim.Access{PSK: tt.psk}}, Listen: "127.0.0.1:0",
 				}},
 			})
 			if err != nil {

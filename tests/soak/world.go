@@ -55,7 +55,7 @@ func newWorld(ctx context.Context, s *soak, work string) (*world, error) {
 	opts := proxysim.Options{Peripherals: devices(s), Log: slog.New(slog.DiscardHandler)}
 	for i := range proxies {
 		opts.Proxies = append(opts.Proxies, proxysim.ProxySpec{
-			ProxyConfig: proxysim.ProxyConfig{Name: proxyName(i), PSK: keyOf(i), Queue: roomy}, Listen: "127.0.0.1:0",
+			ProxyConfig: proxysim.ProxyConfig{Name: proxyName(i), Access: proxysim.Access{PSK: keyOf(i)}, Queue: roomy}, Listen: "127.0.0.1:0",
 		})
 	}
 	var err error
