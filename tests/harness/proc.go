@@ -143,6 +143,15 @@ func (p *Proc) Wait(t testing.TB, limit time.Duration) int {
 	return p.status
 }
 
+// Kill ends the process and its group with SIGKILL.
+func (p *Proc) Kill(t testing.TB) {
+	t.Helper()
+	if err := syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+		t.Fatal(err)
+	}
+	<-p.done
+}
+
 // Stop ends the process with SIGTERM; if it does not end, its whole group gets SIGKILL.
 func (p *Proc) Stop(t testing.TB) {
 	t.Helper()

@@ -81,9 +81,7 @@ share: {listen: 127.0.0.1, base_port: %d, offer: %s}
 			if via, _ := property(onB, "a", "Via").([]string); len(via) != 1 {
 				t.Errorf("B reaches it via %q", via)
 			}
-			if slots := property(onB, "a", "SlotLimit"); slots != uint16(3) {
-				t.Errorf("B has %v slots", slots)
-			}
+			onB.Eventually("B has its slots", func() bool { return property(onB, "a", "SlotLimit") == uint16(3) })
 			onA.Eventually("A refuses what comes from itself", func() bool {
 				why, _ := property(onA, "back", "LastError").(string)
 				return strings.Contains(why, "a loop")
