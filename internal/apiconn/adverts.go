@@ -52,24 +52,16 @@ func (s *session) pass(batch []ble.RawAdvert) {
 	s.p.cfg.Handler.Adverts(s.p, s.at(read), batch)
 }
 
-// rssi is 0, unknown, for a value that is no signal strength.
+// rssi is 0 for one that is not known, whatever the proxy calls that.
 func rssi(v int32) int8 {
-	if v < -128 || v > 127 {
+	if !ble.KnownRSSI(int(v)) {
 		return 0
 	}
 	return int8(v)
 }
 
-// AD types of the structures that decoded adverts become (Bluetooth Assigned Numbers, 2.3).
+// Bounds of an advertisement that the proxy decoded.
 const (
-	adUUIDs16   = 0x03
-	adUUIDs32   = 0x05
-	adUUIDs128  = 0x07
-	adName      = 0x09
-	adData16    = 0x16
-	adData32    = 0x20
-	adData128   = 0x21
-	adVendor    = 0xff
 	maxADData   = 254
 	maxEncoded  = 1024 // of one advert; a peer may claim more
 	maxElements = 64
@@ -93,23 +85,23 @@ func (s *session) decodedAdvert(m *apipb.BluetoothLEAdvertisementResponse) {
 		width := [3]int{2, 4, 16}[size]
 		for limit := maxADData / width * width; len(list) > 0; {
 			n := min(len(list), limit)
-			out = appendAD(out, [3]byte{adUUIDs16, adUUIDs32, adUUIDs128}[size], list[:n])
+			out = appendAD(out, [3]byte{ble.ADUUID16, ble.ADUUID32, ble.ADUUID128}[size], list[:n])
 			list = list[n:]
 		}
 	}
 	if name := m.GetName(); len(name) > 0 {
-		out = appendAD(out, adName, name)
+		out = appendAD(out, ble.ADName, name)
 	}
 	for i, d := range serviceData(m.GetServiceData()) {
 		if u, err := ble.ParseUUID(m.GetServiceData()[i].GetUuid()); err == nil {
 			b, size := wireUUID(u)
-			out = appendAD(out, [3]byte{adData16, adData32, adData128}[size], b, d)
+			out = appendAD(out, [3]byte{ble.ADServiceData16, ble.ADServiceData32, ble.ADServiceData128}[size], b, d)
 		}
 	}
 	for i, d := range serviceData(m.GetManufacturerData()) {
 		text := strings.TrimPrefix(strings.ToLower(m.GetManufacturerData()[i].GetUuid()), "0x")
 		if company, err := strconv.ParseUint(text, 16, 16); err == nil {
-			out = appendAD(out, adVendor, binary.LittleEndian.AppendUint16(nil, uint16(company)), d)
+			out = appendAD(out, ble.ADManufacturerData, binary.LittleEndian.AppendUint16(nil, uint16(company)), d)
 		}
 	}
 	s.decoded = out

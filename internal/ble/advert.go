@@ -3,8 +3,8 @@ package ble
 // RawAdvert is one advertisement as a proxy forwards it (ESPHome native API,
 // message 93): AD structures of the advertisement, and of the scan response where
 // the proxy merged it, up to 62 bytes. Adverts that a proxy already decoded
-// (message 67) arrive in the same form, re-encoded. RSSI is in dBm; 0 or -127
-// mean unknown. Data is only valid during the call that passes it.
+// (message 67) arrive in the same form, re-encoded. RSSI is in dBm; [KnownRSSI] tells
+// whether it is known. Data is only valid during the call that passes it.
 type RawAdvert struct {
 	Address Address
 	Type    AddressType

@@ -84,12 +84,6 @@ func ParseAdvertisement(raw []byte) *Advertisement {
 		switch s.Type {
 		case ADFlags:
 			a.Flags, a.HasFlags = s.Data[0], true
-		case ADUUID16Partial, ADUUID16:
-			a.addUUIDs(s.Data, 2)
-		case ADUUID32Partial, ADUUID32:
-			a.addUUIDs(s.Data, 4)
-		case ADUUID128Partial, ADUUID128:
-			a.addUUIDs(s.Data, 16)
 		case ADNameShort:
 			if a.Name == "" {
 				a.Name = string(s.Data)
@@ -100,29 +94,58 @@ func ParseAdvertisement(raw []byte) *Advertisement {
 			broadcastName = s.Data
 		case ADTxPower:
 			if len(s.Data) == 1 {
-				a.TxPower = int8(s.Data[0])
-				a.HasTxPower = a.TxPower != txPowerUnknown
+				a.TxPower, a.HasTxPower = TxPower(s.Data)
 			}
 		case ADAppearance:
 			if len(s.Data) >= 2 {
 				a.Appearance, a.HasAppearance = binary.LittleEndian.Uint16(s.Data), true
 			}
-		case ADServiceData16:
-			a.addServiceData(s.Data, 2)
-		case ADServiceData32:
-			a.addServiceData(s.Data, 4)
-		case ADServiceData128:
-			a.addServiceData(s.Data, 16)
 		case ADManufacturerData:
 			a.addManufacturerData(s.Data)
 		default:
-			a.addOther(s)
+			switch size, data := UUIDsOf(s.Type); {
+			case data:
+				a.addServiceData(s.Data, size)
+			case size > 0:
+				a.addUUIDs(s.Data, size)
+			default:
+				a.addOther(s)
+			}
 		}
 	}
 	if a.Name == "" && broadcastName != nil {
 		a.Name, a.NameComplete = string(broadcastName), true
 	}
 	return a
+}
+
+// TxPower reads the data of an AD structure of that type, in dBm. It is not known where the length is wrong or the value says so.
+func TxPower(data []byte) (power int8, known bool) {
+	if len(data) != 1 {
+		return 0, false
+	}
+	power = int8(data[0])
+	return power, power != txPowerUnknown
+}
+
+// UUIDsOf is how many bytes each UUID has in AD structures of a type, 0 if they have none, and whether there is one UUID
+// only, with data behind it.
+func UUIDsOf(adType uint8) (size int, data bool) {
+	switch adType {
+	case ADUUID16Partial, ADUUID16:
+		return 2, false
+	case ADUUID32Partial, ADUUID32:
+		return 4, false
+	case ADUUID128Partial, ADUUID128:
+		return 16, false
+	case ADServiceData16:
+		return 2, true
+	case ADServiceData32:
+		return 4, true
+	case ADServiceData128:
+		return 16, true
+	}
+	return 0, false
 }
 
 // UUIDFromAir reads a little-endian UUID of 2, 4 or 16 bytes.

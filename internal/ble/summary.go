@@ -17,12 +17,6 @@ func Summarize(raw []byte) Summary {
 		switch ad.Type {
 		case ADFlags:
 			s.Flags, s.HasFlags = ad.Data[0], true
-		case ADUUID16Partial, ADUUID16:
-			s.HasServiceUUIDs = s.HasServiceUUIDs || len(ad.Data) >= 2
-		case ADUUID32Partial, ADUUID32:
-			s.HasServiceUUIDs = s.HasServiceUUIDs || len(ad.Data) >= 4
-		case ADUUID128Partial, ADUUID128:
-			s.HasServiceUUIDs = s.HasServiceUUIDs || len(ad.Data) >= 16
 		case ADName:
 			s.Name = ad.Data
 		case ADNameShort:
@@ -31,6 +25,10 @@ func Summarize(raw []byte) Summary {
 			}
 		case ADBroadcastName:
 			broadcast = ad.Data
+		default:
+			if size, data := UUIDsOf(ad.Type); size > 0 && !data && len(ad.Data) >= size {
+				s.HasServiceUUIDs = true
+			}
 		}
 	}
 	if s.Name == nil {

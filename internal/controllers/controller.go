@@ -144,7 +144,7 @@ func (c *controller) best(a ble.Address) (best scanner.Path, last time.Time, ok 
 		if !c.uses(p.Proxy) {
 			continue
 		}
-		if !ok || p.RSSI != 0 && (best.RSSI == 0 || p.RSSI > best.RSSI) {
+		if !ok || p.RSSI > best.RSSI {
 			best = p
 		}
 		if p.LastHeard.After(last) {

@@ -43,7 +43,7 @@ type Attempt struct {
 // Try is one attempt through one proxy.
 type Try struct {
 	Proxy  string
-	RSSI   int  // dBm, -127 unknown
+	RSSI   int  // dBm, ble.KnownRSSI tells whether it is known
 	Blind  bool // the device was not heard
 	Cached bool // the services were not to be listed
 	Took   time.Duration

@@ -16,7 +16,7 @@ type Air interface {
 // Path is one proxy that hears a device.
 type Path struct {
 	Proxy     string // its ID
-	RSSI      int    // dBm; 0 or -127 unknown
+	RSSI      int    // dBm; ble.KnownRSSI tells whether it is known
 	LastHeard time.Time
 	// Interval is the device's advertising interval as the proxy hears it, 0 unknown.
 	Interval time.Duration

@@ -12,8 +12,6 @@ import (
 )
 
 const (
-	// unknownRSSI stands for a path whose RSSI is not known, and is the least score.
-	unknownRSSI = -127
 	// failureHalfLife: a failed attempt counts half after this time, so that a path that failed
 	// once is not avoided until it happens to succeed.
 	failureHalfLife = time.Minute
@@ -63,11 +61,11 @@ func (ps *proxyState) failedLocked(a ble.Address, now time.Time) {
 // attempt in progress, or two failures, make the second best as good.
 // free < 0 means unknown.
 func score(rssi, diff, dialling int, failures float64, free int) float64 {
-	if rssi == 0 || rssi < unknownRSSI {
-		rssi = unknownRSSI
+	if !ble.KnownRSSI(rssi) {
+		rssi = ble.WeakestRSSI
 	}
 	if free == 0 {
-		return unknownRSSI
+		return ble.WeakestRSSI
 	}
 	d := float64(max(diff, 1))
 	s := float64(rssi) - d*1.01*float64(dialling) - d*0.51*failures
@@ -169,7 +167,7 @@ func (dl *dialler) survey() survey {
 			continue
 		}
 		i := slices.IndexFunc(paths, func(p Path) bool { return p.Proxy == ps.id })
-		c := candidate{ps: ps, rssi: unknownRSSI, blind: i < 0, bond: dl.rec.Bonded == ps.id}
+		c := candidate{ps: ps, rssi: ble.WeakestRSSI, blind: i < 0, bond: dl.rec.Bonded == ps.id}
 		if c.blind {
 			if !c.bond && dl.rec.Last != ps.id {
 				v.unheard = v.unheard || !ps.gone && o.up && connects(o) && rule.allows(ps.id) && (ps.own || !ps.stale(a))
@@ -247,8 +245,8 @@ func (dl *dialler) addressType(c *candidate) ble.AddressType {
 // effectiveRSSI is the RSSI of p less a penalty for silence.
 func effectiveRSSI(p Path, now time.Time) int {
 	rssi := p.RSSI
-	if rssi == 0 || rssi < unknownRSSI {
-		return unknownRSSI
+	if !ble.KnownRSSI(rssi) {
+		return ble.WeakestRSSI
 	}
 	if p.LastHeard.IsZero() {
 		return rssi
@@ -256,7 +254,7 @@ func effectiveRSSI(p Path, now time.Time) int {
 	if silent := now.Sub(p.LastHeard) - staleAfter; silent > 0 {
 		rssi -= min(int(silent/(2*time.Second)), maxStalePenalty)
 	}
-	return max(rssi, unknownRSSI)
+	return max(rssi, ble.WeakestRSSI)
 }
 
 // judge sets the state of c, which may be dialled that often. m.mu is held.

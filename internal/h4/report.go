@@ -32,14 +32,11 @@ const (
 // MaxLegacy is the longest data of one report of a legacy advertisement, in bytes.
 const MaxLegacy = 31
 
-// RSSIUnknown is an RSSI that is not available.
-const RSSIUnknown = 127
-
 // AppendReport appends an LE Advertising Report with one report of that event type, H4 type included. data has at most
 // MaxLegacy bytes.
 func AppendReport(b []byte, kind byte, a ble.Address, t ble.AddressType, rssi int8, data []byte) []byte {
-	if rssi == 0 || rssi == -127 {
-		rssi = RSSIUnknown
+	if !ble.KnownRSSI(rssi) {
+		rssi = ble.NoRSSI
 	}
 	b = append(b, Event, EventMeta, byte(12+len(data)), MetaAdvertisingReport, 1, kind, byte(WireType(t)))
 	b = AppendAddress(b, a)

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"bluez-esphome/internal/ble"
-	"bluez-esphome/internal/h4"
 )
 
 // paramsTimeout bounds what a proxy takes to change the parameters of a link.
@@ -35,8 +34,8 @@ var linkCommands = map[uint16]command{
 			c.commandComplete(op, unknownConnection, p[0], p[1], 0)
 			return
 		}
-		rssi := int8(h4.RSSIUnknown)
-		if raw, _, ok := c.cfg.Air.Last(l.peer); ok && raw.RSSI != 0 && raw.RSSI != -127 {
+		rssi := int8(ble.NoRSSI)
+		if raw, _, ok := c.cfg.Air.Last(l.peer); ok && ble.KnownRSSI(raw.RSSI) {
 			rssi = raw.RSSI
 		}
 		c.commandComplete(op, success, p[0], p[1], byte(rssi))

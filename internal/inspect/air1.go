@@ -122,7 +122,7 @@ func encodeTries(e *dbusobj.Encoder, tries []gatt.Try) {
 		for _, t := range tries {
 			e.Array("{sv}", func() {
 				text(e, "Proxy", t.Proxy)
-				if t.RSSI != unknownRSSI {
+				if ble.KnownRSSI(t.RSSI) {
 					entry(e, "RSSI", "n", func() { e.Int16(int16(t.RSSI)) })
 				}
 				yes(e, "Blind", t.Blind)
@@ -133,6 +133,3 @@ func encodeTries(e *dbusobj.Encoder, tries []gatt.Try) {
 		}
 	})
 }
-
-// unknownRSSI is gatt.Try's.
-const unknownRSSI = -127

@@ -166,7 +166,7 @@ func (s source) Connects(n int) []web.Connect {
 			Result: a.Result, Error: a.Error, Proxy: a.Proxy, Ended: a.Ended, Why: a.Why, Local: a.Local, Lost: a.Lost,
 		}
 		for _, t := range a.Tries {
-			if t.RSSI == unknownRSSI {
+			if !ble.KnownRSSI(t.RSSI) {
 				t.RSSI = 0
 			}
 			w.Tries = append(w.Tries, web.Try{Proxy: t.Proxy, RSSI: t.RSSI, Took: t.Took, Result: t.Result})
@@ -175,9 +175,6 @@ func (s source) Connects(n int) []web.Connect {
 	}
 	return out
 }
-
-// unknownRSSI is gatt.Try's.
-const unknownRSSI = -127
 
 // Remarks implements web.Source.
 func (s source) Remarks() (out []string) {

@@ -13,20 +13,7 @@ import (
 // response (Bluetooth Core, Vol 6 Part B, 2.3.1).
 const maxPayload = 31
 
-// AD types that a payload is built from (Bluetooth Assigned Numbers, 2.3).
 const (
-	adFlags           = 0x01
-	adUUID16          = 0x03
-	adUUID32          = 0x05
-	adUUID128         = 0x07
-	adShortName       = 0x08
-	adName            = 0x09
-	adTxPower         = 0x0a
-	adServiceData16   = 0x16
-	adAppearance      = 0x19
-	adServiceData32   = 0x20
-	adServiceData128  = 0x21
-	adManufacturer    = 0xff
 	maxShortUUID      = 0xffff
 	defaultInterval   = 1000
 	minimumIntervalMS = 20
@@ -67,43 +54,43 @@ func (s *AdvertSpec) build() (adv, scanRsp []byte, err error) {
 		}
 	}
 	if s.Flags != nil {
-		put(adFlags, []byte{*s.Flags})
+		put(ble.ADFlags, []byte{*s.Flags})
 	}
 	byKind := map[byte][]byte{}
 	for _, u := range s.ServiceUUIDs {
-		kind, b := uuidBytes(u, adUUID16, adUUID32, adUUID128)
+		kind, b := uuidBytes(u, ble.ADUUID16, ble.ADUUID32, ble.ADUUID128)
 		byKind[kind] = append(byKind[kind], b...)
 	}
-	for _, kind := range []byte{adUUID16, adUUID32, adUUID128} {
+	for _, kind := range []byte{ble.ADUUID16, ble.ADUUID32, ble.ADUUID128} {
 		if len(byKind[kind]) > 0 {
 			put(kind, byKind[kind])
 		}
 	}
 	if s.TxPower != nil {
-		put(adTxPower, []byte{byte(*s.TxPower)})
+		put(ble.ADTxPower, []byte{byte(*s.TxPower)})
 	}
 	if s.Appearance != nil {
-		put(adAppearance, binary.LittleEndian.AppendUint16(nil, *s.Appearance))
+		put(ble.ADAppearance, binary.LittleEndian.AppendUint16(nil, *s.Appearance))
 	}
 	for _, key := range sortedKeys(s.ManufacturerData) {
 		company, err := strconv.ParseUint(key, 10, 16)
 		if err != nil {
 			return nil, nil, fmt.Errorf("cannot parse company %q: want a decimal number up to 65535", key)
 		}
-		put(adManufacturer, append(binary.LittleEndian.AppendUint16(nil, uint16(company)), s.ManufacturerData[key]...))
+		put(ble.ADManufacturerData, append(binary.LittleEndian.AppendUint16(nil, uint16(company)), s.ManufacturerData[key]...))
 	}
 	for _, key := range sortedKeys(s.ServiceData) {
 		u, err := ble.ParseUUID(key)
 		if err != nil {
 			return nil, nil, err
 		}
-		kind, b := uuidBytes(u, adServiceData16, adServiceData32, adServiceData128)
+		kind, b := uuidBytes(u, ble.ADServiceData16, ble.ADServiceData32, ble.ADServiceData128)
 		put(kind, append(b, s.ServiceData[key]...))
 	}
 	if name := s.LocalName; name != "" {
-		kind := byte(adName)
+		kind := byte(ble.ADName)
 		if room := maxPayload - len(scanRsp) - 2; len(name) > max(room, maxPayload-len(adv)-2) {
-			name, kind = name[:max(0, room)], adShortName
+			name, kind = name[:max(0, room)], ble.ADNameShort
 		}
 		put(kind, []byte(name))
 	}

@@ -1,6 +1,10 @@
 package scanner
 
-import "time"
+import (
+	"time"
+
+	"bluez-esphome/internal/ble"
+)
 
 // Who owns a device. The numbers are habluetooth 7.1.2's, whose recorded traces the
 // tests replay.
@@ -22,8 +26,7 @@ const (
 	deafAfter = 90 * time.Second
 )
 
-// hear notes time and RSSI in the history s of proxy p, and reports whether the RSSI is known (0 and -127 mean unknown
-// in the ESPHome native API; 127 is a controller's "not available").
+// hear notes time and RSSI in the history s of proxy p, and reports whether the RSSI is known.
 func (d *device) hear(p *proxy, s *source, now int64, rssi int8) bool {
 	if s.count == 0 || p.resumed > s.heard {
 		s.count, s.maxGap = 1, 0
@@ -37,7 +40,7 @@ func (d *device) hear(p *proxy, s *source, now int64, rssi int8) bool {
 		}
 	}
 	s.heard = max(s.heard, now)
-	if rssi == 0 || rssi == -127 || rssi == 127 {
+	if !ble.KnownRSSI(rssi) {
 		return false
 	}
 	level := decibels(float64(rssi))

@@ -111,20 +111,15 @@ func (m *monitor) matches(raw []byte) bool {
 // matchable is the part of an AD structure that a pattern is compared with. bluetoothd 5.87 compares the parsed
 // advertisement: of service data it takes what follows the UUID, and it takes nothing of names and of lists of UUIDs.
 func matchable(s ble.ADStructure) []byte {
+	size, data := ble.UUIDsOf(s.Type)
 	switch {
-	case s.Type >= ble.ADUUID16Partial && s.Type <= ble.ADName, s.Type == ble.ADBroadcastName:
+	case data:
+		return s.Data[min(size, len(s.Data)):]
+	case size > 0, s.Type == ble.ADNameShort, s.Type == ble.ADName, s.Type == ble.ADBroadcastName:
 		return nil
-	case s.Type == ble.ADServiceData16:
-		return after(s.Data, 2)
-	case s.Type == ble.ADServiceData32:
-		return after(s.Data, 4)
-	case s.Type == ble.ADServiceData128:
-		return after(s.Data, 16)
 	}
 	return s.Data
 }
-
-func after(data []byte, n int) []byte { return data[min(n, len(data)):] }
 
 // match gives an advert of d to all monitors and reports whether one matched. If counts is false, it is a further
 // proxy's copy of an advert; a monitor without RSSI parameters counts only one of them.
@@ -164,7 +159,7 @@ func (t *Table) follow(m *monitor, d *device, now int64) {
 
 	rssi := int16(d.rssi())
 	if rssi == 0 {
-		rssi = -127
+		rssi = ble.WeakestRSSI
 	}
 	since(&tr.highSince, rssi >= m.spec.RSSIHigh, now)
 	since(&tr.lowSince, rssi < m.spec.RSSILow, now)

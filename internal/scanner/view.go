@@ -29,7 +29,7 @@ type Stats struct {
 // Path is one proxy through which a device may be reached.
 type Path struct {
 	Proxy     string
-	RSSI      int // dBm, smoothed; -127 unknown
+	RSSI      int // dBm, smoothed; ble.WeakestRSSI unknown
 	LastHeard time.Time
 	Interval  time.Duration // learned, 0 unknown
 	Owner     bool
@@ -159,7 +159,7 @@ func (t *Table) Paths(a ble.Address) []Path {
 		if !s.of(p) {
 			continue
 		}
-		rssi := -127
+		rssi := ble.WeakestRSSI
 		if s.has(known) {
 			rssi = int(math.Round(s.smoothed.dBm()))
 		}

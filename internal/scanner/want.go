@@ -96,7 +96,7 @@ func (d *device) passes(f *ble.DiscoveryFilter, now int64) bool {
 	}
 	rssi := int16(d.rssi())
 	if rssi == 0 {
-		rssi = -127
+		rssi = ble.WeakestRSSI
 	}
 	if f.HasRSSI && rssi < f.RSSI {
 		return false

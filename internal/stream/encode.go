@@ -59,9 +59,6 @@ func (e *encoder) each(r *record, scratch []byte, emit func(topic, payload []byt
 	return out
 }
 
-// rssiUnknown is what proxies say too where they do not know; so does 0.
-const rssiUnknown = -127
-
 // own writes our own format.
 func (e *encoder) own(out []byte, r *record) []byte {
 	out = append(out, `{"time":`...)
@@ -75,7 +72,7 @@ func (e *encoder) own(out []byte, r *record) []byte {
 	} else {
 		out = append(out, `","address_type":"public"`...)
 	}
-	if r.rssi != 0 && r.rssi != rssiUnknown {
+	if ble.KnownRSSI(r.rssi) {
 		out = append(out, `,"rssi":`...)
 		out = appendInt(out, r.rssi)
 	}
@@ -116,10 +113,10 @@ func (e *encoder) proxies(out []byte) []byte {
 			out = append(out, ',')
 		}
 		out = append(out, name...)
-		if h.RSSI == 0 || h.RSSI == rssiUnknown {
-			out = append(out, "null"...)
-		} else {
+		if ble.KnownRSSI(h.RSSI) {
 			out = appendInt(out, h.RSSI)
+		} else {
+			out = append(out, "null"...)
 		}
 	}
 	return append(out, '}')
@@ -131,7 +128,7 @@ func appendParsed(out, payload []byte) []byte {
 	var services, serviceData, manufacturer int
 	var flags, power, appearance []byte
 	for ad := range ble.Structures(payload) {
-		size, data := uuidSize(ad.Type)
+		size, data := ble.UUIDsOf(ad.Type)
 		switch {
 		case data && len(ad.Data) >= size:
 			serviceData++
@@ -142,7 +139,9 @@ func appendParsed(out, payload []byte) []byte {
 		case ad.Type == ble.ADFlags:
 			flags = ad.Data
 		case ad.Type == ble.ADTxPower:
-			power = ad.Data
+			if _, known := ble.TxPower(ad.Data); known {
+				power = ad.Data
+			}
 		case ad.Type == ble.ADAppearance && len(ad.Data) >= 2:
 			appearance = ad.Data
 		}
@@ -176,7 +175,7 @@ func appendServices(out, payload []byte) []byte {
 	out = append(out, `,"services":[`...)
 	n := 0
 	for ad := range ble.Structures(payload) {
-		size, data := uuidSize(ad.Type)
+		size, data := ble.UUIDsOf(ad.Type)
 		if size == 0 || data {
 			continue
 		}
@@ -194,7 +193,7 @@ func appendServiceData(out, payload []byte) []byte {
 	out = append(out, `,"service_data":[`...)
 	n := 0
 	for ad := range ble.Structures(payload) {
-		size, data := uuidSize(ad.Type)
+		size, data := ble.UUIDsOf(ad.Type)
 		if !data || len(ad.Data) < size {
 			continue
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,6 +17,11 @@ import (
 
 func messages(t *testing.T, format config.StreamFormat, payload, name string) (out []string) {
 	t.Helper()
+	return messagesAt(t, format, payload, name, ble.WeakestRSSI, nil)
+}
+
+func messagesAt(t *testing.T, format config.StreamFormat, payload, name string, rssi int8, heard []Hearing) (out []string) {
+	t.Helper()
 	data, err := hex.DecodeString(payload)
 	if err != nil {
 		t.Fatal(err)
@@ -23,11 +29,13 @@ func messages(t *testing.T, format config.StreamFormat, payload, name string) (o
 	m := plain()
 	m.Format = format
 	e := newEncoder(m, Config{
-		Hearing: func(_ ble.Address, _ time.Time, out []Hearing) ([]Hearing, string) { return out, name },
-		Label:   func(string) string { return "" },
+		Hearing: func(_ ble.Address, _ time.Time, out []Hearing) ([]Hearing, string) {
+			return append(out, heard...), name
+		},
+		Label: func(id string) string { return id },
 	})
 	var r record
-	r.set(1, &ble.RawAdvert{Address: 0xA4C138000001, RSSI: -127, Data: data})
+	r.set(1, &ble.RawAdvert{Address: 0xA4C138000001, RSSI: rssi, Data: data})
 	e.each(&r, nil, func(topic, payload []byte) {
 		if !json.Valid(payload) {
 			t.Errorf("not JSON: %s", payload)
@@ -50,6 +58,7 @@ func TestFormats(t *testing.T) {
 		"all fields": {config.StreamJSON, "020106020afc03194103030318180b09486922c3a45c01e2820005ff99040102" + "0416d2fc40", "Hi\"ä\\\x01", []string{own +
 			`,"raw":"020106020afc03194103030318180b09486922c3a45c01e2820005ff990401020416d2fc40","name":"Hi\"ä\\\u0001","flags":6,"tx_power":-4,"appearance":833,"services":["00001818-0000-1000-8000-00805f9b34fb"]` +
 			`,"service_data":[{"uuid":"0000fcd2-0000-1000-8000-00805f9b34fb","data":"40"}],"manufacturer_data":[{"company":1177,"data":"0102"}]}`}},
+		"no power":           {config.StreamJSON, "020a7f 030a0102", "", []string{own + `,"raw":"020a7f030a0102"}`}},
 		"nothing":            {config.StreamJSON, "", "", []string{own + `,"raw":""}`}},
 		"cut short":          {config.StreamJSON, "02010605ff99", "", []string{own + `,"raw":"02010605ff99","flags":6}`}},
 		"odd sizes":          {config.StreamJSON, "0302 01 01 0219 01 02ff99 0216d2", "", []string{own + `,"raw":"0302010102190102ff990216d2","services":["00000101-0000-1000-8000-00805f9b34fb"]}`}},
@@ -65,6 +74,23 @@ func TestFormats(t *testing.T) {
 				t.Error(d)
 			}
 		})
+	}
+}
+
+// What no radio measures is published as unknown, in every form that it takes.
+func TestUnknownRSSI(t *testing.T) {
+	t.Parallel()
+	for _, rssi := range []int8{0, -128, -127, 127, 21, -126, -60, 20} {
+		known := rssi == -126 || rssi == -60 || rssi == 20
+		for _, format := range []config.StreamFormat{config.StreamJSON, config.StreamUndecoded} {
+			got := messagesAt(t, format, "020106", "", rssi, []Hearing{{"kitchen", rssi}})[0]
+			if strings.Contains(got, `"rssi"`) != known {
+				t.Errorf("%d dBm: %s", rssi, got)
+			}
+			if null := strings.Contains(got, `{"kitchen":null}`); format == config.StreamJSON && null == known {
+				t.Errorf("%d dBm: %s", rssi, got)
+			}
+		}
 	}
 }
 

@@ -49,7 +49,7 @@ func (f *filter) passes(a *ble.RawAdvert) bool {
 				return true
 			}
 		default:
-			size, data := uuidSize(ad.Type)
+			size, data := ble.UUIDsOf(ad.Type)
 			for rest := ad.Data; size > 0 && len(rest) >= size; rest = rest[size:] {
 				if f.uuids[ble.UUIDFromAir(rest[:size])] {
 					return true
@@ -70,24 +70,4 @@ func (f *filter) named(name string) bool {
 		}
 	}
 	return false
-}
-
-// uuidSize is how many bytes the UUIDs of a type of AD structures have, 0 if it has none, and whether data follows the
-// first.
-func uuidSize(adType uint8) (size int, data bool) {
-	switch adType {
-	case ble.ADUUID16Partial, ble.ADUUID16:
-		return 2, false
-	case ble.ADUUID32Partial, ble.ADUUID32:
-		return 4, false
-	case ble.ADUUID128Partial, ble.ADUUID128:
-		return 16, false
-	case ble.ADServiceData16:
-		return 2, true
-	case ble.ADServiceData32:
-		return 4, true
-	case ble.ADServiceData128:
-		return 16, true
-	}
-	return 0, false
 }

@@ -14,7 +14,7 @@ func (e *encoder) undecoded(r *record, scratch []byte, emit func(topic, payload 
 	out = r.addr.Append(out, ":")
 	out = append(out, `","mac_type":`...)
 	out = appendInt(out, uint8(r.typ&1))
-	if r.rssi != 0 && r.rssi != rssiUnknown {
+	if ble.KnownRSSI(r.rssi) {
 		out = append(out, `,"rssi":`...)
 		out = appendInt(out, r.rssi)
 	}
@@ -28,7 +28,7 @@ func (e *encoder) undecoded(r *record, scratch []byte, emit func(topic, payload 
 	}
 	n, services := len(out), 0
 	for ad := range ble.Structures(payload) {
-		size, data := uuidSize(ad.Type)
+		size, data := ble.UUIDsOf(ad.Type)
 		if !data || len(ad.Data) < size {
 			continue
 		}
