@@ -5,7 +5,6 @@ package lockorder
 import (
 	"fmt"
 	"os"
-	"runtime"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -14,7 +13,7 @@ import (
 // Mutex is a mutual exclusion lock with a place in the order. The zero value is unlocked. It must not be copied.
 type Mutex[R Rank] struct {
 	mu    sync.Mutex
-	owner int64 // the goroutine that holds it, under mu
+	owner uint64 // the goroutine that holds it, under mu
 }
 
 // Lock takes the lock. It panics if the goroutine holds one that comes no earlier.
@@ -55,22 +54,31 @@ var places = func() map[Rank]int {
 	return p
 }()
 
-// held are the locks that each goroutine holds, in the order in which it took them; spare are slices for those to come.
-var (
-	heldMu sync.Mutex
-	held   = map[int64][]Rank{}
-	spare  [][]Rank
-	trace  [64]byte // the begin of a stack trace
-)
+// shards keep the locks that goroutines hold, each those of some. They are many because whoever takes one lock after
+// another is ordered by it, and the race detector takes that for the order which the program itself must make.
+var shards [256]shard
 
-func check(id int64, r Rank) {
+type shard struct {
+	mu    sync.Mutex
+	held  map[uint64][]Rank // by goroutine, in the order in which it took them
+	spare [][]Rank          // for those to come
+}
+
+// of locks the shard of a goroutine.
+func of(id uint64) *shard {
+	s := &shards[id%uint64(len(shards))]
+	s.mu.Lock()
+	return s
+}
+
+func check(id uint64, r Rank) {
 	place, known := places[r]
 	if !known {
 		panic(fmt.Sprintf("lockorder: %s has no place in the order", nameOf(r)))
 	}
-	heldMu.Lock()
-	defer heldMu.Unlock()
-	for _, h := range held[id] {
+	s := of(id)
+	defer s.mu.Unlock()
+	for _, h := range s.held[id] {
 		if places[h] >= place {
 			msg := fmt.Sprintf("lockorder: %s is taken with %s held, which comes no earlier in the order", nameOf(r), nameOf(h))
 			fmt.Fprintf(os.Stderr, "%s\n%s\n", msg, debug.Stack()) // some callers recover from panics
@@ -79,20 +87,23 @@ func check(id int64, r Rank) {
 	}
 }
 
-func took(id int64, r Rank) {
-	heldMu.Lock()
-	defer heldMu.Unlock()
-	list, holds := held[id]
-	if n := len(spare); !holds && n > 0 {
-		list, spare = spare[n-1], spare[:n-1]
+func took(id uint64, r Rank) {
+	s := of(id)
+	defer s.mu.Unlock()
+	list, holds := s.held[id]
+	if n := len(s.spare); !holds && n > 0 {
+		list, s.spare = s.spare[n-1], s.spare[:n-1]
 	}
-	held[id] = append(list, r)
+	if s.held == nil {
+		s.held = map[uint64][]Rank{}
+	}
+	s.held[id] = append(list, r)
 }
 
-func left(id int64, r Rank) {
-	heldMu.Lock()
-	defer heldMu.Unlock()
-	list := held[id]
+func left(id uint64, r Rank) {
+	s := of(id)
+	defer s.mu.Unlock()
+	list := s.held[id]
 	for i := len(list) - 1; i >= 0; i-- {
 		if list[i] == r {
 			list = slices.Delete(list, i, i+1)
@@ -100,24 +111,9 @@ func left(id int64, r Rank) {
 		}
 	}
 	if len(list) == 0 {
-		delete(held, id)
-		spare = append(spare, list)
+		delete(s.held, id)
+		s.spare = append(s.spare, list)
 		return
 	}
-	held[id] = list
-}
-
-// goroutine is the number of the calling goroutine, as its stack trace has it: "goroutine 7 [running]". It allocates
-// nothing.
-func goroutine() int64 {
-	heldMu.Lock()
-	defer heldMu.Unlock()
-	n := int64(0)
-	for _, c := range trace[len("goroutine "):runtime.Stack(trace[:], false)] {
-		if c < '0' || c > '9' {
-			break
-		}
-		n = 10*n + int64(c-'0')
-	}
-	return n
+	s.held[id] = list
 }
