@@ -14,10 +14,9 @@ type handler struct{ p *Proxy }
 
 var _ apiconn.Handler = handler{}
 
-// Online follows admit, which gave the proxy its ID.
+// Online follows admit, which gave the proxy its ID and its name.
 func (h handler) Online(_ *apiconn.Proxy, info apiconn.Info) {
 	p, s := h.p, h.p.set
-	s.adopt(p, info.Name)
 	if info.Features == 0 {
 		s.cfg.Logger.Warn("The device is no Bluetooth proxy: add bluetooth_proxy: to its ESPHome configuration", "proxy", p.Name(), "address", HostPort(p.cfg))
 	}

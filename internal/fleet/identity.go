@@ -15,7 +15,8 @@ import (
 // which are few and kept for long: whoever is in the network can make up proxies.
 const seatAfter = time.Minute
 
-// admit decides on a session whose device told what it is, before anything of it is used. It gives the proxy its ID.
+// admit decides on a session whose device told what it is, before anything of it is used. It gives the proxy its ID, and
+// its name if it has none: nobody ever sees a proxy that is online without them.
 func (s *Set) admit(p *Proxy, info apiconn.Info) error {
 	mac, _ := ble.ParseAddress(info.MAC) // 0: it says none
 	if p.instance != "" && info.Features == 0 {
@@ -54,8 +55,10 @@ func (s *Set) admit(p *Proxy, info apiconn.Info) error {
 		id = "found at " + HostPort(p.cfg)
 	}
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.id, p.mac, p.said, p.let = id, mac, info, true
+	p.mu.Unlock()
+	s.adopt(p, info.Name)
+	s.cfg.Board.Changed(p, "Name")
 	return nil
 }
 
@@ -268,10 +271,8 @@ func (s *Set) seat(p *Proxy) {
 	s.cfg.Hooks.AdapterOnline(own, true)
 }
 
-// adopt gives a proxy that is online for the first time its name for people.
+// adopt gives a proxy that has no name for people one. s.mu is held.
 func (s *Set) adopt(p *Proxy, claimed string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if p.Name() != "" {
 		return
 	}

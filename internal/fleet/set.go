@@ -363,11 +363,12 @@ func (s *Set) Apply() (added, removed int) {
 	return added, removed
 }
 
-// acceptMAC lets another device take the place of one that is away: the operator said so by a reload.
+// acceptMAC lets another device take the place of one that is away: the operator said so by a reload. A device that was
+// let in a moment ago is not away.
 func (p *Proxy) acceptMAC() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.up {
+	if !p.up && !p.let {
 		p.mac = 0
 	}
 }
