@@ -83,6 +83,23 @@ type Report struct {
 	Evicted bool
 }
 
+// Heard is a device and who hears it, for a reader that looks again and again.
+type Heard struct {
+	Address   Address
+	Name      string // the newest, as CleanName has it
+	LastHeard time.Time
+	Signals   []Signal // in no particular order
+}
+
+// Signal is how one proxy hears a device.
+type Signal struct {
+	Proxy     int // a number that the reader chose
+	RSSI      int8
+	Owner     bool // the proxy speaks for the device
+	LastHeard time.Time
+	Interval  time.Duration // learned advertising interval, 0 unknown
+}
+
 // Source is one proxy's history of a device.
 type Source struct {
 	Proxy     string

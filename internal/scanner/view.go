@@ -192,17 +192,6 @@ func (t *Table) List() []Device {
 	return out
 }
 
-// Recent gives at most n devices, those heard last first. Unlike List it costs the same however many there are.
-func (t *Table) Recent(n int) []Device {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	out := make([]Device, 0, max(0, min(n, len(t.devices))))
-	for d := t.lru.next; d != &t.lru && len(out) < n; d = d.next {
-		out = append(out, t.deviceOf(d))
-	}
-	return out
-}
-
 // Device gives one device, false if it is not in the table.
 func (t *Table) Device(a ble.Address) (Device, bool) {
 	t.mu.Lock()
