@@ -86,21 +86,52 @@ func (m *Manager) attempts(n int, wanted func(*Attempt) bool) []Attempt {
 	return out
 }
 
+// AttemptsRevision is a number that is another one once anything of Attempts is.
+func (m *Manager) AttemptsRevision() uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.revision
+}
+
 // DeviceTrouble is the last failure of a device that is remembered: a Connect that failed, or a link that ended without
 // having been asked to.
 func (m *Manager) DeviceTrouble(a ble.Address) Trouble {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, at := range slices.Backward(m.history) {
-		switch {
-		case at.Device != a || at.Result == ResultCanceled:
-		case at.Error != "":
-			return Trouble{At: at.At.Add(at.Took), Device: a, What: at.Error}
-		case !at.Ended.IsZero() && !at.Local:
-			return Trouble{At: at.Ended, Device: a, Proxy: at.Proxy, What: at.Why}
+		if at.Device == a {
+			if t, ok := at.trouble(); ok {
+				return t
+			}
 		}
 	}
 	return Trouble{}
+}
+
+// DeviceTroubles gives the DeviceTrouble of each device that had one.
+func (m *Manager) DeviceTroubles() map[ble.Address]Trouble {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := map[ble.Address]Trouble{}
+	for _, at := range m.history {
+		if t, ok := at.trouble(); ok {
+			out[at.Device] = t
+		}
+	}
+	return out
+}
+
+// trouble tells what went wrong, if anything did.
+func (at *Attempt) trouble() (t Trouble, ok bool) {
+	switch {
+	case at.Result == ResultCanceled:
+		return t, false
+	case at.Error != "":
+		return Trouble{At: at.At.Add(at.Took), Device: at.Device, What: at.Error}, true
+	case !at.Ended.IsZero() && !at.Local:
+		return Trouble{At: at.Ended, Device: at.Device, Proxy: at.Proxy, What: at.Why}, true
+	}
+	return t, false
 }
 
 // ProxyTrouble is the last failure of an attempt or a link through a proxy.
@@ -115,11 +146,18 @@ func (m *Manager) ProxyTrouble(name string) Trouble {
 
 // recordLocked begins the history of a session.
 func (m *Manager) recordLocked(s *session) {
+	m.revision++
 	s.history = &Attempt{At: time.Now(), Device: s.addr, Via: s.via}
 	if len(m.history) >= maxHistory {
 		m.history = slices.Delete(m.history, 0, 1)
 	}
 	m.history = append(m.history, s.history)
+}
+
+// toldLocked gives what is told of a session, to be changed.
+func (s *session) toldLocked() *Attempt {
+	s.m.revision++
+	return s.history
 }
 
 // tried notes one attempt through a proxy; err is nil if the link came up.
@@ -132,7 +170,7 @@ func (s *session) tried(c *candidate, l *link, begun time.Time, err error) {
 		t.Result = said(err)
 		c.ps.trouble = Trouble{At: time.Now(), Device: s.addr, Proxy: c.ps.name, What: t.Result}
 	}
-	h := s.history
+	h := s.toldLocked()
 	if len(h.Tries) >= toldTries {
 		h.Tries = slices.Delete(h.Tries, 0, 1)
 	}
@@ -152,13 +190,13 @@ func (m *Manager) ValueLost(a ble.Address) {
 	defer m.mu.Unlock()
 	m.counts.ValuesLost++
 	if d := m.devices[a]; d != nil && d.cur != nil {
-		d.cur.history.Lost++
+		d.cur.toldLocked().Lost++
 	}
 }
 
 // failedLocked notes that no link came up.
 func (s *session) failedLocked(err error) {
-	h := s.history
+	h := s.toldLocked()
 	h.Took, h.Error, h.Result = time.Since(h.At), err.Error(), resultOf(err)
 	if h.Result == ResultCanceled {
 		h.Error = "called off by who had asked for it"
@@ -170,14 +208,14 @@ func (s *session) failedLocked(err error) {
 func (s *session) succeededLocked(l *link) {
 	s.m.linked++
 	l.number = s.m.linked
-	h := s.history
+	h := s.toldLocked()
 	h.Took, h.Link, h.Proxy, h.Result = time.Since(h.At), l.number, l.ps.name, ResultConnected
 	s.m.counts.Connects[ResultConnected]++
 }
 
 // endedLocked notes the end of the link.
 func (s *session) endedLocked(l *link, why string, reason ble.DisconnectReason, local bool) {
-	h := s.history
+	h := s.toldLocked()
 	s.m.counts.Ends[endOf(l, reason, local)]++
 	h.Ended, h.Why, h.Local = time.Now(), why, local
 	if l != nil && !local {

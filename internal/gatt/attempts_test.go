@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"regexp"
 	"strings"
 	"sync"
@@ -256,4 +257,58 @@ func TestWhyEarly(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestAttemptsRevision: whatever becomes of an attempt, its waits, its link and its lost notifications, changes the number
+// by which a reader knows that there is something new; and nothing else does.
+func TestAttemptsRevision(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dev := thermometer(addrA)
+		near, far := gatttest.New("near", dev), gatttest.New("far", dev)
+		near.Script = always(gatttest.Outcome{Delay: 100 * time.Millisecond, Code: 0x3e})
+		far.SetLimitQuietly(0)
+		run(t, gatt.Config{}, []*gatttest.Proxy{near, far}, func(t *testing.T, w *world) {
+			w.hears(addrA, "near", "far")
+			var before []gatt.Attempt
+			var revision uint64
+			changes := 0
+			look := func(after string) {
+				t.Helper()
+				settle(0)
+				now, number := w.m.Attempts(9), w.m.AttemptsRevision()
+				if same := reflect.DeepEqual(now, before); !same && number == revision {
+					t.Errorf("%s: the number is the same, with\n%+v\nbefore\n%+v", after, now, before)
+				}
+				if number != revision {
+					changes++
+				}
+				before, revision = now, number
+			}
+			time.AfterFunc(3*time.Second, func() { far.SetLimit(1) })
+			done := make(chan error, 1)
+			w.m.Connect(addrA, ble.Public, "", func(err error) { done <- err })
+			for waiting := true; waiting; {
+				look("while it is under way")
+				select {
+				case <-done:
+					waiting = false
+				case <-time.After(50 * time.Millisecond):
+				}
+			}
+			look("connected")
+			w.m.ValueLost(addrA)
+			look("a notification is lost")
+			still := changes
+			settle(time.Minute)
+			look("nothing happens")
+			if changes != still || still < 5 {
+				t.Errorf("%d changes, then %d while nothing happened", still, changes-still)
+			}
+			far.DropLink(addrA, 0x13)
+			look("the link ended")
+			if got := w.m.DeviceTroubles(); len(got) != 1 || got[addrA] != w.m.DeviceTrouble(addrA) || got[addrA].What == "" {
+				t.Errorf("troubles: %+v", got)
+			}
+		})
+	})
 }

@@ -24,7 +24,7 @@ func (m *Manager) connect(who string, a ble.Address, t ble.AddressType, via stri
 	}
 	d := m.deviceLocked(a)
 	if s := d.cur; s != nil && s.phase != phaseOver {
-		s.history.askedBy(who)
+		s.toldLocked().askedBy(who)
 	}
 	if s := d.cur; s != nil && s.phase == phaseLive {
 		m.events.post(func() { done(nil) })
@@ -42,7 +42,7 @@ func (m *Manager) connect(who string, a ble.Address, t ble.AddressType, via stri
 	s.joinLocked(done, patient)
 	d.cur = s
 	m.recordLocked(s)
-	s.history.askedBy(who)
+	s.toldLocked().askedBy(who)
 	before := d.stopping
 	over := make(chan struct{})
 	d.stopping = over

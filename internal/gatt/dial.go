@@ -276,7 +276,7 @@ func (dl *dialler) leaveLine() {
 func (dl *dialler) leaveLineLocked() {
 	m := dl.s.m
 	if !dl.full.IsZero() {
-		dl.s.history.SlotWait += time.Since(dl.full)
+		dl.s.toldLocked().SlotWait += time.Since(dl.full)
 	}
 	dl.full = time.Time{}
 	if i := slices.Index(m.waiters, dl.waiter); dl.waiter != nil && i >= 0 {

@@ -48,8 +48,10 @@ type Manager struct {
 	order   uint64     // of the last reservation
 	linked  uint64     // number of the last link
 	history []*Attempt // the oldest first
-	counts  Counts
-	changed chan struct{} // closed and replaced when a path may have become usable
+	// revision grows with each change of history.
+	revision uint64
+	counts   Counts
+	changed  chan struct{} // closed and replaced when a path may have become usable
 }
 
 // parties is how a Manager asks and tells its Owners, which set it before anything else happens. Both functions are
