@@ -23,7 +23,7 @@ var wallClock = map[string]string{
 	"internal/store/disk.go":             "the name of a damaged file",
 	"internal/dbusobj/auth.go":           "a deadline in the past",
 	"internal/web/past.go":               "the steps of the time axis of the page",
-	"internal/web/snapshot.go":           "the time of day on the page",
+	"internal/web/view.go":               "the time of day on the page",
 	"internal/web/trylog.go":             "the same",
 	"internal/hci/pty.go":                "a deadline in the past",
 	"internal/controllers/controller.go": "hci.Unix is a socket",

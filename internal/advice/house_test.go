@@ -1,7 +1,7 @@
 package advice_test
 
 import (
-	"fmt"
+	"math"
 	"slices"
 	"testing"
 
@@ -16,7 +16,11 @@ func TestHouse(t *testing.T) {
 		h := advicetest.New(seed, 60)
 		var heard []advice.Device
 		for i, d := range h.Devices {
-			heard = append(heard, advice.Device{ID: fmt.Sprintf("%02d", i), RSSI: h.Heard(d)})
+			signals := make([]int8, len(h.Proxies))
+			for p, dBm := range h.Heard(d) {
+				signals[p] = int8(math.Round(dBm))
+			}
+			heard = append(heard, advice.Device{Key: uint64(i), RSSI: signals})
 		}
 		a := advice.Of(len(h.Proxies), heard)
 		said := 0
@@ -29,13 +33,12 @@ func TestHouse(t *testing.T) {
 			t.Errorf("house %d: without proxy %d, which the advice names, %d devices are lost; without another %d", seed, said, got, worst)
 		}
 		best := h.MostWon()
-		var at int
-		if _, err := fmt.Sscan(a.Spot, &at); err != nil {
+		if a.Spot < 0 {
 			t.Errorf("house %d: no spot, where a proxy would serve %d more", seed, best)
 			continue
 		}
-		if got := h.Won(h.Devices[at]); got < best*8/10 {
-			t.Errorf("house %d: a proxy at device %s serves %d more devices, at the best place %d", seed, a.Spot, got, best)
+		if got := h.Won(h.Devices[a.Spot]); got < best*8/10 {
+			t.Errorf("house %d: a proxy at device %d serves %d more devices, at the best place %d", seed, a.Spot, got, best)
 		}
 		if best > 0 && len(a.Weak) == 0 {
 			t.Errorf("house %d: nobody is weak", seed)
@@ -46,8 +49,7 @@ func TestHouse(t *testing.T) {
 // TestCounts: what each proxy is good for, and nonsense that does no harm.
 func TestCounts(t *testing.T) {
 	a := advice.Of(2, []advice.Device{
-		{"both", map[int]float64{0: -50, 1: -60}}, {"one", map[int]float64{0: -70}}, {"weak", map[int]float64{1: -90, 7: -20}}, {"none", nil},
-		{"hangs on 0", map[int]float64{0: -80, 1: -88}},
+		{1, []int8{-50, -60}}, {2, []int8{-70}}, {3, []int8{0, -90, 0, 0, 0, 0, 0, -20}}, {4, nil}, {5, []int8{-80, -88}},
 	})
 	if p := a.Proxies[0]; p.Hears != 3 || p.Best != 3 || p.Only != 1 || len(p.Lost) != 2 {
 		t.Errorf("%+v", p)
@@ -55,10 +57,10 @@ func TestCounts(t *testing.T) {
 	if p := a.Proxies[1]; p.Hears != 3 || p.Best != 1 || len(p.Lost) != 0 {
 		t.Errorf("%+v", p)
 	}
-	if !slices.Equal(a.Weak, []string{"weak"}) || a.Spot == "" {
+	if !slices.Equal(a.Weak, []int{2}) || !slices.Equal(a.Proxies[0].Lost, []int{1, 4}) || a.Spot < 0 {
 		t.Errorf("%+v", a)
 	}
-	if empty := advice.Of(0, nil); empty.Spot != "" || len(empty.Proxies) != 0 {
+	if empty := advice.Of(0, nil); empty.Spot >= 0 || len(empty.Proxies) != 0 {
 		t.Errorf("%+v", empty)
 	}
 }

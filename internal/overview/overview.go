@@ -115,7 +115,10 @@ func (o *Overview) namedVia(list []gatt.Attempt) []gatt.Attempt {
 
 // DeviceError says what went wrong last with a device: when, through which proxy, and what; "" if nothing did.
 func (o *Overview) DeviceError(a ble.Address) string {
-	t := o.links.DeviceTrouble(a)
+	return troubleText(o.links.DeviceTrouble(a))
+}
+
+func troubleText(t gatt.Trouble) string {
 	if t.What == "" {
 		return ""
 	}
@@ -133,10 +136,13 @@ func (o *Overview) LinkError(p *fleet.Proxy) string {
 }
 
 // Links lists the connection slots of a proxy that are in use.
-func (o *Overview) Links(p *fleet.Proxy) []inspect.Link {
+func (o *Overview) Links(p *fleet.Proxy) []inspect.Link { return o.linksOf(p, o.links.Holds()) }
+
+// linksOf picks them out of all.
+func (o *Overview) linksOf(p *fleet.Proxy, holds []gatt.Hold) []inspect.Link {
 	id := p.ID()
 	var out []inspect.Link
-	for _, h := range o.links.Holds() {
+	for _, h := range holds {
 		if h.Proxy != id {
 			continue
 		}

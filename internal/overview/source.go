@@ -95,12 +95,13 @@ func (s source) Proxies() []web.Proxy {
 	for _, info := range s.cfg.Table.Proxies() {
 		heard[info.Name] = info
 	}
+	holds := s.links.Holds()
 	var out []web.Proxy
 	for _, p := range s.cfg.Proxies.All() {
 		w := s.proxy(p)
 		if id := p.ID(); id != "" {
 			w.Adverts, w.Owned = heard[id].Adverts, heard[id].Owned
-			for _, l := range s.Links(p) {
+			for _, l := range s.linksOf(p, holds) {
 				w.Slots = append(w.Slots, web.Slot{Address: l.Address, Name: s.NameOf(l.Address), State: l.State, Owners: l.Owners})
 			}
 		}
@@ -129,32 +130,63 @@ func (s source) proxy(p *fleet.Proxy) web.Proxy {
 
 // Devices implements web.Source. A device that is connected often says nothing any more, so it may not be among the
 // recent ones.
-func (s source) Devices(n int) []web.Device {
-	recent := s.cfg.Table.Recent(n)
-	var out []web.Device
-	connected := map[ble.Address]bool{}
-	for _, h := range s.links.Holds() {
-		if h.State != gatt.HoldConnected {
+func (s source) Devices(out []ble.Heard, n int, proxies []string) []ble.Heard {
+	numbers := s.numbers(proxies)
+	begin, connected := len(out), s.Connected()
+	connected = connected[:min(n, len(connected))]
+	out = s.cfg.Table.AppendRecent(out, n-len(connected), numbers)
+	for _, a := range connected {
+		if slices.ContainsFunc(out[begin:], func(h ble.Heard) bool { return h.Address == a }) {
 			continue
 		}
-		connected[h.Address] = true
-		if !slices.ContainsFunc(recent, func(d scanner.Device) bool { return d.Address == h.Address }) {
-			dev, _ := s.cfg.Table.Device(h.Address)
-			dev.Address = h.Address
-			if len(recent) >= n && n > 0 {
-				recent = recent[:n-1]
-			}
-			recent = slices.Insert(recent, 0, dev)
+		before := len(out)
+		if out = s.cfg.Table.AppendHeard(out, a, numbers); len(out) == before {
+			out = append(out, ble.Heard{Address: a})
 		}
-	}
-	for _, d := range s.named(recent) {
-		out = append(out, web.Device{
-			Address: d.Address, Name: d.Name, Connected: connected[d.Address], LastHeard: d.LastHeard,
-			LastError: s.DeviceError(d.Address), Sources: d.Sources,
-		})
 	}
 	return out
 }
+
+// numbers gives the places of names of proxies by their IDs. If several proxies have one ID, it is the one that is up.
+func (s source) numbers(names []string) map[string]int {
+	places := make(map[string]int, len(names))
+	for i, name := range names {
+		places[name] = i
+	}
+	out := make(map[string]int, len(names))
+	up := map[string]bool{}
+	for _, p := range s.cfg.Proxies.All() {
+		id := p.ID()
+		place, ok := places[p.Label()]
+		if id == "" || !ok || up[id] {
+			continue
+		}
+		out[id], up[id] = place, p.Up()
+	}
+	return out
+}
+
+// Connected implements web.Source.
+func (s source) Connected() (out []ble.Address) {
+	for _, h := range s.links.Holds() {
+		if h.State == gatt.HoldConnected {
+			out = append(out, h.Address)
+		}
+	}
+	return out
+}
+
+// Troubles implements web.Source.
+func (s source) Troubles() map[ble.Address]string {
+	out := map[ble.Address]string{}
+	for a, t := range s.links.DeviceTroubles() {
+		out[a] = troubleText(t)
+	}
+	return out
+}
+
+// Tried implements web.Source.
+func (s source) Tried() uint64 { return s.links.AttemptsRevision() }
 
 // Connects implements web.Source.
 func (s source) Connects(n int) []web.Connect {

@@ -3,7 +3,11 @@ package web
 import (
 	"bytes"
 	"encoding/json"
+	"math"
+	"slices"
 	"time"
+
+	"bluez-esphome/internal/ble"
 )
 
 // What a viewer is sent: first a whole snapshot, then what changed. Signals are smoothed, and one that moved by less
@@ -11,177 +15,168 @@ import (
 // be sent anew each second.
 const (
 	smoothing = .25
-	rssiStep  = 3.0 // dB
+	rssiStep  = 3 // dB
 )
 
 // ageClasses are the ages at which a signal is sent again though it did not move: the page shows it as older from then
 // on.
-var ageClasses = []time.Duration{10 * time.Second, 30 * time.Second, 5 * time.Minute}
+var ageClasses = [...]time.Duration{10 * time.Second, 30 * time.Second, 5 * time.Minute}
 
-func ageClass(ms int64) int {
+func ageClass(age time.Duration) uint8 {
 	for i, c := range ageClasses {
-		if ms < c.Milliseconds() {
-			return i
+		if age < c {
+			return uint8(i)
 		}
 	}
-	return len(ageClasses)
+	return uint8(len(ageClasses))
 }
 
-// delta is what changed since the event before.
-type delta struct {
-	Set map[string]json.RawMessage `json:"set,omitempty"` // keys of the snapshot that changed
-	// of each proxy: rate, owned, milliseconds since it was heard
-	Numbers [][3]float64 `json:"p,omitempty"`
-	New     []pageDev    `json:"new,omitempty"` // devices that are new or whose texts changed
-	// Moved are [number of the device, then for each signal: proxy, dBm, milliseconds ago, 1 if it is the owner's]; dBm 0
-	// with -1 milliseconds: not heard any more.
-	Moved [][]int64 `json:"d,omitempty"`
-	Gone  []int64   `json:"gone,omitempty"` // numbers
-}
-
-// sentState is what all viewers know. It belongs to the hub's goroutine.
+// sentState is what all viewers know, and makes the events that tell them what changed. Its memory is used again from
+// one second to the next.
 type sentState struct {
-	next    int64
-	set     map[string]json.RawMessage
+	number  int64  // of the last new device
+	tick    uint32 // counts the updates
+	proxies []string
+	set     map[string][]byte
 	numbers [][3]float64
-	devices map[string]*sentDevice // by address
+	devices map[ble.Address]*sentDevice
+
+	scratch bytes.Buffer // of json
+	json    *json.Encoder
+	moved   []byte // what the next event has in d, and so on
+	fresh   []pageDev
+	gone    []int64
 }
 
+// sentDevice is what viewers know of a device.
 type sentDevice struct {
-	number  int64
-	text    [3]string // what is compared to know that it changed
-	sources map[int64]*sentSource
+	number    int64
+	tick      uint32
+	name      string // raw
+	trouble   string
+	connected bool
+	signals   []sentSignal // by the number of the proxy
 }
 
-type sentSource struct {
-	smooth float64
-	sent   [4]int64 // as in pageDev.Sources
-	class  int
-	seen   bool
+// sentSignal is what viewers know of a signal.
+type sentSignal struct {
+	tick   uint32 // 0: it is not heard
+	smooth float32
+	dBm    int8 // that was sent; 0 unknown
+	class  uint8
+	owner  bool
 }
 
 func newSentState() *sentState {
-	return &sentState{set: map[string]json.RawMessage{}, devices: map[string]*sentDevice{}}
+	st := &sentState{set: map[string][]byte{}, devices: map[ble.Address]*sentDevice{}}
+	st.json = json.NewEncoder(&st.scratch)
+	return st
 }
 
-// update takes a snapshot, in which it numbers the devices and puts the values that viewers know, and gives what
-// changed.
-func (st *sentState) update(s *snapshot) *delta {
-	d := &delta{Set: map[string]json.RawMessage{}}
-	here := map[string]bool{}
-	for i := range s.List {
-		dev := &s.List[i]
-		here[dev.Address] = true
-		st.device(dev, d)
+// update takes what there is now, completes s by the advice, and gives the event that tells viewers of the changes. It
+// gives nil if the proxies are others than they were: then viewers need a whole snapshot.
+func (st *sentState) update(v *view, s *snapshot, now time.Time) []byte {
+	others := !slices.Equal(v.proxies, st.proxies)
+	if others { // all their numbers are different
+		st.proxies = slices.Clone(v.proxies)
+		clear(st.devices)
+	}
+	st.tick++
+	st.moved, st.fresh, st.gone = st.moved[:0], st.fresh[:0], st.gone[:0]
+	v.survey.begin(len(v.proxies), v.devices)
+	for i := range v.devices {
+		st.device(v, &v.devices[i], v.survey.row(i), now)
 	}
 	for a, k := range st.devices {
-		if !here[a] {
-			d.Gone = append(d.Gone, k.number)
+		if k.tick != st.tick {
+			st.gone = append(st.gone, k.number)
 			delete(st.devices, a)
 		}
 	}
-	numbers := make([][3]float64, len(s.Proxies))
-	for i, p := range s.Proxies {
-		heard := float64(p.Heard)
-		if p.Heard >= 0 && ageClass(p.Heard) == 0 {
-			heard = 0
-		}
-		numbers[i] = [3]float64{p.Rate, float64(p.Owned), heard}
+	s.Advice = v.advise()
+	event := st.event(s)
+	if others {
+		return nil
 	}
-	if !equalNumbers(numbers, st.numbers) {
-		d.Numbers, st.numbers = numbers, numbers
-	}
-	for key, v := range s.slow() {
-		b, err := json.Marshal(v)
-		if err != nil {
-			continue // there is nothing in it that cannot be encoded
-		}
-		if !bytes.Equal(b, st.set[key]) {
-			st.set[key], d.Set[key] = b, b
-		}
-	}
-	return d
+	return event
 }
 
-func equalNumbers(a, b [][3]float64) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
-}
-
-// slow is what of a snapshot is compared as a whole.
-func (s *snapshot) slow() map[string]any {
-	proxies := make([]pageProxy, len(s.Proxies))
-	for i, p := range s.Proxies {
-		p.Rate, p.Owned, p.Heard, p.Adverts = 0, 0, 0, 0
-		proxies[i] = p
-	}
-	return map[string]any{
-		"version": s.Version, "devices": s.Devices, "switches": s.Switches, "rate": s.Rate, "notReady": s.Ready, "remarks": s.Remarks,
-		"log": s.Log, "advice": s.Advice, "proxies": proxies, "controllers": s.Controllers,
-	}
-}
-
-// device compares one device.
-func (st *sentState) device(dev *pageDev, d *delta) {
-	k := st.devices[dev.Address]
-	texts := [3]string{dev.Name, dev.Error, ""}
-	if dev.Connected {
-		texts[2] = "connected"
-	}
-	fresh := k == nil || k.text != texts
+// device compares one device, and puts into row what viewers know of its signals.
+func (st *sentState) device(v *view, h *ble.Heard, row []int8, now time.Time) {
+	k := st.devices[h.Address]
+	connected, trouble := v.connected[h.Address], v.troubles[h.Address]
+	fresh := k == nil || k.name != h.Name || k.trouble != trouble || k.connected != connected
 	if k == nil {
-		st.next++
-		k = &sentDevice{number: st.next, sources: map[int64]*sentSource{}}
-		st.devices[dev.Address] = k
+		st.number++
+		k = &sentDevice{number: st.number, signals: make([]sentSignal, len(v.proxies))}
+		st.devices[h.Address] = k
 	}
-	k.text, dev.Number = texts, k.number
-	moved := []int64{k.number}
-	for _, src := range k.sources {
-		src.seen = false
-	}
-	for i := range dev.Sources {
-		v := &dev.Sources[i]
-		src := k.sources[v[0]]
-		class := ageClass(v[2])
-		switch {
-		case src == nil:
-			src = &sentSource{smooth: float64(v[1]), sent: *v, class: class}
-			k.sources[v[0]] = src
-			moved = append(moved, v[:]...)
-		default:
-			if class == 0 {
-				src.smooth += smoothing * (float64(v[1]) - src.smooth)
-			}
-			now := [4]int64{v[0], int64(src.smooth - .5), v[2], v[3]}
-			if off := src.smooth - float64(src.sent[1]); off >= rssiStep || off <= -rssiStep || class != src.class || v[3] != src.sent[3] || v[1] == 0 {
-				if now != src.sent {
-					moved = append(moved, now[:]...)
-				}
-				src.sent, src.class = now, class
-			}
+	k.tick, k.name, k.trouble, k.connected = st.tick, h.Name, trouble, connected
+	begin := len(st.moved)
+	for i := range h.Signals {
+		sig := &h.Signals[i]
+		src := &k.signals[sig.Proxy]
+		age := now.Sub(sig.LastHeard)
+		if src.update(sig, ageClass(age)) && !fresh {
+			st.move(begin, k, sig.Proxy, src, max(0, age.Milliseconds()))
 		}
-		src.seen = true
-		age := v[2]
-		*v = src.sent
-		v[2] = age
+		src.tick = st.tick
+		if counts(sig, age) {
+			row[sig.Proxy] = src.dBm
+		}
 	}
-	for p, src := range k.sources {
-		if !src.seen {
-			delete(k.sources, p)
-			moved = append(moved, p, 0, -1, 0)
+	for p := range k.signals {
+		src := &k.signals[p]
+		if src.tick != 0 && src.tick != st.tick {
+			*src = sentSignal{}
+			if !fresh {
+				st.move(begin, k, p, src, -1)
+			}
 		}
 	}
 	switch {
 	case fresh:
-		d.New = append(d.New, *dev)
-	case len(moved) > 1:
-		d.Moved = append(d.Moved, moved)
+		d := v.device(h, now)
+		st.complete(&d, h, now)
+		st.fresh = append(st.fresh, d)
+	case len(st.moved) > begin:
+		st.moved = append(st.moved, ']')
 	}
+}
+
+// update takes what a proxy hears now, and reports whether viewers are to be told.
+func (src *sentSignal) update(sig *ble.Signal, class uint8) bool {
+	switch {
+	case src.tick == 0 || (src.dBm == 0) != (sig.RSSI == 0): // new
+		src.smooth, src.dBm, src.class, src.owner = float32(sig.RSSI), sig.RSSI, class, sig.Owner
+		return true
+	case class == 0:
+		src.smooth += smoothing * (float32(sig.RSSI) - src.smooth)
+	}
+	if off := src.smooth - float32(src.dBm); off < rssiStep && off > -rssiStep && class == src.class && sig.Owner == src.owner {
+		return false
+	}
+	src.dBm, src.class, src.owner = int8(math.Round(float64(src.smooth))), class, sig.Owner
+	return true
+}
+
+// complete adds to a device its number and the signals as viewers know them.
+func (st *sentState) complete(d *pageDev, h *ble.Heard, now time.Time) {
+	k := st.devices[h.Address]
+	d.Number = k.number
+	for _, sig := range h.Signals {
+		src := &k.signals[sig.Proxy]
+		d.Sources = append(d.Sources, [4]int64{int64(sig.Proxy), int64(src.dBm), ago(sig.LastHeard, now), int64(one(src.owner))})
+	}
+}
+
+// whole is the snapshot of the last update as viewers know it from then on.
+func (st *sentState) whole(v *view, s *snapshot, now time.Time) *snapshot {
+	s.List = make([]pageDev, 0, len(v.devices))
+	for i := range v.devices {
+		d := v.device(&v.devices[i], now)
+		st.complete(&d, &v.devices[i], now)
+		s.List = append(s.List, d)
+	}
+	return s
 }

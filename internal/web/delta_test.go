@@ -3,6 +3,9 @@ package web
 import (
 	"encoding/json"
 	"math/rand/v2"
+	"reflect"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,48 +13,115 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
-// TestStreamIsSmall: with 300 devices that twelve proxies hear each second, by up to 5 dB more or less, a viewer gets
-// at most 10 kB a second after the first snapshot, and what it knows in the end is what there is.
-func TestStreamIsSmall(t *testing.T) {
-	f := houseSource(300)
+// delta is an event of the stream as a viewer reads it.
+type delta struct {
+	Set     map[string]json.RawMessage `json:"set"`
+	Numbers [][3]float64               `json:"p"`
+	New     []pageDev                  `json:"new"`
+	Moved   [][]int64                  `json:"d"`
+	Gone    []int64                    `json:"gone"`
+}
+
+// stream is the stream of a source without its hub.
+type stream struct {
+	t    testing.TB
+	view *view
+	sent *sentState
+}
+
+func newStream(t testing.TB, f *fakeSource) *stream {
+	return &stream{t, newView(f, "1"), newSentState()}
+}
+
+// event gives the next event, nil if the viewers need a whole snapshot, which comes with it.
+func (s *stream) event(now time.Time) ([]byte, *snapshot) {
+	snap := s.view.look(now)
+	b := s.sent.update(s.view, snap, now)
+	if b == nil {
+		return nil, s.sent.whole(s.view, snap, now)
+	}
+	return b, snap
+}
+
+// delta gives the next event, which is to be one of changes.
+func (s *stream) delta(now time.Time) (d delta) {
+	s.t.Helper()
+	b, _ := s.event(now)
+	line, ok := strings.CutPrefix(string(b), eventBegin)
+	line, end := strings.CutSuffix(line, eventEnd)
+	if !ok || !end || strings.Contains(line, "\n") {
+		s.t.Fatalf("no event: %q", b)
+	}
+	dec := json.NewDecoder(strings.NewReader(line))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&d); err != nil {
+		s.t.Fatalf("%v: %s", err, line)
+	}
+	return d
+}
+
+// noisyHouse has 300 devices that twelve proxies hear each second, each time by up to 5 dB more or less. step makes a
+// second pass.
+func noisyHouse() (f *fakeSource, step func(now time.Time)) {
+	f = houseSource(300)
+	f.live = false
 	rng := rand.New(rand.NewPCG(1, 2))
 	base := map[ble.Address][]int8{}
 	for i := range f.devices {
 		d := &f.devices[i]
 		d.Sources = nil
 		for j := range 12 {
-			d.Sources = append(d.Sources, ble.Source{Proxy: f.proxies[j].Name, LastHeard: time.Now(), Owner: j == i%12})
+			d.Sources = append(d.Sources, ble.Source{Proxy: f.proxies[j].Name, Owner: j == i%12})
 			base[d.Address] = append(base[d.Address], int8(-45-(i+7*j)%50))
 		}
 	}
-	st, now, rates := newSentState(), time.Now(), newRates()
-	total, worst := 0, 0
-	const seconds = 60
-	for range seconds + 5 {
-		now = now.Add(time.Second)
+	return f, func(now time.Time) {
 		for i := range f.devices {
 			for j := range f.devices[i].Sources {
 				s := &f.devices[i].Sources[j]
 				s.RSSI, s.LastHeard = base[f.devices[i].Address][j]+int8(rng.IntN(11)-5), now
 			}
 		}
-		f.live = false
 		for i := range f.proxies {
 			f.proxies[i].Adverts += 300
 			f.proxies[i].LastHeard = now
 		}
-		n := len(encode(st.update(take(f, "1", now, rates))))
-		total, worst = total+n, max(worst, n)
 	}
-	first := len(encode(st.update(take(f, "1", now, rates))))
-	t.Logf("%d bytes/s on average, the first %d, the last %d", (total-worst)/seconds, worst, first)
-	if perSecond := (total - worst) / seconds; perSecond > 10_000 {
-		t.Errorf("%d bytes a second", perSecond)
+}
+
+// TestStreamIsSmall: a viewer of a noisy house gets at most 10 kB a second after the first snapshot, and what it knows in
+// the end is what there is. The daemon takes as good as no memory for that, and so collects no garbage.
+func TestStreamIsSmall(t *testing.T) {
+	f, pass := noisyHouse()
+	now := time.Now()
+	s := newStream(t, f)
+	const seconds = 60
+	second := func() (bytes int) {
+		now = now.Add(time.Second)
+		pass(now)
+		b, _ := s.event(now)
+		return len(b)
 	}
-	for _, k := range st.devices {
-		if len(k.sources) != 12 {
-			t.Fatalf("%d sources are known", len(k.sources))
+	for range 5 {
+		second()
+	}
+	total := 0
+	for range seconds {
+		total += second()
+	}
+	t.Logf("%d bytes a second", total/seconds)
+	if total/seconds > 10_000 {
+		t.Errorf("%d bytes a second", total/seconds)
+	}
+	for _, k := range s.sent.devices {
+		for _, sig := range k.signals {
+			if sig.tick != s.sent.tick {
+				t.Fatalf("of twelve signals one is not known: %+v", k)
+			}
 		}
+	}
+	if n := testing.AllocsPerRun(20, func() { second() }); n > maxTickAllocs {
+		t.Errorf("%v allocations a second, more than %d", n, maxTickAllocs)
 	}
 }
 
@@ -62,48 +132,85 @@ func TestDelta(t *testing.T) {
 	dev := func(rssi int8, heard time.Time) []Device {
 		return []Device{{Address: 1, Name: "x", LastHeard: heard, Sources: []ble.Source{{Proxy: "a", RSSI: rssi, LastHeard: heard, Owner: true}}}}
 	}
-	st, rates := newSentState(), newRates()
-	step := func(devices []Device, at time.Time) *delta {
+	s := newStream(t, f)
+	f.devices = dev(-60, now)
+	if b, whole := s.event(now); b != nil || len(whole.List) != 1 || whole.List[0].Number != 1 || whole.List[0].Sources[0] != [4]int64{0, -60, 0, 1} {
+		t.Errorf("at first: %s, %+v", b, whole)
+	}
+	step := func(devices []Device, after time.Duration) delta {
 		f.devices = devices
-		return st.update(take(f, "1", at, rates))
+		return s.delta(now.Add(after))
 	}
-	if d := step(dev(-60, now), now); len(d.New) != 1 || d.Set["proxies"] == nil {
-		t.Errorf("at first: %+v", d)
+	nothing := func(d delta) bool {
+		return len(d.New)+len(d.Moved)+len(d.Gone) == 0 && d.Set["proxies"] == nil && d.Set["log"] == nil
 	}
-	if d := step(dev(-61, now), now.Add(time.Second)); len(d.New)+len(d.Moved)+len(d.Gone) != 0 || d.Set["proxies"] != nil {
+	if d := step(dev(-61, now.Add(time.Second)), time.Second); !nothing(d) {
 		t.Errorf("1 dB: %+v", d)
 	}
-	if d := step(dev(-90, now), now.Add(2*time.Second)); len(d.Moved) != 1 || d.Moved[0][1] != 0 || d.Moved[0][2] > -66 {
+	if d := step(dev(-90, now.Add(2*time.Second)), 2*time.Second); !reflect.DeepEqual(d.Moved, [][]int64{{1, 0, -68, 0, 1}}) {
 		t.Errorf("29 dB: %+v", d)
 	}
-	if d := step(dev(-90, now), now.Add(40*time.Second)); len(d.Moved) != 1 || d.Moved[0][3] != 40_000 {
+	silent := dev(-90, now.Add(2*time.Second))
+	if d := step(silent, 42*time.Second); !reflect.DeepEqual(d.Moved, [][]int64{{1, 0, -68, 40_000, 1}}) {
 		t.Errorf("silence: %+v", d)
 	}
-	if d := step([]Device{{Address: 1, Name: "x"}}, now.Add(41*time.Second)); len(d.Moved) != 1 || d.Moved[0][3] != -1 {
-		t.Errorf("a source goes: %+v", d)
+	two := append(dev(-50, now.Add(43*time.Second)), Device{Address: 2, Name: "<y>", Sources: []ble.Source{{Proxy: "b", RSSI: 0, LastHeard: now}}})
+	if d := step(two, 43*time.Second); len(d.New) != 1 || d.New[0].Number != 2 || d.New[0].Name != "<y>" || d.New[0].Sources[0] != [4]int64{1, 0, 43_000, 0} || len(d.Moved) != 1 {
+		t.Errorf("another device: %+v", d)
 	}
-	if d := step(nil, now.Add(42*time.Second)); len(d.Gone) != 1 {
-		t.Errorf("the device goes: %+v", d)
+	two[1].Sources[0].RSSI, two[0].Sources[0].Owner = -70, false
+	if d := step(two, 44*time.Second); !reflect.DeepEqual(d.Moved, [][]int64{{1, 0, -60, 1000, 0}, {2, 1, -70, 44_000, 0}}) {
+		t.Errorf("another owner, and a strength that was unknown: %+v", d)
 	}
-	if b, err := json.Marshal(st.set); err != nil || len(b) == 0 {
-		t.Error(err)
+	if d := step(two, 45*time.Second); !nothing(d) {
+		t.Errorf("the same: %+v", d)
+	}
+	two[1].Connected, two[0].LastError = true, "did not answer"
+	if d := step(two, 60*time.Second); len(d.New) != 2 || !d.New[1].Connected || d.New[0].Error != "did not answer" || len(d.Moved) != 0 {
+		t.Errorf("connected: %+v", d)
+	}
+	if d := step([]Device{{Address: 1, Name: "x", LastError: "did not answer"}}, 61*time.Second); len(d.Moved) != 1 || d.Moved[0][3] != -1 || !slices.Equal(d.Gone, []int64{2}) {
+		t.Errorf("a source and a device go: %+v", d)
+	}
+	f.proxies = f.proxies[1:]
+	if b, whole := s.event(now.Add(62 * time.Second)); b != nil || len(whole.List) != 1 || whole.List[0].Number != 3 {
+		t.Errorf("a proxy goes, and the others have other numbers: %s, %+v", b, whole)
+	}
+}
+
+// TestLog: the log of connections is made when one changed, and anew every ten seconds since devices may get names.
+func TestLog(t *testing.T) {
+	now := time.Now()
+	f := &fakeSource{proxies: []Proxy{{Name: "a"}}, tried: 1, connects: []Connect{{At: now, Device: 1, Result: "connected"}}}
+	s := newStream(t, f)
+	s.event(now)
+	f.connects = []Connect{{At: now, Device: 1, Name: "lamp", Result: "connected"}}
+	if d := s.delta(now.Add(time.Second)); d.Set["log"] != nil {
+		t.Errorf("it is made again though nothing is said to have changed: %s", d.Set["log"])
+	}
+	if d := s.delta(now.Add(12 * time.Second)); !strings.Contains(string(d.Set["log"]), "lamp") {
+		t.Errorf("a name: %s", d.Set["log"])
+	}
+	f.tried, f.connects, f.devices = 2, []Connect{{At: now, Device: 1, Result: "no-answer", Error: "deaf"}}, []Device{{Address: 1, LastError: "deaf"}}
+	if d := s.delta(now.Add(13 * time.Second)); !strings.Contains(string(d.Set["log"]), "deaf") || len(d.New) != 1 || d.New[0].Error != "deaf" {
+		t.Errorf("an attempt: %+v", d)
 	}
 }
 
 // TestPast: an hour is kept, in steps of ten seconds, and no more; what was not heard is 0.
 func TestPast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPast()
+		p, proxies := newPast(), []string{"a"}
 		for i := range 400 {
 			now := time.Now()
 			if !p.due(now) {
 				t.Fatal("not due after a step")
 			}
-			var list []Device
+			var list []ble.Heard
 			if i%2 == 0 {
-				list = []Device{{Address: 1, Sources: []ble.Source{{Proxy: "a", RSSI: int8(-(i%50 + 1)), LastHeard: now}}}}
+				list = []ble.Heard{{Address: 1, Signals: []ble.Signal{{RSSI: int8(-(i%50 + 1)), LastHeard: now}}}}
 			}
-			p.add(list, now)
+			p.add(list, proxies, now)
 			time.Sleep(pastStep)
 		}
 		got := p.of(1).Proxies["a"]
@@ -111,13 +218,13 @@ func TestPast(t *testing.T) {
 			t.Errorf("%d: %d … %d %d", len(got), got[0], got[pastSteps-2], got[pastSteps-1])
 		}
 		time.Sleep(2 * time.Hour)
-		p.add(nil, time.Now())
-		p.add(nil, time.Now().Add(pastStep))
+		p.add(nil, proxies, time.Now())
+		p.add(nil, proxies, time.Now().Add(pastStep))
 		if len(p.devices) != 0 {
 			t.Errorf("%d devices are remembered after two hours", len(p.devices))
 		}
 		for i := range 2 * maxDevices {
-			p.add([]Device{{Address: ble.Address(i), Sources: []ble.Source{{Proxy: "a", RSSI: -1, LastHeard: time.Now()}}}}, time.Now())
+			p.add([]ble.Heard{{Address: ble.Address(i), Signals: []ble.Signal{{RSSI: -1, LastHeard: time.Now()}}}}, proxies, time.Now())
 		}
 		if len(p.devices) > maxDevices {
 			t.Errorf("%d devices", len(p.devices))
@@ -144,16 +251,16 @@ func TestRates(t *testing.T) {
 // TestPastIsBounded: of devices whose addresses change the newest have a past, and none that is heard loses its own.
 func TestPastIsBounded(t *testing.T) {
 	p, now := newPast(), time.Unix(1e9, 0)
-	steady := Device{Address: 1}
+	steady := ble.Heard{Address: 1}
 	for i := range 3 * maxDevices / 100 {
 		now = now.Add(pastStep)
-		source := []ble.Source{{Proxy: "p", RSSI: -50, LastHeard: now}}
-		steady.Sources = source
-		devices := []Device{steady}
+		signals := []ble.Signal{{RSSI: -50, LastHeard: now}}
+		steady.Signals = signals
+		devices := []ble.Heard{steady}
 		for j := range 100 {
-			devices = append(devices, Device{Address: ble.Address(1000 + 100*i + j), Sources: source})
+			devices = append(devices, ble.Heard{Address: ble.Address(1000 + 100*i + j), Signals: signals})
 		}
-		p.add(devices, now)
+		p.add(devices, []string{"p"}, now)
 		if got := p.of(devices[100].Address).Proxies["p"]; len(got) == 0 || got[pastSteps-1] != -50 {
 			t.Fatalf("step %d: a new device has no past", i)
 		}

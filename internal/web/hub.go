@@ -2,8 +2,8 @@ package web
 
 import (
 	"context"
-	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"bluez-esphome/internal/lockorder"
@@ -20,18 +20,17 @@ const (
 	eventTimeout = 10 * time.Second
 )
 
-// hub takes a snapshot each second while there are viewers, and sends the changes to all of them.
+// hub looks once a second while there are viewers, and sends the changes to all of them.
 type hub struct {
-	src     Source
-	version string
-	rates   *rates
-	past    *past
-	sent    *sentState    // belongs to run
-	wake    chan struct{} // capacity 1: the first viewer came
+	src  Source
+	past *past
+	wake chan struct{} // capacity 1: the first viewer came
 
 	mu      lockorder.Mutex[lockorder.Page]
+	view    *view
+	sent    *sentState
 	viewers map[*viewer]struct{}
-	last    []byte    // the newest snapshot
+	last    []byte    // the newest snapshot that was asked for
 	made    time.Time // when last was made
 }
 
@@ -43,7 +42,7 @@ type viewer struct {
 }
 
 func newHub(src Source, version string) *hub {
-	return &hub{src: src, version: version, rates: newRates(), past: newPast(), sent: newSentState(), wake: make(chan struct{}, 1), viewers: map[*viewer]struct{}{}}
+	return &hub{src: src, past: newPast(), wake: make(chan struct{}, 1), view: newView(src, version), sent: newSentState(), viewers: map[*viewer]struct{}{}}
 }
 
 func (h *hub) run(ctx context.Context) {
@@ -78,47 +77,43 @@ func (h *hub) run(ctx context.Context) {
 
 // count reads the counters, so that the first snapshot of a viewer has rates, and adds to the past of the signals.
 func (h *hub) count() {
-	h.remember(h.src.Devices(maxDevices))
-	now := time.Now()
-	h.rates.of("", h.src.Air().Adverts, now)
-	for _, p := range h.src.Proxies() {
-		h.rates.of(p.Name, p.Adverts, now)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now, proxies := time.Now(), h.src.Proxies()
+	h.view.rates.of("", h.src.Air().Adverts, now)
+	for _, p := range proxies {
+		h.view.rates.of(p.Name, p.Adverts, now)
 	}
-}
-
-// remember adds a step to the past if one is due.
-func (h *hub) remember(devices []Device) {
-	if now := time.Now(); h.past.due(now) {
-		h.past.add(devices, now)
+	if h.past.due(now) {
+		h.view.hear(proxies)
+		h.past.add(h.view.devices, h.view.proxies, now)
 	}
 }
 
 func (h *hub) publish() {
-	if h.past.due(time.Now()) {
-		h.remember(h.src.Devices(maxDevices))
-	}
-	snap := take(h.src, h.version, time.Now(), h.rates)
-	change := h.sent.update(snap)
-	var full, part []byte
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	now := time.Now()
+	snap := h.view.look(now)
+	if h.past.due(now) {
+		h.past.add(h.view.devices, h.view.proxies, now)
+	}
+	change := h.sent.update(h.view, snap, now)
+	var whole []byte
 	for v := range h.viewers {
 		if len(v.next) > 0 { // it did not take the last event: it gets a whole snapshot after that
 			v.behind = true
 			continue
 		}
-		if v.behind {
-			if full == nil {
-				full = encode(snap)
-			}
-			v.behind = false
-			v.next <- full
+		if !v.behind && change != nil {
+			v.next <- change
 			continue
 		}
-		if part == nil {
-			part = encode(change)
+		if whole == nil {
+			whole = slices.Concat([]byte(eventBegin), encode(h.sent.whole(h.view, snap, now)), []byte(eventEnd))
 		}
-		v.next <- part
+		v.behind = false
+		v.next <- whole
 	}
 }
 
@@ -128,7 +123,7 @@ func (h *hub) snapshot(age time.Duration) []byte {
 	defer h.mu.Unlock()
 	now := time.Now()
 	if h.last == nil || now.Sub(h.made) >= age {
-		h.last, h.made = encode(take(h.src, h.version, now, h.rates)), now
+		h.last, h.made = encode(h.view.once(now)), now
 	}
 	return h.last
 }
@@ -176,9 +171,9 @@ func (h *hub) serve(w http.ResponseWriter, r *http.Request) {
 	ends := time.NewTimer(streamTime)
 	defer ends.Stop()
 	for {
-		var data []byte
+		var event []byte
 		select {
-		case data = <-v.next:
+		case event = <-v.next:
 		case <-ends.C:
 			return
 		case <-r.Context().Done():
@@ -187,7 +182,7 @@ func (h *hub) serve(w http.ResponseWriter, r *http.Request) {
 		if out.SetWriteDeadline(time.Now().Add(eventTimeout)) != nil {
 			return
 		}
-		if _, err := fmt.Fprintf(w, "data: %s\n\n", data); err != nil || out.Flush() != nil {
+		if _, err := w.Write(event); err != nil || out.Flush() != nil {
 			return
 		}
 	}

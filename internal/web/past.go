@@ -37,8 +37,8 @@ func (p *past) due(now time.Time) bool {
 	return now.UnixNano()/int64(pastStep) > p.step
 }
 
-// add notes what is heard now.
-func (p *past) add(devices []Device, now time.Time) {
+// add notes what is heard now. The signals number the proxies.
+func (p *past) add(devices []ble.Heard, proxies []string, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	step := now.UnixNano() / int64(pastStep)
@@ -58,20 +58,20 @@ func (p *past) add(devices []Device, now time.Time) {
 		}
 	}
 	for _, known := range []bool{true, false} { // known devices first: a new device must not take the place of one that is heard
-		for _, d := range devices {
-			if _, there := p.devices[d.Address]; there == known {
-				p.note(d, step, now)
+		for i := range devices {
+			if _, there := p.devices[devices[i].Address]; there == known {
+				p.note(&devices[i], proxies, step, now)
 			}
 		}
 	}
 }
 
-func (p *past) note(d Device, step int64, now time.Time) {
-	for _, s := range d.Sources {
+func (p *past) note(d *ble.Heard, proxies []string, step int64, now time.Time) {
+	for _, s := range d.Signals {
 		if s.RSSI == 0 || now.Sub(s.LastHeard) > pastStep {
 			continue
 		}
-		if t := p.track(d.Address, s.Proxy); t != nil {
+		if t := p.track(d.Address, proxies[s.Proxy]); t != nil {
 			t.ring[step%int64(pastSteps)], t.heard = s.RSSI, step
 		}
 	}

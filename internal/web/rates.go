@@ -1,18 +1,13 @@
 package web
 
-import (
-	"time"
-
-	"bluez-esphome/internal/lockorder"
-)
+import "time"
 
 // rateEvery is how often the counters are read while there are no viewers, and the least time over which a rate is
 // taken.
 const rateEvery = 10 * time.Second
 
-// rates computes the rates of counters that are read at irregular times. It is goroutine-safe.
+// rates computes the rates of counters that are read at irregular times.
 type rates struct {
-	mu       lockorder.Mutex[lockorder.Leaf]
 	readings map[string]*rate
 }
 
@@ -34,8 +29,6 @@ func newRates() *rates { return &rates{readings: map[string]*rate{}} }
 
 // of takes a reading and gives the rate in 1/s, rounded to about three digits; it is -1 while it is not known.
 func (r *rates) of(name string, count uint64, now time.Time) float64 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	c := r.readings[name]
 	if c == nil || count < c.newer.count { // the counter began anew
 		if len(r.readings) >= maxRates {

@@ -17,6 +17,7 @@ type snapshot struct {
 	List     []pageDev   `json:"list"`
 	// Controllers are the virtual ones.
 	Controllers []pageController `json:"controllers"`
+	Stream      *pageStream      `json:"stream,omitempty"` // nil: there is none
 	Ready       string           `json:"notReady,omitempty"`
 	Rate        float64          `json:"rate"` // advertisements a second, -1 unknown
 	Remarks     []string         `json:"remarks"`
@@ -109,71 +110,33 @@ func encode(v any) []byte {
 	return out
 }
 
-// take makes a snapshot.
-func take(src Source, version string, now time.Time, rates *rates) *snapshot {
-	ago := func(t time.Time) int64 {
-		if t.IsZero() {
-			return -1
-		}
-		return max(0, now.Sub(t).Milliseconds())
+// ago is how long before now something was, in milliseconds, -1 for never.
+func ago(t, now time.Time) int64 {
+	if t.IsZero() {
+		return -1
 	}
-	air := src.Air()
-	s := snapshot{
-		Now:     now.UnixMilli(),
-		Version: text(version), Devices: air.Devices, Adverts: air.Adverts, Switches: air.Switches,
-		Proxies: []pageProxy{}, List: []pageDev{}, Remarks: []string{}, Log: []pageTry{}, Rate: rates.of("", air.Adverts, now),
+	return max(0, now.Sub(t).Milliseconds())
+}
+
+// pageProxyOf describes a proxy but for its rate and the hosts that share it.
+func pageProxyOf(p *Proxy, now time.Time) pageProxy {
+	out := pageProxy{
+		Name: text(p.Name), Host: text(p.Host), State: text(p.State), Error: message(p.LastError), Version: text(p.Version),
+		Scan: text(p.ScanMode), Adverts: p.Adverts, Owned: p.Owned, Heard: ago(p.LastHeard, now),
+		Limit: -1, Slots: []pageSlot{}, Link: message(p.LinkError), Note: message(p.Note),
 	}
-	for _, r := range src.Remarks() {
-		s.Remarks = append(s.Remarks, message(r))
+	for _, l := range p.Lacks {
+		out.Lacks = append(out.Lacks, message(l))
 	}
-	for _, c := range src.Connects(loggedTries) {
-		s.Log = append(s.Log, tryOf(c))
+	if p.SlotsKnown {
+		out.Limit, out.Free = p.SlotLimit, p.SlotFree
 	}
-	if err := src.Ready(); err != nil {
-		s.Ready = message(err.Error())
+	for _, sl := range p.Slots {
+		ps := pageSlot{Address: sl.Address.String(), Name: text(sl.Name), State: text(sl.State), Owners: []string{}}
+		for _, o := range sl.Owners {
+			ps.Owners = append(ps.Owners, text(o))
+		}
+		out.Slots = append(out.Slots, ps)
 	}
-	s.Controllers = pageControllers(src.Controllers(), now)
-	index, hosts := map[string]int64{}, map[string][]pageHost{}
-	for _, sh := range src.Shares() {
-		for _, u := range sh.Users {
-			hosts[sh.Proxy] = append(hosts[sh.Proxy], pageHost{text(u.Name), text(u.Has)})
-		}
-	}
-	for i, p := range src.Proxies() {
-		index[p.Name] = int64(i)
-		pp := pageProxy{
-			Name: text(p.Name), Host: text(p.Host), State: text(p.State), Error: message(p.LastError), Version: text(p.Version),
-			Scan: text(p.ScanMode), Adverts: p.Adverts, Owned: p.Owned, Heard: ago(p.LastHeard),
-			Limit: -1, Slots: []pageSlot{}, Rate: rates.of(p.Name, p.Adverts, now), Link: message(p.LinkError), Note: message(p.Note), Hosts: hosts[p.Name],
-		}
-		for _, l := range p.Lacks {
-			pp.Lacks = append(pp.Lacks, message(l))
-		}
-		if p.SlotsKnown {
-			pp.Limit, pp.Free = p.SlotLimit, p.SlotFree
-		}
-		for _, sl := range p.Slots {
-			ps := pageSlot{Address: sl.Address.String(), Name: text(sl.Name), State: text(sl.State), Owners: []string{}}
-			for _, o := range sl.Owners {
-				ps.Owners = append(ps.Owners, text(o))
-			}
-			pp.Slots = append(pp.Slots, ps)
-		}
-		s.Proxies = append(s.Proxies, pp)
-	}
-	devices := src.Devices(maxDevices)
-	s.Advice = adviceOf(index, devices, now)
-	for _, d := range devices {
-		pd := pageDev{
-			Address: d.Address.String(), Name: text(d.Name), Connected: d.Connected, Heard: ago(d.LastHeard), Error: message(d.LastError),
-			Sources: [][4]int64{},
-		}
-		for _, so := range d.Sources {
-			if i, ok := index[so.Proxy]; ok {
-				pd.Sources = append(pd.Sources, [4]int64{i, int64(so.RSSI), ago(so.LastHeard), int64(one(so.Owner))})
-			}
-		}
-		s.List = append(s.List, pd)
-	}
-	return &s
+	return out
 }

@@ -11,8 +11,14 @@ import (
 type Source interface {
 	// Proxies lists the proxies in the order in which they are to be shown.
 	Proxies() []Proxy
-	// Devices gives at most n devices, those heard last first; connected ones are in any case among them.
-	Devices(n int) []Device
+	// Devices appends to out at most n devices, those heard last first; connected ones are in any case among them. The
+	// memory of out beyond its length, and of the Signals there, is used again. The number of a signal's proxy is the place
+	// of its name in proxies; others are left out.
+	Devices(out []ble.Heard, n int, proxies []string) []ble.Heard
+	// Connected lists the devices that are connected.
+	Connected() []ble.Address
+	// Troubles tells of the last connection that failed or was lost, of each device that had one: when, and what.
+	Troubles() map[ble.Address]string
 	// Air gives the counters of the merged table.
 	Air() Air
 	// Remarks are what is to be known or done that concerns no single proxy, such as mistakes of the configuration
@@ -22,6 +28,8 @@ type Source interface {
 	Detail(a ble.Address) (Detail, bool)
 	// Connects lists at most n of the last calls of Connect, the newest first.
 	Connects(n int) []Connect
+	// Tried is a number that is another one once Troubles or Connects are, but for names of devices.
+	Tried() uint64
 	// Outcomes counts what became of all of them.
 	Outcomes() Outcomes
 	// Shares lists the proxies as they are offered to other hosts.
@@ -72,16 +80,6 @@ type Slot struct {
 	State string
 	// Owners are who uses it: D-Bus, and hosts that share the proxy, by names of their own.
 	Owners []string
-}
-
-// Device is one device as the proxies hear it.
-type Device struct {
-	Address   ble.Address
-	Name      string // from the air
-	Connected bool
-	LastHeard time.Time
-	LastError string // of a connection: when, and what
-	Sources   []ble.Source
 }
 
 // Detail is what more is known of a device.

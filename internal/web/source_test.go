@@ -10,12 +10,23 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
+// Device is one device as the proxies hear it, by their names.
+type Device struct {
+	Address   ble.Address
+	Name      string
+	Connected bool
+	LastHeard time.Time
+	LastError string
+	Sources   []ble.Source
+}
+
 // fakeSource is a Source that shows what it was given and counts what it is asked.
 type fakeSource struct {
 	mu       sync.Mutex
 	proxies  []Proxy
 	devices  []Device
 	connects []Connect
+	tried    uint64 // grows with connects
 	began    time.Time
 	live     bool // whoever is heard is heard now
 	details  map[ble.Address]Detail
@@ -71,7 +82,36 @@ func (f *fakeSource) Outcomes() Outcomes {
 	return Outcomes{Connects: map[string]uint64{"connected": 3, "no-answer": 2}, Ends: map[string]uint64{"fell-silent": 1}, ValuesLost: 9}
 }
 
-func (f *fakeSource) Devices(n int) []Device {
+func (f *fakeSource) Connected() (out []ble.Address) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, d := range f.devices {
+		if d.Connected {
+			out = append(out, d.Address)
+		}
+	}
+	return out
+}
+
+func (f *fakeSource) Troubles() map[ble.Address]string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := map[ble.Address]string{}
+	for _, d := range f.devices {
+		if d.LastError != "" {
+			out[d.Address] = d.LastError
+		}
+	}
+	return out
+}
+
+func (f *fakeSource) Tried() uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.tried
+}
+
+func (f *fakeSource) Devices(out []ble.Heard, n int, proxies []string) []ble.Heard {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.asked++
@@ -84,7 +124,27 @@ func (f *fakeSource) Devices(n int) []Device {
 			}
 		}
 	}
-	return f.devices[:min(n, len(f.devices))]
+	numbers := map[string]int{}
+	for i, p := range proxies {
+		if _, ok := numbers[p]; !ok {
+			numbers[p] = i
+		}
+	}
+	for _, d := range f.devices[:min(n, len(f.devices))] {
+		if len(out) < cap(out) {
+			out = out[:len(out)+1]
+		} else {
+			out = append(out, ble.Heard{})
+		}
+		h := &out[len(out)-1]
+		h.Address, h.Name, h.LastHeard, h.Signals = d.Address, d.Name, d.LastHeard, h.Signals[:0]
+		for _, s := range d.Sources {
+			if i, ok := numbers[s.Proxy]; ok {
+				h.Signals = append(h.Signals, ble.Signal{Proxy: i, RSSI: s.RSSI, Owner: s.Owner, LastHeard: s.LastHeard, Interval: s.Interval})
+			}
+		}
+	}
+	return out
 }
 
 func (f *fakeSource) Air() Air {

@@ -40,3 +40,22 @@ func (c sourceCollector) collectStream(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(m.desc, m.typ, m.value(&s))
 	}
 }
+
+// pageStream is the stream as the page gets it.
+type pageStream struct {
+	State     string `json:"state"`
+	Broker    string `json:"broker"`
+	Topic     string `json:"topic"`
+	Remark    string `json:"remark,omitempty"`
+	Published uint64 `json:"published"`
+	Dropped   uint64 `json:"dropped"`
+	Refused   uint64 `json:"refused"`
+	Queued    int    `json:"queued"`
+}
+
+func pageStreamOf(s *Stream) *pageStream {
+	return &pageStream{
+		State: text(s.State), Broker: text(s.Broker), Topic: text(s.Topic), Remark: message(s.Remark), Published: s.Published, Dropped: s.Dropped,
+		Refused: s.Refused, Queued: s.Queued,
+	}
+}

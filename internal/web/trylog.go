@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"time"
-
-	"bluez-esphome/internal/advice"
 )
 
 // tryOf describes a call of Connect in words.
@@ -51,44 +49,4 @@ func lasted(d time.Duration) string {
 		return "at once"
 	}
 	return fmt.Sprintf("after %v", d.Round(100*time.Millisecond))
-}
-
-// Bounds of the advice.
-const (
-	adviceAge = 2 * time.Minute // what was heard longer ago does not count
-	maxLost   = 12              // devices that are named
-)
-
-// adviceOf asks package advice about the devices; index numbers the proxies by name.
-func adviceOf(index map[string]int64, devices []Device, now time.Time) pageAdvice {
-	names := map[string]string{}
-	in := make([]advice.Device, 0, len(devices))
-	for _, d := range devices {
-		id := d.Address.String()
-		names[id] = text(d.Name)
-		v := advice.Device{ID: id, RSSI: map[int]float64{}}
-		for _, s := range d.Sources {
-			if i, ok := index[s.Proxy]; ok && s.RSSI != 0 && now.Sub(s.LastHeard) < max(adviceAge, 3*s.Interval) {
-				v.RSSI[int(i)] = float64(s.RSSI)
-			}
-		}
-		in = append(in, v)
-	}
-	n := 0
-	for _, i := range index {
-		n = max(n, int(i)+1)
-	}
-	a := advice.Of(n, in)
-	out := pageAdvice{Proxies: []pageWorth{}, Weak: len(a.Weak), Spot: a.Spot, SpotOf: names[a.Spot], Serves: len(a.Serves)}
-	for _, p := range a.Proxies {
-		w := pageWorth{Hears: p.Hears, Best: p.Best, Only: p.Only, Loses: len(p.Lost)}
-		for _, id := range p.Lost[:min(maxLost, len(p.Lost))] {
-			if names[id] != "" {
-				id = names[id]
-			}
-			w.Lost = append(w.Lost, id)
-		}
-		out.Proxies = append(out.Proxies, w)
-	}
-	return out
 }
