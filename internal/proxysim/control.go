@@ -97,9 +97,8 @@ func (c *ControlServer) Close() {
 // Run answers requests until ctx ends.
 func (c *ControlServer) Run(ctx context.Context) error {
 	defer c.Close()
-	stop := context.AfterFunc(ctx, c.Close)
-	defer stop()
 	g, ctx := errgroup.WithContext(ctx)
+	defer context.AfterFunc(ctx, c.Close)() // who accepts looks at the same context
 	for i, ln := range c.listeners {
 		g.Go(func() error { return c.accept(ctx, ln, c.ids[i]) })
 	}
