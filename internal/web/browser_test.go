@@ -3,6 +3,7 @@ package web
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -47,6 +48,25 @@ func TestBrowser(t *testing.T) {
 	if !slices.Equal(controllers, want) {
 		t.Errorf("controllers %q, want %q", controllers, want)
 	}
+	line := func() (s string) {
+		p.Eval(`document.getElementById("stream").innerText`, &s)
+		return s
+	}
+	if got, want := line(), "stream to mqtt://broker:1883 (home/"+hostile[0]+"): connected, 1000 published, 3 lost, 1 refused, 7 waiting"; got != want {
+		t.Errorf("the stream says %q, want %q", got, want)
+	}
+	stream := func(s Stream) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.stream = &s
+	}
+	stream(Stream{State: "waiting", Broker: "mqtt://broker:1883", Topic: "t", Dropped: 5, Queued: 9, Remark: "connection refused"})
+	p.Until(`document.querySelector("#stream .bad")`)
+	if got, want := line(), "stream to mqtt://broker:1883 (t): waiting, 0 published, 5 lost, 9 waiting, the broker: connection refused"; got != want {
+		t.Errorf("the stream says %q, want %q", got, want)
+	}
+	stream(Stream{})
+	p.Until(`document.getElementById("stream").hidden && document.getElementById("stream").children.length === 0`)
 	var cards []string
 	p.Eval(`[...document.querySelectorAll(".card")].map(c => c.innerText)`, &cards)
 	if len(cards) != 3 {
@@ -66,10 +86,10 @@ func TestBrowser(t *testing.T) {
 	f.devices[0].Sources = []ble.Source{{Proxy: "kitchen", RSSI: -80, LastHeard: now}, {Proxy: hostile[0], RSSI: -50, LastHeard: now, Owner: true}}
 	f.mu.Unlock()
 	p.Until(`document.querySelectorAll("#switches li").length === 1`)
-	var line string
-	p.Eval(`document.querySelector("#switches li").textContent`, &line)
-	if want := hostile[0] + ": kitchen → " + hostile[0]; len(line) < len(want) || line[len(line)-len(want):] != want {
-		t.Errorf("the switch is told as %q", line)
+	var told string
+	p.Eval(`document.querySelector("#switches li").textContent`, &told)
+	if want := hostile[0] + ": kitchen → " + hostile[0]; !strings.HasSuffix(told, want) {
+		t.Errorf("the switch is told as %q", told)
 	}
 
 	// Twenty proxies and as many devices as a snapshot has, on a phone: the page stays as wide as the screen, and shows

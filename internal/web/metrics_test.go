@@ -175,8 +175,13 @@ func TestDashboard(t *testing.T) {
 		}
 	}
 	t.Logf("%d panels, %d metrics", len(dash.Panels), len(used))
-	if len(used) < 15 {
-		t.Errorf("only %d metrics are shown", len(used))
+	for _, n := range []string{
+		"proxy_state", "air_devices", "connect_seconds_bucket", "dbus_errors_total", "share_bluetooth_hosts", "share_entities_hosts", "share_dropped_batches_total",
+		"stream_connected", "stream_published_total", "stream_dropped_total", "stream_queued",
+	} {
+		if !used[namespace+"_"+n] {
+			t.Errorf("no panel shows %s", n)
+		}
 	}
 }
 

@@ -31,6 +31,7 @@ type fakeSource struct {
 	live     bool // whoever is heard is heard now
 	details  map[ble.Address]Detail
 	air      Air
+	stream   *Stream // nil: one that is connected; without a state there is none
 	health   error
 	ready    error
 	asked    int // calls of Devices
@@ -49,7 +50,13 @@ func (f *fakeSource) Proxies() []Proxy {
 }
 
 func (f *fakeSource) Stream() (Stream, bool) {
-	return Stream{Connected: true, Sessions: 2, Published: 1000, Dropped: 3, Refused: 1, Queued: 7, Bytes: 400_000}, true
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.stream != nil {
+		return *f.stream, f.stream.State != ""
+	}
+	return Stream{Connected: true, State: "connected", Broker: "mqtt://broker:1883", Topic: "home/" + hostile[0], Sessions: 2, Published: 1000,
+		Dropped: 3, Refused: 1, Queued: 7, Bytes: 400_000}, true
 }
 
 func (f *fakeSource) Shares() []Share {

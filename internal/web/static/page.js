@@ -3,7 +3,7 @@ import {$, el, foreign, put} from "./util.js";
 import {state, set, onState} from "./state.js";
 import {Stream} from "./stream.js";
 import {Heat} from "./heat.js";
-import {showProxies, showControllers, showAdvice} from "./proxies.js";
+import {showProxies, showControllers, showStream, showAdvice} from "./proxies.js";
 import {showLog, startLog} from "./log.js";
 import {showPanel, startPanel} from "./panel.js";
 import {showWalk, startWalk} from "./walk.js";
@@ -63,6 +63,7 @@ function render() {
   $("remarks").hidden = !snap.remarks.length;
   showProxies(snap, away);
   showControllers(snap.controllers);
+  showStream(snap.stream);
   showAdvice(snap);
   showLog(snap);
   for (const [id, key] of [["filter", "f"], ["only", "only"], ["sort", "sort"]]) if ($(id) !== document.activeElement || $(id).tagName === "SELECT") $(id).value = state[key];

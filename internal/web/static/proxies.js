@@ -86,6 +86,15 @@ export function showControllers(list) {
   ].filter(Boolean).join(", "))));
 }
 
+// showStream says how the stream to a broker stands; s is missing if there is none.
+export function showStream(s) {
+  $("stream").hidden = !s;
+  put($("stream"), JSON.stringify(s), () => s ? [el("li", s.state === "connected" ? "" : "bad", "stream to ", foreign(s.broker), " (", foreign(s.topic), "): ", [
+    s.state, `${s.published} published`, `${s.dropped} lost`, s.refused && `${s.refused} refused`, `${s.queued} waiting`,
+    s.state !== "connected" && s.remark && "the broker: " + s.remark,
+  ].filter(Boolean).join(", "))] : []);
+}
+
 // showAdvice says where a proxy is wanted.
 export function showAdvice(snap) {
   const a = snap.advice, weak = a.weak;
