@@ -46,14 +46,17 @@ in dBm, and the three proxies that hear it best. * marks the device's owner, the
 			}
 			choose := func(r *status.Report) (*status.Report, error) {
 				if view.Proxy != "" && !slices.ContainsFunc(r.Proxies, func(p status.Proxy) bool { return p.Name == view.Proxy }) {
-					return nil, fmt.Errorf("there is no proxy %q; those that there are: %s", view.Proxy, r.Names())
+					return nil, fmt.Errorf("there is no proxy %q; those that there are: %s%s", view.Proxy, r.Names(), r.Elsewhere())
 				}
 				if asJSON {
 					view.Filter(r)
 				}
 				return r, nil
 			}
-			return report(c.Context(), out, bus, asJSON, choose, func(r *status.Report, w io.Writer, now time.Time) { r.PrintDevices(w, now, view) })
+			return report(c.Context(), out, bus, asJSON, choose, func(r *status.Report, w io.Writer, now time.Time) {
+				r.PrintOthers(w)
+				r.PrintDevices(w, now, view)
+			})
 		},
 		ValidArgsFunction: completeNames(false),
 	}

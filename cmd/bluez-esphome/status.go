@@ -121,6 +121,7 @@ func (v *statusView) choose(r *status.Report) (*status.Report, error) {
 
 // print writes a report as text.
 func (v *statusView) print(r *status.Report, w io.Writer, now time.Time) {
+	r.PrintOthers(w)
 	switch {
 	case v.name != "":
 		r.PrintSelected(w, now)

@@ -12,8 +12,13 @@ const (
 	CheckCritical = 2 // none is online
 )
 
-// Check says in one line how the proxies are, with an exit status.
+// Check says in one line how the proxies of the daemon are, with an exit status.
 func (r *Report) Check() (status int, line string) {
+	status, line = r.verdict()
+	return status, line + r.Elsewhere()
+}
+
+func (r *Report) verdict() (status int, line string) {
 	var (
 		states []string
 		away   int

@@ -23,7 +23,6 @@ func (r *Report) PrintProxies(w io.Writer, now time.Time) {
 		r.Configuration.print(w, now)
 		return
 	}
-	r.printOthers(w)
 	t := table(w, "PROXY\tSTATE\tESPHOME\tSCAN\tSLOTS\tHEARD")
 	for _, p := range r.Proxies {
 		slots := "-"
@@ -46,18 +45,6 @@ func (r *Report) PrintProxies(w io.Writer, now time.Time) {
 	r.printShared(w, now)
 	r.printControllers(w, now)
 	r.printCounts(w)
-}
-
-// printOthers says that other daemons run, if the command line did not name one.
-func (r *Report) printOthers(w io.Writer) {
-	if len(r.Others) == 0 {
-		return
-	}
-	wrap(w, "", "  ", fmt.Sprintf("%d daemons are running; this is the one on %s. The others, for --bus:", 1+len(r.Others), r.Bus))
-	for _, o := range r.Others {
-		fmt.Fprintln(w, "  "+o)
-	}
-	fmt.Fprintln(w)
 }
 
 // remarks are the facts about a proxy that deserve a line of the overview.

@@ -45,7 +45,7 @@ func (r *Report) Select(name string) (*Report, error) {
 	}
 	out.Connects = append(out.Connects, only(r.Connects, func(c Connect) bool { return same(c.Device) || chosen[c.Device] })...)
 	if len(out.Devices)+len(out.Heard)+len(out.Connects) == 0 {
-		return nil, fmt.Errorf("there is no proxy and no device %q; the proxies: %s; bluez-esphome devices lists the devices", name, r.Names())
+		return nil, fmt.Errorf("there is no proxy and no device %q; the proxies: %s; bluez-esphome devices lists the devices%s", name, r.Names(), r.Elsewhere())
 	}
 	return out, nil
 }
