@@ -241,15 +241,9 @@ func (s *session) writeCommand(ctx context.Context, a ble.Address, handle uint16
 		if wait == nil {
 			return s.w.send(ctx, request)
 		}
-		t := time.NewTimer(limit)
-		select {
-		case <-wait:
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
+		if !waitAtMost(ctx, wait, limit) {
 			return ctx.Err()
 		}
-		t.Stop()
 	}
 }
 

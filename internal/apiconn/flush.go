@@ -21,15 +21,9 @@ func (p *Proxy) Flush(ctx context.Context, a ble.Address) error {
 		if wait == nil {
 			return nil
 		}
-		t := time.NewTimer(limit)
-		select {
-		case <-wait:
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
+		if !waitAtMost(ctx, wait, limit) {
 			return context.Cause(ctx)
 		}
-		t.Stop()
 	}
 }
 
@@ -53,4 +47,17 @@ func (o *ops) unacknowledged(a ble.Address) (wait <-chan struct{}, limit time.Du
 		return l.none, l.acks[len(l.acks)-1].Sub(now)
 	}
 	return nil, 0
+}
+
+// waitAtMost waits until done is closed, for no longer than limit. It reports false if ctx ended first.
+func waitAtMost(ctx context.Context, done <-chan struct{}, limit time.Duration) bool {
+	t := time.NewTimer(limit)
+	defer t.Stop()
+	select {
+	case <-done:
+	case <-t.C:
+	case <-ctx.Done():
+		return false
+	}
+	return true
 }

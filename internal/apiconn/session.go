@@ -37,14 +37,19 @@ type session struct {
 	times
 	deaf       atomic.Bool // it is shown as deaf
 	probe      probe
-	poke       chan struct{}               // capacity 1: look at once whether another host has the proxy
-	takeNow    atomic.Bool                 // and take it from that host
-	wishAgain  atomic.Bool                 // ask for the wished scan mode again: it was restored when the proxy was lost
-	asked      atomic.Pointer[question]    // of beside.go
-	subscribed atomic.Bool                 // a message 126 proved the subscription
-	closing    atomic.Bool                 // we have taken leave
-	peerLeft   atomic.Bool                 // the proxy asked to end the session, so we do not ask
-	broken     atomic.Pointer[ClosedError] // writing failed
+	poke       chan struct{}            // capacity 1: look at once whether another host has the proxy
+	takeNow    atomic.Bool              // and take it from that host
+	wishAgain  atomic.Bool              // ask for the wished scan mode again: it was restored when the proxy was lost
+	asked      atomic.Pointer[question] // of beside.go
+	subscribed atomic.Bool              // a message 126 proved the subscription
+	parting
+}
+
+// parting is what is known of a session's end.
+type parting struct {
+	closing  atomic.Bool                 // we have taken leave
+	peerLeft atomic.Bool                 // the proxy asked to end the session, so we do not ask
+	broken   atomic.Pointer[ClosedError] // writing failed
 
 	mu    lockorder.Mutex[lockorder.SessionState]
 	cause error // why the session is being ended, if not by the peer
@@ -180,7 +185,7 @@ func (s *session) abort(err error) {
 }
 
 // reason is why the session ended, given what the reader got.
-func (s *session) reason(err error) error {
+func (s *parting) reason(err error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {

@@ -92,7 +92,7 @@ func FuzzATT(f *testing.F) {
 		if len(r.ended) > 1 {
 			t.Fatalf("ended %d times", len(r.ended))
 		}
-		if s := r.s; len(s.prepared) > maxParts || len(s.waiting) > maxWaiting || len(s.held) > maxHeld+1 || s.commands > maxCommands {
+		if s := r.s; len(s.prepared) > maxParts || len(s.indication.waiting) > maxWaiting || len(s.held) > maxHeld+1 || s.commands > maxCommands {
 			t.Fatal("a bound is exceeded")
 		}
 	})

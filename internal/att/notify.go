@@ -42,11 +42,39 @@ func (s *Server) Notified(valueHandle uint16, value []byte) {
 // Unsubscribed notes that a characteristic that the host configured does not notify any more.
 func (s *Server) Unsubscribed(valueHandle uint16) { delete(s.cccds, valueHandle) }
 
+// indication is the indication that is not confirmed, and those behind it: there is one at a time (Bluetooth Core, Vol
+// 3 Part F, 3.3.2).
+type indication struct {
+	stop    func() // stops the wait for the confirmation; nil: none is under way
+	waiting [][]byte
+}
+
+// next ends the wait for a confirmation. It gives the indication that is to be sent now, nil if there is none.
+func (i *indication) next() []byte {
+	if i.stop == nil {
+		return nil
+	}
+	i.stop()
+	i.stop = nil
+	if len(i.waiting) == 0 {
+		return nil
+	}
+	pdu := i.waiting[0]
+	i.waiting = i.waiting[1:]
+	return pdu
+}
+
+// end drops all indications.
+func (i *indication) end() {
+	i.waiting = nil
+	i.next()
+}
+
 // indicate sends an indication once the one before it is confirmed.
 func (s *Server) indicate(pdu []byte) {
+	i := &s.indication
 	switch {
-	case !s.indicating:
-		s.indicating = true
+	case i.stop == nil:
 		s.cfg.Send(pdu)
 		over := false
 		stop := s.cfg.After(confirmWait, func() {
@@ -54,12 +82,12 @@ func (s *Server) indicate(pdu []byte) {
 				s.end("it did not confirm an indication")
 			}
 		})
-		s.stopWait = func() {
+		i.stop = func() {
 			over = true
 			stop()
 		}
-	case len(s.waiting) < maxWaiting:
-		s.waiting = append(s.waiting, pdu)
+	case len(i.waiting) < maxWaiting:
+		i.waiting = append(i.waiting, pdu)
 	default:
 		s.end("it does not confirm indications as fast as the peripheral sends them")
 	}
@@ -67,14 +95,7 @@ func (s *Server) indicate(pdu []byte) {
 
 // confirmed takes the host's confirmation.
 func (s *Server) confirmed() {
-	if !s.indicating {
-		return
-	}
-	s.stopWait()
-	s.indicating = false
-	if len(s.waiting) > 0 {
-		pdu := s.waiting[0]
-		s.waiting = s.waiting[1:]
+	if pdu := s.indication.next(); pdu != nil {
 		s.indicate(pdu)
 	}
 }

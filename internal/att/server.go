@@ -45,9 +45,7 @@ type Server struct {
 	prepared   []part
 	cccds      map[uint16]uint16 // by value handle: what the host wrote on this link
 	features   []byte            // Client Supported Features that the host wrote on this link, nil if none
-	indicating bool              // an indication is not confirmed
-	stopWait   func()
-	waiting    [][]byte // indications behind it
+	indication indication
 }
 
 // request is a request that is not answered yet.
@@ -81,11 +79,9 @@ func (s *Server) Close() {
 		s.request.stop()
 		s.request = nil
 	}
-	if s.indicating {
-		s.stopWait()
-	}
+	s.indication.end()
 	s.forgetLong()
-	s.held, s.waiting, s.prepared = nil, nil, nil
+	s.held, s.prepared = nil, nil
 }
 
 // Resolved gives the server the database and the ATT_MTU of the proxy's link. What waited is answered.

@@ -229,8 +229,8 @@ func TestUnconfirmed(t *testing.T) {
 	for range 2 * maxWaiting {
 		r.s.Notified(22, []byte{1})
 	}
-	if len(r.ended) != 1 || len(r.s.waiting) != 0 {
-		t.Errorf("ended %v, %d wait", r.ended, len(r.s.waiting))
+	if len(r.ended) != 1 || len(r.s.indication.waiting) != 0 {
+		t.Errorf("ended %v, %d wait", r.ended, len(r.s.indication.waiting))
 	}
 }
 

@@ -43,19 +43,15 @@ type Conn struct {
 	address string
 	in      *inbox
 	told    func(iface, member, errName string) // Config.Answered
-	again   *Reconnect                          // Config.Reconnect
 
-	serial   atomic.Uint32
-	wire     atomic.Pointer[wire] // nil while there is no bus; stored by the loop
-	gone     chan struct{}        // closed when nothing is run any more
-	once     sync.Once            // guards gone
-	redialed chan redialed        // to the loop
-	helpers  sync.WaitGroup       // redial
+	serial atomic.Uint32
+	wire   atomic.Pointer[wire] // nil while there is no bus; stored by the loop
+	gone   chan struct{}        // closed when nothing is run any more
+	once   sync.Once            // guards gone
+	reconnection
 
 	// The rest belongs to the loop.
 	out     *outbox // of the wire, or of the last one, which is closed
-	owned   bool    // Reconnect.Name is
-	dialing bool    // redial runs
 	tree    tree
 	pending pendingList
 	open    openCalls
@@ -96,8 +92,9 @@ func newConn(cfg Config) *Conn {
 		log = slog.New(slog.DiscardHandler)
 	}
 	return &Conn{
-		log: log, address: cfg.Address, in: newInbox(), told: cfg.Answered, again: cfg.Reconnect, owned: true,
-		gone: make(chan struct{}), redialed: make(chan redialed), calls: make(map[uint32]*outCall),
+		log: log, address: cfg.Address, in: newInbox(), told: cfg.Answered,
+		reconnection: reconnection{again: cfg.Reconnect, owned: true, redialed: make(chan redialed)},
+		gone:         make(chan struct{}), calls: make(map[uint32]*outCall),
 	}
 }
 

@@ -3,6 +3,7 @@ package dbusobj
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 )
 
@@ -72,6 +73,21 @@ func (c *Conn) check(ctx context.Context) (bool, error) {
 	}
 }
 
+// reconnection is how a Conn comes back after the loss of its bus. owned and dialing belong to the loop.
+type reconnection struct {
+	again    *Reconnect     // Config.Reconnect
+	redialed chan redialed  // to the loop
+	helpers  sync.WaitGroup // redial
+	owned    bool           // Reconnect.Name is
+	dialing  bool           // redial runs
+}
+
+// spawn runs redial in a goroutine; in the loop.
+func (r *reconnection) spawn(redial func()) {
+	r.dialing = true
+	r.helpers.Go(redial)
+}
+
 // lost lets go of a dead connection. It gives the cause if that is the end.
 func (c *Conn) lost(ctx context.Context) error {
 	w := c.wire.Load()
@@ -92,8 +108,7 @@ func (c *Conn) lost(ctx context.Context) error {
 	}
 	c.watches.all = false
 	if !c.dialing {
-		c.dialing = true
-		c.helpers.Go(func() { c.redial(ctx) })
+		c.spawn(func() { c.redial(ctx) })
 	}
 	return nil
 }
@@ -177,6 +192,5 @@ func (c *Conn) back(ctx context.Context, w *wire) {
 		c.again.Back()
 		return
 	}
-	c.dialing = true // w was lost meanwhile
-	c.helpers.Go(func() { c.redial(ctx) })
+	c.spawn(func() { c.redial(ctx) }) // w was lost meanwhile
 }

@@ -35,9 +35,8 @@ type Proxy struct {
 	let   bool         // its session was let in, see admit, and has not ended
 	since time.Time
 	seat  *time.Timer // gives it its numbers; nil: it has them, or is offline
-	scan  Scan
-	known bool // scan is known
 	heard time.Time
+	scanning
 	offer
 
 	stop func() // ends Run; under Set.mu
@@ -56,6 +55,19 @@ type identity struct {
 type offer struct {
 	shared  Shared       // nil: offline, or not shared
 	offered apiconn.Info // what shared was made of
+}
+
+// scanning is what a Proxy said of its scanner, if it said anything.
+type scanning struct {
+	scan  Scan
+	known bool // scan is known
+}
+
+// take notes what the proxy says now, and reports whether its mode is another.
+func (s *scanning) take(now Scan) bool {
+	changed := !s.known || s.scan.Mode != now.Mode
+	s.scan, s.known = now, true
+	return changed
 }
 
 // Scan is what a proxy said of its scanner.

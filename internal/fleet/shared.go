@@ -95,8 +95,7 @@ func (p *Proxy) scannerChanged(now Scan) bool {
 	p.telling.Lock()
 	defer p.telling.Unlock()
 	p.mu.Lock()
-	changed := !p.known || p.scan.Mode != now.Mode
-	p.scan, p.known = now, true
+	changed := p.take(now)
 	sh := p.shared
 	p.mu.Unlock()
 	if sh != nil {

@@ -9,32 +9,33 @@ import (
 	"bluez-esphome/internal/lockorder"
 )
 
-// Record is what is remembered of one peripheral beyond a link.
+// Record is what is remembered of one peripheral beyond a link. Its fields are those of store.GattState, which is what
+// the file has; a Store converts one into the other.
 type Record struct {
 	// Database is the last known database, nil if none. It is not modified.
-	Database *ble.Database `json:"database,omitempty"`
+	Database *ble.Database
 	// Complete: Database was confirmed and may be used without asking the peripheral
 	// for it again. Firmware 2025.8 to 2026.7 may lose a part of the list and report
 	// it as done; what it says is confirmed by a second discovery that agrees.
-	Complete bool `json:"complete,omitempty"`
+	Complete bool
 	// Hash is the value of the Database Hash characteristic for Database.
-	Hash []byte `json:"hash,omitempty"`
+	Hash []byte
 	// Name and Advertised are what the device said in the air when Database was learned.
-	Name       string     `json:"name,omitempty"`
-	Advertised []ble.UUID `json:"advertised,omitempty"`
+	Name       string
+	Advertised []ble.UUID
 	// Armed names the proxy of the bond for which Service Changed is enabled, "" if none.
-	Armed string `json:"armed,omitempty"`
+	Armed string
 	// MTU is the ATT_MTU that was negotiated through each proxy.
-	MTU map[string]int `json:"mtu,omitempty"`
+	MTU map[string]int
 	// Bonded is the ID of the proxy that holds the bond, "" if none.
-	Bonded string `json:"bonded,omitempty"`
+	Bonded string
 	// BondedBy is the party that made the bond, OwnerConfig.Party; "" if that is not known.
-	BondedBy string `json:"bonded_by,omitempty"`
+	BondedBy string
 	// Stale: the peripheral did not know an attribute of Database; the proxy's own cache is to be
 	// cleared as well.
-	Stale bool `json:"stale,omitempty"`
+	Stale bool
 	// Last is the ID of the proxy of the last link.
-	Last string `json:"last,omitempty"`
+	Last string
 }
 
 func (r Record) zero() bool {

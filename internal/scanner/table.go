@@ -37,15 +37,14 @@ type Table struct {
 	seed  maphash.Seed
 	wake  chan struct{} // capacity 1: a level, not a count
 
-	mu       lockorder.Mutex[lockorder.Air]
-	closed   bool
-	devices  map[ble.Address]*device
-	lru      device // list head; lru.next was heard last, lru.prev is the next to go
-	kept     map[ble.Address]struct{}
-	proxies  map[string]*proxy
-	numbered []*proxy // by their index
-	vacant   []uint16 // indexes of proxies that were forgotten
-	downs    uint32   // grows when a proxy's histories cease to count
+	mu      lockorder.Mutex[lockorder.Air]
+	closed  bool
+	devices map[ble.Address]*device
+	lru     device // list head; lru.next was heard last, lru.prev is the next to go
+	kept    map[ble.Address]struct{}
+	proxies map[string]*proxy
+	numbering
+	downs uint32 // grows when a proxy's histories cease to count
 	waiting
 	want wants
 	silence
@@ -142,21 +141,40 @@ func (t *Table) ProxyUp(name string) {
 
 // addProxy makes a record with an index that nobody has, nil if there are too many.
 func (t *Table) addProxy(name string) *proxy {
-	p := &proxy{name: name, index: uint16(len(t.numbered))}
-	switch {
-	case len(t.vacant) > 0:
-		p.index = t.vacant[len(t.vacant)-1]
-		t.vacant = t.vacant[:len(t.vacant)-1]
-		p.gen = t.numbered[p.index].gen // higher than in any history of the proxy that had the index before
-		t.numbered[p.index] = p
-	case len(t.numbered) >= maxProxies:
+	p := &proxy{name: name}
+	if !t.number(p) {
 		return nil
-	default:
-		t.numbered = append(t.numbered, p)
 	}
 	t.proxies[name] = p
 	return p
 }
+
+// numbering is the indexes of proxies, by which the histories of devices know them.
+type numbering struct {
+	numbered []*proxy // by their index
+	vacant   []uint16 // indexes of proxies that were forgotten
+}
+
+// number gives p an index that nobody has; it reports false if there are too many.
+func (n *numbering) number(p *proxy) bool {
+	last := len(n.vacant) - 1
+	switch {
+	case last >= 0:
+		p.index = n.vacant[last]
+		n.vacant = n.vacant[:last]
+		p.gen = n.numbered[p.index].gen // higher than in any history of the proxy that had the index before
+		n.numbered[p.index] = p
+	case len(n.numbered) >= maxProxies:
+		return false
+	default:
+		p.index = uint16(len(n.numbered))
+		n.numbered = append(n.numbered, p)
+	}
+	return true
+}
+
+// release gives up the index of p, which is forgotten.
+func (n *numbering) release(p *proxy) { n.vacant = append(n.vacant, p.index) }
 
 // forgetProxies drops the names of proxies that have been away for long.
 func (t *Table) forgetProxies(now int64) {
@@ -168,7 +186,7 @@ func (t *Table) forgetProxies(now int64) {
 			p.owns.first.belongTo(nil)
 		}
 		delete(t.proxies, name)
-		t.vacant = append(t.vacant, p.index)
+		t.release(p)
 	}
 }
 
