@@ -65,7 +65,7 @@ func TestAdaptersOfProxies(t *testing.T) {
 		}
 		// The iBeacon sends other flags. The name of the sensor is in its advertisement, or in the scan response.
 		rssi(`(?m)^active ` + pulse + ` (-\d+) Pulse HR-1 False (\S+)$`)
-		c.modes(a.kitchen, a.garage) // still, for the tail
+		c.modes(a.kitchen, a.garage) // the scan modes have not changed since
 		rssi(`(?m)^passive ` + pulse + ` (-\d+) \[65535\] False (\S+)$`)
 		if status := p.Wait(t, harness.Limit); status != 0 {
 			t.Fatalf("bleak's status %d:\n%s", status, p.Err)

@@ -23,7 +23,7 @@ func air(proxies, devices int, key string) load.Spec {
 	return load.Spec{Proxies: proxies, Devices: devices, PSK: key, Frame: frame, Mix: load.MixHome, ChangeEvery: 1}
 }
 
-// taken is how fast they were taken: in a flood as fast as reader and sender together could.
+// taken is the rate at which advertisements were read: in a flood, as fast as reader and sender together could.
 const taken = "taken, thousands a second"
 
 // adverts lets one of the three take count advertisements, and adds to g what each costs.

@@ -29,7 +29,7 @@ func begin(ctx context.Context, w *world, r *result) error {
 	return nil
 }
 
-// beginOnce gives the CPU time that the process used until then, and the time that it took.
+// beginOnce gives the CPU time and the wall-clock time that the process needed until then.
 func (w *world) beginOnce(ctx context.Context, who string) (used, wall time.Duration, err error) {
 	l, err := w.load(ctx, air(1, 100, psk))
 	if err != nil {

@@ -61,7 +61,7 @@ func (w *world) home(ctx context.Context, g *group, who string) error {
 			defer c.stop()
 			clients = append(clients, c)
 		}
-		// What discovering begins with is over after a while.
+		// Wait until the start of discovery is over.
 		if _, err := l.send(ctx, w.scale(2*homeRate), homeRate); err != nil {
 			return p.failed(err)
 		}
@@ -100,7 +100,7 @@ func (w *world) atHome(ctx context.Context, g *group, who string, p *process, l 
 	return c, err
 }
 
-// told asks clients what they have heard so far, in all.
+// told asks the clients for the number of advertisements that they have received so far, in all.
 func told(ctx context.Context, clients []*process) (sum int, err error) {
 	for _, c := range clients {
 		if err := c.say("?"); err != nil {

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// machine is where and with what it was measured.
+// machine is the computer and the versions with which the benchmarks ran.
 type machine struct {
 	CPU    string `json:"cpu"`
 	Cores  int    `json:"cores"`

@@ -185,7 +185,7 @@ func bench(ctx context.Context) error {
 	return errors.Join(failed...)
 }
 
-// paths makes the paths absolute and sees that everything is there.
+// paths makes the paths absolute and checks that the files exist.
 func (o *options) paths() (err error) {
 	mod, err := exec.Command("go", "env", "GOMOD").Output()
 	if err != nil {

@@ -68,7 +68,8 @@ func relayed(ctx context.Context, w *world, r *result) error {
 	return nil
 }
 
-// leastCPU keeps a difference of two measurements from being none, in microseconds.
+// leastCPU is the smallest difference of two measurements that is reported, in microseconds: noise can make it zero or
+// negative.
 const leastCPU = 0.01
 
 const imageID apiwire.ID = 44 // CameraImageResponse

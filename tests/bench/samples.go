@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// series is one quantity of one of those compared, a value a round.
+// series is one quantity of one of the programs that are compared, with one value for each round.
 type series struct {
 	Who    string    `json:"who"`
 	What   string    `json:"what"` // with its unit
@@ -27,7 +27,7 @@ func median(v []float64) float64 {
 // check is a demand on a row.
 type check struct {
 	Of      string  `json:"of"`   // the quantity
-	What    string  `json:"what"` // whose
+	What    string  `json:"what"` // of which program
 	Reached float64 `json:"reached"`
 	// Limit is what Reached may be at most, with AtLeast at least.
 	Limit   float64 `json:"limit"`

@@ -132,7 +132,7 @@ func (s *siegeWorld) read(ctx context.Context) error {
 	return bluez(ctx, s.conn.Conn, devPath(siegeAddress)+"/service0001/char0002", charIface+".ReadValue", map[string]dbus.Variant{}).Err
 }
 
-// host gets in as another host, over conn.
+// host opens a session as another host, over conn.
 func (s *siegeWorld) host(conn net.Conn, name string) (*end, error) {
 	key, err := base64.StdEncoding.DecodeString(psk)
 	if err != nil {
@@ -276,7 +276,8 @@ func (s *siegeWorld) knock(ctx context.Context, opened *atomic.Int64, rate int) 
 	}
 }
 
-// health measures answers to health checks, first alone and then while somebody takes what connections he can get.
+// health measures answers to health checks, first alone and then while an attacker takes as many connections as it can
+// get.
 func (s *siegeWorld) health(ctx context.Context, g *group) error {
 	measure := func(who string) error {
 		client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 30 * time.Second}

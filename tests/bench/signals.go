@@ -12,8 +12,8 @@ signal: about as many as the bus passes on, so that nearly each change is a sign
 same load costs while nobody discovers is taken off. Beside it, a Go program that emits the same change with godbus's Conn.Emit, on the
 same bus to the same client.`
 
-// emitRate is in advertisements per second. In a flood without bounds many changes become one signal, and what is paid
-// for those that nobody is told of would count as the signal's.
+// emitRate is in advertisements per second. In a flood without a limit many changes become one signal, and the signal
+// would be charged with the cost of the changes that nobody is told of.
 const emitRate = 40_000
 
 const perSignal = "CPU per PropertiesChanged, µs"

@@ -159,7 +159,7 @@ func withoutVersions(table string) string {
 	return regexp.MustCompile(`(?m)^(\| [^|]*\|)[^|]*\|`).ReplaceAllString(table, "$1")
 }
 
-// output runs a client to its end. A client that fails fails the test, and its output counts all the same.
+// output runs a client to its end. A client that fails fails the test; its output is counted nevertheless.
 func output(t *testing.T, bus *harness.Bus, name string, args ...string) string {
 	t.Helper()
 	p := harness.Start(t, bus.Env(), name, args...)

@@ -18,8 +18,8 @@ const (
 	stranger = "00:11:22:33:44:55"
 )
 
-// A shot is one run of bluetoothctl. Statuses and texts are those of a run on bluetoothd without -E, which has no
-// AdvertisementMonitorManager1: they were taken from this program without that interface.
+// A shot is one run of bluetoothctl. Exit statuses and texts are those of a run against bluetoothd without -E, which
+// has no AdvertisementMonitorManager1; they were recorded with a build of this program without that interface.
 type shot struct {
 	command string
 	status  int

@@ -20,7 +20,7 @@ const (
 	counterUUID  = "b1e50004-6d5e-4c1b-9e3a-1f0c2d3e4f50"
 )
 
-// bluetoothctl types what a person would.
+// bluetoothctl sends the commands that a person would type.
 func bluetoothctl(t *testing.T, bus *harness.Bus) string {
 	var done strings.Builder
 	step := func(name string) { done.WriteString("STEP " + name + "\n") }
@@ -106,7 +106,7 @@ func built(t *testing.T, dir string, flags ...string) string {
 	return path
 }
 
-// company is the other program beside one-shot tools: it discovers, and once the tool has connected it subscribes.
+// company is another program that runs beside one-shot tools: it discovers, and subscribes once the tool has connected.
 func company(t *testing.T, bus *harness.Bus) {
 	t.Helper()
 	conn := bus.Connect(t)
@@ -155,7 +155,7 @@ func subscribe(t *testing.T, conn *dbus.Conn) {
 func TestRuuviSensor(t *testing.T) {
 	t.Parallel()
 	bus := harness.Demo(t)
-	// The variable keeps it from its dummy where CI is set.
+	// Where CI is set, the library uses a dummy; this variable makes it use the real bus.
 	p := harness.Start(t, append(bus.Env(), "RUUVI_BLE_ADAPTER=bleak"), harness.Python(t),
 		harness.Path(t, "tests", "clients", "ruuvi_sensor.py"), harness.Path(t, "internal", "proxysim", "demo.json"))
 	if status := p.Wait(t, limit); status != 0 {

@@ -19,8 +19,8 @@ func TestAcceptedBeforeTheEnd(t *testing.T) {
 	t.Parallel()
 	const (
 		each = 5
-		// A link outlives its end by no more than that, the shortest of the daemon's limits (at its own end; else 2 s): where a busy machine
-		// takes so long, what is left is lost, as with bluetoothd.
+		// The daemon keeps a link no longer than this after its end was asked for: 1 s at its own stop, else 2 s. If a
+		// busy machine needs longer, the rest is lost, as with bluetoothd.
 		longest = time.Second
 	)
 	path := devicePath(sensor(0))

@@ -14,7 +14,7 @@ import (
 // allFeatures are the flags of current firmware.
 const allFeatures = ble.Features(0xff)
 
-// lacking is a world with one proxy without some features, which hears one sensor.
+// lacking is a world with one proxy that lacks some features and hears one sensor.
 func lacking(t *testing.T, version string, missing ble.Features) (*world, proxysim.DeviceSpec, *proxysim.Proxy) {
 	t.Helper()
 	t.Parallel()
@@ -157,7 +157,7 @@ func TestExtensions(t *testing.T) {
 	if err := w.Call(path, extensionIface+".ClearCache").Store(&cleared); err != nil || !cleared || north.Cleared(d.Address) != 2 {
 		t.Errorf("cleared %v, %v, at the proxy %d times", cleared, err, north.Cleared(d.Address))
 	}
-	// A proxy that went cannot clear anything; it does so before its next connection.
+	// A proxy that is offline cannot clear its cache now; it does so before its next connection.
 	north.PowerOff()
 	north.DropClients()
 	eventually(t, "the proxy is offline", func() bool {

@@ -19,7 +19,7 @@ import (
 // 2026.6.5 and 2026.10.0).
 var firmwares = []string{"2024.10.3", "2025.11.2", "2026.6.5", "2026.7.4", "2026.8.2", "2026.9.1", "2026.10.0"}
 
-// byDay are those that make test plays: the last that cannot take back an attempt, and the current one.
+// byDay are the versions that make test plays: the last one that cannot cancel an attempt, and the current one.
 var byDay = []string{"2026.7.4", "2026.10.0"}
 
 const firmwareHeading = `
@@ -38,13 +38,13 @@ var (
 	large = sensor(2, "north")
 	gone  = sensor(3, "north")
 	moved = sensor(4, "north", "south")
-	// With as many services, and a Database Hash or none.
+	// Each has five or forty services; those that are "known" have a Database Hash.
 	fiveListed, fiveKnown   = sized(5, 5, false), sized(6, 5, true)
 	fortyListed, fortyKnown = sized(7, 40, false), sized(8, 40, true)
 )
 
-// sized is a sensor with so many services in all; with hash it has a Database Hash, by which its services are known
-// again.
+// sized is a sensor with that number of services. With hash, one of them has a Database Hash, by which the daemon knows
+// its database again.
 func sized(n, services int, hash bool) proxysim.DeviceSpec {
 	d := sensor(n, "north")
 	if hash {
@@ -58,12 +58,12 @@ func sized(n, services int, hash bool) proxysim.DeviceSpec {
 	return d
 }
 
-// services connects to a device of which everything is known but whether it is so still, and says how long its services
-// took.
+// services connects to a device whose database the daemon has and only has to confirm. It gives the time until the
+// services are resolved.
 func services(d proxysim.DeviceSpec) func(w *world) string {
 	return func(w *world) string {
 		w.timed(d)
-		w.timed(d) // the hash is read a moment after the services are told: by now it is known
+		w.timed(d) // the daemon reads the hash a moment after it has reported the services: by now it has it
 		begun := time.Now()
 		w.link(devicePath(d))
 		took := time.Since(begun)
@@ -146,14 +146,15 @@ func situations() []situation {
 	}
 }
 
-// air takes a device off the air, or lets it on again.
+// air switches the advertising of a device on or off.
 func (w *world) air(d proxysim.DeviceSpec, on bool) {
 	if err := w.sim.Air().Advertise(d.ID, on); err != nil {
 		w.t.Error(err)
 	}
 }
 
-// hearLast takes a device off the air that was heard just before: it is dialled.
+// hearLast waits until a device is heard, and then switches its advertising off: the daemon still tries to connect to
+// it.
 func (w *world) hearLast(d proxysim.DeviceSpec) {
 	w.t.Helper()
 	w.air(d, true)
@@ -183,7 +184,7 @@ func (w *world) leave(d proxysim.DeviceSpec) {
 	w.Until(devicePath(d), deviceIface, "Connected", false)
 }
 
-// timed connects, reads and leaves, and says how long it took to the value.
+// timed connects, reads a value and disconnects. It gives the time until the value was there.
 func (w *world) timed(d proxysim.DeviceSpec) string {
 	w.t.Helper()
 	begun := time.Now()
@@ -198,7 +199,7 @@ func (w *world) timed(d proxysim.DeviceSpec) string {
 	return seconds(took)
 }
 
-// firmwareCells is what came of each situation by version.
+// firmwareCells are the results of each situation, by version.
 type firmwareCells struct {
 	mu    sync.Mutex
 	cells map[string]map[string]string

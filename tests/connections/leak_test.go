@@ -15,7 +15,7 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// resources is what a leak shows in.
+// resources are what a leak makes grow.
 type resources struct{ goroutines, descriptors, objects int }
 
 func (w *world) resources() resources {
@@ -61,7 +61,7 @@ func TestThousandCycles(t *testing.T) {
 		}
 		wg.Wait()
 	}
-	round(1) // objects and caches come about
+	round(1) // the first cycles create objects and fill caches
 	before := w.least()
 	start := time.Now()
 	round(cycles)
@@ -85,8 +85,8 @@ func TestThousandCycles(t *testing.T) {
 	}
 }
 
-// least is the least of each resource among a hundred looks: for moments there is more, the more often the busier the
-// machine is.
+// least gives the lowest value of each resource in a hundred readings. Single readings may be higher, the more often
+// the busier the machine is.
 func (w *world) least() resources {
 	out := w.resources()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -99,7 +99,7 @@ func (w *world) least() resources {
 	return out
 }
 
-// back waits until there is no more of anything than before, and gives the last look if that does not come about.
+// back waits until no resource is above its value before. If that does not happen, it gives the last reading and false.
 func (w *world) back(before resources) (last resources, ok bool) {
 	timeout, tick := time.NewTimer(limit), time.NewTicker(20*time.Millisecond)
 	defer timeout.Stop()
@@ -182,7 +182,7 @@ func TestTwoClients(t *testing.T) {
 				if err := second.Conn.Close(); err != nil {
 					t.Fatal(err)
 				}
-				// The daemon hears of it from the bus, after what the second sent.
+				// The bus tells the daemon after it has passed on what the second client sent.
 				eventually(t, "the second has left", func() bool {
 					var names []string
 					if err := w.Conn.BusObject().Call("org.freedesktop.DBus.ListNames", 0).Store(&names); err != nil {
@@ -190,7 +190,7 @@ func TestTwoClients(t *testing.T) {
 					}
 					return !contains(names, second.Conn.Names())
 				})
-				first.Get(path, deviceIface, "Connected") // and so it is before this answer
+				first.Get(path, deviceIface, "Connected") // so the daemon knows it before it gives this answer
 			}
 			half(500)
 			w.expectEach(kept, 500, 1000, 1)
@@ -217,7 +217,7 @@ func contains(list, of []string) bool {
 	return false
 }
 
-// expectEach waits for the values from to until-1, each so many times.
+// expectEach waits until each of the values from to until-1 has come the given number of times.
 func (w *world) expectEach(signals chan *dbus.Signal, from, until, times int) {
 	w.t.Helper()
 	timeout := time.NewTimer(limit)

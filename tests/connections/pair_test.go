@@ -76,7 +76,7 @@ func TestPairingFails(t *testing.T) {
 	if err, ok := pair.Err.(dbus.Error); !ok || err.Name != "org.bluez.Error.AuthenticationCanceled" {
 		t.Errorf("canceled Pair: %v", pair.Err)
 	}
-	// bluetoothd forgets a device whose first connection is called off; it is heard anew.
+	// bluetoothd removes a device whose first connection is called off. The device comes back when it is heard again.
 	eventually(t, "the device is not paired", func() bool { return w.Get(path, deviceIface, "Paired") == false })
 }
 

@@ -97,7 +97,7 @@ func TestE7BondsGoWithTheDevice(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	rssi("two", 0, false) // it is out of reach as yet
+	rssi("two", 0, false) // the second proxy does not hear it yet
 	w.link(path)
 	if h := w.holder(d); h != "one" {
 		t.Fatalf("linked through %q", h)

@@ -37,11 +37,12 @@ What makes the difference: a slot is reserved before a proxy is dialled; when an
 connection already is passed over after 2 s if another is idle; a list of services that looks cut short is asked for again.
 `
 
-// promised is how long a Connect call may take, and everything until the services are resolved. It is asked for where
-// the table is written; a test run waits longer, since it may share the machine, and only success counts.
+// promised is the longest time that a Connect call may take, and everything until the services are resolved. It is
+// checked when the table is written. A test run waits longer, since it may share the machine, and checks only that
+// everything succeeds.
 const promised = 20 * time.Second
 
-// patiently makes a configuration give nothing up for want of time.
+// patiently gives a configuration with long time-outs, so that a slow machine makes nothing fail.
 func patiently(config string) string {
 	if *update {
 		return config
@@ -58,7 +59,7 @@ type row struct {
 	name    string
 	note    string
 	devices int
-	proxies []proxysim.ProxyConfig // none: compass
+	proxies []proxysim.ProxyConfig // if empty, those of compass
 	config  string
 	spec    func(d *proxysim.DeviceSpec)
 	// before puts the world into the situation; during is called while device i is being connected to.
@@ -68,13 +69,13 @@ type row struct {
 	first func(w *world, d proxysim.DeviceSpec)
 	// leave disconnects each device as soon as it was read.
 	leave bool
-	// each has another best proxy, and they are connected to one after another instead of all at once.
+	// each device has another best proxy. The devices are connected to one after another instead of all at once.
 	serial bool
 	// nightly rows are left out by make test: they wait for half a minute, or keep the machine busy.
 	nightly bool
 }
 
-// result is what came of a row.
+// result is the result of a row.
 type result struct {
 	row      row
 	took     []time.Duration
@@ -273,7 +274,7 @@ func versions(v string) []proxysim.ProxyConfig {
 	return out
 }
 
-// manyServices makes discovery last.
+// manyServices gives a device so many services that their discovery takes long.
 func manyServices(d *proxysim.DeviceSpec) {
 	for i := range 30 {
 		s := proxysim.ServiceSpec{UUID: ble.UUID{0: 0xb1, 15: byte(i)}}
@@ -288,8 +289,8 @@ func restart(p *proxysim.Proxy) { p.Restart(time.Hour) }
 
 func powerOff(p *proxysim.Proxy) { p.PowerOff() }
 
-// silence lets nobody hear the devices any more: an attempt to connect waits. It is made to those that were heard just
-// before.
+// silence stops the advertising of devices that were heard just before: the daemon tries to connect to them, and the
+// attempt waits.
 func silence(w *world, devices []proxysim.DeviceSpec) {
 	for _, d := range devices {
 		if err := w.sim.Air().Advertise(d.ID, false); err != nil {

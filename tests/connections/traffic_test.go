@@ -22,10 +22,11 @@ import (
 // pythonVariable names a Python that has the packages of tests/requirements.txt, if it is not that of .venv.
 const pythonVariable = "BLUEZ_ESPHOME_PYTHON"
 
-// many is how many values go at once.
+// many is the number of values that are sent at once.
 var many = harness.ByNight(2_000, 10_000)
 
-// plenty is more values than wait for a client that does not read (65,536, and what its socket takes).
+// plenty is more values than the daemon keeps for a client that does not read: 65,536 in its queue, and what the socket
+// takes.
 const plenty = 80_000
 
 // quick is a world with one proxy and one sensor whose radio takes no time. The proxy drops no notification, as
@@ -42,7 +43,7 @@ func quick(t *testing.T) (*world, proxysim.DeviceSpec) {
 
 func number(i int) []byte { return binary.LittleEndian.AppendUint32(nil, uint32(i)) }
 
-// send notifies the numbers below many as fast as it goes.
+// send notifies the numbers 0 to many-1 as fast as the link takes them.
 func (w *world) send(d proxysim.DeviceSpec) {
 	w.t.Helper()
 	for i := range many {
@@ -62,7 +63,7 @@ func TestNotificationsBleak(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			w, d := quick(t)
-			w.Call(adapterPath, adapterIface+".StopDiscovery") // or there is nothing new for bleak to hear
+			w.Call(adapterPath, adapterIface+".StopDiscovery") // otherwise bleak would hear nothing new
 			ctx, cancel := context.WithTimeout(t.Context(), 2*limit)
 			defer cancel()
 			cmd := exec.CommandContext(ctx, python, "notify_client.py", d.Address.String(), counter.String(), fmt.Sprint(many), mode)
@@ -183,7 +184,7 @@ func TestNotificationsWithoutReader(t *testing.T) {
 	}
 }
 
-// writes waits until the sensor was written n times to, and gives the values one behind the other.
+// writes waits until the sensor was written to n times. It gives all values, one after the other.
 func (w *world) writes(d proxysim.DeviceSpec, n int) []byte {
 	w.t.Helper()
 	var all []byte

@@ -38,7 +38,7 @@ type world struct {
 // setup is what a world consists of.
 type setup struct {
 	devices []proxysim.DeviceSpec
-	proxies []proxysim.ProxyConfig // none: compass
+	proxies []proxysim.ProxyConfig // if empty, those of compass
 	config  string                 // further lines of the configuration
 	entry   map[string]string      // further keys of a proxy in the configuration, as ", key: value"
 }

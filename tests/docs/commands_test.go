@@ -12,8 +12,8 @@ import (
 	"bluez-esphome/tests/harness"
 )
 
-// elsewhere names who runs a command that TestReadme does not: a file of the repository, and what it contains where it
-// does so. A command whose file is empty is not one to be run as it stands.
+// elsewhere names, for each command that TestReadme does not run, the file of the repository that runs it and a text
+// that this file contains. A command without a file cannot be run as it stands.
 var elsewhere = map[string]struct{ file, contains string }{
 	"make test":                         {".ci/run", "make lint test"},
 	"make lint":                         {".ci/run", "make lint test"},
@@ -84,7 +84,7 @@ var elsewhere = map[string]struct{ file, contains string }{
 	"tshark -r FILE":          {"tests/capture/capture_test.go", `"tshark", "-r"`},
 	"btmon -r FILE":           {},
 	"go test ./tests/capture": {},
-	// Other people's programs, in passing.
+	// Commands of other programs that a document only mentions.
 	"apt install dbus-daemon":                     {"scripts/lib.sh", "list dbus-daemon"},
 	"journalctl -u bluez-esphome":                 {},
 	"make test-clients-extra":                     {},

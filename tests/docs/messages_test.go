@@ -21,7 +21,7 @@ var guides = []string{
 	"docs/troubleshooting.md", "docs/operations.md", "docs/glossary.md", "docs/quirks.md",
 }
 
-// notOurs are quotes of what others say, with who does.
+// notOurs are messages of other programs, each with the name of the program.
 var notOurs = map[string]string{
 	"Waiting to connect to bluetoothd...": "bluetoothctl",
 	"connection refused":                  "the kernel",
@@ -33,8 +33,8 @@ var notOurs = map[string]string{
 // messageColumns are the heads of table columns that hold messages, whatever they look like.
 var messageColumns = []string{"message", "error", "what you see", "the log says"}
 
-// TestMessages: each message that a guide quotes is in the program, word for word, so that who searches one for the
-// other finds it.
+// TestMessages: each message that a guide quotes is in the program, word for word, so that a user who searches the
+// guides for it finds it.
 func TestMessages(t *testing.T) {
 	t.Parallel()
 	literals := programTexts(t)
@@ -59,7 +59,7 @@ func TestMessages(t *testing.T) {
 	t.Logf("%d messages", total)
 }
 
-// plainWords look like a message and are none: a command, a setting, a path, a symbol.
+// plainWords look like a message but are commands, settings, paths or symbols.
 var plainWords = regexp.MustCompile(`^[a-z0-9.-]+$|^[A-Z_]+$|[/{}=<>()\[\]]|^--|^[a-z_]+: ?[a-z0-9."_]*$|^[A-Z][A-Za-z0-9]+\.`)
 
 // quotedMessages are the code spans of a text that stand in a column of messages, or look like a message: three words
@@ -97,8 +97,7 @@ func quotedMessages(text string) (out []string) {
 	return out
 }
 
-// A literal is a string of the program's source, taken apart at what is filled in: between two parts anything may
-// stand.
+// A literal is a string of the program, split where values are filled in: any text may stand between two parts.
 type literal []string
 
 var verb = regexp.MustCompile(`%[+#]?[-0-9.]*[a-zA-Z]`)

@@ -70,7 +70,7 @@ var (
 	member = regexp.MustCompile(`^([a-z]\w*)\.([A-Z]\w*)(?:\(\))?$`)
 )
 
-// missingIn looks names up, and says how many there were and which are missing.
+// missingIn looks names up. It gives their number, and those that do not exist.
 func missingIn(t *testing.T, code string) (found int, missing []string) {
 	t.Helper()
 	dir := ""
@@ -200,7 +200,7 @@ func declared(t *testing.T, dir string) map[string]bool {
 	return out
 }
 
-// What moved is noticed.
+// The test notices what has moved.
 func TestMissingNames(t *testing.T) {
 	t.Parallel()
 	for _, code := range []string{"internal/nowhere", "go test ./tests/docs -run 'Names|Nowhere'", "harness.Nowhere", "tests/docs/nowhere_test.go"} {

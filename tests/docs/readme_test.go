@@ -25,7 +25,7 @@ const buildLimit = 10 * time.Minute
 var ignored = []string{".git", ".venv", "bin", "dist", "node_modules"}
 
 // TestReadme follows the README as it stands, in a copy of the repository: make run, bluetoothctl in another shell, and
-// a configuration of one's own. What the README shows is what there is to see.
+// a configuration of one's own. The output has to be what the README shows.
 func TestReadme(t *testing.T) {
 	t.Parallel()
 	s := newShell(t)
@@ -106,8 +106,8 @@ func newShell(t *testing.T) *shell {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Go keeps its caches, which hang on HOME otherwise.
-	// What a make that runs the tests tells those below it is not for this one.
+	// Go derives the place of its caches from HOME, which is another one here. Variables of a make that runs the tests
+	// must not reach the make below it.
 	s.env = append(place.Env(), "TMPDIR="+place.Dir, "PWD="+s.dir, "MAKEFLAGS=", "MAKELEVEL=", "MFLAGS=")
 	for _, name := range []string{"GOCACHE", "GOMODCACHE", "GOPATH", "GOPROXY", "GOFLAGS"} {
 		out, err := exec.Command("go", "env", name).Output()
@@ -119,7 +119,7 @@ func newShell(t *testing.T) *shell {
 	return s
 }
 
-// start starts a command in the copy. The harness has no working folder to give: env does.
+// start starts a command in the copy. The harness cannot set a working directory, so env does.
 func (s *shell) start(name string, args ...string) *harness.Proc {
 	s.t.Helper()
 	return harness.Start(s.t, s.env, "env", append([]string{"-C", s.dir, name}, args...)...)
@@ -144,7 +144,7 @@ func (s *shell) write(name, text string) {
 	}
 }
 
-// interrupt is Ctrl-C: the signal for everything that the command started. Nothing of it stays.
+// interrupt sends SIGINT to everything that the command started, as Ctrl-C does. No process is left over.
 func interrupt(t *testing.T, p *harness.Proc) {
 	t.Helper()
 	if err := syscall.Kill(-p.PID(), syscall.SIGINT); err != nil {
@@ -164,7 +164,8 @@ var changing = []struct{ pattern, sign string }{
 	{`built bin/bluez-esphome \S+`, "built bin/bluez-esphome VERSION"}, {`unix:path=\S+`, "unix:path=BUS"}, {`127\.0\.0\.1:\d+`, "HOST"},
 }
 
-// sameDemo compares what make run prints. Of the devices those that are there count, not how strong they are.
+// sameDemo compares the output of make run with that of the README. For devices it compares which are there, not their
+// signal strengths.
 func sameDemo(t *testing.T, want, got string) {
 	t.Helper()
 	device := regexp.MustCompile(`^[0-9A-F]{2}(:[0-9A-F]{2}){5} `)
@@ -179,7 +180,7 @@ func sameDemo(t *testing.T, want, got string) {
 			} else {
 				line = strings.Join(strings.Fields(line), " ") // columns are as wide as what is in them
 			}
-			// A demo beside another one says so, and one where bluetoothctl is missing.
+			// A demo says so if another one runs, or if bluetoothctl is missing.
 			if line != "" && !strings.HasPrefix(line, "(") && !strings.Contains(line, "apt install bluez") {
 				out = append(out, line)
 			}

@@ -66,7 +66,7 @@ var deviceRow = regexp.MustCompile(`^[0-9A-F]{2}(:[0-9A-F]{2}){5} `)
 // timeless takes out of an output what differs from one run to the next: times, signal strengths and who hears best,
 // ports, and how wide columns are.
 func timeless(text string) (out []string) {
-	// where lines are wrapped hangs on how long times are
+	// the places where lines are wrapped depend on the lengths of times
 	text = regexp.MustCompile(`\n  +(\S)`).ReplaceAllString(text, " $1")
 	for line := range strings.Lines(text) {
 		line = regexp.MustCompile(`\*? -\d+\b( \d+s)?|\b\d+s\b|\bin \d+ (s|min)\b|127\.0\.0\.1:\d+`).ReplaceAllString(line, "#")
@@ -102,7 +102,7 @@ proxies:
 		t.Fatal(err)
 	}
 	for _, path := range []dbus.ObjectPath{pulse, lock} {
-		// A device that is connected is not heard any more: by then every proxy has to have heard it.
+		// A connected device does not advertise, so every proxy has to have heard it before.
 		eventually(t, "all three proxies hear "+filepath.Base(string(path)), func() error {
 			v, err := conn.Object("org.bluez", path).GetProperty("org.bluez_esphome.Device1.Sources")
 			if list, _ := v.Value().([]map[string]dbus.Variant); err == nil && len(list) < 3 {
@@ -113,7 +113,7 @@ proxies:
 		connect := func() error { return conn.Object("org.bluez", path).Call("org.bluez.Device1.Connect", 0).Err }
 		eventually(t, "a connection with "+filepath.Base(string(path)), connect)
 	}
-	// Until everything is there that was going to be.
+	// Wait until everything is there that is going to come.
 	eventually(t, "all devices on the bus", func() error {
 		p := harness.Start(t, bus.Env(), harness.Binary(), "status")
 		p.Wait(t, harness.Limit)

@@ -60,7 +60,7 @@ func TestPrivateBusKilled(t *testing.T) {
 	w.eventually("the bus ends with the daemon", func() bool { return unix.Kill(pid, 0) == unix.ESRCH })
 }
 
-// busy lets a client have something of everything.
+// busy gives a client one of everything that the daemon keeps for clients.
 func busy(c *client) {
 	c.T.Helper()
 	c.connect(0)
@@ -70,7 +70,7 @@ func busy(c *client) {
 	c.Until(adapterPath, adapterIface, "Pairable", true)
 }
 
-// afterwards holds what a new client finds against what has to be there.
+// afterwards compares what a new client finds with what has to be there.
 func (w *world) afterwards(bus *harness.Bus) {
 	t := w.t
 	t.Helper()
@@ -97,12 +97,12 @@ func (w *world) afterwards(bus *harness.Bus) {
 	}
 	busy(c)
 	c.connect(1)
-	// Who leaves is noticed on the new bus too.
+	// The daemon notices who leaves the new bus, too.
 	_ = c.Conn.Close()
 	newClient(t, bus).Until(adapterPath, adapterIface, "Discovering", false)
 }
 
-// busPID is dbus-daemon's.
+// busPID is the process id of dbus-daemon.
 func busPID(c *client) int {
 	c.T.Helper()
 	var pid uint32

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestDescriptors takes the descriptors away from the daemon while its proxies restart and clients want pipes: it says
-// why it cannot connect, does not spin, and goes on when there are descriptors again.
+// TestDescriptors leaves the daemon without free file descriptors while its proxies restart and clients want pipes. The
+// daemon says why it cannot connect, does not spin, and goes on when there are descriptors again.
 func TestDescriptors(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -30,7 +30,7 @@ func TestDescriptors(t *testing.T) {
 	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 3, Max: limit.Max}, nil); err != nil {
 		t.Fatal(err)
 	}
-	// Open ones stay open: a link that is up works, a pipe cannot be made.
+	// Open descriptors stay open: a link that is up works, but no pipe can be made.
 	c.Call(devicePath(0)+register, charIface+".ReadValue", map[string]dbus.Variant{})
 	if err := c.Try(devicePath(0)+numbers, charIface+".AcquireNotify", map[string]dbus.Variant{}).Err; err == nil {
 		t.Error("a pipe was made without descriptors")
@@ -69,7 +69,7 @@ func TestDescriptors(t *testing.T) {
 
 var statFields = regexp.MustCompile(`\) \S((?: \S+)+)`)
 
-// cpu is what a process has used, of ticks of 10 ms.
+// cpu is the CPU time of a process in ticks of 10 ms.
 func cpu(t *testing.T, pid int) time.Duration {
 	t.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))

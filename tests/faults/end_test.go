@@ -32,12 +32,12 @@ type moment struct {
 	listen bool // for HTTP and hosts
 }
 
-// moments are bad ones.
+// moments are the bad moments for an end.
 func moments() []moment {
 	return []moment{
 		{name: "idle", before: func(*world, *client) func() { return nil }},
 		{name: "connecting", before: func(w *world, c *client) func() {
-			// It is known and silent, so that the attempt lasts.
+			// The device is known and does not advertise, so that the attempt lasts.
 			c.Call(adapterPath, adapterIface+".StartDiscovery")
 			c.Until(devicePath(1), deviceIface, "Address", (address0 + 1).String())
 			if err := w.sim.Air().Advertise("1", false); err != nil {
@@ -161,7 +161,7 @@ func TestTerminated(t *testing.T) {
 	}
 }
 
-// TestTerminatedEarly ends the daemon before it is ready: its bus takes the connection and says nothing.
+// TestTerminatedEarly ends the daemon before it is ready: its bus accepts the connection and never answers.
 func TestTerminatedEarly(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

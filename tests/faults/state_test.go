@@ -37,7 +37,7 @@ func mount(t *testing.T, w *world) string {
 	return dir
 }
 
-// retried is longer than the daemon takes to try a disk again.
+// retried is longer than the pause after which the daemon tries to write again.
 const retried = 90 * time.Second
 
 // TestDisk: a disk that is full, and one that turns read-only. The daemon serves on, says once what is wrong and what
@@ -56,7 +56,8 @@ func TestDisk(t *testing.T) {
 			}
 		}, "no space left on device", "free space"},
 		{"read-only", func(t *testing.T, dir string) {
-			// Over the directory: the kernel refuses to make a file system read-only in which a file is open.
+			// The disk is mounted read-only over the directory: the kernel refuses to make a file system read-only
+			// while a file of it is open.
 			if err := unix.Mount("tmpfs", filepath.Join(dir, "state"), "tmpfs", unix.MS_RDONLY, ""); err != nil {
 				t.Fatal(err)
 			}
@@ -83,7 +84,7 @@ func TestDisk(t *testing.T) {
 			if !strings.Contains(m, tt.says) || !strings.Contains(m, tt.help) {
 				t.Errorf("it says %s", m)
 			}
-			// It serves on.
+			// The daemon still serves its clients.
 			c.Call(devicePath(0)+register, charIface+".ReadValue", map[string]dbus.Variant{})
 			c.connect(1)
 			c.Until(adapterPath, adapterIface, "Alias", "alias 49")
@@ -159,7 +160,7 @@ func TestDamaged(t *testing.T) {
 	}
 }
 
-// kept is state.json.
+// kept gives the content of state.json.
 func (w *world) kept(dir string) string {
 	b, _ := os.ReadFile(filepath.Join(dir, "state", "state.json")) // what is missing is found by the caller
 	return string(b)

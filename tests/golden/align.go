@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// recorded is a recording with its events as they are.
+// recorded is a recording, with its events as they stand in the file.
 type recorded struct {
 	doc    map[string]any
 	events []map[string]any
@@ -33,7 +33,7 @@ func readRecording(path string) (*recorded, error) {
 	return r, nil
 }
 
-// isAction says whether an event is the driver's own doing: these cut a recording into steps.
+// isAction reports whether an event is an action of the driver: actions divide a recording into steps.
 func isAction(e map[string]any) bool {
 	return e["type"] == "call" || e["type"] == "peripheral" || e["type"] == "mark"
 }
@@ -47,8 +47,8 @@ func sameAction(a, b map[string]any) bool {
 	return true
 }
 
-// align leaves out of ours whole steps that the recording does not have, if that makes the rest fit: the driver may
-// be newer than the recording. It gives the actions that were left out.
+// align removes whole steps from our recording that the reference does not have, if the rest fits then: the driver may
+// be newer than the reference. It gives the actions that it removed.
 func align(recording, ours *recorded) (left []string) {
 	var want []map[string]any
 	for _, e := range recording.events {
@@ -74,7 +74,7 @@ func align(recording, ours *recorded) (left []string) {
 		}
 	}
 	if len(want) > 0 || len(left) == 0 {
-		return nil // no step more, but another one: that has to be seen
+		return nil // the step is not an additional one but another one, which has to be reported
 	}
 	ours.events = keep
 	return left
@@ -92,7 +92,8 @@ func describe(e map[string]any) string {
 	return fmt.Sprintf("%v %v %s", e["type"], what, b)
 }
 
-// strangers leaves out of ours what is about devices that are not the scenario's: those of a background.
+// strangers removes from our recording what is about devices that do not belong to the scenario: those of the
+// background.
 func (r *recorded) strangers() {
 	own := map[string]bool{}
 	devices, _ := r.doc["devices"].(map[string]any)
@@ -133,7 +134,7 @@ func (r *recorded) mentions(device string) bool {
 		device = strings.ReplaceAll(strings.ToUpper(a), ":", "_")
 	}
 	for _, e := range r.events {
-		if e["type"] == "wait-timeout" { // the driver waited for it in vain
+		if e["type"] == "wait-timeout" { // the driver waited for it, and it did not come
 			continue
 		}
 		if b, _ := json.Marshal(e); strings.Contains(string(b), "dev_"+device) {

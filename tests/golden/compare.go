@@ -52,7 +52,7 @@ func (p *player) compare(ctx context.Context, out, set string, names []string) (
 	cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1")
 	text, err := cmd.Output()
 	var exit *exec.ExitError
-	// 1: there are differences
+	// exit status 1: there are differences
 	if err != nil && !(errors.As(err, &exit) && exit.ExitCode() == 1 && len(exit.Stderr) == 0) {
 		return nil, fmt.Errorf("cannot compare with %s: %w\n%s", set, err, stderr(exit))
 	}

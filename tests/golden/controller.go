@@ -75,7 +75,7 @@ func (p *player) judge(ctx context.Context, o options, guide string) error {
 	return verdictOf(results)
 }
 
-// ended reports whether org.bluez left the bus while a scenario was played: bluetoothd is nobody's to restart there.
+// ended reports whether org.bluez left the bus while a scenario was played. Nobody restarts bluetoothd there.
 func ended(path string) bool {
 	r, err := readRecording(path)
 	if err != nil {

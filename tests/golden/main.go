@@ -217,7 +217,7 @@ func plan(golden string, full bool, only string) ([]scenario, error) {
 	return out, nil
 }
 
-// sets are the recordings, the first one the rule.
+// sets are the sets of recordings. The first is the default.
 var sets = []string{"bluez-5.87", "bluez-5.87-dualmode", "bluez-5.87-experimental"}
 
 // reference is the set that counts for a scenario. Discovery follows the dual-mode controller, which is what desktops

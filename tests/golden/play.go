@@ -34,7 +34,7 @@ type player struct {
 // mode is the circumstances under which scenarios are played.
 type mode struct {
 	name       string
-	env        []string // for the daemon besides
+	env        []string // further lines of the daemon's configuration
 	background bool     // three proxies stream the adverts of many other devices
 	lanes      int
 	out        string // folder of our recordings

@@ -19,7 +19,7 @@ type process struct {
 	done  chan struct{} // closed at its end
 }
 
-// start starts a program and waits for so many lines that match the pattern.
+// start starts a program and waits until that many lines have matched the pattern.
 func start(ctx context.Context, dir, name string, env []string, pattern string, count int, command ...string) (*process, error) {
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Env = env

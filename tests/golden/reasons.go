@@ -27,7 +27,7 @@ type reason struct {
 	ID    string `json:"id"`
 	Class string `json:"class"`
 	Text  string `json:"text"`
-	// Quirk is a piece of the document that says more; required but of class driver.
+	// Quirk is a passage of the document that says more. Only reasons of class driver may lack it.
 	Quirk string `json:"quirk"`
 	Rules []rule `json:"rules"`
 	Moved *struct {
@@ -41,7 +41,7 @@ type rule struct {
 	Scenario pattern `json:"scenario"`
 	Step     pattern `json:"step"` // of the step's number and driver's action, or of the matrix case
 	Line     pattern `json:"line"`
-	// Without explains a missing and a surplus line of one step that are equal without what it matches.
+	// Without explains a missing line and a surplus line of one step that are equal once what it matches is removed.
 	Without pattern `json:"without"`
 	// UnseenDevice wants that the line is about a device of which the recording says nothing at all.
 	UnseenDevice bool `json:"unseen_device"`

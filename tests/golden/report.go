@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// result is what came of playing a scenario.
+// result is the result of playing a scenario.
 type result struct {
 	scenario
 	missing   bool      // nothing was recorded: the driver or the daemon broke
@@ -42,7 +42,7 @@ func (r result) reasons() map[string]int {
 	return out
 }
 
-// failed says whether the scenario is not as it has to be.
+// failed reports whether the scenario has differences that it must not have.
 func (r result) failed() bool {
 	_, unexplained := r.count()
 	return r.missing || unexplained > 0

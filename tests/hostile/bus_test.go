@@ -45,7 +45,8 @@ func connectAs(uid int, path string) (net.Conn, error) {
 	return r.conn, r.err
 }
 
-// squat tries to become org.bluez on the bus at path as often as it can until ctx ends, and tells how often it was.
+// squat tries to own org.bluez on the bus at path as often as it can until ctx ends. It gives the number of times that
+// it succeeded.
 func squat(ctx context.Context, uid int, path string) (won int) {
 	for ctx.Err() == nil {
 		raw, err := connectAs(uid, path)

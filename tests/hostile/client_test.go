@@ -30,7 +30,7 @@ func properties3(member string, args ...any) *dbus.Message {
 	return message(adapterPath, properties, member, args...)
 }
 
-// many is a message as often as makes a write of many calls.
+// many repeats a message until one write carries many calls.
 func many(n int, m *dbus.Message) []*dbus.Message {
 	out := make([]*dbus.Message, n)
 	for i := range out {
@@ -39,8 +39,8 @@ func many(n int, m *dbus.Message) []*dbus.Message {
 	return out
 }
 
-// reading sends the same again and again, and reads the answers before it does: more at a time would only drown the
-// bus, where everybody's messages wait in one line before the daemon sees them.
+// reading sends the same calls again and again, and reads the answers in between. More calls at a time would only fill
+// the queue of the bus, in which everybody's messages wait before the daemon sees them.
 func reading(messages ...*dbus.Message) func(r *raw, i int) error {
 	return func(r *raw, _ int) error {
 		if err := r.send(r.pack(messages...)); err != nil {
@@ -50,7 +50,7 @@ func reading(messages ...*dbus.Message) func(r *raw, i int) error {
 	}
 }
 
-// blind sends so many and then only sits there, with the answers that it never reads.
+// blind sends that many calls and never reads their answers.
 func blind(messages ...*dbus.Message) func(r *raw, i int) error {
 	return func(r *raw, _ int) error {
 		for range 20 {

@@ -1,3 +1,3 @@
-// Package hostile attacks the daemon: proxies that lie and flood, and local clients that do. Beside them a good proxy
-// and a good client go on as if nothing were.
+// Package hostile attacks the daemon, with proxies and with local clients that lie and flood. A good proxy and a good
+// client run beside them, and must not notice anything.
 package hostile

@@ -15,10 +15,10 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// nastyText has what terminals, logs, pages and D-Bus must not get as it is.
+// nastyText has characters that must never reach a terminal, a log, a page or D-Bus unchanged.
 const nastyText = "\x1b[31m\x1b]0;evil\x07\r\n<script>alert(1)</script>\x00\u202e\x9b5m\xff\xfe"
 
-// evil is a proxy that the test plays, from its own bring-up on.
+// evil is a proxy that the test itself plays, from the beginning of a session on.
 type evil struct {
 	addr  string
 	sent  atomic.Uint64 // messages
@@ -71,13 +71,13 @@ func (s *session) stopped() bool {
 type plan struct {
 	name string
 	psk  bool // the daemon expects encryption
-	// first, unless nil, is all that happens on a connection.
+	// first, unless nil, replaces everything else that happens on a connection.
 	first func(s *session)
 	// change, unless nil, changes an answer; nil sends none.
 	change func(m proto.Message) proto.Message
-	// handle, unless nil, is given what the bring-up does not answer.
+	// handle, unless nil, gets the messages that the usual answers do not cover.
 	handle func(s *session, m proto.Message)
-	// attack runs beside the answers once the daemon has subscribed.
+	// attack runs in parallel with the answers, once the daemon has subscribed.
 	attack func(s *session)
 }
 
@@ -126,7 +126,7 @@ func listen(t testing.TB, p plan) *evil {
 	return e
 }
 
-// serve answers as a proxy does, but for the plan.
+// serve answers as a proxy does, except for what the plan changes.
 func (s *session) serve(p plan) {
 	attacking := false
 	var wg sync.WaitGroup
@@ -161,7 +161,7 @@ func (s *session) serve(p plan) {
 	}
 }
 
-// macOf is a device's own: of two with the same one the second would be refused.
+// macOf gives each device a MAC of its own: a second device with the same MAC would be refused.
 func macOf(name string) ble.Address {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(name))

@@ -209,7 +209,7 @@ func TestHostsCannotEndNotifications(t *testing.T) {
 			&apipb.BluetoothGATTNotifyRequest{Address: goodAddress, Handle: notifyHandle, Enable: true},
 			&apipb.BluetoothGATTNotifyRequest{Address: goodAddress, Handle: notifyHandle},
 		} {
-			// The answer to the read says that what was written before it is over; others come meanwhile.
+			// The answer to the read shows that the write before it is done. Other messages come in between.
 			rogue.send(m, &apipb.BluetoothGATTReadRequest{Address: goodAddress, Handle: readHandle})
 			await[*apipb.BluetoothGATTReadResponse](rogue)
 		}
@@ -278,7 +278,7 @@ func TestHostsTakeTurns(t *testing.T) {
 	}
 }
 
-// strangers opens connections from an address, as fast as it can, says nothing, and keeps the newest.
+// strangers opens connections from an address as fast as it can, sends nothing, and keeps the newest ones.
 func (s *sharing) strangers(from string, opened *atomic.Int64) func(context.Context) error {
 	return func(ctx context.Context) error {
 		var kept [100]net.Conn

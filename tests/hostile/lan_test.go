@@ -56,7 +56,7 @@ func lan(t *testing.T) bool {
 	return true
 }
 
-// announce has names point to a place, as anybody on the LAN can.
+// announce points names to a place, as anybody on the LAN can.
 func (w *world) announce(host string, port int, names ...string) {
 	w.t.Helper()
 	var list []mdns.Announced
@@ -171,7 +171,8 @@ func TestAliasesTakeNothing(t *testing.T) {
 			}
 		}
 	})
-	// The proxy is on loopback, where the others of the LAN do not reach it: a second one is reached by everybody.
+	// The proxy listens on loopback, where other hosts of the LAN cannot reach it; a second proxy can be reached by
+	// everybody.
 	second, at := simulate(t, proxysim.ProxyConfig{Name: "second"}, realHost+":0")
 	var names []string
 	for i := range 40 {
@@ -181,7 +182,7 @@ func TestAliasesTakeNothing(t *testing.T) {
 	w.announce("127.0.0.1", w.sim.Addr("good").(*net.TCPAddr).Port, "more", "and-more")
 	c.Eventually("one alias is used", func() bool { return second.Clients() > 0 })
 	_, honest := simulate(t, proxysim.ProxyConfig{Name: "honest"}, honestHost+":0")
-	w.announce(honestHost, honest.Port, "honest") // after them: when it is used, they were heard
+	w.announce(honestHost, honest.Port, "honest") // announced last: when it is used, the others have been heard
 	c.Eventually("an honest one is used", c.online("honest"))
 	before := heard()
 	c.Eventually("notifications go on", func() bool { return heard() > before+50 })

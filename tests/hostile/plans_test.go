@@ -27,7 +27,7 @@ func repeat(s *session, f func(i uint64) bool) {
 	}
 }
 
-// plans is all that one proxy can do wrong, each at once with the others.
+// plans is everything that one proxy can do wrong. All plans run at the same time.
 func plans() []plan {
 	return []plan{
 		{name: "million", attack: func(s *session) { // devices that nobody has, as fast as the socket goes
@@ -39,7 +39,7 @@ func plans() []plan {
 				return s.send(adverts(0xC20000000000, int32(i%128)-128, binary.LittleEndian.AppendUint64([]byte{2, 1, 6, 11, 0xff, byte(i), byte(i >> 8)}, i)))
 			})
 		}},
-		{name: "pretends", attack: func(s *session) { // to hear the good device best, and says other things of it
+		{name: "pretends", attack: func(s *session) { // it claims to hear the good device best, and reports false data of it
 			tick := time.NewTicker(time.Millisecond)
 			defer tick.Stop()
 			repeat(s, func(i uint64) bool {
@@ -48,7 +48,7 @@ func plans() []plan {
 					{Address: goodDevice, Rssi: -1, Data: []byte{2, 1, 6, 4, 9, 'X', byte(i), 0xff}}}})
 			})
 		}},
-		{name: "nasty", attack: func(s *session) { // names that must not be shown as they are
+		{name: "nasty", attack: func(s *session) { // names that must not be shown unchanged
 			tick := time.NewTicker(100 * time.Millisecond)
 			defer tick.Stop()
 			repeat(s, func(uint64) bool { <-tick.C; return s.send(adverts(nastyNamed, -50, nastyAdvert())) })
@@ -64,7 +64,7 @@ func plans() []plan {
 			}
 			return m
 		}},
-		{name: "long", change: func(m proto.Message) proto.Message { // names that cannot be
+		{name: "long", change: func(m proto.Message) proto.Message { // names that are not valid
 			if m, ok := m.(*apipb.DeviceInfoResponse); ok {
 				m.Name, m.MacAddress = long, "\x1b[2J\n"
 			}
@@ -116,7 +116,7 @@ func plans() []plan {
 		{name: "asks", attack: func(s *session) { // for answers that it does not read
 			repeat(s, func(uint64) bool { return s.send(&apipb.PingRequest{}, &apipb.GetTimeRequest{}) })
 		}},
-		{name: "answers", attack: func(s *session) { // what nobody asked, of links that are another proxy's
+		{name: "answers", attack: func(s *session) { // answers that nobody asked for, about links of another proxy
 			repeat(s, func(i uint64) bool { return s.send(strayAnswers(i)...) })
 		}},
 		{name: "database", handle: endlessServices, attack: func(s *session) {
@@ -149,7 +149,7 @@ func strayAnswers(i uint64) []proto.Message {
 	}
 }
 
-// endlessServices lets itself be connected to and lists services for ever, out of range and twice.
+// endlessServices accepts a connection and lists services without end, out of range and twice.
 func endlessServices(s *session, m proto.Message) {
 	switch m := m.(type) {
 	case *apipb.BluetoothDeviceRequest:

@@ -79,8 +79,8 @@ func TestHostileProxies(t *testing.T) {
 	tidy(t, w)
 }
 
-// meanwhile does during the attack what takes a while: it connects the other good device, and has the evil one's
-// database listed, which has no end.
+// meanwhile does the slow operations during the attack: it connects the other good device, and asks for the database of
+// the evil one, which has no end.
 func meanwhile(w *world, done <-chan struct{}) error {
 	c := w.client()
 	if err := c.Try(otherPath, deviceIface+".Connect").Err; err != nil {
@@ -92,7 +92,7 @@ func meanwhile(w *world, done <-chan struct{}) error {
 	if err != nil && !errors.As(err, &refused) {
 		return fmt.Errorf("connecting the evil device was not answered: %w", err)
 	}
-	for { // once at least: to connect may have taken all the time
+	for { // at least once, even if connecting took the whole time
 		objects = nil // Store adds to a map
 		if err := c.Try("/", objectManager+".GetManagedObjects").Store(&objects); err != nil {
 			return err
@@ -103,7 +103,7 @@ func meanwhile(w *world, done <-chan struct{}) error {
 				devices++
 			}
 		}
-		if devices > 2*maxDevices+16 { // for a moment both who made room and who took it may be there
+		if devices > 2*maxDevices+16 { // for a moment both the device that is removed and the one that replaces it may be there
 			return fmt.Errorf("there are %d devices on the bus, %d at most were to be", devices, 2*maxDevices)
 		}
 		select {

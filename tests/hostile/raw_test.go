@@ -21,7 +21,7 @@ type raw struct {
 	serial uint32
 }
 
-// rawClient connects and says Hello; it does not read the answer. It fails if the bus does not let one more in.
+// rawClient connects and sends Hello; it does not read the answer. It fails if the bus accepts no further connection.
 func rawClient(address string) (*raw, error) {
 	path := strings.TrimPrefix(strings.Split(address, ",")[0], "unix:path=")
 	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
@@ -122,7 +122,7 @@ func (r *raw) discard() (n int64) {
 	}
 }
 
-// attackers is clients that attack until stop; one that has lost its connection comes back.
+// attackers are clients that attack until stop. One that has lost its connection connects again.
 func (w *world) attack(t testing.TB, n int, stop <-chan struct{}, f func(r *raw, i int) error) (done func() (rounds int)) {
 	t.Helper()
 	results := make(chan int, n)

@@ -34,7 +34,8 @@ const (
 	properties    = "org.freedesktop.DBus.Properties"
 	objectManager = "org.freedesktop.DBus.ObjectManager"
 
-	// patience is for what must come; far longer than it takes, as machines may be slow.
+	// patience is the longest time that a test waits for what must come. It is far longer than necessary, as machines
+	// may be slow.
 	patience = 5 * time.Minute
 )
 
@@ -216,7 +217,7 @@ func (w *world) counted() func() uint32 {
 	return heard.Load
 }
 
-// clean checks that a text has nothing that a terminal would obey.
+// clean checks that a text has no characters that a terminal would act on.
 func clean(t testing.TB, what, text string) {
 	t.Helper()
 	if !utf8.ValidString(text) {

@@ -14,9 +14,9 @@ import (
 type hostRow struct {
 	version string
 	first   row           // another host has the proxy when we start
-	pause   time.Duration // that costs it, without advertisements
+	pause   time.Duration // how long that host gets no advertisements because of it
 	theft   row           // another host subscribes while we have it
-	ours    bool          // and we go on hearing advertisements
+	ours    bool          // whether we still get advertisements then
 }
 
 // secondHost plays both, with the proxy's firmware being version.
@@ -50,7 +50,7 @@ func secondHost(t *testing.T, version string) hostRow {
 	return out
 }
 
-// hearsMore reports whether advertisements come within 5 s.
+// hearsMore reports whether advertisements come within the next 5 s.
 func (h *quietHandler) hearsMore() bool {
 	before := h.heard()
 	time.Sleep(5 * time.Second)
@@ -73,8 +73,8 @@ func TestSecondHost(t *testing.T) {
 		keeps   bool          // the first subscriber keeps the proxy, whoever comes
 		pause   time.Duration // what our start may cost the other host at most
 	}{
-		// Where nothing is taken from it, it hears on. From 2026.7 on a start takes the proxy from it until it takes it back,
-		// which from 2026.8 on need not be: one can ask first.
+		// If nothing is taken from the other host, it gets every advertisement. From 2026.7 on, a start takes the proxy
+		// from it until it takes the proxy back; since 2026.8 this is not necessary, as a client can ask first.
 		{"2024.10.3", true, time.Second}, {"2025.11.2", true, time.Second}, {"2026.6.5", true, time.Second},
 		{"2026.7.4", false, 31 * time.Second}, {"2026.8.2", false, 31 * time.Second}, {"2026.9.1", false, 31 * time.Second},
 		{"2026.10.0", false, 31 * time.Second},

@@ -43,7 +43,7 @@ func TestFleet(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	simDone := make(chan error, 1)
 	go func() { simDone <- sim.Run(ctx) }()
-	// What the simulated side costs for as many connections is not counted: it is measured with silent clients later.
+	// The cost of the simulated side for as many connections is subtracted: it is measured with silent clients later.
 	heap0, stack0, go0 := memory()
 
 	pacer := apiconn.NewPacer(10 * time.Millisecond)
@@ -87,7 +87,7 @@ func TestFleet(t *testing.T) {
 	heap1, stack1, go1 := memory()
 
 	var before, after syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &before) // cannot fail for oneself
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &before) // cannot fail for the own process
 	time.Sleep(3 * time.Second)
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &after)
 	for i, p := range proxies {

@@ -40,15 +40,15 @@ type fault struct {
 	note string
 	sim  func(*proxysim.ProxyConfig)
 	conf func(*apiconn.Config)
-	// fresh: there is no session before the fault, which is there from the start.
+	// fresh: there is no session before the fault, which exists from the start.
 	fresh bool
 	// begin brings the fault and returns what ends it; nil: it ends by itself.
 	begin func(s *scene) (end func())
 	// lasts is how long the fault stays after it was detected; 0 ends it at once.
 	lasts time.Duration
-	// open leaves open what the error is and when; want and the bounds do not count.
+	// open: neither the error nor its time is checked; want and the bounds do not count.
 	open bool
-	// want is the error's type; "" means that nothing is to be noticed at all.
+	// want is the type of the error; "" means that nobody notices anything.
 	want            string
 	or              string        // another one, where the device has the same limit and may be first
 	detect, recover time.Duration // bounds
@@ -154,7 +154,7 @@ func psk(k [32]byte) func(*apiconn.Config) { return func(c *apiconn.Config) { c.
 
 func keyed(c *proxysim.ProxyConfig) { c.PSK = &key }
 
-// answering gives a fault in which another device has the address.
+// answering is a fault in which another device answers at the address.
 func answering(raw func(net.Conn)) func(*scene) func() {
 	return func(s *scene) func() {
 		s.net.change(func() { s.net.raw = raw })
@@ -172,7 +172,7 @@ func readThen(answer []byte) func(net.Conn) {
 	}
 }
 
-// frame is a plaintext frame of a message that nobody knows.
+// frame is a plaintext frame with a message of an unknown number.
 func frame(size int) []byte {
 	b := []byte{0, byte(size)&0x7f | 0x80, byte(size>>7)&0x7f | 0x80, byte(size >> 14), 0xff, 0x07}
 	return append(b, make([]byte, size)...)
@@ -298,7 +298,7 @@ func matrix() []fault {
 
 func nothing(*scene) func() { return nil }
 
-// rekeyed ends a fault of keys by giving the proxy the client's.
+// rekeyed ends a fault of keys: the proxy gets the key of the client.
 func rekeyed(s *scene) func() { return s.replace(func(c *proxysim.ProxyConfig) { c.PSK = s.cfg.PSK }) }
 
 func unkeyed(s *scene) func() { return s.replace(func(*proxysim.ProxyConfig) {}) }

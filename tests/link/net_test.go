@@ -74,7 +74,7 @@ func (n *network) dial(ctx context.Context, _, address string) (net.Conn, error)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	switch {
-	case host != n.at: // nobody is there: packets get lost
+	case host != n.at: // the host is gone: packets are lost
 		n.mu.Unlock()
 		<-ctx.Done()
 		n.mu.Lock()
@@ -110,7 +110,7 @@ type wire struct {
 	slow   bool
 	cut    bool      // the next write is cut in half, then the connection is reset
 	tamper int       // flips a bit in the write after so many
-	hold   time.Time // nothing passes before
+	hold   time.Time // no byte passes before this time
 	inject []byte    // goes before the next write
 	forgot bool      // the device has restarted and does not know the connection
 }
@@ -278,7 +278,7 @@ func (h *quietHandler) Adverts(_ *apiconn.Proxy, _ time.Time, a []ble.RawAdvert)
 	h.last = time.Now()
 }
 
-// longestPause is the longest time without advertisements since it was asked last.
+// longestPause is the longest time without advertisements since the last call of longestPause.
 func (h *quietHandler) longestPause() time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()

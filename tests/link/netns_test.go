@@ -137,14 +137,15 @@ func TestNames(t *testing.T) {
 	}
 	checkPaste(t, text)
 
-	// The proxies go, the pauses grow, and they return: one elsewhere.
+	// The proxies go offline, the pauses between attempts grow, and the proxies come back, one of them at another
+	// address.
 	proxies.Signal(t, syscall.SIGTERM)
 	proxies.Wait(t, limit)
 	await("map[garage:away kitchen:away]")
 	time.Sleep(6 * time.Second)
 	begun := time.Now()
 	proxies = simulate(movedAddr)
-	// How soon is a matter of the machine; that an announcement ends the pause is tested in fake time (internal/apiconn).
+	// The time depends on the machine. That an announcement ends the pause is tested in fake time (internal/apiconn).
 	took := await("map[garage:online kitchen:online]").Sub(begun)
 	fmt.Printf("names: two proxies back %v after they were started anew, one on another address\n", took.Round(10*time.Millisecond))
 	results.add(row{order: 200, fault: "gone for 6 s and more, back on another address, found by mDNS", where: "network namespaces", err: "apiconn.ClosedError", recovered: took,

@@ -9,7 +9,7 @@ import (
 	"bluez-esphome/internal/proxysim"
 )
 
-// silence takes all peripherals off the air, or lets them on again.
+// silence switches the advertising of all peripherals off or on.
 func (s *scene) silence(on bool) {
 	for _, id := range s.air.IDs() {
 		if err := s.air.Advertise(id, on); err != nil {
@@ -18,7 +18,7 @@ func (s *scene) silence(on bool) {
 	}
 }
 
-// replace gives, as the end of a fault, the address to a proxy that is configured otherwise.
+// replace ends a fault by putting a proxy with another configuration at the address.
 func (s *scene) replace(change func(*proxysim.ProxyConfig)) func() {
 	return func() {
 		c := proxysim.ProxyConfig{Name: "kitchen-2"}

@@ -23,7 +23,7 @@ import (
 
 const password = "correct-horse-battery"
 
-// secretKeys are the keys by where the daemon has them from.
+// secretKeys are the keys, by the source from which the daemon reads them.
 type secretKeys map[string][32]byte
 
 func newSecretKeys() secretKeys {
@@ -44,7 +44,7 @@ func (keys secretKeys) text(name string) string {
 	return base64.StdEncoding.EncodeToString(k[:])
 }
 
-// shownIn looks for the keys, in whatever form, and for the password.
+// shownIn searches a text for the keys, in any form, and for the password.
 func (keys secretKeys) shownIn(t *testing.T, text []byte) {
 	t.Helper()
 	text = bytes.ToLower(text)

@@ -11,7 +11,7 @@ import (
 // event is one entry of a recording.
 type event = map[string]any
 
-// ignored are interfaces that a central made of proxies has not, or has always.
+// ignored are interfaces that a central made of proxies never has, or always has.
 var ignored = regexp.MustCompile(`^org\.bluez\.(Media1|MediaControl1|NetworkServer1|Network1|AdminPolicySet1|AdminPolicyStatus1|SimAccess1|HealthManager1|` +
 	`Bearer\.LE1|Bearer\.BREDR1|GattManager1|LEAdvertisingManager1|BatteryProviderManager1|AdvertisementMonitorManager1)$|^org\.bluez_esphome`)
 
@@ -31,7 +31,7 @@ var excused = []struct{ theirs, ours *regexp.Regexp }{
 	{regexp.MustCompile(` org\.bluez\.GattService1\.Primary = .*false`), regexp.MustCompile(` org\.bluez\.GattService1\.Primary = .*true`)},
 	{regexp.MustCompile(`^case discovery\.start_bredr `), regexp.MustCompile(`^case discovery\.start_bredr org\.bluez\.Error\.InProgress `)},
 	{regexp.MustCompile(`^case discovery\.stop_bredr `), regexp.MustCompile(`^case discovery\.stop_bredr org\.bluez\.Error\.Failed `)},
-	// Regular discovery shows devices without discoverable flags, of which the recording says nothing.
+	// Regular discovery shows devices without discoverable flags, too; the recording does not mention them.
 	{regexp.MustCompile(`^$`), regexp.MustCompile(`^(added|removed|changed|invalidated|objects\[[^]]*\]) \S+/dev_<beacon> `)},
 }
 
@@ -44,7 +44,7 @@ func isExcused(fact string, ours bool) bool {
 	return false
 }
 
-// norm makes facts of events.
+// norm turns events into facts.
 type norm struct {
 	names *strings.Replacer
 	last  map[string]string // advertised properties
@@ -128,7 +128,7 @@ func (n *norm) signal(e event) (facts []string) {
 	return n.news(facts)
 }
 
-// news leaves out advertised values that are known.
+// news drops advertised values that are known already.
 func (n *norm) news(facts []string) (news []string) {
 	slices.Sort(facts)
 	for _, f := range facts {
@@ -146,7 +146,7 @@ func (n *norm) news(facts []string) (news []string) {
 	return news
 }
 
-// reply gives what a call came to.
+// reply gives the result of a call.
 func (n *norm) reply(e event) string {
 	if e["error"] != nil {
 		return fmt.Sprintf("%s | %s", e["error"], n.text(e["message"]))

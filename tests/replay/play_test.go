@@ -36,7 +36,7 @@ func newPlayer(t *testing.T, r *recording, before int) *player {
 		world: w, golden: newNorm(r.Devices, r.Adapter), ours: newNorm(r.Devices, all),
 		seen: map[string]int{}, claimed: map[string]bool{}, calls: map[*dbus.Call]any{}, fd: -1, write: r.Scenario == "acquire_write",
 	}
-	for _, property := range []string{"Connectable", "Pairable"} { // as the scenarios before left them
+	for _, property := range []string{"Connectable", "Pairable"} { // as the scenarios that were played before left them
 		v, _ := r.Adapter[property].(map[string]any)
 		p.call(hci0, properties+".Set", adapter1, property, dbus.MakeVariant(v["value"]))
 	}
@@ -191,7 +191,8 @@ func (p *player) note(c *dbus.Call) {
 	}
 }
 
-// receive takes what has arrived; if nothing has, it waits so long for something. It says whether something came.
+// receive takes what has arrived. If nothing has, it waits for at most the given time. It reports whether something
+// came.
 func (p *player) receive(wait time.Duration) bool {
 	came := false
 	for {
@@ -300,7 +301,7 @@ func (p *player) status(e event) {
 	})
 }
 
-// descriptor looks at what an acquired descriptor is and delivers.
+// descriptor checks the properties of an acquired descriptor, and what comes through it.
 func (p *player) descriptor(e event) {
 	p.t.Helper()
 	p.facts++

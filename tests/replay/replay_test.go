@@ -39,7 +39,7 @@ func (r *recording) dev() dbus.ObjectPath {
 	return hci0 + "/dev_" + dbus.ObjectPath(strings.ReplaceAll(r.Devices["main"].(string), ":", "_"))
 }
 
-// What the driver does before a scenario without recording it.
+// The driver does this before a scenario and does not record it.
 const (
 	nothing = iota
 	found
@@ -66,7 +66,7 @@ func TestReplay(t *testing.T) {
 	}
 }
 
-// TestMatrix plays the error matrix: one call a case, and what comes of it.
+// TestMatrix plays the error matrix: each case is one call and its result.
 func TestMatrix(t *testing.T) {
 	t.Parallel()
 	other := map[string]bool{} // cases that a second client plays; the recordings do not say so

@@ -22,7 +22,7 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// patience is how long anything may take that has to come.
+// patience is the longest time that a test waits for anything.
 const patience = 3 * time.Minute
 
 const (
@@ -158,7 +158,7 @@ func prop(objects map[string]any, path dbus.ObjectPath, iface, name string) any 
 	return v["value"]
 }
 
-// found discovers the device, and stops: the driver does so before most scenarios, and does not record it.
+// found discovers the device and stops discovery. The driver does so before most scenarios and does not record it.
 func (w *world) found(dev dbus.ObjectPath) {
 	w.t.Helper()
 	w.call(hci0, adapter1+".SetDiscoveryFilter", map[string]any{"Transport": "le"})
@@ -180,7 +180,7 @@ func (w *world) connected(dev dbus.ObjectPath) {
 	})
 }
 
-// peripheral does what a request on the peripheral's control socket would.
+// peripheral does what a request on the control socket of the peripheral would do.
 func (w *world) peripheral(e event) error {
 	id, _ := e["device"].(string)
 	b, err := json.Marshal(e["args"])

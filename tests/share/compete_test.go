@@ -83,7 +83,8 @@ func oneSlot(t *testing.T, entry string) (w *world, hosts []*remote) {
 	return w, hosts
 }
 
-// TestNoSlot: who wants a slot while none is free fails at once, as at the device itself, and disturbs nobody.
+// TestNoSlot: a host that wants a slot while none is free gets an error at once, as at the device itself, and disturbs
+// nobody.
 func TestNoSlot(t *testing.T) {
 	t.Parallel()
 	_, hosts := oneSlot(t, "")
@@ -114,7 +115,7 @@ func TestLastSlot(t *testing.T) {
 		h.slots(0, 1, thermo)
 	}
 
-	// What status tells of it.
+	// What status shows of it.
 	r, err := status.Ask(t.Context(), w.bus.Address)
 	if err != nil {
 		t.Fatal(err)
@@ -128,7 +129,7 @@ func TestLastSlot(t *testing.T) {
 			t.Errorf("status of host %d: %+v", i, h)
 		}
 	}
-	if len(r.Proxies) != 1 || r.Proxies[0].Note != "" { // this firmware was asked, and said that it had no host
+	if len(r.Proxies) != 1 || r.Proxies[0].Note != "" { // the daemon has asked this firmware, which said that it had no host
 		t.Errorf("there is a note: %+v", r.Proxies)
 	}
 }
@@ -149,9 +150,9 @@ func TestDropWhileConnecting(t *testing.T) {
 	stays.slots(1, 2, pulse)
 	stays.do("notify", fields{"address": pulse, "uuid": counter})
 	stays.want(fields{"ev": "subscribed"})
-	dies.do("connect", fields{"address": lock, "type": public}) // which it has not
+	dies.do("connect", fields{"address": lock, "type": public}) // though it has none
 	eventually(t, "the attempt has its slot", func() bool { return real.Slots().Free == 0 })
-	stays.slots(0, 2, pulse, lock) // as a device shows an attempt
+	stays.slots(0, 2, pulse, lock) // a device shows an attempt in this way
 	dies.kill()
 	stays.slots(1, 2, pulse)
 	eventually(t, "the slot is free", func() bool { s := real.Slots(); return s.Free == 1 && s.Allocated[0] == parse(t, pulse) })
@@ -160,7 +161,8 @@ func TestDropWhileConnecting(t *testing.T) {
 	stays.connect(lock, random) // nothing of the attempt is left
 }
 
-// TestRefuse: where links are not shared, who comes second is refused, on either side, until the first one leaves.
+// TestRefuse: if links are not shared, the second party is refused, whether a host or a program on D-Bus, until the
+// first one leaves.
 func TestRefuse(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, ", in_use: refuse", "hall")
@@ -186,7 +188,8 @@ func TestRefuse(t *testing.T) {
 	second.connect(pulse, random)
 }
 
-// TestKeys: a client without the key of the shared proxy gets nowhere, and the real proxy's key is not that.
+// TestKeys: a client without the key of the shared proxy gets no session, and the key of the real proxy does not help
+// it.
 func TestKeys(t *testing.T) {
 	t.Parallel()
 	var real [32]byte
@@ -267,7 +270,7 @@ func TestModeFlood(t *testing.T) {
 	}
 	h.do("mode", fields{"mode": "active"})
 	eventually(t, "the last wish counts", func() bool { return w.sim.Proxy("hall").ScanMode() == ble.ScanActive })
-	h.do("adverts", fields{"address": pulse}) // answered behind everything else
+	h.do("adverts", fields{"address": pulse}) // this is answered after everything else
 	h.want(fields{"ev": "adverts"})
 	changes, mode := 0, "PASSIVE"
 	for _, e := range h.take() {

@@ -52,7 +52,7 @@ func TestMerged(t *testing.T) {
 	h.do("listen", nil)
 	h.want(fields{"ev": "scanner", "mode": "PASSIVE", "state": "RUNNING"})
 
-	// Pulse advertises every 200 ms, and both proxies hear it: the merged air has it as often as one does.
+	// Pulse advertises every 200 ms, and both proxies hear it. The merged air has each advertisement once.
 	eventually(t, "the kitchen owns it", func() bool {
 		for _, d := range w.daemon.Heard() {
 			if d.Address == parse(t, pulse) && len(d.Sources) == 2 {
@@ -62,7 +62,7 @@ func TestMerged(t *testing.T) {
 		return false
 	})
 	began := time.Now()
-	h.do("adverts", fields{"address": pulse}) // forget those until now
+	h.do("adverts", fields{"address": pulse}) // drop the events so far
 	h.want(fields{"ev": "adverts"})
 	<-time.After(3 * time.Second)
 	h.do("adverts", fields{"address": pulse})
@@ -76,7 +76,7 @@ func TestMerged(t *testing.T) {
 		t.Errorf("%d advertisements while there were %d", len(list), once)
 	}
 
-	// The best way, and no other.
+	// The link takes the best proxy, and no other.
 	h.connect(pulse, random)
 	h.slots(5, 6, pulse)
 	if k, g := kitchen.Slots().Free, garage.Slots().Free; k != 2 || g != 3 {
@@ -92,7 +92,7 @@ func TestMerged(t *testing.T) {
 		t.Errorf("status: %+v, %v", r, err)
 	}
 
-	// Without any proxy there is nothing to be shared; with the first one that is back there is again.
+	// While no proxy is online, none is shared. The shared proxy is there again with the first proxy that comes back.
 	kitchen.Restart(time.Second)
 	h.want(fields{"ev": "lost"})
 	var again *remote
@@ -104,7 +104,7 @@ func TestMerged(t *testing.T) {
 	again.slots(3, 3)
 }
 
-// TestMergedMode: what hosts want of the one device goes for every proxy.
+// TestMergedMode: the scan mode that a host sets on the merged proxy is set on every proxy.
 func TestMergedMode(t *testing.T) {
 	t.Parallel()
 	w := newWorldOf(t, setup{share: merged, proxy: func(c *proxysim.ProxyConfig) { c.ScanPassive = true }}, "hall", "attic")

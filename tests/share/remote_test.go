@@ -96,7 +96,7 @@ func (w *world) connected(t *testing.T, port int, key, name string) *remote {
 	return r
 }
 
-// kill ends the client without a word.
+// kill ends the client without a goodbye.
 func (r *remote) kill() {
 	r.t.Helper()
 	if err := r.cmd.Process.Kill(); err != nil {
@@ -128,7 +128,7 @@ func (r *remote) do(what string, args fields) {
 	}
 }
 
-// want waits for an event with these fields, and forgets it and all before it.
+// want waits for an event with these fields, and drops it and all events before it.
 func (r *remote) want(want fields) fields {
 	r.t.Helper()
 	got, _ := r.either(want, nil)
@@ -180,7 +180,7 @@ func (f fields) has(want fields) bool {
 	return true
 }
 
-// slots waits until the host sees its slots so.
+// slots waits until the host has been told of these slots.
 func (r *remote) slots(free, limit int, links ...string) {
 	r.t.Helper()
 	if links == nil {
@@ -196,7 +196,7 @@ func (r *remote) connect(address string, addressType int) {
 	r.want(fields{"ev": "link", "address": address, "up": true})
 }
 
-// settle returns when everything that the host was told to do has reached the daemon.
+// settle returns once the daemon has received everything that the host was told to do.
 func (r *remote) settle() {
 	r.t.Helper()
 	r.do("settle", nil)

@@ -13,7 +13,7 @@ import (
 	"bluez-esphome/internal/proxysim"
 )
 
-// device makes the proxies of a world devices that are more than that.
+// device gives the proxies of a world entities, so that they are more than proxies.
 func device(c *proxysim.ProxyConfig) {
 	c.ProjectName, c.ProjectVersion, c.Area, c.FriendlyName = "bluez-esphome.climate-node", "1.2.0", "Living Room", "Climate Node"
 	c.AskTime, c.Entities = true, proxysim.DemoEntities()

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// TestUpstream: a host sees the real proxy restart as if it were its own, and is back without help.
+// TestUpstream: for a host, a restart of the real proxy looks like a restart of the shared one, and the shared proxy is
+// back by itself.
 func TestUpstream(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "", "hall")

@@ -53,8 +53,9 @@ func property(c *harness.Client, name, property string) any {
 	return nil
 }
 
-// TestChain: bleak on one daemon reads, writes and is notified through the proxy of another, which shares it, each by itself
-// or all as one. The other restarts, and it works again without help. That daemon does not use what comes from itself.
+// TestChain: bleak on one daemon reads, writes and gets notifications through the proxy of another daemon, which shares
+// its proxies singly or all as one. When the other daemon restarts, it works again by itself. No daemon uses a proxy
+// that comes from itself.
 func TestChain(t *testing.T) {
 	t.Parallel()
 	for _, offer := range []string{"each", "merged"} {

@@ -35,7 +35,7 @@ func crowd() string {
 	return s + "]}"
 }
 
-// counted is what a program on D-Bus was told.
+// counted is what a program on D-Bus has received.
 type counted struct {
 	mu       sync.Mutex
 	notified []byte
@@ -65,7 +65,7 @@ func (c *counted) watch(conn *dbus.Conn) {
 	}()
 }
 
-// gaps counts numbers that are missing in a row of them.
+// gaps counts the numbers that are missing in a sequence.
 func gaps(list []byte, modulus int) (missing int) {
 	for i := 1; i < len(list); i++ {
 		missing += (int(list[i]) - int(list[i-1]) - 1 + 2*modulus) % modulus
@@ -108,7 +108,7 @@ func TestBrokerFails(t *testing.T) {
 		return
 	}
 	stalls := smallSockets(t)
-	spell := harness.ByNight(0, time.Minute) // each fault lasts so long, and until it has cost something
+	spell := harness.ByNight(0, time.Minute) // each fault lasts at least this long, and until messages were lost
 	b := mosquitto(t, "")
 	_, at := harness.Simulate(t, air(t, crowd()), "kitchen=127.0.0.1:0")
 	web := harness.FreePort(t)
@@ -165,7 +165,7 @@ stream: {mqtt: {url: "mqtt://127.0.0.1:%d", queue: 100}}
 
 	before := status(t, bus)
 	start = time.Now()
-	b.Signal(t, syscall.SIGSTOP) // it takes nothing
+	b.Signal(t, syscall.SIGSTOP) // the broker reads nothing
 	stalled := until("it has stalled", func(s streamed) bool {
 		return (!stalls || s.Queued == 100 && s.Dropped >= before.Dropped+100) && time.Since(start) >= spell
 	})
