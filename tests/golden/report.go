@@ -126,7 +126,7 @@ by which a reason is recognised are in ` + "`tests/golden/reasons.json`" + `.
 `)
 	section(&b, results)
 	explanations(&b, reasons, "quirks.md")
-	differences(&b, results)
+	differences(&b, "bluez-esphome did", results)
 	return b.String()
 }
 
@@ -142,8 +142,9 @@ func explanations(b *strings.Builder, reasons []reason, document string) {
 	}
 }
 
-func differences(b *strings.Builder, results []result) {
-	b.WriteString("\n## Differences\n\n`-` is what bluetoothd did, `+` what bluez-esphome did; at the end of a line stands its reason.\n")
+// differences lists them; who is whom the lines with + are of.
+func differences(b *strings.Builder, who string, results []result) {
+	fmt.Fprintf(b, "\n## Differences\n\n`-` is what the recorded bluetoothd did, `+` what %s; at the end of a line stands its reason.\n", who)
 	for _, r := range results {
 		if len(r.steps) > 0 || len(r.left) > 0 {
 			r.differences(b)

@@ -20,13 +20,17 @@ import (
 // machineEnv is set by the script that the machine runs.
 const machineEnv = "BLUEZ_ESPHOME_MACHINE"
 
+// version is that of the machine's BlueZ.
+var version string
+
 func TestMain(m *testing.M) {
 	if os.Getenv(machineEnv) == "" {
 		os.Exit(m.Run())
 	}
 	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease")
 	bluez, _ := exec.Command("bluetoothctl", "--version").Output()
-	fmt.Printf("machine: Linux %s, BlueZ%s\n", strings.TrimSpace(string(kernel)), strings.TrimPrefix(strings.TrimSpace(string(bluez)), "bluetoothctl:"))
+	version = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(string(bluez)), "bluetoothctl:"))
+	fmt.Printf("machine: Linux %s, BlueZ %s\n", strings.TrimSpace(string(kernel)), version)
 	harness.Main(m)
 }
 
