@@ -39,6 +39,9 @@ func TestReports(t *testing.T) {
 		r.ask(scanOn, scanDone)
 		r.advertise(device, adv+goldenRsp)
 		r.want(report1("00", addr, adv), report1("04", addr, goldenRsp))
+		// Without a scan response an empty one, which the kernel waits for.
+		r.advertise(other, "020106")
+		r.want(report1("00", "015544332211c4", "020106"), report1("04", "015544332211c4", ""))
 		r.ask(activeParams, "040e04010b200c") // while scanning
 		r.ask(scanOff, scanDone)
 		r.ask(passiveParams, paramsDone)

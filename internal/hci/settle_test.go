@@ -26,7 +26,7 @@ func TestSettle(t *testing.T) {
 			r.want(report1("00", addr, adv), report1("04", addr, goldenRsp))
 			time.Sleep(batchDelay)
 			r.advertise(other, "020106") // has no scan response
-			r.want(report1("00", "015544332211c4", "020106"))
+			r.want(report1("00", "015544332211c4", "020106"), report1("04", "015544332211c4", ""))
 		})
 	})
 	t.Run("they do not", func(t *testing.T) {
@@ -37,12 +37,12 @@ func TestSettle(t *testing.T) {
 			r.want()
 			time.Sleep(time.Millisecond)
 			r.advertise(device, adv)
-			r.want(report1("00", addr, adv))
+			r.want(report1("00", addr, adv), report1("04", addr, ""))
 			// The kernel restarts its scan: nothing is held back anew.
 			r.ask(scanOff, scanDone)
 			r.ask(scanOn, scanDone)
 			r.advertise(device, adv)
-			r.want(report1("00", addr, adv))
+			r.want(report1("00", addr, adv), report1("04", addr, ""))
 			// Much later they may have to change again.
 			r.ask(scanOff, scanDone)
 			time.Sleep(pauseActive + time.Millisecond)

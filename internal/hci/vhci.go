@@ -50,9 +50,9 @@ func (v *VHCI) Open(context.Context) (Conn, error) {
 func vhciRemedy(err error) string {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return "load the module: modprobe hci_vhci; in a container use a pty or a socket"
+		return "load the module: modprobe hci_vhci; a container has to be given the device: --device /dev/vhci"
 	case errors.Is(err, fs.ErrPermission):
-		return "the daemon's group needs it: bluez-esphome-setup controller installs a udev rule, or run as root"
+		return "the daemon's group needs it: bluez-esphome-setup controller installs a udev rule, or run as root; in a container --group-add the device's group"
 	}
 	return "is the module hci_vhci whole?"
 }

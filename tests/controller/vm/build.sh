@@ -10,7 +10,7 @@ top=$(cd "$2" && pwd)
 dir=$top/$suite
 # shellcheck disable=SC2016
 mirror=${MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | head -n 1)}
-packages='busybox-static dbus-daemon dbus-bin bluez bluez-test-tools kmod python3-minimal python3-bleak'
+packages='busybox-static dbus-daemon dbus-bin bluez bluez-test-tools kmod python3-minimal python3-bleak crun'
 unneeded='systemd|udev|debconf|mount|passwd|adduser|login|perl-base|tar|gcc-.*|mawk|base-.*|init-system-helpers|libdb5.*|openssl-provider.*|tzdata|libjs-.*|usrmerge|dpkg'
 
 # A view of the suite of apt's own, in which nothing is installed: what an empty system would need is the list of packages.

@@ -57,33 +57,46 @@ type machine struct {
 	bluetoothd *harness.Proc
 	config     string
 	hci        []string
+	proxies    map[string]string // where each listens
 }
 
 // setup starts simulated proxies, named kitchen and garage, and the daemon with these entries of hci; DIR in them is a folder.
 func setup(t *testing.T, hci ...string) *machine {
 	t.Helper()
+	m := prepare(t, hci...)
+	m.configure(filepath.Join(m.dir, "state"))
+	m.runDaemon()
+	return m
+}
+
+// prepare starts the proxies alone.
+func prepare(t *testing.T, hci ...string) *machine {
+	t.Helper()
 	if os.Getenv(machineEnv) == "" {
 		t.Skip("it runs in a machine of its own (make test-controller)")
 	}
-	m := &machine{t: t, dir: t.TempDir(), hci: hci}
+	m := &machine{t: t, dir: t.TempDir(), hci: hci, proxies: map[string]string{}}
+	m.config = filepath.Join(m.dir, "config.yaml")
 	m.sim = harness.Start(t, nil, harness.Binary(), "simulate", "--peripherals", filepath.Join(hostFolder, "peripherals.json"),
 		"--proxy", "kitchen=127.0.0.1:0", "--proxy", "garage=127.0.0.1:0,psk="+psk, "--control", filepath.Join(m.dir, "control"))
-	addresses := map[string]string{}
 	for range 2 {
 		found := m.sim.Out.Expect(t, `proxy (\S+) listens on (\S+)`)
-		addresses[found[1]] = found[2]
+		m.proxies[found[1]] = found[2]
 	}
-	text := fmt.Sprintf("bus: none\nlog: {level: debug}\nstate_dir: %s/state\nproxies:\n  - {name: kitchen, address: %q}\n  - {name: garage, address: %q, noise_psk: %q}\nhci:\n",
-		m.dir, addresses["kitchen"], addresses["garage"], psk)
-	for _, h := range hci {
+	return m
+}
+
+// configure writes the daemon's configuration, with the folder where it keeps its state.
+func (m *machine) configure(state string) {
+	m.t.Helper()
+	text := fmt.Sprintf("bus: none\nlog: {level: debug}\nstate_dir: %s\nproxies:\n  - {name: kitchen, address: %q}\n  - {name: garage, address: %q, noise_psk: %q}\nhci:\n",
+		state, m.proxies["kitchen"], m.proxies["garage"], psk)
+	for _, h := range m.hci {
 		text += "  - {" + strings.ReplaceAll(h, "DIR", m.dir) + "}\n"
 	}
-	m.config = filepath.Join(m.dir, "config.yaml")
 	if err := os.WriteFile(m.config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
+		m.t.Fatal(err)
 	}
-	m.runDaemon()
-	return m
 }
 
 const psk = "QRTIErOb/fcE9Ukd/5qA3RGYMn0Y+p06U58SCtOXvPc="
