@@ -52,7 +52,7 @@ func TestIndependentProxies(t *testing.T) {
 		yaml += fmt.Sprintf("  - {address: \"127.0.0.1:%d\", name: %s}\n", port, aioName(version))
 	}
 	w := &world{t: t, logs: new(logs)}
-	w.start(yaml)
+	w.start(yaml + patient)
 	together(t, versions, func(v string) string { return v }, func(t *testing.T, v string) { playIndependent(t, w, v) })
 }
 

@@ -104,12 +104,28 @@ func (c *client) until(d time.Duration, path dbus.ObjectPath, iface, name string
 	})
 }
 
-// link connects and waits for the services.
+// link connects and waits for the services. A device that nothing was heard of for long has no object until it is heard
+// again.
 func (c *client) link(path dbus.ObjectPath) {
 	c.t.Helper()
-	if call := c.try(connectTime, path, deviceIface+".Connect"); call.Err != nil {
-		c.t.Fatalf("%s Connect: %v", path, call.Err)
-	}
+	c.connected(path, func(error) bool { return false })
+}
+
+// connected is link that goes on after an error for which again holds.
+func (c *client) connected(path dbus.ObjectPath, again func(error) bool) {
+	c.t.Helper()
+	eventually(c.t, limit, string(path)+" is connected", func() bool {
+		err := c.try(connectTime, path, deviceIface+".Connect").Err
+		var answer dbus.Error
+		if err == nil {
+			return true
+		}
+		gone := errors.As(err, &answer) && (answer.Name == "org.freedesktop.DBus.Error.UnknownMethod" || answer.Name == "org.freedesktop.DBus.Error.UnknownObject")
+		if !gone && !again(err) {
+			c.t.Fatalf("%s Connect: %v", path, err)
+		}
+		return false
+	})
 	c.until(limit, path, deviceIface, "ServicesResolved", true)
 }
 

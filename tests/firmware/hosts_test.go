@@ -53,7 +53,7 @@ func (h *host) arrive(t testing.TB, address string, a ble.Address) {
 	if h.yields {
 		policy = apiconn.Yield
 	}
-	h.Proxy, err = apiconn.New(apiconn.Config{Address: address, Handler: h, OnConflict: policy})
+	h.Proxy, err = apiconn.New(apiconn.Config{Address: address, Handler: h, OnConflict: policy, PingAfter: time.Minute, DeadAfter: limit})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -247,7 +247,7 @@ func TestCompany(t *testing.T) {
 		}
 		stations = append(stations, st)
 	}
-	w := newWorld(t, stations, specs, "")
+	w := newWorld(t, stations, specs, patient)
 	together(t, all, func(c company) string { return c.name }, func(t *testing.T, c company) {
 		w.logs.dump(t, "proxy="+c.proxy.Name+" ")
 		c.play(t, &scene{client: w.connect(t), w: w, proxy: w.sim.Proxy(c.proxy.Name), status: proxyPath(c.proxy.Name)}, c, paths[c.name])

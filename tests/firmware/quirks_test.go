@@ -232,7 +232,7 @@ func quirks() []quirk {
 				s.hear(t)
 			}},
 		{name: "one slot", proxy: proxysim.ProxyConfig{Slots: 1, MaxClients: 4, Features: 0xef}},
-		{name: "asleep most of the time", proxy: proxysim.ProxyConfig{Sleep: proxysim.Sleep{Awake: 12 * time.Second, Asleep: 3 * time.Second}},
+		{name: "asleep most of the time", proxy: proxysim.ProxyConfig{Sleep: proxysim.Sleep{Awake: 20 * time.Second, Asleep: 3 * time.Second}},
 			play: func(t *testing.T, s *scene) {
 				for range 2 {
 					s.online()
@@ -336,7 +336,7 @@ func TestQuirks(t *testing.T) {
 		devices = append(devices, s.device)
 		scenes[q.name] = s
 	}
-	w := newWorld(t, stations, devices, "")
+	w := newWorld(t, stations, devices, patient)
 	together(t, all, func(q quirk) string { return q.name }, func(t *testing.T, q quirk) {
 		s := scenes[q.name]
 		name := stations[slices.IndexFunc(stations, func(st station) bool { return st.through == s.relay })].Name
