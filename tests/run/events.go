@@ -28,6 +28,7 @@ type test struct {
 	name   string
 	action string // pass, fail, skip; empty: it did not end
 	output []string
+	hung   []string // where it stood when the time of its package was over
 }
 
 // outcome is what became of a package or of another part.
@@ -118,6 +119,9 @@ func (r *reader) take(e event) {
 		p.action, p.took = e.Action, time.Duration(e.Elapsed*float64(time.Second))
 		if e.FailedBuild != "" {
 			p.output = append(p.output, r.builds[e.FailedBuild]...)
+		}
+		if p.action == "fail" {
+			p.hung()
 		}
 		r.done(p)
 	}

@@ -33,6 +33,13 @@ func TestBad(t *testing.T) {
 	"broken/a_test.go": "package broken\nvar _ = nothing\n",
 	"crash/a_test.go":  "package crash\nimport \"testing\"\nfunc TestCrash(*testing.T) { panic(\"no\") }\n",
 	"empty/a.go":       "package empty\n",
+	"hang/a_test.go": `package hang
+import "testing"
+func TestFine(t *testing.T) { t.Parallel() }
+func TestHangs(t *testing.T) { t.Parallel(); t.Run("in it", func(*testing.T) { wait(make(chan int)) }) }
+func TestHangsToo(t *testing.T) { t.Parallel(); t.Log("a remark"); select {} }
+func wait(ch chan int) { <-ch }
+`,
 }
 
 // ran runs go test on the sample and gives what the runner printed, and the summary of it.
@@ -49,7 +56,7 @@ func ran(t *testing.T) (*runner, *summary, string) {
 		}
 	}
 	var out bytes.Buffer
-	r := &runner{root: root, logs: logs, out: newPrinter(&out), begun: time.Now()}
+	r := &runner{root: root, logs: logs, timeout: 20 * time.Second, out: newPrinter(&out), begun: time.Now()}
 	r.env = append(os.Environ(), "GOFLAGS=-mod=mod", "GOWORK=off")
 	r.goTest(t.Context(), r.packages(t.Context(), false))
 	r.command(t.Context(), "other", "sh other.sh", "sh", "-c", "echo all is well")
@@ -63,7 +70,7 @@ func TestEverythingIsTold(t *testing.T) {
 	_, s, printed := ran(t)
 	for _, want := range []string{
 		`(?m)^ok   +\S+ s  good: 2 passed, 2 skipped$`, `(?m)^FAIL +\S+ s  bad: 2 passed, 1 failed$`, `(?m)^FAIL +\S+ s  broken$`,
-		`(?m)^FAIL +\S+ s  crash: 0 passed, 1 failed$`, `(?m)^ok   +\S+ s  other$`, `(?m)^FAIL +\S+ s  wrong$`,
+		`(?m)^FAIL +\S+ s  crash: 0 passed, 1 failed$`, `(?m)^FAIL +\S+ s  hang: 1 passed, 2 failed$`, `(?m)^ok   +\S+ s  other$`, `(?m)^FAIL +\S+ s  wrong$`,
 	} {
 		if !regexp.MustCompile(want).MatchString(printed) {
 			t.Errorf("no %q in what was printed", want)
@@ -76,13 +83,16 @@ func TestEverythingIsTold(t *testing.T) {
 	s.print(&out, s.logs)
 	text := out.String()
 	for _, want := range []string{
-		`passed: 2 of 6 packages and parts\n`, `failed: 4\n`,
+		`passed: 2 of 7 packages and parts\n`, `failed: 6\n`,
 		`  bad TestBad/it's_\(bad\)\n    … 33 lines\n(    .*much\n){7}    a_test.go:6: one is two\n    alone: go test -race -count=1 -run '\^TestBad\$/\^it\.s_\\\(bad\\\)\$' ./bad\n` +
 			`    everything it said: bad.log\n`,
 		`  broken\n(.*\n)*    broken/a_test.go:2:9: undefined: nothing\n(.*\n)*    alone: go test -race -count=1 \./broken\n`,
 		`  crash TestCrash\n    panic: no`, `  wrong\n    out of order\n    exit status 3\n    alone: sh wrong.sh\n`,
+		`  hang TestHangs/in_it\n    hung: it still ran after \S+, when the package's 20s were over\n` +
+			`    goroutine \d+ \[chan receive.*\] in hang.wait \(a_test.go:6\), called by hang.TestHangs.func1 \(a_test.go:4\)\n    alone: .*\n`,
+		`  hang TestHangsToo\n    hung: it still ran after \S+, .*\n    goroutine \d+ \[select \(no cases\)\] in hang.TestHangsToo \(a_test.go:5\)\n    alone: `,
 		`skipped: 2, because:\n  chromium is not installed \(apt install chromium\): good TestSkipped, good TestSkippedToo\n`,
-		`took:   0 min \d\d s; longest: `, `\n4 passed, 4 failed, 2 skipped\n$`,
+		`took:   0 min \d\d s; longest: `, `\n5 passed, 6 failed, 2 skipped\n$`,
 	} {
 		if !regexp.MustCompile(want).MatchString(text) {
 			t.Errorf("no %q in the summary", want)
@@ -111,10 +121,13 @@ func TestEverythingIsTold(t *testing.T) {
 		sorted[f] = true
 	}
 	res.Failures = nil
-	if diff := cmp.Diff(Result{Passed: 4, Failed: 4, Skipped: 2}, res); diff != "" {
+	if diff := cmp.Diff(Result{Passed: 5, Failed: 6, Skipped: 2}, res); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff(map[string]bool{"bad TestBad/it's_(bad)": true, "broken": true, "crash TestCrash": true, "wrong": true}, sorted); diff != "" {
+	want := map[string]bool{
+		"bad TestBad/it's_(bad)": true, "broken": true, "crash TestCrash": true, "hang TestHangs/in_it": true, "hang TestHangsToo": true, "wrong": true,
+	}
+	if diff := cmp.Diff(want, sorted); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -86,6 +86,9 @@ var crash = regexp.MustCompile(`^(panic|fatal error): |DATA RACE`)
 // gist is what a test that failed said at once: the first lines of a crash, or the first line of each message. What
 // processes logged stands in further lines, and in the log.
 func (t *test) gist() []string {
+	if t.hung != nil {
+		return t.hung
+	}
 	lines := t.said()
 	if i := slices.IndexFunc(lines, crash.MatchString); i >= 0 {
 		return lines[i:min(len(lines), i+shownLines)]
