@@ -82,7 +82,7 @@ func playIndependent(t *testing.T, w *world, version string) {
 		c.write(chr, "hello", "command")
 		notifies := c.char(path, counter)
 		values := c.values(notifies)
-		c.call(notifies, charIface+".StartNotify")
+		c.subscribe(notifies)
 		c.notified(values, "news")
 		if round != 1 || !atLeast(version, "2023.3") { // else RemoveDevice ends it
 			c.call(notifies, charIface+".StopNotify")

@@ -3,6 +3,7 @@ package firmware
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -159,6 +160,19 @@ func (c *client) read(path dbus.ObjectPath) string {
 func (c *client) write(path dbus.ObjectPath, value, how string) {
 	c.t.Helper()
 	c.call(path, charIface+".WriteValue", []byte(value), map[string]dbus.Variant{"type": dbus.MakeVariant(how)})
+}
+
+// subscribe begins notifications, once more where the answer did not come in time: the daemon waits for it 10 s, and asks
+// twice (internal/apiconn has that in fake time).
+func (c *client) subscribe(chr dbus.ObjectPath) {
+	c.t.Helper()
+	eventually(c.t, limit, string(chr)+" notifies", func() bool {
+		err := c.try(operationTime, chr, charIface+".StartNotify").Err
+		if err != nil && !strings.Contains(err.Error(), "0x0e") {
+			c.t.Fatalf("%s StartNotify: %v", chr, err)
+		}
+		return err == nil
+	})
 }
 
 // values gives the values that a characteristic notifies from now on.

@@ -225,7 +225,7 @@ func (c cell) exchange(t *testing.T, w *world, b *client) {
 	}{{counter, counterHandle, false}, {event, eventHandle, true}} {
 		chr := b.char(path, n.uuid)
 		values := b.values(chr)
-		b.call(chr, charIface+".StartNotify")
+		b.subscribe(chr)
 		if err := w.sim.Air().Notify(c.device.ID, n.handle, []byte("news"), n.indicate); err != nil {
 			t.Fatal(err)
 		}

@@ -72,7 +72,7 @@ func usual(t *testing.T, s *scene) {
 func (s *scene) hear(t *testing.T) {
 	chr := s.char(s.path, counter)
 	values := s.values(chr)
-	s.call(chr, charIface+".StartNotify")
+	s.subscribe(chr)
 	if err := s.w.sim.Air().Notify(s.device.ID, counterHandle, []byte("news"), false); err != nil {
 		t.Fatal(err)
 	}
