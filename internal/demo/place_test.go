@@ -111,16 +111,21 @@ func busIn(text string) string {
 // run runs a demo until it has introduced itself, and has f look at what was printed before it ends.
 func run(t *testing.T, f func(text string)) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
+	introduced := false
 	out := writer(func(b []byte) {
 		if busIn(string(b)) != "" {
+			introduced = true
 			f(string(b))
 			cancel()
 		}
 	})
 	if err := Run(ctx, Options{Version: "test", Out: out, Log: slog.New(slog.DiscardHandler)}); err != nil {
 		t.Error(err)
+	}
+	if !introduced {
+		t.Error("the demo has not said where its bus is")
 	}
 }
 

@@ -243,7 +243,7 @@ func (w *world) notifyDaemon(ctx context.Context, g *group, how subscribe, total
 
 // await asks often.
 func await(ctx context.Context, yes func() bool) error {
-	const limit = 10 * time.Second
+	const limit = 2 * time.Minute
 	for end := time.Now().Add(limit); !yes(); {
 		if time.Now().After(end) {
 			return errors.New("no more came")

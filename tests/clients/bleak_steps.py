@@ -25,7 +25,7 @@ async def discover():
     if mode == "passive":
         args = {"scanning_mode": "passive",
                 "bluez": BlueZScannerArgs(or_patterns=[OrPattern(0, AdvertisementDataType.MANUFACTURER_SPECIFIC_DATA, b"\xff\xff\x01")])}
-    return await BleakScanner.find_device_by_filter(lambda d, a: d.address == PULSE and a.manufacturer_data == {0xFFFF: b"\x01\x01"}, timeout=20, **args)
+    return await BleakScanner.find_device_by_filter(lambda d, a: d.address == PULSE and a.manufacturer_data == {0xFFFF: b"\x01\x01"}, timeout=180, **args)
 
 
 async def notify(client):
@@ -37,7 +37,7 @@ async def notify(client):
             enough.set()
 
     await client.start_notify(COUNTER, callback, bluez={"use_start_notify": mode == "active-start"})
-    await asyncio.wait_for(enough.wait(), 20)
+    await asyncio.wait_for(enough.wait(), 180)
     await client.stop_notify(COUNTER)
     return values[2] == values[0] + 2
 
@@ -56,7 +56,7 @@ async def main():
         await client.write_gatt_char(GREETING, b"from bleak", response=True)
         step("write", bytes(await client.read_gatt_char(GREETING)) == b"from bleak")
         step("notify", await notify(client))
-    await asyncio.wait_for(gone.wait(), 10)
+    await asyncio.wait_for(gone.wait(), 180)
     step("disconnect", not client.is_connected)
 
 

@@ -42,4 +42,4 @@ async def main():
     print("%d measurements as sent: %r" % (len(seen), seen))
 
 
-asyncio.run(asyncio.wait_for(main(), 60))
+asyncio.run(asyncio.wait_for(main(), 180))

@@ -14,6 +14,7 @@ import (
 
 	"bluez-esphome/internal/demo"
 	"bluez-esphome/internal/web/webtest"
+	"bluez-esphome/tests/harness"
 
 	"github.com/godbus/dbus/v5"
 )
@@ -39,7 +40,7 @@ func (o *output) Write(b []byte) (int, error) {
 func (o *output) await(t *testing.T, pattern string) string {
 	t.Helper()
 	re := regexp.MustCompile(pattern)
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(harness.Limit); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		o.mu.Lock()
 		m := re.FindSubmatch(o.buf.Bytes())
 		o.mu.Unlock()
@@ -47,7 +48,9 @@ func (o *output) await(t *testing.T, pattern string) string {
 			return string(m[1])
 		}
 	}
-	t.Fatalf("the demo does not print %s", pattern)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	t.Fatalf("the demo does not print %s, but:\n%s", pattern, o.buf.Bytes())
 	return ""
 }
 
@@ -119,13 +122,13 @@ func connect(t *testing.T, bus, device string) {
 	if err := conn.Object("org.bluez", "/org/bluez/hci0").Call("org.bluez.Adapter1.StartDiscovery", 0).Err; err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(harness.Limit); ; time.Sleep(100 * time.Millisecond) {
 		err = conn.Object("org.bluez", dbus.ObjectPath(device)).Call("org.bluez.Device1.Connect", 0).Err
 		if err == nil {
 			return
 		}
 		if time.Now().After(end) {
-			t.Fatal(err)
+			t.Fatalf("%s cannot be connected to: %v", device, err)
 		}
 	}
 }

@@ -11,7 +11,7 @@ TEMPERATURE, HUMIDITY = (f"00002a{n}-0000-1000-8000-00805f9b34fb" for n in ("6e"
 
 
 async def main():
-    device = await BleakScanner.find_device_by_address(THERMO, timeout=30)
+    device = await BleakScanner.find_device_by_address(THERMO, timeout=180)
     gone, values = asyncio.Event(), 0
 
     def count(_, data):

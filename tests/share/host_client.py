@@ -33,7 +33,7 @@ def check(what, got, want):
     print(f"ok {what}", flush=True)
 
 
-async def within(awaitable, what, seconds=30):
+async def within(awaitable, what, seconds=180):
     try:
         return await asyncio.wait_for(awaitable, seconds)
     except asyncio.TimeoutError:
@@ -105,7 +105,7 @@ async def library(host, port, key, real_name, real_mac, most):
 
     address = number(PULSE)
     release = await cli.bluetooth_device_connect(
-        address, lambda *a: links.put_nowait(a), feature_flags=flags, address_type=1, timeout=20)
+        address, lambda *a: links.put_nowait(a), feature_flags=flags, address_type=1, timeout=180)
     check("connected", await within(links.get(), "link"), (True, 247, 0))
     while (now := await within(slots.get(), "slots"))[0] != most - 1:
         pass
@@ -141,7 +141,7 @@ async def library(host, port, key, real_name, real_mac, most):
     # A link that a program on D-Bus holds is shared: both may read.
     thermo = number(THERMO)
     release = await cli.bluetooth_device_connect(
-        thermo, lambda *a: links.put_nowait(a), feature_flags=flags, address_type=0, timeout=20)
+        thermo, lambda *a: links.put_nowait(a), feature_flags=flags, address_type=0, timeout=180)
     check("joined the link of another", (await within(links.get(), "shared link"))[0], True)
     services = (await within(cli.bluetooth_gatt_get_services(thermo), "services")).services
     humidity = handle_of(services, "00002a6f-0000-1000-8000-00805f9b34fb")
@@ -153,7 +153,7 @@ async def library(host, port, key, real_name, real_mac, most):
     # Pairing.
     lock = number(LOCK)
     release = await cli.bluetooth_device_connect(
-        lock, lambda *a: links.put_nowait(a), feature_flags=flags, address_type=1, timeout=20)
+        lock, lambda *a: links.put_nowait(a), feature_flags=flags, address_type=1, timeout=180)
     check("connected to the lock", (await within(links.get(), "link"))[0], True)
     services = (await within(cli.bluetooth_gatt_get_services(lock), "services")).services
     code = handle_of(services, CODE)
@@ -185,7 +185,7 @@ async def home_assistant(host, port, key, most):
     data = connect_scanner(cli, await cli.device_info(), True)
     undo = data.scanner.async_setup()
     unregister = manager.async_register_scanner(data.scanner)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(180):
         # The name comes with active scanning, to which the proxy has to change first.
         while not (device := manager.async_ble_device_from_address(PULSE, True)) or not device.name:
             await asyncio.sleep(0.05)
@@ -195,7 +195,7 @@ async def home_assistant(host, port, key, most):
     for cached in (False, True):
         gone, values = asyncio.Event(), asyncio.Queue()
         client = habluetooth.HaBleakClientWrapper(device, disconnected_callback=lambda _: gone.set())
-        await within(client.connect(), "connect", 40)
+        await within(client.connect(), "connect", 180)
         check(f"connected (cached: {cached})", client.is_connected, True)
         check("services", client.services.get_service(SERVICE) is not None, True)
         await client.write_gatt_char(GREETING, b"from Home Assistant", response=True)

@@ -52,7 +52,7 @@ class Host:
             say("link", address=address, up=up, error=error)
 
         self.releases[address] = await self.cli.bluetooth_device_connect(
-            int(address.replace(":", ""), 16), on_state, feature_flags=self.flags, address_type=type, timeout=20
+            int(address.replace(":", ""), 16), on_state, feature_flags=self.flags, address_type=type, timeout=180
         )
 
     async def disconnect(self, address):

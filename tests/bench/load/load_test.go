@@ -149,7 +149,7 @@ func TestRun(t *testing.T) {
 				if err != nil && !errors.Is(err, context.Canceled) {
 					t.Error(err)
 				}
-			case <-time.After(30 * time.Second):
+			case <-time.After(5 * time.Minute):
 				t.Fatal("it does not end")
 			}
 		}

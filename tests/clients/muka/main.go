@@ -19,7 +19,7 @@ const (
 	pulsePath    = "/org/bluez/hci0/dev_C8_2B_96_10_00_01"
 	greetingUUID = "b1e50002-6d5e-4c1b-9e3a-1f0c2d3e4f50"
 	counterUUID  = "b1e50004-6d5e-4c1b-9e3a-1f0c2d3e4f50"
-	limit        = 20 * time.Second
+	limit        = 3 * time.Minute
 )
 
 func main() {

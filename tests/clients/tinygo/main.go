@@ -17,7 +17,7 @@ const (
 	serviceUUID  = "b1e50001-6d5e-4c1b-9e3a-1f0c2d3e4f50"
 	greetingUUID = "b1e50002-6d5e-4c1b-9e3a-1f0c2d3e4f50"
 	counterUUID  = "b1e50004-6d5e-4c1b-9e3a-1f0c2d3e4f50"
-	limit        = 20 * time.Second
+	limit        = 3 * time.Minute
 )
 
 func main() {

@@ -34,8 +34,8 @@ func TestMain(m *testing.M) {
 	harness.Main(m)
 }
 
-// limit is how long anything may take: the machine is emulated, and bluetoothd itself gives up after 40 s.
-const limit = 90 * time.Second
+// limit is how long anything may take: the machine is emulated, on a machine that may be busy.
+const limit = 10 * time.Minute
 
 const (
 	adapter1 = "org.bluez.Adapter1"
