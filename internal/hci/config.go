@@ -63,5 +63,6 @@ type ATT interface {
 type Security interface {
 	Receive(pdu []byte)
 	Encrypt(rand [8]byte, ediv uint16, ltk [16]byte, done func(status byte))
+	Lost()
 	Close()
 }

@@ -141,6 +141,7 @@ func (f *fakeSMP) Receive(pdu []byte) { f.got = append(f.got, hex.EncodeToString
 func (f *fakeSMP) Encrypt(_ [8]byte, _ uint16, _ [16]byte, done func(byte)) {
 	done(f.status)
 }
+func (f *fakeSMP) Lost()  {}
 func (f *fakeSMP) Close() { f.closed = true }
 
 // run starts a controller in a bubble, and ends it when f returns.

@@ -120,6 +120,9 @@ func (l *link) end(reason errorCode) {
 	if l.closed {
 		return
 	}
+	if l.handle != 0 && reason != localHostEnded {
+		l.smp.Lost()
+	}
 	l.close()
 	l.c.disconnected(l, reason)
 }

@@ -45,3 +45,35 @@ func TestPairingBeforeLink(t *testing.T) {
 		r.want()
 	})
 }
+
+// TestPairingLost: where the link ends under a pairing, the host is told that the pairing failed before it is told of the end.
+func TestPairingLost(t *testing.T) {
+	const (
+		request = "0103000110" + "0001"
+		credit  = "0413050140000100"
+		failed  = "0240200600020006000508"
+	)
+	for name, up := range map[string]bool{"before the proxy's link": false, "while the proxy pairs": true} {
+		t.Run(name, func(t *testing.T) {
+			run(t, func(r *rig) {
+				r.c.cfg.NewSMP = func(cfg smp.Config) Security { return smp.New(cfg) }
+				r.advertise(device, "020106")
+				r.ask(createConnection, connectionStatus)
+				op := r.links.Next(t, "Connect")
+				time.Sleep(connectWait)
+				r.want(connected)
+				r.ask(aclOf(6, request), credit)
+				if !up {
+					op.End(ble.ErrCanceled)
+					r.want(failed, "0405040040003e")
+					return
+				}
+				r.events.LinkUp(device, 247)
+				op.End(nil)
+				r.links.Next(t, "Pair")
+				r.events.LinkDown(device, ble.DisconnectRemote)
+				r.want(failed, "04050400400013")
+			})
+		})
+	}
+}

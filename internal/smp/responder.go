@@ -77,6 +77,14 @@ func New(cfg Config) *Responder {
 	return &Responder{cfg: cfg, stop: func() {}}
 }
 
+// Lost is called when the link is lost, before Close: a pairing that is going on fails, and the host is told. The kernel
+// tells bluetoothd nothing of a pairing whose link ended, so that Pair would never return.
+func (r *Responder) Lost() {
+	if !r.closed && r.phase != idle && r.phase != dead {
+		r.fail(ReasonUnspecified)
+	}
+}
+
 // Close ends it with its link: nothing is sent or called any more.
 func (r *Responder) Close() {
 	if r.closed {
