@@ -18,7 +18,7 @@ var controllerFile []byte
 // crash is why bluetoothd may crash.
 const crash = "Bluetoothd 5.87 as released calls the text of a filter's UUID as a function at the first device that has services, with every " +
 	"controller ([bluez#2282](https://github.com/bluez/bluez/issues/2282), mended after 5.87; the recordings are of a later source). " +
-	"The step “scan with a filter by service” above shows that scan with the other versions."
+	"The step “scan with a filter by service” makes that scan with the other versions."
 
 // judge compares recordings of a bluetoothd whose controller is ours with those of the same bluetoothd on its emulated one, LE-only as well. It
 // fails if a difference has no reason in controller.json; scenarios that were not played, or in which bluetoothd crashed, are
