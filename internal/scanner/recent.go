@@ -18,8 +18,9 @@ func (t *Table) Recent(n int) []Device {
 func (t *Table) AppendRecent(out []ble.Heard, n int, numbers map[string]int) []ble.Heard {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.ask(numbers)
 	for d := t.lru.next; d != &t.lru && n > 0; d, n = d.next, n-1 {
-		out = t.appendHeard(out, d, numbers)
+		out = t.appendHeard(out, d)
 	}
 	return out
 }
@@ -29,12 +30,26 @@ func (t *Table) AppendHeard(out []ble.Heard, a ble.Address, numbers map[string]i
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if d := t.devices[a]; d != nil {
-		out = t.appendHeard(out, d, numbers)
+		t.ask(numbers)
+		out = t.appendHeard(out, d)
 	}
 	return out
 }
 
-func (t *Table) appendHeard(out []ble.Heard, d *device, numbers map[string]int) []ble.Heard {
+// ask puts the numbers that a caller has for the proxies into t.asked, -1 for those that it has none for: they are looked
+// up once, not for each signal.
+func (t *Table) ask(numbers map[string]int) {
+	t.asked = t.asked[:0]
+	for _, p := range t.numbered {
+		n, ok := numbers[p.name]
+		if !ok {
+			n = -1
+		}
+		t.asked = append(t.asked, n)
+	}
+}
+
+func (t *Table) appendHeard(out []ble.Heard, d *device) []ble.Heard {
 	if len(out) < cap(out) {
 		out = out[:len(out)+1]
 	} else {
@@ -48,7 +63,7 @@ func (t *Table) appendHeard(out []ble.Heard, d *device, numbers map[string]int) 
 		if !s.of(p) {
 			continue
 		}
-		if number, ok := numbers[p.name]; ok {
+		if number := t.asked[s.proxy]; number >= 0 {
 			h.Signals = append(h.Signals, ble.Signal{Proxy: number, RSSI: s.rssi, Owner: p == d.owner, LastHeard: t.timeOf(s.heard),
 				Interval: s.interval.duration()})
 		}

@@ -44,6 +44,7 @@ type Table struct {
 	kept    map[ble.Address]struct{}
 	proxies map[string]*proxy
 	numbering
+	asked []int  // by the index of a proxy: the number that the caller of a look has for it; used again by the next one
 	downs uint32 // grows when a proxy's histories cease to count
 	waiting
 	want wants

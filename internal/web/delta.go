@@ -16,6 +16,8 @@ import (
 const (
 	smoothing = .25
 	rssiStep  = 3 // dB
+	// steadying smooths signals for the advice, which a device near a limit would else change each second.
+	steadying = .08
 )
 
 // ageClasses are the ages at which a signal is sent again though it did not move: the page shows it as older from then
@@ -62,7 +64,8 @@ type sentDevice struct {
 type sentSignal struct {
 	tick   uint32 // 0: it is not heard
 	smooth float32
-	dBm    int8 // that was sent; 0 unknown
+	steady float32 // for the advice
+	dBm    int8    // that was sent; 0 unknown
 	class  uint8
 	owner  bool
 }
@@ -101,7 +104,7 @@ func (st *sentState) update(v *view, s *snapshot, now time.Time) []byte {
 	return event
 }
 
-// device compares one device, and puts into row what viewers know of its signals.
+// device compares one device, and puts into row what the advice is to know of its signals.
 func (st *sentState) device(v *view, h *ble.Heard, row []int8, now time.Time) {
 	k := st.devices[h.Address]
 	connected, trouble := v.connected[h.Address], v.troubles[h.Address]
@@ -122,7 +125,7 @@ func (st *sentState) device(v *view, h *ble.Heard, row []int8, now time.Time) {
 		}
 		src.tick = st.tick
 		if counts(sig, age) {
-			row[sig.Proxy] = src.dBm
+			row[sig.Proxy] = rounded(src.steady)
 		}
 	}
 	for p := range k.signals {
@@ -148,17 +151,21 @@ func (st *sentState) device(v *view, h *ble.Heard, row []int8, now time.Time) {
 func (src *sentSignal) update(sig *ble.Signal, class uint8) bool {
 	switch {
 	case src.tick == 0 || (src.dBm == 0) != (sig.RSSI == 0): // new
+		src.steady = float32(sig.RSSI)
 		src.smooth, src.dBm, src.class, src.owner = float32(sig.RSSI), sig.RSSI, class, sig.Owner
 		return true
 	case class == 0:
 		src.smooth += smoothing * (float32(sig.RSSI) - src.smooth)
+		src.steady += steadying * (float32(sig.RSSI) - src.steady)
 	}
 	if off := src.smooth - float32(src.dBm); off < rssiStep && off > -rssiStep && class == src.class && sig.Owner == src.owner {
 		return false
 	}
-	src.dBm, src.class, src.owner = int8(math.Round(float64(src.smooth))), class, sig.Owner
+	src.dBm, src.class, src.owner = rounded(src.smooth), class, sig.Owner
 	return true
 }
+
+func rounded(dBm float32) int8 { return int8(math.Round(float64(dBm))) }
 
 // complete adds to a device its number and the signals as viewers know them.
 func (st *sentState) complete(d *pageDev, h *ble.Heard, now time.Time) {

@@ -1,9 +1,9 @@
 // Walk mode: a phone in the hand, one device, the three proxies that hear it best.
-import {$, el, foreign, dBm} from "./util.js";
+import {$, el, foreign, dBm, put} from "./util.js";
 import {state, set} from "./state.js";
 
 const window10 = 10e3;
-let device = "", past = new Map(), best = new Map();
+let device = "", via = "", past = new Map(), best = new Map();
 
 const median = (list) => [...list].sort((a, b) => a - b)[list.length >> 1];
 
@@ -12,7 +12,7 @@ export function showWalk(snap) {
   document.body.classList.toggle("walking", on);
   $("walk").hidden = !on;
   if (!on) return;
-  if (device !== state.dev) [device, past, best] = [state.dev, new Map(), new Map()];
+  if (device !== state.dev) [device, via, past, best] = [state.dev, "", new Map(), new Map()];
   sample(device);
   const d = snap.list.find((d) => d.address === device);
   $("walk-name").replaceChildren(foreign(d && d.name || device));
@@ -23,6 +23,7 @@ export function showWalk(snap) {
   $("walk-list").replaceChildren(...rows.slice(0, 3).map((r) => el("li", r.mid > -70 ? "good" : r.mid > -85 ? "fair" : "poor",
     el("b", "", dBm(r.mid)), el("span", "", foreign(r.name), ` now ${dBm(r.now)}, best so far ${dBm(best.get(r.name))}`))));
   $("walk-none").hidden = rows.length > 0;
+  put($("walk-none"), via, () => via ? ["It is connected through ", foreign(via), ": a device that is connected often does not advertise."] : ["Nobody hears it now."]);
 }
 
 // sample asks for the signals as they are now: those of the stream are smoothed.
@@ -30,7 +31,9 @@ async function sample(address) {
   const r = await fetch("api/device?address=" + encodeURIComponent(address)).catch(() => null);
   if (!r || !r.ok || address !== device) return;
   const now = performance.now();
-  for (const [name, rssi, ms] of (await r.json()).sources) {
+  const d = await r.json();
+  via = d.via || "";
+  for (const [name, rssi, ms] of d.sources) {
     if (!rssi || ms > window10) continue;
     const list = (past.get(name) || []).filter((v) => now - v.at < window10);
     list.push({at: now, rssi});
