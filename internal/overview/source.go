@@ -71,7 +71,7 @@ func (s source) Shares() []web.Share {
 func (s source) Stream() (web.Stream, bool) {
 	st, on := s.cfg.Stream()
 	return web.Stream{
-		Connected: st.State == stream.Connected, Sessions: st.Sessions, Published: st.Published, Dropped: st.Dropped,
+		Connected: st.State == stream.Connected, Sessions: st.Sessions, Offered: st.Offered, Published: st.Published, Dropped: st.Dropped,
 		Refused: st.Refused, Queued: st.Queued, Bytes: st.Bytes, State: string(st.State), Broker: st.Broker, Topic: st.Topic,
 		Remark: st.LastError,
 	}, on

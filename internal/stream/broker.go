@@ -3,12 +3,12 @@ package stream
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
-	"os"
 	"strconv"
+	"syscall"
 	"time"
 
 	"bluez-esphome/internal/config"
@@ -71,8 +71,17 @@ func (s *streamer) connect(ctx context.Context) (*session, error) {
 		Properties:  &paho.ConnectProperties{ReceiveMaximum: &one, MaximumPacketSize: &small},
 	})
 	if err != nil {
-		if ack != nil {
+		switch cause := c.wire.cause(err); {
+		case c.wire.old():
+			err = fmt.Errorf("%w: %s: it answers as MQTT 3.1.1; use a broker of MQTT 5, as Mosquitto from 1.6 on is", errRefused, reasons[packets.ConnackUnsupportedProtocolVersion])
+		case ack != nil:
 			err = refused(ack.ReasonCode, err)
+		case wantsCertificate(cause):
+			err = fmt.Errorf("no TLS with the broker: %w", explain(cause))
+		case closed(cause) && s.m.TLS:
+			err = fmt.Errorf("the broker closed the connection instead of answering: %w: does it want a certificate (tls.cert_file, tls.key_file)?", cause)
+		case closed(cause):
+			err = fmt.Errorf("the broker closed the connection instead of answering: %w: are port and scheme (mqtt, mqtts) right?", cause)
 		}
 		return nil, err
 	}
@@ -109,34 +118,14 @@ func (s *streamer) dial(ctx context.Context) (net.Conn, error) {
 	encrypted := tls.Client(conn, secure)
 	if err := encrypted.HandshakeContext(ctx); err != nil {
 		_ = conn.Close()
-		return nil, fmt.Errorf("no TLS: %w", err)
+		return nil, fmt.Errorf("no TLS with the broker: %w", explain(err))
 	}
 	return encrypted, nil
 }
 
-// tlsConfig reads the files anew for each session: certificates are replaced while the daemon runs.
-func tlsConfig(m config.MQTT) (*tls.Config, error) {
-	c := &tls.Config{ServerName: m.ServerName, MinVersion: tls.VersionTLS12}
-	if c.ServerName == "" {
-		c.ServerName = m.Host
-	}
-	if m.CAFile != "" {
-		b, err := os.ReadFile(m.CAFile)
-		if err != nil {
-			return nil, err
-		}
-		if c.RootCAs = x509.NewCertPool(); !c.RootCAs.AppendCertsFromPEM(b) {
-			return nil, fmt.Errorf("%s has no certificate in PEM", m.CAFile)
-		}
-	}
-	if m.CertFile != "" {
-		pair, err := tls.LoadX509KeyPair(m.CertFile, m.KeyFile)
-		if err != nil {
-			return nil, err
-		}
-		c.Certificates = []tls.Certificate{pair}
-	}
-	return c, nil
+// closed reports whether the peer ended a connection.
+func closed(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 // Errors that a broker gives a reason for, with what to do (MQTT 5, 3.2.2.2 and 3.14.2.1).

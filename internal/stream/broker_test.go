@@ -22,6 +22,7 @@ import (
 // fakeBroker takes sessions over pipes, whose buffers are none: what it does not read is not written.
 type fakeBroker struct {
 	mu       sync.Mutex
+	old      bool // it speaks MQTT 3.1.1
 	refuse   byte // reason of CONNACK, 0: none
 	away     bool
 	stalled  chan struct{} // not nil: it reads nothing until that is closed
@@ -62,6 +63,11 @@ func (b *fakeBroker) serve(c net.Conn) {
 		b.mu.Lock()
 		switch p.Type {
 		case packets.CONNECT:
+			if b.old {
+				b.mu.Unlock()
+				_, _ = c.Write([]byte{0x20, 2, 0, 1})
+				return
+			}
 			b.connects = append(b.connects, p.Content.(*packets.Connect))
 			answer = packets.NewControlPacket(packets.CONNACK)
 			ack := answer.Content.(*packets.Connack)

@@ -192,6 +192,19 @@ func TestRefused(t *testing.T) {
 	})
 }
 
+// A broker of MQTT 3.1.1, as NATS is, is called that.
+func TestOldBroker(t *testing.T) {
+	t.Parallel()
+	run(t, plain(), func(t *testing.T, w *world) {
+		w.b.set(func() { w.b.old = true })
+		w.b.kill()
+		time.Sleep(time.Minute)
+		if st, _ := w.Status(); !strings.Contains(st.LastError, "it does not speak MQTT 5: it answers as MQTT 3.1.1") {
+			t.Errorf("%+v", st)
+		}
+	})
+}
+
 // A reload changes the stream; what did not change keeps its session.
 func TestApply(t *testing.T) {
 	t.Parallel()

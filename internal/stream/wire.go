@@ -22,7 +22,19 @@ type wire struct {
 	err     error // that writing ended with
 	hurried bool  // there is a last deadline
 
-	in inspector
+	in    inspector
+	first []byte // that the broker sent, up to oldConnack bytes; under mu, as why
+	why   error  // reading ended first with that
+}
+
+// oldConnack is how long the CONNACK of MQTT 3.1.1 is (3.1.1, 3.2): that of MQTT 5 is longer.
+const oldConnack = 4
+
+// old reports whether the broker answered CONNECT as one of MQTT 3.1.1.
+func (w *wire) old() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.first) == oldConnack && w.first[0] == 0x20 && w.first[1] == 2
 }
 
 var _ sync.Locker = (*wire)(nil)
@@ -113,10 +125,34 @@ func (w *wire) uncork() {
 // subscribes to nothing: paho would take up to 256 MiB.
 func (w *wire) Read(p []byte) (int, error) {
 	n, err := w.Conn.Read(p)
+	w.begin(p[:n], err)
 	if tooLong := w.in.pass(p[:n]); tooLong != nil {
 		return 0, tooLong
 	}
 	return n, err
+}
+
+// cause is what reading or writing ended with first, else err: what follows from that end is not it.
+func (w *wire) cause(err error) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.why != nil && !errors.Is(w.why, net.ErrClosed):
+		return w.why
+	case w.err != nil:
+		return w.err
+	}
+	return err
+}
+
+// begin keeps the first bytes and the first error.
+func (w *wire) begin(p []byte, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.why == nil {
+		w.why = err
+	}
+	w.first = append(w.first, p[:min(len(p), oldConnack-len(w.first))]...)
 }
 
 // maxInbound is how long a packet of the broker may be.

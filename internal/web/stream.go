@@ -6,6 +6,7 @@ import "github.com/prometheus/client_golang/prometheus"
 type Stream struct {
 	Connected                    bool
 	Sessions                     uint64
+	Offered                      uint64
 	Published, Dropped, Refused  uint64
 	Queued                       int
 	Bytes                        uint64
@@ -23,6 +24,7 @@ var streamMetrics = []struct {
 }{
 	{streamDesc("connected", "1 while there is a session with the broker."), prometheus.GaugeValue, func(s *Stream) float64 { return one(s.Connected) }},
 	{streamDesc("sessions_total", "Sessions with the broker that were up."), prometheus.CounterValue, func(s *Stream) float64 { return float64(s.Sessions) }},
+	{streamDesc("offered_total", "Messages that were to be published: published, dropped, refused, and those that wait."), prometheus.CounterValue, func(s *Stream) float64 { return float64(s.Offered) }},
 	{streamDesc("published_total", "Messages that were handed to the broker."), prometheus.CounterValue, func(s *Stream) float64 { return float64(s.Published) }},
 	{streamDesc("dropped_total", "Messages that had to make room, or were lost with a session."), prometheus.CounterValue, func(s *Stream) float64 { return float64(s.Dropped) }},
 	{streamDesc("refused_total", "Messages that the broker did not take."), prometheus.CounterValue, func(s *Stream) float64 { return float64(s.Refused) }},

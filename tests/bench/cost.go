@@ -84,16 +84,21 @@ func get(ctx context.Context, url string) ([]byte, error) {
 
 // allocated reads what the daemon's heap was asked for so far, in bytes.
 func allocated(ctx context.Context, p *process) (float64, error) {
+	return metric(ctx, p, "go_memstats_alloc_bytes_total")
+}
+
+// metric reads one of the daemon's metrics that has no labels.
+func metric(ctx context.Context, p *process, name string) (float64, error) {
 	text, err := get(ctx, "http://"+p.http+"/metrics")
 	if err != nil {
 		return 0, err
 	}
 	for line := range strings.Lines(string(text)) {
-		if v, ok := strings.CutPrefix(line, "go_memstats_alloc_bytes_total "); ok {
+		if v, ok := strings.CutPrefix(line, name+" "); ok {
 			return strconv.ParseFloat(strings.TrimSpace(v), 64)
 		}
 	}
-	return 0, fmt.Errorf("the metrics do not tell what was allocated")
+	return 0, fmt.Errorf("the metrics have no %s", name)
 }
 
 // freePort gives a port of this host that nobody listens on.

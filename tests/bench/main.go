@@ -50,6 +50,8 @@ func main() {
 	var err error
 	if part := part(); part != nil {
 		err = part(ctx, os.Args[2])
+	} else if len(os.Args) > 1 && os.Args[1] == "fleet" {
+		err = runFleet(ctx, os.Args[2:])
 	} else {
 		err = bench(ctx)
 	}
@@ -66,7 +68,7 @@ func part() func(context.Context, string) error {
 		return nil
 	}
 	return map[string]func(context.Context, string) error{
-		"load": runLoad, "floor": runFloor, "relay": runRelay,
+		"load": runLoad, "floor": runFloor, "relay": runRelay, "reader": runReader,
 		"emit":   func(ctx context.Context, bus string) error { return peer.Emit(ctx, bus, os.Stdin, os.Stdout) },
 		"values": func(ctx context.Context, bus string) error { return peer.Values(ctx, bus, os.Stdin, os.Stdout) },
 	}[os.Args[1]]

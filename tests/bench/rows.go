@@ -27,6 +27,7 @@ func rows() []row {
 		{"notify", "Notifications", aboutNotify, notify},
 		{"growth", "Growth", aboutGrowth, growth},
 		{"share", "Latency of a shared proxy", aboutShare, share},
+		{"stream", "A message to a broker", aboutStream, streamed},
 		{"controller", "A virtual controller", aboutController, controller},
 		{"relayed", "Messages of the rest of a shared device", aboutRelayed, relayed},
 		{"page", "The live page, 300 devices and 12 proxies", aboutPage, page},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -121,6 +122,8 @@ type settings struct {
 	share    int      // the port on which it offers the first proxy on; 0: none
 	shareKey string   // that hosts need; "": none
 	hci      []string // sockets of virtual controllers
+	bus      string   // "": the harness's
+	stream   string   // stream.mqtt, a map in YAML; "": none
 }
 
 // daemon starts the program with the load's proxies.
@@ -143,6 +146,9 @@ func (w *world) daemon(ctx context.Context, l *proxies, s settings) (*process, e
 	if s.share != 0 {
 		fmt.Fprintf(&c, "share: {listen: 127.0.0.1, base_port: %d, noise_psk: %q}\n", s.share, s.shareKey)
 	}
+	if s.stream != "" {
+		fmt.Fprintf(&c, "stream: {mqtt: %s}\n", s.stream)
+	}
 	for i, socket := range s.hci {
 		if i == 0 {
 			c.WriteString("hci:\n")
@@ -157,7 +163,7 @@ func (w *world) daemon(ctx context.Context, l *proxies, s settings) (*process, e
 	if err := os.WriteFile(path, []byte(c.String()), 0o600); err != nil {
 		return nil, err
 	}
-	p, err := spawn(ctx, env, w.bin, "run", "--config", path, "--bus", w.bus.Address)
+	p, err := spawn(ctx, env, w.bin, "run", "--config", path, "--bus", cmp.Or(s.bus, w.bus.Address))
 	if err == nil {
 		p.http = listen
 	}

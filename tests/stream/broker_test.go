@@ -64,7 +64,7 @@ func (b *broker) reader(t *testing.T, topic string) *harness.Proc {
 
 // streamed is the stream's part of status --json.
 type streamed struct {
-	State                                                        string
+	State, Topic                                                 string
 	Offered, Published, Dropped, Refused, Queued, Unacked, Limit uint64
 	Sessions                                                     uint64
 	LastError                                                    string `json:"last_error"`

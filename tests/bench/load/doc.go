@@ -6,8 +6,12 @@ package load
 // Spec is what a load consists of.
 type Spec struct {
 	Proxies int `json:"proxies"`
-	// Devices is how many devices each proxy hears; all hear the same ones.
+	// Devices is how many devices there are, and Hears how many of them each proxy hears; 0: all of them. Neighbours hear
+	// the same ones in part.
 	Devices int `json:"devices"`
+	Hears   int `json:"hears,omitempty"`
+	// First is the number of the first device: loads with others have other devices.
+	First int `json:"first,omitempty"`
 	// PSK is the key of every proxy in base64; "" is plaintext.
 	PSK string `json:"psk"`
 	// Frame is how many advertisements are in one message, at most 16 in the firmware.

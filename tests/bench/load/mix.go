@@ -86,9 +86,18 @@ func deviceAddress(s *Spec, device int) uint64 {
 	if s.GATT && device == 0 {
 		return address
 	}
+	device += s.First
 	// Spread as static random addresses are, and never twice the same.
 	x := uint64(device+1) * 0x9e3779b97f4a7c15
 	return 0xC00000000000 | x>>24&0x3fffff<<24 | uint64(device)
+}
+
+// heard is how many devices each proxy hears.
+func (s *Spec) heard() int {
+	if s.Hears > 0 {
+		return min(s.Hears, s.Devices)
+	}
+	return s.Devices
 }
 
 // frame is one message 93, encoded.
@@ -111,7 +120,7 @@ func stream(s *Spec, proxy int) (frames []frame) {
 	// Each proxy is at another device at a time.
 	first := proxy * s.Devices / s.Proxies
 	rounds := passes
-	if s.Proxies*s.Devices > 100_000 {
+	if s.Proxies*s.heard() > 100_000 {
 		rounds = 2
 	}
 	var (
@@ -120,7 +129,7 @@ func stream(s *Spec, proxy int) (frames []frame) {
 		flat = make([]byte, 0, 64*s.Frame)
 	)
 	for pass := range rounds {
-		for i := range s.Devices {
+		for i := range s.heard() {
 			d := (first + i) % s.Devices
 			data, counter := payload(s.Mix, d)
 			rssi := base[d] + int(max(-12, min(12, math.Round(4*rnd.NormFloat64()))))
@@ -132,7 +141,7 @@ func stream(s *Spec, proxy int) (frames []frame) {
 				f.counters = append(f.counters, len(flat)-len(data)+counter)
 			}
 			n++
-			if n == s.Frame || i == s.Devices-1 {
+			if n == s.Frame || i == s.heard()-1 {
 				f.payload = append([]byte(nil), flat...)
 				frames = append(frames, f)
 				f, n, flat = frame{}, 0, flat[:0]

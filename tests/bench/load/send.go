@@ -16,7 +16,7 @@ const chunk = 32 << 10
 const done = 1 << 40
 
 // perPass is the number of frames of one round of all devices.
-func (l *Load) perPass() int { return (l.spec.Devices + l.spec.Frame - 1) / l.spec.Frame }
+func (l *Load) perPass() int { return (l.spec.heard() + l.spec.Frame - 1) / l.spec.Frame }
 
 // append adds the next frame to the buffer.
 func (p *proxy) append(perPass int) error {

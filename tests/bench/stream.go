@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"bluez-esphome/tests/bench/load"
+)
+
+const aboutStream = `What ` + "`stream:`" + ` adds to the daemon: its CPU with the stream to a Mosquitto, less that without, divided by the messages that were published. One proxy hears
+500 RuuviTags and sends 5,000 advertisements a second, all of them new, so each is a message. The broker is a process of its own, which has no subscriber.`
+
+// streamRate is in advertisements a second; perMessage is what a published one costs.
+const (
+	streamRate = 5000
+	perMessage = "CPU per published message, µs"
+)
+
+func streamed(ctx context.Context, w *world, r *result) error {
+	b, err := w.mosquitto(ctx)
+	if err != nil {
+		return err
+	}
+	defer b.stop()
+	for _, format := range []string{"json", "undecoded"} {
+		g := r.group(format)
+		for range w.rounds {
+			off, _, err := w.streaming(ctx, "")
+			if err != nil {
+				return err
+			}
+			on, published, err := w.streaming(ctx, fmt.Sprintf("{url: %q, format: %s}", "mqtt://"+b.address, format))
+			if err != nil {
+				return err
+			}
+			if published == 0 {
+				return fmt.Errorf("nothing was published")
+			}
+			w.log("%s: %v with the stream, %v without, %.0f messages", format, on.process, off.process, published)
+			// What is less than the noise is not taken for nothing.
+			g.add("added", perMessage, max(micros(on.process-off.process)/published, 0.001))
+			g.add("daemon", "published, thousands a second", published/1000/on.wall.Seconds())
+		}
+		g.atMost("added", perMessage, " µs", 1.5)
+	}
+	return nil
+}
+
+// settled is longer than messages are gathered: what was heard before it is published.
+const settled = 300 * time.Millisecond
+
+// streaming measures a daemon with that stream, or without one.
+func (w *world) streaming(ctx context.Context, stream string) (c cost, published float64, err error) {
+	l, err := w.running(ctx, load.Spec{Proxies: 1, Devices: 500, Frame: frame, Mix: load.MixSensors, ChangeEvery: 1}, settings{metrics: true, stream: stream})
+	if err != nil {
+		return c, 0, err
+	}
+	defer l.stop()
+	if err := l.everybody(ctx, 2); err != nil {
+		return c, 0, l.daemon.failed(err)
+	}
+	time.Sleep(settled)
+	count := func() (float64, error) {
+		if stream == "" {
+			return 0, nil
+		}
+		return metric(ctx, l.daemon, "bluez_esphome_stream_published_total")
+	}
+	before, err := count()
+	if err != nil {
+		return c, 0, err
+	}
+	c, err = w.measure(l.daemon, func() error {
+		_, err := l.send(ctx, w.scale(8*streamRate), streamRate)
+		time.Sleep(settled)
+		return err
+	})
+	if err != nil {
+		return c, 0, err
+	}
+	if stream != "" {
+		err = allPublished(ctx, l.daemon)
+	}
+	if err != nil {
+		return c, 0, err
+	}
+	after, err := count()
+	return c, after - before, err
+}
+
+// allPublished waits until no message waits for the broker.
+func allPublished(ctx context.Context, p *process) error {
+	for {
+		left := 0.0
+		for name, sign := range map[string]float64{"offered": 1, "published": -1, "dropped": -1, "refused": -1} {
+			v, err := metric(ctx, p, "bluez_esphome_stream_"+name+"_total")
+			if err != nil {
+				return err
+			}
+			left += sign * v
+		}
+		if left == 0 {
+			return nil
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("%.0f messages are still to be published: %w", left, ctx.Err())
+		}
+	}
+}
