@@ -132,6 +132,12 @@ type client struct {
 
 func (b *bench) dial(requests ...proto.Message) *client {
 	b.t.Helper()
+	return b.dialAs("client", requests...)
+}
+
+// dialAs is dial by a client of another name.
+func (b *bench) dialAs(name string, requests ...proto.Message) *client {
+	b.t.Helper()
 	deadline := time.Now().Add(limit)
 	for {
 		conn, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(b.port)))
@@ -144,7 +150,7 @@ func (b *bench) dial(requests ...proto.Message) *client {
 		_ = conn.SetDeadline(time.Now().Add(2 * limit))
 		b.t.Cleanup(func() { _ = conn.Close() })
 		c := &client{t: b.t, conn: conn, f: apiwire.NewPlain(conn)}
-		hello := &apipb.HelloRequest{ClientInfo: "client", ApiVersionMajor: 1, ApiVersionMinor: 14}
+		hello := &apipb.HelloRequest{ClientInfo: name, ApiVersionMajor: 1, ApiVersionMinor: 14}
 		_ = c.write(append([]proto.Message{hello}, requests...)...) // a failure shows in the answer
 		err = c.greeted()
 		if err == nil {

@@ -48,6 +48,7 @@ type host struct {
 	mode       *ble.ScannerMode // nil: it did not ask
 	devices    map[ble.Address]*device
 	jobs       int
+	outdated   bool // it was told less of the device than there is: it is to come back
 }
 
 // device is a link of the host or an attempt at one. Its fields are under Proxy.mu.
@@ -177,6 +178,9 @@ func (h *host) ended(a ble.Address, d *device, code int32) {
 	delete(h.devices, a)
 	h.s.Connection(a, false, 0, code)
 	h.tellSlotsLocked()
+	if h.outdated && len(h.devices) == 0 {
+		h.s.Close(errGrown)
+	}
 }
 
 // LinkUp implements links.Events. The host is told when the database is known, as by the firmware.

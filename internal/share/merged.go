@@ -2,6 +2,7 @@ package share
 
 import (
 	"slices"
+	"strings"
 
 	"bluez-esphome/internal/apiserver"
 	"bluez-esphome/internal/ble"
@@ -46,11 +47,11 @@ func NewMerged(s *Server) *Merged { return &Merged{srv: s} }
 func (m *Merged) Up(info Info) (*Member, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	grown := m.features|info.Features != m.features
+	grown, further := m.features|info.Features != m.features, false
 	m.features |= info.Features
 	for _, v := range info.Via { // a daemon of them that uses us has to notice
 		if !slices.Contains(m.via, v) {
-			m.via, grown = append(m.via, v), true
+			m.via, further = append(m.via, v), true
 		}
 	}
 	if m.newest.Version == "" || newer(info, m.newest) {
@@ -63,8 +64,8 @@ func (m *Merged) Up(info Info) (*Member, error) {
 			return nil, err
 		}
 		m.up, m.toldAny = p, false
-	} else if grown {
-		m.up.learn(m.device(), m.newest.minor())
+	} else if grown || further {
+		m.up.learn(m.device(), m.newest.minor(), further)
 	}
 	m.members = append(m.members, mb)
 	return mb, nil
@@ -189,18 +190,23 @@ func (mb *Member) WantsActive() bool {
 // Wanted is false: a proxy is none of all as one before it is online.
 func (mb *Member) Wanted() bool { return false }
 
-// learn changes what the device says of itself. Hosts that hold no link are made to come back, as by a restart, and ask
-// again.
-func (p *Proxy) learn(d apiserver.Device, minor uint32) {
+// learn changes what the device says of itself. Hosts are made to come back, as by a restart, and ask again: those that hold
+// links when these have ended, but a daemon at once if further ones are on the way to the device, of which it may be one. A loop
+// would go on for as long as a link through it.
+func (p *Proxy) learn(d apiserver.Device, minor uint32, further bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.device, p.minor = d, minor
 	for s, h := range p.hosts {
-		if len(h.devices) == 0 {
+		h.outdated = true
+		if len(h.devices) == 0 || further && strings.HasPrefix(s.ClientName(), daemonName) {
 			s.Close(errGrown)
 		}
 	}
 }
+
+// daemonName is how clients begin that are this program.
+const daemonName = "bluez-esphome "
 
 // newer compares firmware: by the API first, then by the version, of which one that cannot be read counts as the
 // oldest.

@@ -1,6 +1,8 @@
 package share
 
 import (
+	"errors"
+	"os"
 	"slices"
 	"testing"
 
@@ -73,6 +75,39 @@ func TestMergedFeatures(t *testing.T) {
 	m.join(t, old)
 	stays.send(&apipb.PingRequest{})
 	want[*apipb.PingResponse](stays)
+}
+
+// A further daemon on the way makes daemons come back at once, of which one may be that daemon, and other hosts when they hold no link
+// any more.
+func TestMergedLoop(t *testing.T) {
+	b, m := newMerged(t)
+	m.join(t, testInfo)
+	connect := &apipb.BluetoothDeviceRequest{Address: uint64(device1), HasAddressType: true, AddressType: 1,
+		RequestType: apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_CONNECT_V3_WITHOUT_CACHE}
+	hosts := map[string]*client{}
+	for _, name := range []string{"Home Assistant", "bluez-esphome 1.1.0"} {
+		hosts[name] = b.dialAs(name, connect)
+		want[*apipb.BluetoothDeviceConnectionResponse](hosts[name])
+	}
+	further := testInfo
+	further.Via = []string{"02:00:00:00:00:07 attic"}
+	m.join(t, further)
+	ends := func(c *client) {
+		t.Helper()
+		for {
+			if _, _, err := c.f.Read(); errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Fatal("its session goes on")
+			} else if err != nil {
+				return
+			}
+		}
+	}
+	ends(hosts["bluez-esphome 1.1.0"])
+	other := hosts["Home Assistant"]
+	other.send(&apipb.PingRequest{})
+	want[*apipb.PingResponse](other) // its link is worth more
+	other.send(&apipb.BluetoothDeviceRequest{Address: uint64(device1), RequestType: apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_DISCONNECT})
+	ends(other)
 }
 
 // subscriber0 is a subscriber of a proxy whose scanner is not known.

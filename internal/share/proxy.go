@@ -139,7 +139,7 @@ func (p *Proxy) host(s *apiserver.Session) *host {
 }
 
 // errGrown is why a session ends whose host is to ask again.
-var errGrown = errors.New("another proxy can do more")
+var errGrown = errors.New("the proxies together are more than the host was told")
 
 // Opened implements apiserver.Backend.
 func (p *Proxy) Opened(s *apiserver.Session) {
