@@ -73,6 +73,9 @@ audit:
 # What the program costs, beside the reference and the floor; writes docs/evidence/benchmarks.md. ROWS=flood,home for some rows only.
 bench: build
 	@GO="$(GO)" ROWS="$(ROWS)" BENCHFLAGS="$(BENCHFLAGS)" sh scripts/bench.sh $(PREFIX)/bluez-esphome
+# Ten daemons with 1,000 proxies and 20,000 devices on one broker; writes docs/evidence/fleet.md. BENCHFLAGS="-daemons 1,2 …" for less.
+bench-fleet: build
+	@GO="$(GO)" BENCHFLAGS="$(BENCHFLAGS)" sh scripts/bench-fleet.sh $(PREFIX)/bluez-esphome
 # An hour under load and outages; RACE=1 with the race detector. Writes docs/evidence/soak.md.
 soak:
 	@GO="$(GO)" sh scripts/soak.sh $(DURATION) $(RACE)
@@ -87,4 +90,4 @@ release-check:
 	@GO="$(GO)" sh scripts/release-check.sh $(DEB_ARCHES)
 
 .PHONY: build run test test-nightly test-stress test-machines test-controller test-home-assistant test-matter test-unit test-clients test-clients-extra test-golden test-golden-full \
-	test-install fuzz lint generate audit bench soak deb release release-check
+	test-install fuzz lint generate audit bench bench-fleet soak deb release release-check

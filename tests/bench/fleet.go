@@ -30,11 +30,11 @@ func (o *fleetOptions) parse(args []string) (err error) {
 	f.StringVar(&o.bin, "bin", "bin/bluez-esphome", "the program")
 	f.StringVar(&o.out, "o", "", "write the report to this file, too")
 	f.StringVar(&o.daemonList, "daemons", "1,2,5,10", "numbers of daemons, with commas between them")
-	f.StringVar(&o.rateList, "rates", "1000,2000,5000,10000,20000", "advertisements a second that all proxies together send, with commas between them")
+	f.StringVar(&o.rateList, "rates", "10000,40000,160000,320000", "advertisements a second that all proxies together send, with commas between them")
 	f.IntVar(&o.proxies, "proxies", 100, "proxies of each daemon")
 	f.IntVar(&o.devices, "devices", 20_000, "devices of all daemons together, at the largest number of them")
 	f.IntVar(&o.hearing, "hearing", 5, "proxies that hear a device")
-	f.IntVar(&o.seconds, "seconds", 10, "how long each rate is measured")
+	f.IntVar(&o.seconds, "seconds", 8, "how long each rate is measured, about")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
@@ -47,6 +47,11 @@ func (o *fleetOptions) parse(args []string) (err error) {
 	if f.NArg() > 0 || min(o.proxies, o.devices, o.hearing, o.seconds) < 1 {
 		return errors.New("usage: bench fleet [flags], no arguments, all numbers from 1 on")
 	}
+	f.Visit(func(f *flag.Flag) {
+		if f.Name != "bin" && f.Name != "o" {
+			o.command += fmt.Sprintf(" -%s %s", f.Name, f.Value)
+		}
+	})
 	o.bin, err = filepath.Abs(o.bin)
 	return err
 }
@@ -74,7 +79,7 @@ type fleetRow struct {
 
 // runFleet measures how daemons that stream to one broker grow, and writes docs/evidence/fleet.md.
 func runFleet(ctx context.Context, args []string) error {
-	o := fleetOptions{command: "bench fleet " + strings.Join(args, " ")}
+	o := fleetOptions{command: "bench fleet"}
 	if err := o.parse(args); err != nil {
 		return err
 	}
@@ -125,7 +130,7 @@ func (w *world) fleetOf(ctx context.Context, o *fleetOptions, b *broker, n int) 
 		return nil, err
 	}
 	devices := max(o.devices/o.daemons[len(o.daemons)-1], 1)
-	spec := load.Spec{Proxies: o.proxies, Devices: devices, Hears: max(1, devices*o.hearing/o.proxies), Frame: frame, Mix: load.MixSensors, ChangeEvery: 1}
+	spec := load.Spec{Proxies: o.proxies, Devices: devices, Hears: max(1, devices*o.hearing/o.proxies), Frame: fleetFrame, Mix: load.MixSensors, ChangeEvery: 1}
 	var all []building
 	defer func() {
 		for _, x := range all {
@@ -191,17 +196,25 @@ func countAll(ctx context.Context, reader *process, all []building) (c counted, 
 	return c, err
 }
 
+// fleetFrame is how many advertisements are in a message of a proxy.
+const fleetFrame = 10
+
+// pass is how many advertisements it takes until each proxy of a daemon has told once of each device that it hears. It is measured in
+// whole ones: what is new comes at the beginning of each.
+func pass(s *load.Spec) int { return (s.Hears + fleetFrame - 1) / fleetFrame * fleetFrame * s.Proxies }
+
 // fleetAt measures all daemons at one rate.
 func (w *world) fleetAt(ctx context.Context, o *fleetOptions, b *broker, reader *process, all []building, rate int) (r fleetRow, err error) {
 	r = fleetRow{daemons: len(all), rate: rate}
 	each := float64(rate) / float64(len(all))
-	send := func(seconds int) error {
+	one := pass(&all[0].load.spec)
+	send := func(passes int) error {
 		g, ctx := errgroup.WithContext(ctx)
 		behind := make([]float64, len(all))
 		sent := make([]float64, len(all))
 		for i, x := range all {
 			g.Go(func() error {
-				a, err := x.load.send(ctx, max(int(each)*seconds, frame*o.proxies), each)
+				a, err := x.load.send(ctx, passes*one, each)
 				behind[i], sent[i] = a.Behind, float64(a.Count)
 				return err
 			})
@@ -231,7 +244,7 @@ func (w *world) fleetAt(ctx context.Context, o *fleetOptions, b *broker, reader 
 		return r, err
 	}
 	start := time.Now()
-	if err := send(o.seconds); err != nil {
+	if err := send(max(1, int(each)*o.seconds/one)); err != nil {
 		return r, err
 	}
 	r.seconds = time.Since(start).Seconds()

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"runtime"
 	"strings"
@@ -20,8 +21,8 @@ func fleetReport(ctx context.Context, o *fleetOptions, version, second string, r
 	fmt.Fprintf(&b, `# Growth of a fleet
 
 How daemons grow that stream to one broker ([fleet.md](../fleet.md)): %s, each of %d simulated proxies and %d RuuviTags, of which %d proxies
-hear each; %d devices in all at %d daemons. All that the devices say is new, so each advertisement is a message once, and copies of it by the other proxies none. A program
-reads everything. All run on one machine, with %d cores (%s), which the proxies' load shares: what it calls full is full for all of them together.
+hear each; %d devices in all at %d daemons. What a device says is new each time: that is one message, and copies of it by the other proxies are none. A program
+reads everything. All run on one machine, with %d cores (%s), which the simulated proxies share: where it is full, all of them together are. Its load average was %s at the end.
 Broker: %s.
 
     make bench-fleet                                                   # all, and write this file
@@ -31,7 +32,7 @@ CPU is user and system time for 1,000 advertisements a second, in %% of a core; 
 
 | daemons | advertisements a second | published a second | read a second | dropped | CPU of the daemons for 1,000/s | CPU of the broker for 1,000/s | memory of a daemon, MiB | of the broker, MiB | |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
-`, plural(o.daemons), o.proxies, max(o.devices/most, 1), o.hearing, o.devices, most, runtime.NumCPU(), strings.TrimSpace(string(kernel)), version)
+`, plural(o.daemons), o.proxies, max(o.devices/most, 1), o.hearing, o.devices, most, runtime.NumCPU(), strings.TrimSpace(string(kernel)), loadAverage(), version)
 	for i := range rows {
 		r := &rows[i]
 		note := ""
@@ -47,6 +48,15 @@ CPU is user and system time for 1,000 advertisements a second, in %% of a core; 
 	}
 	fmt.Fprintf(&b, "\nAs a second broker: %s.\n\nMade by `%s`.\n", second, o.command)
 	return b.String()
+}
+
+func loadAverage() string {
+	b, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "unknown"
+	}
+	first, _, _ := strings.Cut(string(b), " ")
+	return first
 }
 
 func plural(list []int) string {

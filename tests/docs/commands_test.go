@@ -28,9 +28,10 @@ var elsewhere = map[string]struct{ file, contains string }{
 	"make test-golden":                                 {"scripts/test.sh", "golden)"},
 	"make test-golden-full":                            {"tests/golden/main.go", `"full"`},
 	// with little load
-	"make bench":   {"tests/bench/bench_test.go", `"-quick"`},
-	"make deb":     {"tests/install/deb_test.go", `"sh", "scripts/deb.sh"`},
-	"make release": {"tests/install/release_test.go", `scripts/release.sh `},
+	"make bench-fleet": {"tests/bench/bench_test.go", `"fleet"`},
+	"make bench":       {"tests/bench/bench_test.go", `"-quick"`},
+	"make deb":         {"tests/install/deb_test.go", `"sh", "scripts/deb.sh"`},
+	"make release":     {"tests/install/release_test.go", `scripts/release.sh `},
 	// itself a test, which wants root and a long time
 	"make test-install":                            {"Makefile", "sh scripts/test-install.sh"},
 	"apt install ./dist/bluez-esphome_*_amd64.deb": {"scripts/install/chroot.sh", "apt install /root/bluez-esphome_1.0.0_amd64.deb"},
