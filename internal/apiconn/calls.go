@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -24,8 +25,9 @@ const (
 	maxOurs = 256
 )
 
-// do sends a request when its turn comes, and waits for its answer.
-func (s *session) do(ctx context.Context, r *op, limit time.Duration, request proto.Message) error {
+// do sends a request when its turn comes, and waits for its answer. Where it has several messages, they go out together,
+// and the answer is that to the last one.
+func (s *session) do(ctx context.Context, r *op, limit time.Duration, request ...proto.Message) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	if err := s.ops.enter(r); err != nil {
@@ -38,12 +40,14 @@ func (s *session) do(ctx context.Context, r *op, limit time.Duration, request pr
 	case <-ctx.Done():
 		return s.giveUp(ctx, r)
 	}
-	if err := s.w.send(ctx, request); err != nil {
-		if ctx.Err() != nil {
-			return s.giveUp(ctx, r)
+	if !s.w.sendNow(request...) {
+		if err := s.w.send(ctx, request...); err != nil {
+			if ctx.Err() != nil {
+				return s.giveUp(ctx, r)
+			}
+			s.ops.giveUp(r, 0)
+			return err
 		}
-		s.ops.giveUp(r, 0)
-		return err
 	}
 	select {
 	case <-r.done:
@@ -79,11 +83,11 @@ func (s *session) giveUp(ctx context.Context, r *op) error {
 }
 
 // call runs one request on the present session.
-func (p *Proxy) call(ctx context.Context, what string, r *op, limit time.Duration, request proto.Message) error {
+func (p *Proxy) call(ctx context.Context, what string, r *op, limit time.Duration, request ...proto.Message) error {
 	s := p.session()
 	err := errOffline
 	if s != nil {
-		err = s.do(ctx, r, limit, request)
+		err = s.do(ctx, r, limit, request...)
 	}
 	if err != nil {
 		return p.opError(what, r.key.address, err)
@@ -105,14 +109,24 @@ func deviceRequest(a ble.Address, t apipb.BluetoothDeviceRequestType) *apipb.Blu
 }
 
 // Connect asks for a link and waits for the proxy's answer, at most 30 s. With cached the proxy
-// skips service discovery and reports the default MTU. A refusal is a *ConnectFailedError. When ctx
-// ends first, the attempt is called off.
+// skips service discovery and reports the default MTU. Without, it drops the GATT database that it keeps, if it can, and
+// so lists what the peripheral has now. A refusal is a *ConnectFailedError. When ctx ends first, the attempt is called
+// off.
 func (p *Proxy) Connect(ctx context.Context, a ble.Address, t ble.AddressType, cached bool) (mtu int, err error) {
+	return p.connect(ctx, a, t, cached, !cached && p.Features().Has(ble.FeatureCacheClearing))
+}
+
+// connect is Connect that has the proxy drop its database if anew is set. That request goes out with the one for the
+// link, and nobody waits for its answer: a proxy takes requests in order.
+func (p *Proxy) connect(ctx context.Context, a ble.Address, t ble.AddressType, cached, anew bool) (mtu int, err error) {
 	// Without REMOTE_CACHING firmware has no request type that still works.
 	if err := p.require(ble.FeatureActiveConnections|ble.FeatureRemoteCaching, "connecting"); err != nil {
 		return 0, err
 	}
-	request := connectRequest(a, t, cached)
+	requests := []proto.Message{connectRequest(a, t, cached)}
+	if anew {
+		requests = slices.Insert(requests, 0, proto.Message(clearRequest(a)))
+	}
 	if p.State() == StateDisplaced { // the answer would go to the other client
 		return 0, p.opError("make a connection", a, fmt.Errorf("%w: %w", ble.ErrNotConnected, errDisplaced))
 	}
@@ -125,7 +139,7 @@ func (p *Proxy) Connect(ctx context.Context, a ble.Address, t ble.AddressType, c
 		p.mu.Unlock()
 	}
 	r := newOp(a, opConnect, 0, apiwire.BluetoothDeviceConnectionResponse)
-	if err := p.call(ctx, "make a connection", r, connectTimeout, request); err != nil {
+	if err := p.call(ctx, "make a connection", r, connectTimeout, requests...); err != nil {
 		return 0, err
 	}
 	return r.mtu, nil
@@ -285,7 +299,11 @@ func (p *Proxy) ClearCache(ctx context.Context, a ble.Address) error {
 		return err
 	}
 	return p.call(ctx, "clear the GATT cache", newOp(a, opClearCache, 0, apiwire.BluetoothDeviceClearCacheResponse), requestTimeout,
-		deviceRequest(a, apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_CLEAR_CACHE))
+		clearRequest(a))
+}
+
+func clearRequest(a ble.Address) *apipb.BluetoothDeviceRequest {
+	return deviceRequest(a, apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_CLEAR_CACHE)
 }
 
 // SetConnectionParams asks for other parameters of a link; an error may wrap ble.ErrInvalid. Success only means that

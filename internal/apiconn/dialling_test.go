@@ -9,15 +9,17 @@ import (
 
 	"bluez-esphome/internal/apiwire/apipb"
 	"bluez-esphome/internal/ble"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestConnectAnswers(t *testing.T) {
 	withProxy(t, func(t *testing.T, b *bench, far *peer) {
 		connect := func(ctx context.Context) func() (int, error) {
-			return result(func() (int, error) { return b.p.Connect(ctx, testAddr, ble.RandomIdentity, false) })
+			return result(func() (int, error) { return b.p.Connect(ctx, testAddr, ble.RandomIdentity, true) })
 		}
 		wait := connect(t.Context())
-		if m := want[*apipb.BluetoothDeviceRequest](far); !m.GetHasAddressType() || m.GetAddressType() != 3 || m.GetRequestType() != 5 {
+		if m := want[*apipb.BluetoothDeviceRequest](far); !m.GetHasAddressType() || m.GetAddressType() != 3 || m.GetRequestType() != 4 {
 			t.Errorf("asked %v", m)
 		}
 		far.send(&apipb.BluetoothDeviceConnectionResponse{Address: wireAddr, Error: 0x3e})
@@ -36,11 +38,37 @@ func TestConnectAnswers(t *testing.T) {
 	})
 }
 
+// TestConnectListsAnew: who does not connect with the cached database has the proxy drop its own before, and waits for
+// one answer only. What is answered to that is nobody's, and not taken for the answer to somebody else's request.
+func TestConnectListsAnew(t *testing.T) {
+	type request = apipb.BluetoothDeviceRequest
+	withProxy(t, func(t *testing.T, b *bench, far *peer) {
+		explicit := only(func() error { return b.p.ClearCache(t.Context(), testAddr) })
+		asked := []uint32{uint32(want[*request](far).GetRequestType())}
+		wait := result(func() (int, error) { return b.p.Connect(t.Context(), testAddr, ble.Public, false) })
+		for range 2 {
+			asked = append(asked, uint32(want[*request](far).GetRequestType()))
+		}
+		if d := cmp.Diff([]uint32{6, 6, 5}, asked); d != "" {
+			t.Errorf("asked for (-want +got):\n%s", d)
+		}
+		far.send(&apipb.BluetoothDeviceClearCacheResponse{Address: wireAddr, Success: true},
+			&apipb.BluetoothDeviceClearCacheResponse{Address: wireAddr, Error: 5},
+			&apipb.BluetoothDeviceConnectionResponse{Address: wireAddr, Connected: true, Mtu: 50})
+		if mtu, err := wait(); mtu != 50 || err != nil {
+			t.Errorf("got %d, %v", mtu, err)
+		}
+		if err := explicit(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestCancelledConnectIsCalledOff(t *testing.T) {
 	withProxy(t, func(t *testing.T, b *bench, far *peer) {
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
-		wait := result(func() (int, error) { return b.p.Connect(ctx, testAddr, ble.Public, false) })
+		wait := result(func() (int, error) { return b.p.Connect(ctx, testAddr, ble.Public, true) })
 		want[*apipb.BluetoothDeviceRequest](far)
 		if m := want[*apipb.BluetoothDeviceRequest](far); m.GetRequestType() != 1 {
 			t.Errorf("sent %v, want a disconnect", m)
@@ -48,7 +76,7 @@ func TestCancelledConnectIsCalledOff(t *testing.T) {
 		_, err := wait()
 		wantError(t, err, ble.ErrTimeout)
 		// The answer to the old attempt must not fail the next.
-		wait = result(func() (int, error) { return b.p.Connect(t.Context(), testAddr, ble.Public, false) })
+		wait = result(func() (int, error) { return b.p.Connect(t.Context(), testAddr, ble.Public, true) })
 		far.quiet(time.Second)
 		far.send(&apipb.BluetoothDeviceConnectionResponse{Address: wireAddr, Error: 0x100})
 		want[*apipb.BluetoothDeviceRequest](far)
@@ -78,7 +106,7 @@ func TestDisconnectEndsAttempt(t *testing.T) {
 func TestConnectWaitsForHeldSlot(t *testing.T) {
 	withProxy(t, func(t *testing.T, b *bench, far *peer) {
 		connect := func() func() (int, error) {
-			return result(func() (int, error) { return b.p.Connect(t.Context(), testAddr, ble.Public, false) })
+			return result(func() (int, error) { return b.p.Connect(t.Context(), testAddr, ble.Public, true) })
 		}
 		down := &apipb.BluetoothDeviceConnectionResponse{Address: wireAddr, Error: 0x13}
 		wait := connect()

@@ -117,7 +117,10 @@ func (s *session) handleLink(p *Proxy, message proto.Message) {
 	case *apipb.BluetoothDeviceUnpairingResponse:
 		s.ops.answer(ble.AddressFromWire(m.GetAddress()), opUnpair, resultError(m.GetSuccess(), m.GetError()))
 	case *apipb.BluetoothDeviceClearCacheResponse:
-		s.ops.answer(ble.AddressFromWire(m.GetAddress()), opClearCache, resultError(m.GetSuccess(), m.GetError()))
+		a, err := ble.AddressFromWire(m.GetAddress()), resultError(m.GetSuccess(), m.GetError())
+		if !s.ops.answer(a, opClearCache, err) && err != nil { // of a Connect that lists the services anew
+			p.log.Debug("the proxy did not drop its GATT cache", "device", a, "error", err)
+		}
 	case *apipb.BluetoothSetConnectionParamsResponse:
 		s.ops.answer(ble.AddressFromWire(m.GetAddress()), opParams, resultError(m.GetError() == 0, m.GetError()))
 	}

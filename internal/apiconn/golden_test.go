@@ -110,7 +110,7 @@ func goldenCalls(p *Proxy) map[string]func(context.Context) error {
 	nothing := func(context.Context) error { return nil }
 	connect := func(cached bool) func(context.Context) error {
 		return func(ctx context.Context) error {
-			if _, err := p.Connect(ctx, testAddr, ble.Random, cached); err != nil || cached {
+			if _, err := p.connect(ctx, testAddr, ble.Random, cached, false); err != nil || cached {
 				return err
 			}
 			_, err := p.Services(ctx, testAddr)

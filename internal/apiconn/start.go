@@ -106,19 +106,21 @@ func (o *ops) postponed(r *op, due *time.Time) bool {
 	return late
 }
 
-// sendNow queues a message and writes it in the caller's goroutine, as far as the connection takes it at once; the
+// sendNow queues messages and writes them in the caller's goroutine, as far as the connection takes them at once; the
 // writer does the rest. It reports false if the queue is full.
-func (w *writer) sendNow(m proto.Message) bool {
+func (w *writer) sendNow(messages ...proto.Message) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.err != nil || len(w.buf) >= maxQueued {
 		return false
 	}
 	idle := w.try != nil && !w.writing && len(w.buf) == 0
-	var err error
-	w.buf, err = w.f.AppendMessage(w.buf, m)
-	if err != nil {
-		return false
+	for _, m := range messages {
+		var err error
+		w.buf, err = w.f.AppendMessage(w.buf, m)
+		if err != nil {
+			return false
+		}
 	}
 	if idle { // writing under the lock is fine: it does not wait
 		w.buf = w.buf[:copy(w.buf, w.buf[w.try(w.buf):])]

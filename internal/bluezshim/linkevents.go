@@ -29,8 +29,14 @@ func (s *Shim) post(f func()) {
 	})
 }
 
-// LinkUp implements links.Events.
-func (s *Shim) LinkUp(a ble.Address, mtu int) { s.post(func() { s.linkUp(a, mtu) }) }
+// LinkUp implements links.Events. The answer to Connect, which follows, goes out with it.
+func (s *Shim) LinkUp(a ble.Address, mtu int) {
+	s.conn.PostFirst(func() {
+		if !s.closed {
+			s.linkUp(a, mtu)
+		}
+	})
+}
 
 // Resolved implements links.Events.
 func (s *Shim) Resolved(a ble.Address, db *ble.Database, mtu int) {

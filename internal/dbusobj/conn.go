@@ -297,6 +297,10 @@ func (c *Conn) PostHelp(f func()) {
 	}
 }
 
+// PostFirst is PostHelp for a caller that calls PostHelp again at once: f waits for that, so that what both send goes out
+// with one write.
+func (c *Conn) PostFirst(f func()) { c.in.post(f, true) }
+
 // Do posts f and waits until it ran. The error is that of ctx or [ErrClosed]; f may have run by then, or run later. Do
 // must not be called in the loop.
 func (c *Conn) Do(ctx context.Context, f func()) error { return c.await(ctx, f, false) }

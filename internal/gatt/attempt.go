@@ -52,9 +52,6 @@ func (s *session) attempt(ctx, dctx context.Context, dl *dialler, c *candidate, 
 	}
 	m.goLocked(func(context.Context) {
 		defer close(ans.done)
-		if !l.cached {
-			m.clearBefore(actx, ps, s.addr)
-		}
 		ans.mtu, ans.err = ps.proxy.Connect(actx, s.addr, typ, l.cached)
 	})
 	m.mu.Unlock()

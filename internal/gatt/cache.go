@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"bluez-esphome/internal/ble"
 )
@@ -22,31 +21,6 @@ func (m *Manager) clearAt(ctx context.Context, ps *proxyState, a ble.Address) er
 	ctx, cancel := context.WithTimeout(ctx, clearWait)
 	defer cancel()
 	return ps.proxy.ClearCache(ctx, a)
-}
-
-// clearHead is how long a connection waits for its proxy's cache to be cleared: a proxy takes requests in order, so
-// that the answer need not have come.
-const clearHead = 250 * time.Millisecond
-
-// clearBefore has a proxy drop its cached database of a before a connection that is to list the services: a proxy keeps
-// them over restarts and for whoever connected through it, and would list those, whatever the peripheral has now
-// (ESPHome, esp32_ble cache_services).
-func (m *Manager) clearBefore(ctx context.Context, ps *proxyState, a ble.Address) {
-	over := make(chan struct{})
-	m.mu.Lock()
-	m.goLocked(func(context.Context) {
-		defer close(over)
-		if err := m.clearAt(ctx, ps, a); err != nil {
-			m.log.Debug("cannot clear the proxy's cache", "device", a, "proxy", ps.name, "error", err)
-		}
-	})
-	m.mu.Unlock()
-	t := time.NewTimer(clearHead)
-	defer t.Stop()
-	select {
-	case <-over:
-	case <-t.C:
-	}
 }
 
 // ClearCache drops the cached database of a here and at the proxies that had a link to it. It reports false if one of

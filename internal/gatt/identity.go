@@ -40,16 +40,23 @@ func sameAttribute(known, now *ble.Database, handle uint16) bool {
 	return !had || has && was == is
 }
 
-// tellLocked posts that db is the database now, which from then on is the one whose handles callers use.
-func (s *session) tellLocked(db *ble.Database, tell func()) {
-	d := s.dev
-	d.posted = db
-	s.m.events.post(func() {
-		tell()
-		s.m.mu.Lock()
-		defer s.m.mu.Unlock()
+// tell says that db is the database now, which from then on is the one whose handles callers use. Where no other event
+// waits it does so in the caller's goroutine, which saves waking one.
+func (s *session) tell(db *ble.Database, say func()) {
+	m, d := s.m, s.dev
+	told := func() {
+		say()
+		m.mu.Lock()
+		defer m.mu.Unlock()
 		d.told = db
-	})
+	}
+	m.mu.Lock()
+	d.posted = db
+	mine := m.events.claim(told)
+	m.mu.Unlock()
+	if mine {
+		m.events.runClaimed(told)
+	}
 }
 
 // forgetMoved drops the subscriptions of characteristics that are not where they were.

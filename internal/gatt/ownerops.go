@@ -132,6 +132,13 @@ func (o *Owner) Unpair(ctx context.Context, a ble.Address, proxy string) error {
 	return nil
 }
 
+// DropCache implements links.Links.
+func (o *Owner) DropCache(a ble.Address) {
+	if o.mayTouch(a) == nil {
+		o.s.m.forgetDatabase(a)
+	}
+}
+
 // ClearCache implements links.Links. An error may wrap links.ErrInUse.
 func (o *Owner) ClearCache(ctx context.Context, a ble.Address) (bool, error) {
 	if err := o.mayTouch(a); err != nil {

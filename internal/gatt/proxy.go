@@ -26,9 +26,10 @@ type Proxy interface {
 	// Slots is the newest message 81 of the present session.
 	Slots() ble.Slots
 
-	// Connect asks for a link and waits for the answer (messages 68, 69): nil
-	// once it is up, with the MTU that was reported (23 with cached). When ctx ends
-	// first, the attempt is called off.
+	// Connect asks for a link and waits for the answer (messages 68, 69): nil once it is up, with the MTU that was
+	// reported (23 with cached). Without cached the proxy drops its own database of the device before, where it can: it
+	// keeps one over restarts and for whoever connected through it, and would list that, whatever the peripheral has now
+	// (ESPHome, esp32_ble cache_services). When ctx ends first, the attempt is called off.
 	Connect(ctx context.Context, a ble.Address, t ble.AddressType, cached bool) (mtu int, err error)
 	// Disconnect ends a link or an attempt and waits for the report of it.
 	Disconnect(ctx context.Context, a ble.Address) error

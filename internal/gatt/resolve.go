@@ -289,9 +289,7 @@ func (s *session) rediscover(ctx, lctx context.Context, l *link, old *ble.Databa
 	s.askMTU(lctx, l)
 	s.rediscovered()
 	if !sameDatabase(old, db) {
-		m.mu.Lock()
-		s.tellLocked(db, func() { m.cfg.Events.DatabaseChanged(s.addr, db) })
-		m.mu.Unlock()
+		s.tell(db, func() { m.cfg.Events.DatabaseChanged(s.addr, db) })
 	}
 	return l, lctx, db, nil
 }

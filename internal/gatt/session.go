@@ -206,8 +206,8 @@ func (s *session) live(ctx, lctx context.Context, l *link) ble.DisconnectReason 
 		s.askMTU(lctx, l)
 		s.m.mu.Lock()
 		mtu := l.mtu
-		s.tellLocked(db, func() { s.m.cfg.Events.Resolved(s.addr, db, mtu) })
 		s.m.mu.Unlock()
+		s.tell(db, func() { s.m.cfg.Events.Resolved(s.addr, db, mtu) })
 		err = s.serve(ctx, lctx, l, db)
 	}
 	ended := s.heardSince(up.Add(momentsAgo)) // if so, the link may have been over for as long as its proxy was silent

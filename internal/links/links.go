@@ -36,6 +36,9 @@ type Links interface {
 	Unpair(ctx context.Context, a ble.Address, proxy string) error
 	// Forget drops the bond, the cached database and this party's subscriptions. A proxy that is offline is told later.
 	Forget(a ble.Address)
+	// DropCache drops the cached database here, before it returns: a Connect that follows lists the services anew. Where
+	// ClearCache fails with ErrInUse it does nothing.
+	DropCache(a ble.Address)
 	// ClearCache drops the cached database here and, where the proxy can, there. It reports whether all of them did.
 	ClearCache(ctx context.Context, a ble.Address) (cleared bool, err error)
 	// SetConnectionParams asks for other parameters of the link that is up; an error may wrap ble.ErrInvalid.
@@ -46,7 +49,7 @@ type Links interface {
 
 // Events is what a party is told of the links that it holds.
 type Events interface {
-	// LinkUp: the link came up. mtu is the ATT_MTU, ble.MinMTU…ble.MaxMTU.
+	// LinkUp: the link came up, and next this party's Connect is answered. mtu is the ATT_MTU, ble.MinMTU…ble.MaxMTU.
 	LinkUp(a ble.Address, mtu int)
 	// Resolved: the GATT database is known, and what this party subscribed is armed again.
 	Resolved(a ble.Address, db *ble.Database, mtu int)

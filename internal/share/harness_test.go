@@ -68,6 +68,7 @@ func newFakeLinks(t testing.TB, ev links.Events) *fakeLinks {
 	l.Auto("SetConnectionParams", func(op *linkstest.Op) { op.End(ble.ErrNotConnected) })
 	l.Auto("Close", func(*linkstest.Op) { l.closed.Store(true) })
 	l.Auto("Unsubscribe", func(*linkstest.Op) {})
+	l.Auto("DropCache", func(*linkstest.Op) {})
 	for _, kind := range []string{"Write", "WriteCommand", "WriteDescriptor", "Listen", "Ignore", "Unpair", "ClearCache"} {
 		l.Auto(kind, func(op *linkstest.Op) { op.End(nil) })
 	}

@@ -169,9 +169,11 @@ func (p *Proxy) Unpair(s *apiserver.Session, a ble.Address) {
 		func(err error) { s.Unpaired(a, err == nil, gattCode(err)) })
 }
 
-// ClearCache implements apiserver.Backend.
+// ClearCache implements apiserver.Backend. A host may ask for the link before it has the answer, as firmware takes
+// requests in order: what is kept here is dropped at once.
 func (p *Proxy) ClearCache(s *apiserver.Session, a ble.Address) {
 	h := p.host(s)
+	h.links.DropCache(a)
 	cleared := false
 	h.job(func(ctx context.Context) (err error) {
 		cleared, err = h.links.ClearCache(ctx, a)

@@ -194,6 +194,23 @@ func TestScanModes(t *testing.T) {
 	changed(true)
 }
 
+// TestCacheClearedFirst: a host that asks for the link without waiting for the answer to CLEAR_CACHE, as a daemon does
+// that has this proxy, gets a link that does not use what was dropped.
+func TestCacheClearedFirst(t *testing.T) {
+	b := newBench(t)
+	c := b.dial(&apipb.SubscribeBluetoothConnectionsFreeRequest{})
+	want[*apipb.BluetoothConnectionsFreeResponse](c)
+	a := uint64(device1)
+	c.send(&apipb.BluetoothDeviceRequest{Address: a, RequestType: apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_CLEAR_CACHE},
+		&apipb.BluetoothDeviceRequest{Address: a, HasAddressType: true, AddressType: 1,
+			RequestType: apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_CONNECT_V3_WITHOUT_CACHE})
+	want[*apipb.BluetoothDeviceConnectionResponse](c)
+	got := b.links[0].Kept()
+	if drop := slices.Index(got, "DropCache"); drop < 0 || drop > slices.Index(got, "Connect via kitchen") {
+		t.Errorf("asked of the links %q: the cache is to be dropped before the link is made", got)
+	}
+}
+
 // Each host sees its own slots, and its link's operations come through; what it held goes with it.
 func TestConnection(t *testing.T) {
 	b := newBench(t)

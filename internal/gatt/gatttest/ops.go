@@ -30,6 +30,8 @@ func (p *Proxy) Connect(ctx context.Context, a ble.Address, t ble.AddressType, c
 	kind := "connect"
 	if cached {
 		kind = "connect-cached"
+	} else if p.Features().Has(ble.FeatureCacheClearing) {
+		p.called("clear-cache %s", a)
 	}
 	p.called("%s %s", kind, a)
 	p.mu.Lock()

@@ -215,6 +215,8 @@ func (l *Links) Close() { l.put(&Op{Kind: "Close"}) }
 
 func (l *Links) Forget(a ble.Address) { l.put(&Op{Kind: "Forget", Addr: a}) }
 
+func (l *Links) DropCache(a ble.Address) { l.put(&Op{Kind: "DropCache", Addr: a}) }
+
 func (l *Links) ClearCache(ctx context.Context, a ble.Address) (bool, error) {
 	v, err := l.wait(ctx, &Op{Kind: "ClearCache", Addr: a})
 	return len(v) > 0, err
