@@ -73,14 +73,12 @@ func (b *outbox) send(o *outgoing, body []byte, fds []int) (kept bool) {
 		var buf []byte
 		if k := len(b.spare) - 1; k >= 0 && n <= chunkSize {
 			buf, b.spare = b.spare[k], b.spare[:k]
-		} else {
-			buf = make([]byte, 0, max(n, 4096))
 		}
 		b.chunks = append(b.chunks, chunk{buf: buf, fds: fds})
 		last++
 	}
 	c := &b.chunks[last]
-	c.buf = append(c.buf, b.header...)
+	c.buf = append(withRoom(c.buf, n), b.header...)
 	if kept {
 		b.chunks = append(b.chunks, chunk{buf: body})
 		n += len(body)
@@ -94,6 +92,23 @@ func (b *outbox) send(o *outgoing, body []byte, fds []int) (kept bool) {
 		signal(b.wake)
 	}
 	return kept
+}
+
+// firstRoom is the size of a buffer for few and small messages.
+const firstRoom = 4 << 10
+
+// withRoom gives buf with room for n bytes more. It grows by a factor of four and ends at chunkSize, where append would
+// grow past that: what is larger is not kept, and so would be allocated anew for each chunk of a burst.
+func withRoom(buf []byte, n int) []byte {
+	need := len(buf) + n
+	if need <= cap(buf) {
+		return buf
+	}
+	size := firstRoom
+	for size < min(need, chunkSize) {
+		size *= 4
+	}
+	return append(make([]byte, 0, max(size, need)), buf...)
 }
 
 // kick writes what there is, if that is little and the socket takes it at once; else the writer is woken.
@@ -119,7 +134,7 @@ func (b *outbox) kick() {
 	case b.closed:
 	case n < len(buf):
 		b.backlog.Add(-int64(n))
-		b.chunks = slices.Insert(b.chunks, 0, chunk{buf: buf[n:]})
+		b.chunks = slices.Insert(b.chunks, 0, chunk{buf: buf[:copy(buf, buf[n:])]}) // all of buf is kept for later
 	default:
 		b.doneLocked(buf)
 	}

@@ -145,7 +145,10 @@ class Session:
         await self.take(pb.DisconnectResponse)
 
     async def link(self):
-        request = await self.take(pb.BluetoothDeviceRequest)
+        clear = await self.take(pb.BluetoothDeviceRequest)
+        check("clear the cache", (clear.address, clear.request_type), (ADDRESS, 6))
+        request = await self.take(pb.BluetoothDeviceRequest)  # which does not wait for the answer
+        self.send(pb.BluetoothDeviceClearCacheResponse(address=ADDRESS, success=True))
         check("connect", (request.address, request.request_type, request.has_address_type, request.address_type), (ADDRESS, 5, True, 1))
         self.send(pb.BluetoothConnectionsFreeResponse(free=2, limit=3, allocated=[ADDRESS]),
                   pb.BluetoothDeviceConnectionResponse(address=ADDRESS, connected=True, mtu=247))
