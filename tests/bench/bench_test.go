@@ -14,7 +14,13 @@ import (
 	"bluez-esphome/tests/harness"
 )
 
-func TestMain(m *testing.M) { harness.Main(m) }
+// TestMain takes the program as it is shipped, which the rows are about. By night it is one with the race detector.
+func TestMain(m *testing.M) {
+	if harness.Nightly() {
+		harness.Main(m)
+	}
+	harness.MainPlain(m)
+}
 
 // TestRows runs rows with little load and looks at the results, not at the figures: everything was measured, and
 // whoever has to be compared was.

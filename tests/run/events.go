@@ -35,6 +35,7 @@ type test struct {
 type outcome struct {
 	name   string // import path below the module, or the part's name
 	alone  string // command that runs it alone
+	how    string // of a package: go test with its flags
 	action string // pass, fail, skip (no tests)
 	cached bool
 	took   time.Duration

@@ -21,12 +21,14 @@ const (
 	shownFrames     = 4
 )
 
-// hung tells of the tests that still ran when the time of their package was over, and where each stood.
+// hung tells of the tests that still ran when the time of their package was over, and where each stood, and of those
+// that waited for them.
 func (o *outcome) hung() {
 	outputs := [][]string{o.output}
 	for _, t := range o.tests {
 		outputs = append(outputs, t.output)
 	}
+	const late = "it waited for its turn, or for its subtests, when the time of the package was over"
 	for _, output := range outputs {
 		text := strings.Join(output, "")
 		at := timedOut.FindStringSubmatchIndex(text)
@@ -43,6 +45,11 @@ func (o *outcome) hung() {
 			t := o.tests[i]
 			t.action = "fail"
 			t.hung = append([]string{fmt.Sprintf("hung: it still ran after %s, when the package's %s were over", m[2], text[at[2]:at[3]])}, stood(t.name, stacks)...)
+		}
+		for _, t := range o.tests {
+			if t.action == "" {
+				t.hung = []string{late}
+			}
 		}
 	}
 }

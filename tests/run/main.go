@@ -76,7 +76,7 @@ func run(ctx context.Context) error {
 	if err := os.MkdirAll(o.logs, 0o755); err != nil {
 		return fmt.Errorf("cannot make the folder of logs: %w", err)
 	}
-	r := &runner{root: root, logs: o.logs, uncached: o.uncache, jobs: o.jobs, timeout: timeout, out: newPrinter(os.Stdout), begun: time.Now()}
+	r := &runner{root: root, logs: o.logs, uncached: o.uncache, nightly: o.nightly, jobs: o.jobs, timeout: timeout, out: newPrinter(os.Stdout), begun: time.Now()}
 	r.env = append(os.Environ(), harness.LogsEnv+"="+o.logs)
 	if o.nightly {
 		r.timeout = nightlyTimeout

@@ -31,11 +31,16 @@ const (
 // long are the packages that wait longest: they begin first, so that none is left over at the end.
 var long = []string{"tests/hostile", "tests/clients", "tests/connections", "tests/install", "tests/firmware", "tests/bench", "internal/bluezshim", "tests"}
 
+// withoutRace are packages whose tests only attack or measure other processes, with all the processor time that there is:
+// the race detector would look at the attackers.
+var withoutRace = []string{"tests/hostile"}
+
 // runner runs parts.
 type runner struct {
 	root     string
 	logs     string
 	uncached bool
+	nightly  bool
 	jobs     int
 	timeout  time.Duration // of a package or other part
 	env      []string
@@ -62,10 +67,12 @@ func (r *runner) all(ctx context.Context, parts []string) *summary {
 	}
 	if has("system") {
 		// Their result depends on the program and on what is installed, neither of which go test sees.
-		wg.Go(func() { r.goTest(ctx, r.packages(ctx, true), "-count=1", fmt.Sprint("-p=", r.jobs)) })
+		fast, others := r.apart(r.packages(ctx, true))
+		wg.Go(func() { r.goTest(ctx, fast, "-count=1") })
+		wg.Go(func() { r.goTest(ctx, others, "-race", "-count=1", fmt.Sprint("-p=", r.jobs-1)) })
 	}
 	if has("unit") {
-		flags := []string{}
+		flags := []string{"-race"}
 		if r.uncached {
 			flags = append(flags, "-count=1")
 		}
@@ -135,12 +142,24 @@ func (r *runner) packages(ctx context.Context, system bool) []string {
 	return list
 }
 
+// apart takes from packages those whose tests run without the race detector in make test. By night there are none.
+func (r *runner) apart(packages []string) (fast, others []string) {
+	for _, p := range packages {
+		if !r.nightly && slices.Contains(withoutRace, strings.TrimPrefix(p, "./")) {
+			fast = append(fast, p)
+		} else {
+			others = append(others, p)
+		}
+	}
+	return fast, others
+}
+
 // goTest runs go test on packages.
 func (r *runner) goTest(ctx context.Context, packages []string, flags ...string) {
 	if len(packages) == 0 {
 		return
 	}
-	args := slices.Concat([]string{"test", "-json", "-race", "-shuffle=on", "-timeout", r.timeout.String()}, flags, packages)
+	args := slices.Concat([]string{"test", "-json", "-shuffle=on", "-timeout", r.timeout.String()}, flags, packages)
 	cmd := r.cmd(ctx, "go", args...)
 	events, err := cmd.StdoutPipe()
 	if err != nil {
@@ -159,7 +178,11 @@ func (r *runner) goTest(ctx context.Context, packages []string, flags ...string)
 	in.done = func(o *outcome) {
 		failed = failed || o.action == "fail"
 		o.name = strings.TrimPrefix(o.name, module)
-		o.alone = "go test -race -count=1 ./" + o.name
+		o.how = "go test -count=1"
+		if slices.Contains(flags, "-race") {
+			o.how = "go test -race -count=1"
+		}
+		o.alone = o.how + " ./" + o.name
 		r.ended(o)
 	}
 	rest, _ := in.read(events)

@@ -70,7 +70,7 @@ func (o *outcome) explain(w io.Writer, root string) {
 	for _, t := range fails {
 		fmt.Fprintf(w, "  %s %s\n", o.name, t.name)
 		show(w, t.gist())
-		fmt.Fprintf(w, "    alone: go test -race -count=1 -run '%s' ./%s\n", pattern(t.name), o.name)
+		fmt.Fprintf(w, "    alone: %s -run '%s' ./%s\n", o.how, pattern(t.name), o.name)
 	}
 	if len(fails) == 0 {
 		fmt.Fprintf(w, "  %s\n", o.name)
