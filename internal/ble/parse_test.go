@@ -66,7 +66,7 @@ func TestParseCopies(t *testing.T) {
 func TestEncodeRuns(t *testing.T) {
 	vendor := ble.UUIDFromHalves(1, 2)
 	uuids := []ble.UUID{ble.UUID16(0x180f), ble.UUID16(0x180a), vendor, ble.UUID32(0x12345678), ble.UUID16(1)}
-	raw := ble.EncodeAdvertisement(nil, uuids, nil, nil)
+	raw := encodeAdvertisement(nil, uuids, nil, nil)
 	want := "05030f180a18" + "1107" + "02000000000000000100000000000000" + "050578563412" + "03030100"
 	if got := hex.EncodeToString(raw); got != want {
 		t.Errorf("got %s\nwant %s", got, want)
@@ -78,7 +78,7 @@ func TestEncodeRuns(t *testing.T) {
 
 func TestEncodeBounds(t *testing.T) {
 	big := bytes.Repeat([]byte{1}, 300)
-	raw := ble.EncodeAdvertisement(big, slices.Repeat([]ble.UUID{ble.UUID16(7)}, 200),
+	raw := encodeAdvertisement(big, slices.Repeat([]ble.UUID{ble.UUID16(7)}, 200),
 		[]ble.ServiceData{{UUID: ble.UUID16(7), Data: big}, {UUID: ble.UUID16(8), Data: big[:252]}},
 		[]ble.ManufacturerData{{Company: 1, Data: big}, {Company: 2, Data: big[:252]}})
 	n := 0
@@ -115,7 +115,7 @@ func TestDecodedFormProperty(t *testing.T) {
 		}), 0, 4, func(m ble.ManufacturerData) uint16 { return m.Company }).Draw(t, "manufacturer")
 		name := rapid.SliceOfN(rapid.Byte(), 0, 254).Draw(t, "name")
 
-		a := ble.ParseAdvertisement(ble.EncodeAdvertisement(name, uuids, service, manufacturer))
+		a := ble.ParseAdvertisement(encodeAdvertisement(name, uuids, service, manufacturer))
 		if a.Name != string(name) || !slices.Equal(a.ServiceUUIDs, uuids) {
 			t.Fatalf("name %q, UUIDs %v", a.Name, a.ServiceUUIDs)
 		}
@@ -174,7 +174,7 @@ func FuzzParseAdvertisement(f *testing.F) {
 			t.Fatalf("%d bytes of structures in %d", used, len(raw))
 		}
 		// What was understood can be said again.
-		b := ble.ParseAdvertisement(ble.EncodeAdvertisement([]byte(a.Name), a.ServiceUUIDs, a.ServiceData, a.ManufacturerData))
+		b := ble.ParseAdvertisement(encodeAdvertisement([]byte(a.Name), a.ServiceUUIDs, a.ServiceData, a.ManufacturerData))
 		if len(b.ServiceUUIDs) != len(a.ServiceUUIDs) || len(b.ServiceData) != len(a.ServiceData) ||
 			len(b.ManufacturerData) != len(a.ManufacturerData) || b.Name != a.Name {
 			t.Fatalf("%+v\nbecame %+v", a, b)

@@ -179,7 +179,7 @@ func hasType(v advVector, typ float64) bool {
 // the same as the raw form.
 func checkDecodedForm(t *testing.T, a *ble.Advertisement) {
 	t.Helper()
-	b := ble.ParseAdvertisement(ble.EncodeAdvertisement([]byte(a.Name), a.ServiceUUIDs, a.ServiceData, a.ManufacturerData))
+	b := ble.ParseAdvertisement(encodeAdvertisement([]byte(a.Name), a.ServiceUUIDs, a.ServiceData, a.ManufacturerData))
 	type decoded struct {
 		Name string
 		U    []ble.UUID

@@ -211,9 +211,6 @@ func decodeAny(bigEndian bool, sig string, body []byte, fds []int) (values []any
 	return msg.Body, nil
 }
 
-// Unmarshal decodes what [Marshal] encoded, to the types of godbus.
-func Unmarshal(sig string, body []byte) ([]any, error) { return decodeBody(false, sig, body, nil) }
-
 // outgoing is the header of a message to be sent.
 type outgoing struct {
 	typ     dbus.Type
