@@ -150,7 +150,7 @@ func (m *machine) filtered() {
 		"UUIDs": dbus.MakeVariant([]string{"0000180f-0000-1000-8000-00805f9b34fb"}), "DuplicateData": dbus.MakeVariant(true)})
 	m.Call(adapterPath(0), adapter1+".StartDiscovery")
 	m.Until(on(0, ""), device1, "Name", "GoldenTest1")
-	time.Sleep(3 * time.Second) // the beacon is heard ten times meanwhile
+	time.Sleep(3 * time.Second) // the beacon is heard three times meanwhile
 	for path := range m.Objects() {
 		if strings.HasSuffix(string(path), "dev_C4_11_22_33_44_55") {
 			m.t.Errorf("%s is there, which has no such service", path)
