@@ -110,7 +110,7 @@ END
 ## The recordings of bluetoothd, played on it
 
 The recordings are of bluetoothd 5.87 with an emulated LE-only controller on Linux 6.12. Here the same version plays them on the same Linux with a controller of
-ours$(sed -n 's/^commit: / (at /p' "$machines/forky-golden.sh.log")), whose radio is a simulated proxy that hears the same devices.
+ours$(sed -n 's/^commit: \(.*\)/ (at \1)/p' "$machines/forky-golden.sh.log" 2>/dev/null || true), whose radio is a simulated proxy that hears the same devices.
 
 END
 		cat "$judged"
