@@ -54,6 +54,10 @@ func TestSpoofedAddressType(t *testing.T) {
 			}, handle: func(s *session, m proto.Message) {
 				switch m := m.(type) {
 				case *apipb.BluetoothDeviceRequest:
+					if m.GetRequestType() == apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_CLEAR_CACHE {
+						s.send(&apipb.BluetoothDeviceClearCacheResponse{Address: m.GetAddress(), Success: true})
+						return
+					}
 					connect := m.GetRequestType() == apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_CONNECT_V3_WITHOUT_CACHE
 					if !connect || m.GetAddress() != victim { // a disconnection, or the question whose the proxy is
 						s.send(&apipb.BluetoothDeviceConnectionResponse{Address: m.GetAddress()})

@@ -182,12 +182,16 @@ type walked struct {
 	Main   float64 // CPU time of the page's main thread, of a core
 }
 
-// TestWalk goes through the page with a real browser, with 7 devices and with 300 that 12 proxies hear: walk.mjs.
+// TestWalk goes through the page with a real browser, with 300 devices that 12 proxies hear, and by night with 7 devices,
+// too: walk.mjs.
 // BLUEZ_ESPHOME_SHOTS names a folder for screenshots.
 func TestWalk(t *testing.T) {
 	browser := findDriver(t)
 	for _, c := range []struct{ proxies, devices int }{{3, 7}, {12, 300}} {
 		t.Run(fmt.Sprint(c.devices), func(t *testing.T) {
+			if c.devices < 300 {
+				harness.OnlyNightly(t)
+			}
 			h := newHome(t, c.proxies, c.devices)
 			h.settled(t)
 			h.connect(t)

@@ -29,7 +29,8 @@ const (
 )
 
 // long are the packages that wait longest: they begin first, so that none is left over at the end.
-var long = []string{"tests/hostile", "tests/clients", "tests/connections", "tests/install", "tests/firmware", "tests/bench", "internal/bluezshim", "tests"}
+var long = []string{"tests/page", "tests/hostile", "tests/install", "tests/connections", "tests/bench", "tests/clients", "internal/bluezshim", "tests/faults", "tests/stream", "tests/firmware",
+	"tests/controller", "tests"}
 
 // withoutRace are packages whose tests only attack or measure other processes, with all the processor time that there is:
 // the race detector would look at the attackers.
