@@ -17,7 +17,7 @@ import (
 const aboutConnect = `From the call of Connect to the end of the list of services, on an encrypted proxy that has the link after 10 ms and answers all else at once, and a device
 with two characteristics and no Database Hash. For the program that is a call over the bus until ServicesResolved is signalled; the reference connects by its own calls, without
 D-Bus. First time: nothing is known of the device, whatever was known was dropped before. Again: right after that. The reference then takes the services that it
-knows; the program lists them anew, since nothing says that the device still has them.`
+knows; the program lists them anew, since nothing says that the device still has them. Both have had nothing to do for 200 ms before: a processor that sleeps takes its time to wake.`
 
 const connects = 60
 
