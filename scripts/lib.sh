@@ -105,7 +105,7 @@ need() {
 # announce prints, before anything else, what make test will change on this machine.
 announce() {
 	list=$(missing_for test)
-	echo "== make test: about 7 minutes on two cores, 12 the first time; it keeps to this folder, Go's caches and temporary folders"
+	echo "== make test: about 6 minutes on two cores, 12 the first time; it keeps to this folder, Go's caches and temporary folders"
 	echo "   Debian packages to install: ${list:-none}"
 	echo "   Python clients: $(if venv_is_there; then echo "are in .venv"; else echo "into .venv, 25 MB to download, 80 MB on disk"; fi)"
 	if command -v npm >/dev/null 2>&1; then
