@@ -11,12 +11,13 @@ import (
 
 const aboutPage = `The live page with 12 proxies that hear the same 300 devices, each once a second at each proxy; signal strengths vary
 by 4 dB (standard deviation). A viewer is a program that reads the page's stream. The CPU that it adds is that of the daemon with one less that without,
-measured one after the other; the page's main thread is measured by ` + "`go test ./tests/page -run TestWalk -v`" + `, with Chromium.`
+measured in turns of 6 s; the page's main thread is measured by ` + "`go test ./tests/page -run TestWalk -v`" + `, with Chromium.`
 
 const (
 	pageProxies = 12
 	pageDevices = 300
 	pageRate    = pageProxies * pageDevices // advertisements a second
+	pageTurns   = 8                         // with a viewer, and as many without
 	viewer      = "a viewer"
 	noViewer    = "nobody looks"
 	addedCPU    = "CPU that a viewer takes, % of a core"
@@ -45,36 +46,41 @@ func (w *world) page(ctx context.Context, g *group) error {
 		_, err := run.send(ctx, w.scale(seconds*pageRate), pageRate)
 		return err
 	}
-	measure := func(who string) (cost, error) {
-		if err := send(3); err != nil { // what it begins with is over after a while
-			return cost{}, run.daemon.failed(err)
+	var without, with cost
+	var streamed int64
+	for turn := range 2 * pageTurns {
+		// Without and with, with and without: what else the machine does changes slowly and costs both the same.
+		looked := turn%4 == 1 || turn%4 == 2
+		var v *watcher
+		total := &without
+		if looked {
+			if v, err = view(ctx, "http://"+run.daemon.http+"/events"); err != nil {
+				return err
+			}
+			total = &with
 		}
-		c, err := w.measure(run.daemon, func() error { return send(15) })
-		if err == nil {
-			g.add(who, ofACore, 100*c.process.Seconds()/c.wall.Seconds())
+		c, bytes, err := func() (cost, int64, error) {
+			if v != nil {
+				defer v.stop()
+			}
+			if err := send(3); err != nil { // the whole snapshot, and what else the beginning costs
+				return cost{}, 0, err
+			}
+			before := v.count()
+			c, err := w.measure(run.daemon, func() error { return send(6) })
+			return c, v.count() - before, err
+		}()
+		if err != nil {
+			return run.daemon.failed(err)
 		}
-		return c, err
+		total.process += c.process
+		total.wall += c.wall
+		streamed += bytes
 	}
-	without, err := measure(noViewer)
-	if err != nil {
-		return err
-	}
-	v, err := view(ctx, "http://"+run.daemon.http+"/events")
-	if err != nil {
-		return err
-	}
-	defer v.stop()
-	if err := send(2); err != nil { // the whole snapshot is over
-		return run.daemon.failed(err)
-	}
-	before := v.bytes.Load()
-	with, err := measure(viewer)
-	if err != nil {
-		return err
-	}
-	seconds := with.wall.Seconds() * 18 / 15 // with those before it
-	g.add(viewer, streamBytes, max(1, float64(v.bytes.Load()-before)/seconds))
 	share := func(c cost) float64 { return 100 * c.process.Seconds() / c.wall.Seconds() }
+	g.add(noViewer, ofACore, share(without))
+	g.add(viewer, ofACore, share(with))
+	g.add(viewer, streamBytes, max(1, float64(streamed)/with.wall.Seconds()))
 	g.add("added", addedCPU, max(.001, share(with)-share(without)))
 	return nil
 }
@@ -83,6 +89,14 @@ func (w *world) page(ctx context.Context, g *group) error {
 type watcher struct {
 	bytes atomic.Int64
 	stop  func()
+}
+
+// count is the number of bytes until now, 0 for nobody.
+func (v *watcher) count() int64 {
+	if v == nil {
+		return 0
+	}
+	return v.bytes.Load()
 }
 
 func view(ctx context.Context, url string) (*watcher, error) {
