@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -123,10 +122,11 @@ func (p *Proxy) connect(ctx context.Context, a ble.Address, t ble.AddressType, c
 	if err := p.require(ble.FeatureActiveConnections|ble.FeatureRemoteCaching, "connecting"); err != nil {
 		return 0, err
 	}
-	requests := []proto.Message{connectRequest(a, t, cached)}
+	var requests []proto.Message
 	if anew {
-		requests = slices.Insert(requests, 0, proto.Message(clearRequest(a)))
+		requests = append(requests, clearRequest(a))
 	}
+	requests = append(requests, connectRequest(a, t, cached))
 	if p.State() == StateDisplaced { // the answer would go to the other client
 		return 0, p.opError("make a connection", a, fmt.Errorf("%w: %w", ble.ErrNotConnected, errDisplaced))
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"bluez-esphome/internal/apiwire"
 	"bluez-esphome/internal/ble"
 )
 
@@ -159,7 +160,7 @@ func (c *Config) setDefaults() error {
 		return errors.New("cannot make a proxy: no Handler")
 	}
 	if c.ClientInfo == "" {
-		c.ClientInfo = "bluez-esphome"
+		c.ClientInfo = apiwire.ClientName
 	}
 	if c.PingAfter <= 0 {
 		c.PingAfter = 10 * time.Second

@@ -7,6 +7,10 @@ import "google.golang.org/protobuf/encoding/protowire"
 // made once and kept in its state, a space, and the name of its host.
 const ViaField protowire.Number = 15001
 
+// ClientName is how this program begins to say who it is when it is a client (message 1). A space follows, and the version
+// where it is a daemon: so a daemon that shares its proxies knows others.
+const ClientName = "bluez-esphome"
+
 // Bounds of a chain, of which every daemon adds one text.
 const (
 	maxVia     = 32

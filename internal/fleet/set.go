@@ -13,6 +13,7 @@ import (
 
 	"bluez-esphome/internal/adapters"
 	"bluez-esphome/internal/apiconn"
+	"bluez-esphome/internal/apiwire"
 	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/capture"
 	"bluez-esphome/internal/config"
@@ -191,7 +192,7 @@ func (s *Set) Make(pc config.Proxy, instance string) (*Proxy, error) {
 	p.mode = scanmode.NewFollower(p.wish, p.setMode)
 	cfg := s.cfg.Live()
 	ac := apiconn.Config{
-		Name: pc.Name, Address: HostPort(pc), Password: pc.Password.Reveal(), ClientInfo: "bluez-esphome " + s.cfg.Version,
+		Name: pc.Name, Address: HostPort(pc), Password: pc.Password.Reveal(), ClientInfo: apiwire.ClientName + " " + s.cfg.Version,
 		PingAfter: cfg.Link.PingAfter, DeadAfter: cfg.Link.DeadAfter,
 		Logger: s.cfg.Logger, Handler: handler{p}, Pace: s.cfg.Network.Pace, Previous: s.previous,
 		Admit: func(info apiconn.Info) error { return s.admit(p, info) },

@@ -129,6 +129,14 @@ func (d *device) rssi() int8 {
 	return 0
 }
 
+// level is rssi as it is compared with limits: one that is not known is below all of them.
+func (d *device) level() int16 {
+	if rssi := d.rssi(); rssi != 0 {
+		return int16(rssi)
+	}
+	return ble.WeakestRSSI
+}
+
 // add makes a record, and room for it.
 func (t *Table) add(a ble.Address, now int64) *device {
 	if len(t.devices) >= t.max {

@@ -157,10 +157,7 @@ func (t *Table) follow(m *monitor, d *device, now int64) {
 	tr.prev.next, tr.next.prev = tr, tr
 	t.arm(now + int64(m.spec.LowTimeout))
 
-	rssi := int16(d.rssi())
-	if rssi == 0 {
-		rssi = ble.WeakestRSSI
-	}
+	rssi := d.level()
 	since(&tr.highSince, rssi >= m.spec.RSSIHigh, now)
 	since(&tr.lowSince, rssi < m.spec.RSSILow, now)
 	switch {

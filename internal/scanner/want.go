@@ -94,10 +94,7 @@ func (d *device) passes(f *ble.DiscoveryFilter, now int64) bool {
 	if f.Transport == ble.TransportBREDR {
 		return false
 	}
-	rssi := int16(d.rssi())
-	if rssi == 0 {
-		rssi = ble.WeakestRSSI
-	}
+	rssi := d.level()
 	if f.HasRSSI && rssi < f.RSSI {
 		return false
 	}

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"bluez-esphome/internal/apiserver"
+	"bluez-esphome/internal/apiwire"
 	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/lockorder"
 )
@@ -199,14 +200,11 @@ func (p *Proxy) learn(d apiserver.Device, minor uint32, further bool) {
 	p.device, p.minor = d, minor
 	for s, h := range p.hosts {
 		h.outdated = true
-		if len(h.devices) == 0 || further && strings.HasPrefix(s.ClientName(), daemonName) {
+		if len(h.devices) == 0 || further && strings.HasPrefix(s.ClientName(), apiwire.ClientName+" ") {
 			s.Close(errGrown)
 		}
 	}
 }
-
-// daemonName is how clients begin that are this program.
-const daemonName = "bluez-esphome "
 
 // newer compares firmware: by the API first, then by the version, of which one that cannot be read counts as the
 // oldest.
