@@ -34,7 +34,7 @@ func TestRows(t *testing.T) {
 	// All but the flood, which is the paced row without a pace.
 	var keys []string
 	for _, r := range rows() {
-		if _, there := findServer("mosquitto"); r.key == "stream" && !there {
+		if _, there := harness.Server("mosquitto"); r.key == "stream" && !there {
 			fmt.Println("skipped: the row stream of the benchmarks:", errNoMosquitto)
 			continue
 		}
@@ -92,7 +92,7 @@ func TestRows(t *testing.T) {
 // TestFleet: a small fleet is measured, and all that its daemons publish is read.
 func TestFleet(t *testing.T) {
 	t.Parallel()
-	if _, there := findServer("mosquitto"); !there {
+	if _, there := harness.Server("mosquitto"); !there {
 		t.Skip(errNoMosquitto)
 	}
 	bin := filepath.Join(t.TempDir(), "bench")

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"bluez-esphome/tests/harness"
 )
 
 // broker is a real MQTT broker on loopback, in a process of its own.
@@ -20,19 +22,9 @@ type broker struct {
 
 var errNoMosquitto = errors.New("there is no mosquitto (apt install mosquitto, or make test-stream)")
 
-// findServer finds a program that distributions put where only root looks.
-func findServer(name string) (string, bool) {
-	for _, path := range []string{name, "/usr/sbin/" + name} {
-		if found, err := exec.LookPath(path); err == nil {
-			return found, true
-		}
-	}
-	return "", false
-}
-
 // mosquitto starts Mosquitto, which keeps nothing on the disk and logs nothing.
 func (w *world) mosquitto(ctx context.Context) (*broker, error) {
-	bin, ok := findServer("mosquitto")
+	bin, ok := harness.Server("mosquitto")
 	if !ok {
 		return nil, errNoMosquitto
 	}

@@ -105,7 +105,10 @@ func runFleet(ctx context.Context, args []string) error {
 			return err
 		}
 	}
-	text := fleetReport(ctx, &o, b.version, second, rows)
+	text, err := fleetReport(&o, b.version, second, rows)
+	if err != nil {
+		return err
+	}
 	fmt.Print(text)
 	if o.out == "" {
 		return nil

@@ -3,20 +3,28 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"os/exec"
 	"runtime"
 	"strings"
 	"time"
+
+	"bluez-esphome/tests/harness"
 )
 
 // lateAfter is by how many seconds the load may be late at the end of a measurement that the machine is said to have kept up with.
 const lateAfter = 0.5
 
 // fleetReport is docs/evidence/fleet.md.
-func fleetReport(ctx context.Context, o *fleetOptions, version, second string, rows []fleetRow) string {
+func fleetReport(o *fleetOptions, version, second string, rows []fleetRow) (string, error) {
 	var b strings.Builder
-	kernel, _ := exec.CommandContext(ctx, "uname", "-sr").Output()
+	system, err := kernel()
+	if err != nil {
+		return "", err
+	}
+	load, err := loadAverage()
+	if err != nil {
+		return "", err
+	}
 	most := o.daemons[len(o.daemons)-1]
 	fmt.Fprintf(&b, `# Growth of a fleet
 
@@ -32,7 +40,7 @@ CPU is user and system time for 1,000 advertisements a second, in %% of a core; 
 
 | daemons | advertisements a second | published a second | read a second | dropped | CPU of the daemons for 1,000/s | CPU of the broker for 1,000/s | memory of a daemon, MiB | of the broker, MiB | |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
-`, plural(o.daemons), o.proxies, max(o.devices/most, 1), o.hearing, o.devices, most, runtime.NumCPU(), strings.TrimSpace(string(kernel)), loadAverage(), version)
+`, plural(o.daemons), o.proxies, max(o.devices/most, 1), o.hearing, o.devices, most, runtime.NumCPU(), system, load, version)
 	for i := range rows {
 		r := &rows[i]
 		note := ""
@@ -47,16 +55,7 @@ CPU is user and system time for 1,000 advertisements a second, in %% of a core; 
 			percent(r.daemonCPU), percent(r.brokerCPU), digits(r.daemonMiB/float64(r.daemons)), digits(r.brokerMiB), note)
 	}
 	fmt.Fprintf(&b, "\nAs a second broker: %s.\n\nMade by `%s`.\n", second, o.command)
-	return b.String()
-}
-
-func loadAverage() string {
-	b, err := os.ReadFile("/proc/loadavg")
-	if err != nil {
-		return "unknown"
-	}
-	first, _, _ := strings.Cut(string(b), " ")
-	return first
+	return b.String(), nil
 }
 
 func plural(list []int) string {
@@ -69,7 +68,7 @@ func plural(list []int) string {
 
 // nats says what comes of NATS's MQTT interface, which speaks MQTT 3.1.1 only.
 func (w *world) nats(ctx context.Context) (string, error) {
-	bin, ok := findServer("nats-server")
+	bin, ok := harness.Server("nats-server")
 	if !ok {
 		return "there was no nats-server on the machine", nil
 	}

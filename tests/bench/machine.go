@@ -37,16 +37,12 @@ func newMachine(ctx context.Context, o *options) (machine, error) {
 			break
 		}
 	}
-	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
+	if m.Kernel, err = kernel(); err != nil {
 		return m, err
 	}
-	m.Kernel = unix.ByteSliceToString(u.Sysname[:]) + " " + unix.ByteSliceToString(u.Release[:])
-	b, err = os.ReadFile("/proc/loadavg")
-	if err != nil {
+	if m.Load, err = loadAverage(); err != nil {
 		return m, err
 	}
-	m.Load, _, _ = strings.Cut(string(b), " ")
 	m.Versions = []string{runtime.Version()}
 	for _, c := range [][]string{
 		{o.bin, "version"},
@@ -70,4 +66,23 @@ func newMachine(ctx context.Context, o *options) (machine, error) {
 func (m *machine) markdown(b *strings.Builder) {
 	fmt.Fprintf(b, "Measured on %s, %d cores, %s; load average at the start %s.\nWith %s.\n",
 		m.CPU, m.Cores, m.Kernel, m.Load, strings.Join(m.Versions, ", "))
+}
+
+// kernel is its name and release.
+func kernel() (string, error) {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return "", err
+	}
+	return unix.ByteSliceToString(u.Sysname[:]) + " " + unix.ByteSliceToString(u.Release[:]), nil
+}
+
+// loadAverage is that of the last minute.
+func loadAverage() (string, error) {
+	b, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "", err
+	}
+	load, _, _ := strings.Cut(string(b), " ")
+	return load, nil
 }

@@ -16,10 +16,8 @@ func TestMain(m *testing.M) { harness.Main(m) }
 // tool finds a program of Debian's mosquitto or mosquitto-clients.
 func tool(t *testing.T, name string) string {
 	t.Helper()
-	for _, path := range []string{name, "/usr/sbin/" + name} {
-		if found, err := exec.LookPath(path); err == nil {
-			return found
-		}
+	if path, ok := harness.Server(name); ok {
+		return path
 	}
 	t.Skipf("there is no %s (apt install mosquitto mosquitto-clients, or make test-stream)", name)
 	return ""
