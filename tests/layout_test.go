@@ -51,15 +51,15 @@ func TestLayers(t *testing.T) {
 	t.Parallel()
 	const module = "bluez-esphome/internal/"
 	allowed := map[string][]string{
-		"ble": {}, "lockorder": {}, "lapse": {}, "rawsock": {}, "dbusobj": {"rawsock"}, "apiwire": {"apiwire/apipb"}, "apiwire/apipb": {}, "mdns": {},
+		"ble": {}, "lockorder": {}, "lapse": {}, "rawsock": {}, "filelock": {}, "dbusobj": {"rawsock"}, "apiwire": {"apiwire/apipb"}, "apiwire/apipb": {}, "mdns": {},
 		"apiconn": {"ble", "apiwire", "apiwire/apipb", "rawsock", "lapse"}, "scanner": {"ble", "lapse"}, "links": {"ble"}, "gatt": {"ble", "links", "lapse"}, "web": {"ble", "advice", "beacon"}, "advice": {}, "beacon": {"ble"},
-		"bluezshim": {"ble", "links", "dbusobj", "rawsock", "lapse"}, "status": {"ble", "privatebus"}, "apiserver": {"ble", "apiwire", "apiwire/apipb", "lapse"},
+		"bluezshim": {"ble", "links", "dbusobj", "rawsock", "lapse"}, "status": {"ble", "privatebus", "filelock"}, "apiserver": {"ble", "apiwire", "apiwire/apipb", "lapse"},
 		"h4": {"ble"}, "btsnoop": {"ble", "h4"}, "capture": {"ble", "gatt", "links", "lapse", "att", "h4", "btsnoop"},
-		"proxysim": {"ble", "apiserver", "apiwire", "apiwire/apipb", "mdns", "lapse", "h4", "btsnoop"}, "config": {"ble"}, "store": {"ble"}, "stream": {"ble", "config"}, "privatebus": {},
+		"proxysim": {"ble", "apiserver", "apiwire", "apiwire/apipb", "mdns", "lapse", "h4", "btsnoop"}, "config": {"ble"}, "store": {"ble", "filelock"}, "stream": {"ble", "config"}, "privatebus": {"filelock"},
 		"relay": {"apiwire", "apiwire/apipb", "lapse"},
 		"share": {"ble", "links", "apiserver", "apiwire", "apiwire/apipb", "relay", "lapse"}, "att": {"ble"}, "smp": {"ble"},
 		"hci": {"ble", "links", "att", "smp", "h4"}, "logger": {"ble", "config"}, "scanmode": {"ble", "scanner", "lapse"},
-		"task": {}, "bus": {"ble", "config", "dbusobj", "rawsock", "privatebus"}, "adapters": {"ble", "scanner", "scanmode", "store", "lapse"},
+		"task": {}, "bus": {"ble", "config", "dbusobj", "rawsock", "privatebus", "filelock"}, "adapters": {"ble", "scanner", "scanmode", "store", "filelock", "lapse"},
 	}
 	seen := 0
 	for _, p := range packages(t) {

@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"time"
 
+	"bluez-esphome/internal/filelock"
+
 	"github.com/godbus/dbus/v5"
 )
 
@@ -39,12 +41,12 @@ func lockPath(path string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot lock the private bus: %w", err)
 	}
-	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	err = filelock.Try(f)
 	if err == nil {
 		return f, nil
 	}
 	_ = f.Close()
-	if errors.Is(err, syscall.EWOULDBLOCK) {
+	if errors.Is(err, filelock.ErrLocked) {
 		return nil, owner(scheme + path)
 	}
 	return nil, fmt.Errorf("cannot lock the private bus: %w", err)

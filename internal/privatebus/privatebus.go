@@ -20,6 +20,7 @@ import (
 	"syscall"
 	"time"
 
+	"bluez-esphome/internal/filelock"
 	"bluez-esphome/internal/lockorder"
 )
 
@@ -259,6 +260,6 @@ func (b *Bus) forget() {
 func (b *Bus) removeFiles() {
 	b.removeDir()
 	if b.lock != nil {
-		_ = b.lock.Close()
+		filelock.Release(b.lock)
 	}
 }

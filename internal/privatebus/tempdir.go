@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"bluez-esphome/internal/filelock"
 )
 
 // TempDir makes a folder for this process in the folder for temporary files, readable by this user alone. Its name
@@ -25,7 +27,7 @@ func TempDir(prefix string) (dir string, remove func(), err error) {
 		dir = filepath.Join(os.TempDir(), prefix+rand.Text()[:10])
 		err = os.Rename(made, dir)
 		if err != nil {
-			_ = lock.Close()
+			filelock.Release(lock)
 		}
 	}
 	if err != nil {
@@ -34,7 +36,7 @@ func TempDir(prefix string) (dir string, remove func(), err error) {
 	}
 	return dir, func() {
 		_ = os.RemoveAll(dir)
-		_ = lock.Close()
+		filelock.Release(lock)
 	}, nil
 }
 
@@ -50,7 +52,7 @@ func sweep(prefix string) {
 		}
 		if lock, err := lockDir(dir); err == nil {
 			_ = os.RemoveAll(dir)
-			_ = lock.Close()
+			filelock.Release(lock)
 		}
 	}
 }
@@ -61,7 +63,7 @@ func lockDir(dir string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := filelock.Try(f); err != nil {
 		_ = f.Close()
 		return nil, fmt.Errorf("cannot lock %s: %w", dir, err)
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/filelock"
 
 	"github.com/google/renameio/v2"
 )
@@ -38,10 +39,10 @@ func (s *Store) takeLock() error {
 		s.failed(err)
 		return nil
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := filelock.Try(f); err != nil {
 		pid, _ := io.ReadAll(io.LimitReader(f, 20))
 		_ = f.Close()
-		if errors.Is(err, syscall.EWOULDBLOCK) {
+		if errors.Is(err, filelock.ErrLocked) {
 			return fmt.Errorf("cannot open state directory %s: process %s has it open, which may be another bluez-esphome: stop it (bluez-esphome status shows what it does), or give each daemon a state_dir of its own",
 				s.dir, strings.TrimSpace(string(pid)))
 		}
@@ -56,7 +57,7 @@ func (s *Store) takeLock() error {
 
 func (s *Store) unlock() {
 	if s.lock != nil {
-		_ = s.lock.Close()
+		filelock.Release(s.lock)
 		s.lock = nil
 	}
 }

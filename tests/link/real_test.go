@@ -11,6 +11,7 @@ import (
 
 	"bluez-esphome/internal/apiconn"
 	"bluez-esphome/internal/proxysim"
+	"bluez-esphome/tests/harness"
 )
 
 // limit is how long a test waits: so long that only what hangs is caught, however busy the machine is.
@@ -65,10 +66,13 @@ func newDevice(t *testing.T) *device {
 // listen serves at an address until the returned function is called.
 func (d *device) listen(address string) (at string) {
 	d.t.Helper()
-	ln, err := net.Listen("tcp", address)
-	if err != nil {
-		d.t.Fatal(err)
-	}
+	var ln net.Listener
+	// A process that another test is just starting holds a copy of the socket that was here before.
+	harness.Eventually(d.t, time.Minute, "to listen at "+address, func() bool {
+		var err error
+		ln, err = net.Listen("tcp", address)
+		return err == nil
+	})
 	ctx, cancel := context.WithCancel(d.ctx)
 	done := make(chan struct{})
 	d.wg.Go(func() { defer close(done); _ = d.sim.Serve(ctx, noting{ln, d}) })

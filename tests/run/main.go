@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"bluez-esphome/internal/filelock"
 	"bluez-esphome/tests/harness"
 )
 
@@ -107,9 +108,9 @@ func lock(path string) (unlock func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot make the lock of the logs: %w", err)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := filelock.Try(f); err != nil {
 		_ = f.Close()
 		return nil, fmt.Errorf("make test runs in this folder already, and has locked %s; wait until it has ended", path)
 	}
-	return func() { _ = f.Close() }, nil
+	return func() { filelock.Release(f) }, nil
 }
