@@ -34,8 +34,8 @@ type Config struct {
 	Adapters func(a ble.Address) []int
 	// Controllers lists the virtual controllers.
 	Controllers func() []hci.Status
-	// Remarks tells how the file on disk stands to the configuration in use: the mistakes that keep it from being applied,
-	// a line each, and the keys that wait for a restart.
+	// Remarks tells how the file on disk stands to the configuration in use: the mistakes that keep it from being
+	// applied, a line each, and the keys that wait for a restart.
 	Remarks func() (problem string, restart []string)
 	// Loop returns nil once the loop that serves the bus did something; ctx bounds the wait.
 	Loop func(ctx context.Context) error

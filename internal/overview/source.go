@@ -128,11 +128,10 @@ func (s source) proxy(p *fleet.Proxy) web.Proxy {
 	return w
 }
 
-// Devices implements web.Source. A device that is connected often says nothing any more, so it may not be among the
-// recent ones.
-func (s source) Devices(out []ble.Heard, n int, proxies []string) []ble.Heard {
+// Devices implements web.Source. A connected device often stops advertising, so the recent devices may lack it.
+func (s source) Devices(out []ble.Heard, n int, proxies []web.Proxy) []ble.Heard {
 	numbers := s.numbers(proxies)
-	begin, connected := len(out), s.Connected()
+	begin, connected := len(out), web.Connected(proxies)
 	connected = connected[:min(n, len(connected))]
 	out = s.cfg.Table.AppendRecent(out, n-len(connected), numbers)
 	for _, a := range connected {
@@ -147,13 +146,14 @@ func (s source) Devices(out []ble.Heard, n int, proxies []string) []ble.Heard {
 	return out
 }
 
-// numbers gives the places of names of proxies by their IDs. If several proxies have one ID, it is the one that is up.
-func (s source) numbers(names []string) map[string]int {
-	places := make(map[string]int, len(names))
-	for i, name := range names {
-		places[name] = i
+// numbers maps the ID of each proxy to its place in proxies. Of several proxies with one ID it takes the one that is
+// up.
+func (s source) numbers(proxies []web.Proxy) map[string]int {
+	places := make(map[string]int, len(proxies))
+	for i := range proxies {
+		places[proxies[i].Name] = i
 	}
-	out := make(map[string]int, len(names))
+	out := make(map[string]int, len(proxies))
 	up := map[string]bool{}
 	for _, p := range s.cfg.Proxies.All() {
 		id := p.ID()
@@ -162,16 +162,6 @@ func (s source) numbers(names []string) map[string]int {
 			continue
 		}
 		out[id], up[id] = place, p.Up()
-	}
-	return out
-}
-
-// Connected implements web.Source.
-func (s source) Connected() (out []ble.Address) {
-	for _, h := range s.links.Holds() {
-		if h.State == gatt.HoldConnected {
-			out = append(out, h.Address)
-		}
 	}
 	return out
 }

@@ -9,18 +9,18 @@ import (
 
 // Bounds of the advice.
 const (
-	adviceAge = 2 * time.Minute // what was heard longer ago does not count
-	maxLost   = 12              // devices that are named
+	adviceAge = 2 * time.Minute // older signals do not count
+	maxLost   = 12              // devices that the advice names for one proxy
 )
 
-// survey is who hears what, as package advice takes it, in memory that is used again.
+// survey is the input of package advice: how each proxy hears each device. Its memory is reused.
 type survey struct {
 	proxies int
 	devices []advice.Device
 	signals []int8
 }
 
-// begin makes room for devices that nobody hears yet.
+// begin empties the survey: it has these devices, which no proxy hears yet.
 func (s *survey) begin(proxies int, devices []ble.Heard) {
 	s.proxies, s.devices = proxies, s.devices[:0]
 	if need := proxies * len(devices); cap(s.signals) < need {
@@ -34,13 +34,14 @@ func (s *survey) begin(proxies int, devices []ble.Heard) {
 	}
 }
 
-// row is where it says how the proxies hear one of the devices.
+// row is the part of the survey for one device, to be filled in: a signal in dBm for each proxy, 0 where it is not
+// heard.
 func (s *survey) row(device int) []int8 { return s.devices[device].RSSI }
 
 // counts reports whether a signal of that age counts for the advice.
 func counts(s *ble.Signal, age time.Duration) bool { return age < max(adviceAge, 3*s.Interval) }
 
-// advise says where a proxy is wanted, by the survey.
+// advise makes the advice from the survey: what each proxy is worth, and where another one would help most.
 func (v *view) advise() pageAdvice {
 	name := func(device int) string {
 		h := &v.devices[device]

@@ -11,9 +11,9 @@ import (
 	"bluez-esphome/internal/web/webtest"
 )
 
-// TestBrowser: names from the air and texts from the network are shown and nothing else, what the page shows is
-// what there is, and it follows the owner of a device. Every complaint of the browser, such as a breach of the content
-// policy, fails the test.
+// TestBrowser: the page shows names from the air and texts from the network as text, which has no other effect. It
+// shows what the Source gives, and tells when another proxy speaks for a device. Every complaint of the browser, such
+// as a breach of the content policy, fails the test.
 func TestBrowser(t *testing.T) {
 	webtest.Find(t)
 	f := hostileSource()
@@ -34,7 +34,7 @@ func TestBrowser(t *testing.T) {
 			t.Errorf("the name %q is shown as %q", name, got)
 		}
 	}
-	var slot string // who uses it is told, but for programs on D-Bus
+	var slot string // it names the hosts that use it, and does not name D-Bus
 	p.Eval(`document.querySelector(".slots .connected").textContent`, &slot)
 	if want := text(hostile[0]) + " · " + text(hostile[3]); slot != want {
 		t.Errorf("the slot says %q, want %q", slot, want)

@@ -7,7 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// sourceCollector reads a Source when it is scraped.
+// sourceCollector reads the Source when Prometheus scrapes it.
 type sourceCollector struct{ src Source }
 
 func proxyDesc(name, help string, more ...string) *prometheus.Desc {
@@ -18,7 +18,7 @@ func airDesc(name, help string) *prometheus.Desc {
 	return prometheus.NewDesc(namespace+"_air_"+name, help, nil, nil)
 }
 
-// proxyMetric is one metric of each proxy; ok false leaves it out.
+// proxyMetric is a metric of each proxy. Its value is not ok where the proxy has none.
 type proxyMetric struct {
 	desc  *prometheus.Desc
 	typ   prometheus.ValueType
@@ -79,7 +79,7 @@ var (
 
 func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
 
-// ours is the number of slots that we use.
+// ours is the number of slots that this program uses.
 func (p *Proxy) ours() int {
 	n := 0
 	for _, s := range p.Slots {
@@ -89,9 +89,6 @@ func (p *Proxy) ours() int {
 	}
 	return n
 }
-
-// slotForeign is the state of a slot that is not ours.
-const slotForeign = "foreign"
 
 func (c sourceCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- stateDesc
@@ -147,7 +144,7 @@ func (c sourceCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// unique keeps two proxies of one name from spoiling the whole answer.
+// unique adds a number to a name that was used before: Prometheus refuses an answer that has the same labels twice.
 func unique(seen map[string]bool, name string) string {
 	out := name
 	for i := 2; seen[out]; i++ {

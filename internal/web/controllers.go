@@ -12,13 +12,14 @@ import (
 type Controller struct {
 	Name    string // its transport
 	Address ble.Address
-	Host    string    // who uses it; empty: nobody
-	Since   time.Time // of the host
+	Host    string    // the host that uses it; empty: none
+	Since   time.Time // when the host came
 
 	Scanning, Active bool
 	Links            int
 	Connecting       bool // its host waits for a connection
-	// Advertisements that hosts were sent, and that they lost; and times that the bytes of a host were no packets.
+	// Reports and Dropped count the advertisements that hosts were sent and those that they lost because they read too
+	// slowly. Lost counts how often the bytes of a host were no packets.
 	Reports, Dropped, Lost uint64
 }
 
@@ -62,7 +63,8 @@ type pageController struct {
 	Lost       uint64 `json:"lost,omitempty"`
 }
 
-// pageControllers describes controllers. A host's time moves on by itself and is not worth sending anew: it is in minutes.
+// pageControllers describes controllers. It rounds the time that a host has been there down to minutes: otherwise every
+// event would send it again.
 func pageControllers(list []Controller, now time.Time) []pageController {
 	out := []pageController{}
 	for _, c := range list {

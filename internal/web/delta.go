@@ -10,18 +10,18 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
-// What a viewer is sent: first a whole snapshot, then what changed. Signals are smoothed, and one that moved by less
-// than rssiStep is not sent, nor is an age within its class: a house in which everybody is heard each second would else
-// be sent anew each second.
+// A viewer gets a whole snapshot first and the changes after that. Signals are smoothed. One is sent again only if it
+// moved by at least rssiStep, if its age enters another class, or if its proxy became the owner or ceased to be it.
+// Otherwise each second would send all signals of a house again.
 const (
 	smoothing = .25
 	rssiStep  = 3 // dB
-	// steadying smooths signals for the advice, which a device near a limit would else change each second.
+	// steadying smooths signals for the advice. Without it, a device near a limit would change the advice each second.
 	steadying = .08
 )
 
-// ageClasses are the ages at which a signal is sent again though it did not move: the page shows it as older from then
-// on.
+// ageClasses are the ages at which a signal is sent again although it did not move: from then on, the page shows it as
+// older.
 var ageClasses = [...]time.Duration{10 * time.Second, 30 * time.Second, 5 * time.Minute}
 
 func ageClass(age time.Duration) uint8 {
@@ -33,8 +33,8 @@ func ageClass(age time.Duration) uint8 {
 	return uint8(len(ageClasses))
 }
 
-// sentState is what all viewers know, and makes the events that tell them what changed. Its memory is used again from
-// one second to the next.
+// sentState is what the viewers know. It makes the events that tell them of changes, and reuses its memory from one
+// second to the next.
 type sentState struct {
 	number  int64  // of the last new device
 	tick    uint32 // counts the updates
@@ -45,9 +45,9 @@ type sentState struct {
 
 	scratch bytes.Buffer // of json
 	json    *json.Encoder
-	moved   []byte // what the next event has in d, and so on
-	fresh   []pageDev
-	gone    []int64
+	moved   []byte    // member d of the next event
+	fresh   []pageDev // member new
+	gone    []int64   // member gone
 }
 
 // sentDevice is what viewers know of a device.
@@ -65,7 +65,7 @@ type sentSignal struct {
 	tick   uint32 // 0: it is not heard
 	smooth float32
 	steady float32 // for the advice
-	dBm    int8    // that was sent; 0 unknown
+	dBm    int8    // as it was sent; 0 unknown
 	class  uint8
 	owner  bool
 }
@@ -76,11 +76,11 @@ func newSentState() *sentState {
 	return st
 }
 
-// update takes what there is now, completes s by the advice, and gives the event that tells viewers of the changes. It
-// gives nil if the proxies are others than they were: then viewers need a whole snapshot.
+// update compares the view with what viewers know, adds the advice to s, and returns the event that tells viewers of
+// the changes. It returns nil if the list of proxies changed: then viewers need a whole snapshot.
 func (st *sentState) update(v *view, s *snapshot, now time.Time) []byte {
 	others := !slices.Equal(v.proxies, st.proxies)
-	if others { // all their numbers are different
+	if others { // a number may mean another proxy now
 		st.proxies = slices.Clone(v.proxies)
 		clear(st.devices)
 	}
@@ -104,7 +104,7 @@ func (st *sentState) update(v *view, s *snapshot, now time.Time) []byte {
 	return event
 }
 
-// device compares one device, and puts into row what the advice is to know of its signals.
+// device compares one device with what viewers know of it, and writes its signals for the advice into row.
 func (st *sentState) device(v *view, h *ble.Heard, row []int8, now time.Time) {
 	k := st.devices[h.Address]
 	connected, trouble := v.connected[h.Address], v.troubles[h.Address]
@@ -147,7 +147,7 @@ func (st *sentState) device(v *view, h *ble.Heard, row []int8, now time.Time) {
 	}
 }
 
-// update takes what a proxy hears now, and reports whether viewers are to be told.
+// update takes over the present signal, and reports whether viewers must be told of it.
 func (src *sentSignal) update(sig *ble.Signal, class uint8) bool {
 	switch {
 	case src.tick == 0 || (src.dBm == 0) != (sig.RSSI == 0): // new
@@ -167,7 +167,7 @@ func (src *sentSignal) update(sig *ble.Signal, class uint8) bool {
 
 func rounded(dBm float32) int8 { return int8(math.Round(float64(dBm))) }
 
-// complete adds to a device its number and the signals as viewers know them.
+// complete adds the number of a device, and its signals as viewers know them.
 func (st *sentState) complete(d *pageDev, h *ble.Heard, now time.Time) {
 	k := st.devices[h.Address]
 	d.Number = k.number
@@ -177,7 +177,7 @@ func (st *sentState) complete(d *pageDev, h *ble.Heard, now time.Time) {
 	}
 }
 
-// whole is the snapshot of the last update as viewers know it from then on.
+// whole adds all devices to the snapshot of the last update, as viewers know them from then on.
 func (st *sentState) whole(v *view, s *snapshot, now time.Time) *snapshot {
 	s.List = make([]pageDev, 0, len(v.devices))
 	for i := range v.devices {

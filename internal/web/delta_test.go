@@ -22,7 +22,7 @@ type delta struct {
 	Gone    []int64                    `json:"gone"`
 }
 
-// stream is the stream of a source without its hub.
+// stream makes the events of a source, without a hub.
 type stream struct {
 	t    testing.TB
 	view *view
@@ -33,7 +33,8 @@ func newStream(t testing.TB, f *fakeSource) *stream {
 	return &stream{t, newView(f, "1"), newSentState()}
 }
 
-// event gives the next event, nil if the viewers need a whole snapshot, which comes with it.
+// event gives the next event, and the snapshot that it was made of. The event is nil if viewers need that whole
+// snapshot.
 func (s *stream) event(now time.Time) ([]byte, *snapshot) {
 	snap := s.view.look(now)
 	b := s.sent.update(s.view, snap, now)
@@ -43,7 +44,7 @@ func (s *stream) event(now time.Time) ([]byte, *snapshot) {
 	return b, snap
 }
 
-// delta gives the next event, which is to be one of changes.
+// delta gives the next event, which must be one of changes.
 func (s *stream) delta(now time.Time) (d delta) {
 	s.t.Helper()
 	b, _ := s.event(now)
@@ -60,8 +61,7 @@ func (s *stream) delta(now time.Time) (d delta) {
 	return d
 }
 
-// noisyHouse has 300 devices that twelve proxies hear each second, each time by up to 5 dB more or less. step makes a
-// second pass.
+// noisyHouse has 300 devices that all twelve proxies hear each second. step moves each signal by up to 5 dB.
 func noisyHouse() (f *fakeSource, step func(now time.Time)) {
 	f = houseSource(300)
 	f.live = false
@@ -89,8 +89,8 @@ func noisyHouse() (f *fakeSource, step func(now time.Time)) {
 	}
 }
 
-// TestStreamIsSmall: a viewer of a noisy house gets at most 10 kB a second after the first snapshot, and what it knows in
-// the end is what there is. The daemon takes as good as no memory for that, and so collects no garbage.
+// TestStreamIsSmall: a viewer of a noisy house gets at most 10 kB a second after the first snapshot, and knows all
+// signals in the end. The daemon reuses its memory for that, and therefore has next to no garbage to collect.
 func TestStreamIsSmall(t *testing.T) {
 	f, pass := noisyHouse()
 	now := time.Now()
@@ -125,7 +125,7 @@ func TestStreamIsSmall(t *testing.T) {
 	}
 }
 
-// TestDelta: what moves, comes, goes and falls silent is sent, and nothing else.
+// TestDelta: an event tells of the devices that come, go, move or fall silent, and of nothing else.
 func TestDelta(t *testing.T) {
 	now := time.Now()
 	f := &fakeSource{proxies: []Proxy{{Name: "a", State: "online"}, {Name: "b", State: "online"}}}
@@ -165,8 +165,8 @@ func TestDelta(t *testing.T) {
 	if d := step(two, 45*time.Second); !nothing(d) {
 		t.Errorf("the same: %+v", d)
 	}
-	two[1].Connected, two[0].LastError = true, "did not answer"
-	if d := step(two, 60*time.Second); len(d.New) != 2 || !d.New[1].Connected || d.New[0].Error != "did not answer" || len(d.Moved) != 0 {
+	f.proxies[1].Slots, two[0].LastError = []Slot{{Address: 1, State: "releasing"}, {Address: 2, State: slotConnected}}, "did not answer"
+	if d := step(two, 60*time.Second); len(d.New) != 2 || d.New[0].Connected || !d.New[1].Connected || d.New[0].Error != "did not answer" || len(d.Moved) != 0 {
 		t.Errorf("connected: %+v", d)
 	}
 	if d := step([]Device{{Address: 1, Name: "x", LastError: "did not answer"}}, 61*time.Second); len(d.Moved) != 1 || d.Moved[0][3] != -1 || !slices.Equal(d.Gone, []int64{2}) {
@@ -178,7 +178,7 @@ func TestDelta(t *testing.T) {
 	}
 }
 
-// TestLog: the log of connections is made when one changed, and anew every ten seconds since devices may get names.
+// TestLog: the log of connections is read when one of them changed, and every ten seconds since devices may get names.
 func TestLog(t *testing.T) {
 	now := time.Now()
 	f := &fakeSource{proxies: []Proxy{{Name: "a"}}, tried: 1, connects: []Connect{{At: now, Device: 1, Result: "connected"}}}
@@ -197,7 +197,7 @@ func TestLog(t *testing.T) {
 	}
 }
 
-// TestPast: an hour is kept, in steps of ten seconds, and no more; what was not heard is 0.
+// TestPast: the past has one hour in steps of ten seconds, 0 for steps in which the device was not heard.
 func TestPast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, proxies := newPast(), []string{"a"}
@@ -232,8 +232,8 @@ func TestPast(t *testing.T) {
 	})
 }
 
-// TestRates: they are right from the first snapshot on if the counters were looked at before, unknown else, and never
-// negative.
+// TestRates: a rate is right from the first snapshot on if the counter was read before, and unknown otherwise. It is
+// never negative.
 func TestRates(t *testing.T) {
 	r, now := newRates(), time.Now()
 	for _, c := range []struct {
@@ -248,7 +248,7 @@ func TestRates(t *testing.T) {
 	}
 }
 
-// TestPastIsBounded: of devices whose addresses change the newest have a past, and none that is heard loses its own.
+// TestPastIsBounded: of devices whose addresses change, the newest have a past. A device that is heard keeps its own.
 func TestPastIsBounded(t *testing.T) {
 	p, now := newPast(), time.Unix(1e9, 0)
 	steady := ble.Heard{Address: 1}

@@ -13,10 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A door bounds the connections at a time, and those from one address other than this host's more tightly. When all
-// places are taken, a new connection takes the place of the one that has been without an answer under way for longest;
-// connections that ask for nothing go first. So connections that are idle or half asked, however many are made, do not
-// keep out those that ask at once, as health checks do. It is goroutine-safe.
+// A door bounds the number of connections, and more tightly the number from one address that is not this host's. When
+// all places are taken, a new connection takes the place of the one that has had no answer under way for longest;
+// connections that ask for nothing go first. However many connections are idle or have sent half of a request, they
+// therefore do not keep out a client that asks at once, such as a health check. A door is goroutine-safe.
 type door struct {
 	net.Listener
 	max, perAddress int
@@ -40,7 +40,7 @@ type visit struct {
 	idle     time.Time // since when no answer is under way
 	busy     int       // answers under way
 	asked    bool      // something was read since the last answer left
-	answered bool      // an answer was made, and has left once more is read
+	answered bool      // an answer was made; the next Read means that it has left
 }
 
 func newDoor(l net.Listener, most, perAddress int) *door {
@@ -70,7 +70,7 @@ func (d *door) Accept() (net.Conn, error) {
 	}
 }
 
-// enter takes a place. out is the connection that had it before, if any; ok is false if no place can be had.
+// enter takes a place for v. out is the connection that had it before, if any; ok is false if v gets no place.
 func (d *door) enter(v *visit) (out *visit, ok bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -112,7 +112,7 @@ func (v *visit) before(o *visit) bool {
 	return v.idle.Before(o.idle)
 }
 
-// asks reports whether a request that was not answered, or a part of one, has come. door.mu is held.
+// asks reports whether an unanswered request, or a part of one, has come. door.mu is held.
 func (v *visit) asks() bool {
 	if v.asked {
 		return true
@@ -165,8 +165,8 @@ func (d *door) remember(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, visitKey{}, c)
 }
 
-// counted marks connections with an answer under way, which keep their place, and bounds the answers under way. Those
-// to health checks are not bounded: they are short.
+// counted marks the connections with an answer under way, which keep their places, and bounds the number of answers
+// under way. It does not bound the answers to health checks, which are short.
 func (d *door) counted(next http.Handler, most int) http.Handler {
 	places := make(chan struct{}, most)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// An event of the stream is one line between these.
+// An event of the stream is one line of JSON between these.
 const (
 	eventBegin = "data: "
 	eventEnd   = "\n\n"
@@ -15,12 +15,12 @@ const (
 
 // event makes the event of an update: an object with these members, each of which may be missing.
 //
-//   - set: members of the snapshot that changed
-//   - p: of each proxy its rate, the devices that it owns, and milliseconds since it was heard
-//   - new: devices that are new or whose texts changed
-//   - d: of each device with signals that moved its number and then, for each of those, the proxy, dBm, milliseconds ago,
-//     and 1 if it is the owner's; dBm 0 with -1 milliseconds is not heard any more
-//   - gone: the numbers of devices
+//   - set: the members of the snapshot that changed
+//   - p: for each proxy, its rate, the number of devices that it owns, and the milliseconds since it was heard
+//   - new: the devices that are new or whose texts changed
+//   - d: for each device whose signals moved, its number, and for each of these signals the number of the proxy, dBm,
+//     the age in milliseconds, and 1 if the proxy is the owner; dBm 0 and age -1 mean that the proxy no longer hears it
+//   - gone: the numbers of the devices that are no longer shown
 func (st *sentState) event(s *snapshot) []byte {
 	out := append(make([]byte, 0, 512+len(st.moved)), eventBegin+"{"...)
 	begin := len(out)
@@ -96,8 +96,8 @@ func (s *snapshot) sections() [11]section {
 	}
 }
 
-// numbers are the rate of each proxy, the devices that it owns, and milliseconds since it was heard, 0 within the first
-// age class.
+// numbers gives for each proxy its rate, the number of devices that it owns, and the milliseconds since it was heard, 0
+// within the first age class.
 func (s *snapshot) numbers() [][3]float64 {
 	out := make([][3]float64, len(s.Proxies))
 	for i := range s.Proxies {
@@ -111,7 +111,7 @@ func (s *snapshot) numbers() [][3]float64 {
 	return out
 }
 
-// move adds a signal to what moved. begin is where the device's part of that begins.
+// move adds a signal to st.moved, where the part of its device starts at begin.
 func (st *sentState) move(begin int, k *sentDevice, proxy int, src *sentSignal, ago int64) {
 	b := st.moved
 	if len(b) == begin {

@@ -7,9 +7,12 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
-// houseSource has twelve proxies, one of them not online, and so many devices: device i is loudest at proxy i%12 and
-// heard by the ten beside it, but for every 20th, which one proxy hears badly. The first one is connected, the second
-// failed.
+// houseDevice is the address of the first device of a house.
+const houseDevice = ble.Address(0xaa0000000001)
+
+// houseSource has twelve proxies, one of which is offline, and n devices. Ten proxies hear device i, proxy i%12
+// loudest; every 20th device is heard by one proxy only, and badly. The first device is connected, and the last
+// connection to the second one failed.
 func houseSource(n int) *fakeSource {
 	now := time.Now()
 	f := &fakeSource{live: true, began: now, air: Air{Devices: n, Adverts: 1}, details: map[ble.Address]Detail{}}
@@ -19,10 +22,13 @@ func houseSource(n int) *fakeSource {
 		if i == 7 {
 			p.State, p.LastError, p.LinkError = "offline", "no route to host: check its power", "2026-11-30 03:00:00 AA:00:00:00:00:02: did not answer, or out of reach (0x85)"
 		}
+		if i == 0 {
+			p.SlotFree, p.Slots = 2, []Slot{{Address: houseDevice, Name: "Device 0", State: slotConnected, Owners: []string{"D-Bus"}}}
+		}
 		f.proxies = append(f.proxies, p)
 	}
 	for i := range n {
-		d := Device{Address: ble.Address(0xaa0000000001 + uint64(i)), Name: fmt.Sprintf("Device %d", i), LastHeard: now, Connected: i == 0}
+		d := Device{Address: houseDevice + ble.Address(i), Name: fmt.Sprintf("Device %d", i), LastHeard: now}
 		if i == 1 {
 			d.LastError = "2026-11-30 03:00:00: room-07: did not answer, or out of reach (0x85)"
 		}

@@ -20,7 +20,7 @@ const (
 	eventTimeout = 10 * time.Second
 )
 
-// hub looks once a second while there are viewers, and sends the changes to all of them.
+// hub reads the Source once a second while there are viewers, and sends the changes to all of them.
 type hub struct {
 	src  Source
 	past *past
@@ -34,8 +34,8 @@ type hub struct {
 	made    time.Time // when last was made
 }
 
-// viewer is one event stream. next holds the event that it has not taken yet. A viewer that missed an event, or that is
-// new, gets a whole snapshot next. Its fields are under hub.mu.
+// viewer is one event stream. next holds the event that it has not taken yet. A viewer that is behind, because it is
+// new or missed an event, gets a whole snapshot next. behind is under hub.mu.
 type viewer struct {
 	next   chan []byte
 	behind bool
@@ -165,7 +165,7 @@ func (h *hub) serve(w http.ResponseWriter, r *http.Request) {
 	defer h.leave(v)
 	out := http.NewResponseController(w)
 	_ = out.SetReadDeadline(time.Time{}) // the deadline of the request would end the stream
-	if out.Flush() != nil {              // the first event takes up to a second
+	if out.Flush() != nil {              // the headers go out now: the first event takes up to a second
 		return
 	}
 	ends := time.NewTimer(streamTime)

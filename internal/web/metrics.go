@@ -90,7 +90,7 @@ func (m *Metrics) Written(took time.Duration, err error) {
 	m.write.WithLabelValues(result(err)).Observe(took.Seconds())
 }
 
-// Signalled counts an advertisement that was signalled, delay after it was heard.
+// Signalled counts a D-Bus signal; delay is the age of the oldest advertisement that it tells of.
 func (m *Metrics) Signalled(delay time.Duration) { m.delay.Observe(delay.Seconds()) }
 
 // Answered counts a call of a D-Bus method and its answer. errName is empty for a success. An empty member stands for

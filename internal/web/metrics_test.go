@@ -72,7 +72,7 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// Texts from outside, and calls of anything, can't spoil the answer or fill the memory.
+// Texts from outside cannot spoil the metrics, and calls of methods that do not exist cannot fill the memory.
 func TestMetricsHostile(t *testing.T) {
 	f := &fakeSource{}
 	for _, n := range append(hostile, strings.Repeat("x", 1<<20), "") {
@@ -109,7 +109,7 @@ func TestText(t *testing.T) {
 	}
 }
 
-// FuzzText: whatever comes, what is shown is valid, short and without control characters.
+// FuzzText: whatever text comes, the one that is shown is valid, short and without control characters.
 func FuzzText(f *testing.F) {
 	for _, h := range hostile {
 		f.Add(h)
@@ -123,7 +123,7 @@ func FuzzText(f *testing.F) {
 	})
 }
 
-// TestDashboard: every metric that the dashboard asks for is one that we export.
+// TestDashboard: the program exports every metric that the dashboard asks for.
 func TestDashboard(t *testing.T) {
 	raw, err := os.ReadFile("../../configs/grafana-dashboard.json")
 	if err != nil {
@@ -185,7 +185,7 @@ func TestDashboard(t *testing.T) {
 	}
 }
 
-// TestOperations: docs/operations.md tells of every metric of ours, and of none that there is not.
+// TestOperations: docs/operations.md tells of every metric that the program exports, and of no other one.
 func TestOperations(t *testing.T) {
 	doc, err := os.ReadFile("../../docs/operations.md")
 	if err != nil {

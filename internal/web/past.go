@@ -22,7 +22,7 @@ type past struct {
 	devices map[ble.Address]map[string]*track
 }
 
-// track is a ring of dBm, 0 unheard.
+// track is the past of one device at one proxy: a ring of dBm, 0 where the proxy did not hear it.
 type track struct {
 	ring  [pastSteps]int8
 	heard int64 // the newest step with a value
@@ -37,7 +37,7 @@ func (p *past) due(now time.Time) bool {
 	return now.UnixNano()/int64(pastStep) > p.step
 }
 
-// add notes what is heard now. The signals number the proxies.
+// add notes what is heard now. The proxy of a signal is its place in proxies.
 func (p *past) add(devices []ble.Heard, proxies []string, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -57,7 +57,8 @@ func (p *past) add(devices []ble.Heard, proxies []string, now time.Time) {
 			delete(p.devices, a)
 		}
 	}
-	for _, known := range []bool{true, false} { // known devices first: a new device must not take the place of one that is heard
+	// Known devices come first: a new device must not take the place of one that is heard.
+	for _, known := range []bool{true, false} {
 		for i := range devices {
 			if _, there := p.devices[devices[i].Address]; there == known {
 				p.note(&devices[i], proxies, step, now)
@@ -96,8 +97,8 @@ func (p *past) track(a ble.Address, proxy string) *track {
 	return t
 }
 
-// forgetOne drops the device that was heard longest ago, unless it is heard now. Otherwise addresses that change every
-// quarter of an hour would fill all places.
+// forgetOne drops the device that was heard longest ago, unless it is heard now. Without it, private addresses, which
+// change every quarter of an hour, would fill all places.
 func (p *past) forgetOne() bool {
 	oldest, last := ble.Address(0), p.step
 	for a, tracks := range p.devices {

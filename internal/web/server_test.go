@@ -85,7 +85,7 @@ func TestHost(t *testing.T) {
 	}
 }
 
-// A listener for everybody is asked for by any address and by its own names, by no others.
+// A listener on all addresses accepts any IP address and its own names as Host, and nothing else.
 func TestOwnHosts(t *testing.T) {
 	own := ownHosts("Sensor.lan:9551", &net.TCPAddr{IP: net.IPv4zero, Port: 9551})
 	for host, want := range map[string]bool{
@@ -196,8 +196,8 @@ func TestListenError(t *testing.T) {
 	}
 }
 
-// Beyond the bound the connection makes room that has been without an answer for longest; those with an answer under
-// way stay.
+// Beyond the bound, the connection that has had no answer under way for longest makes room. Connections with an answer
+// under way stay.
 func TestConnectionsAreBounded(t *testing.T) {
 	s := start(t, &fakeSource{}, nil)
 	dial := dialer(t, s)

@@ -4,23 +4,23 @@ import "github.com/prometheus/client_golang/prometheus"
 
 // Share is one proxy, or all of them as one, as it is offered to other hosts.
 type Share struct {
-	Name  string // under which the hosts know it
-	Hosts int    // that are connected
-	Links int    // of theirs, attempts included
-	Proxy string // name of the proxy that is shared, as in Proxy.Name; empty for all of them
+	Name  string // by which the hosts know it
+	Hosts int    // number of connected hosts
+	Links int    // number of links of the hosts, attempts included
+	Proxy string // the shared proxy, as in Proxy.Name; empty for all of them as one
 	Users []ShareUser
-	// Batches and Dropped count the batches of advertisements that hosts were sent, and that hosts lost because they read
-	// too slowly.
+	// Batches and Dropped count the batches of advertisements that hosts were sent, and that hosts lost because they
+	// read too slowly.
 	Batches, Dropped uint64
 }
 
-// ShareUser is one host.
+// ShareUser is one host that uses a shared proxy.
 type ShareUser struct {
 	Name string
-	Has  string // Bluetooth, entities, both or nothing
+	Has  string // what it uses: Bluetooth, entities, both or nothing
 }
 
-// using counts the hosts that have Bluetooth, or those that have the rest of the device.
+// using counts the hosts that use Bluetooth, or those that use entities.
 func (s *Share) using(what string) float64 {
 	n := 0
 	for _, u := range s.Users {

@@ -42,7 +42,7 @@ type pageProxy struct {
 	Limit   int        `json:"limit"` // -1 unknown
 	Free    int        `json:"free"`
 	Slots   []pageSlot `json:"slots"`
-	Hosts   []pageHost `json:"hosts,omitempty"` // that share it
+	Hosts   []pageHost `json:"hosts,omitempty"` // the hosts that share it
 }
 
 type pageHost struct {
@@ -58,7 +58,7 @@ type pageSlot struct {
 }
 
 type pageDev struct {
-	Number    int64  `json:"n,omitempty"` // of the stream
+	Number    int64  `json:"n,omitempty"` // by which later events of the stream name it
 	Address   string `json:"address"`
 	Name      string `json:"name,omitempty"`
 	Connected bool   `json:"connected,omitempty"`
@@ -81,7 +81,7 @@ type pageTry struct {
 	Failed  bool     `json:"failed,omitempty"`
 }
 
-// pageAdvice is where proxies are wanted.
+// pageAdvice says what each proxy is worth, and beside which device another one would help most.
 type pageAdvice struct {
 	Proxies []pageWorth `json:"proxies"` // in the order of the snapshot's
 	Weak    int         `json:"weak"`    // devices that nobody hears better than advice.Weak
@@ -101,7 +101,7 @@ type pageWorth struct {
 // loggedTries is how many calls of Connect the page shows.
 const loggedTries = 60
 
-// encode writes what is sent.
+// encode gives v as JSON.
 func encode(v any) []byte {
 	out, err := json.Marshal(v)
 	if err != nil {
@@ -118,7 +118,7 @@ func ago(t, now time.Time) int64 {
 	return max(0, now.Sub(t).Milliseconds())
 }
 
-// pageProxyOf describes a proxy but for its rate and the hosts that share it.
+// pageProxyOf describes a proxy, without its rate and the hosts that share it.
 func pageProxyOf(p *Proxy, now time.Time) pageProxy {
 	out := pageProxy{
 		Name: text(p.Name), Host: text(p.Host), State: text(p.State), Error: message(p.LastError), Version: text(p.Version),

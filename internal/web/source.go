@@ -7,30 +7,31 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
-// Source is what the listener shows. Its methods are goroutine-safe.
+// Source gives what the listener shows. Its methods are goroutine-safe.
 type Source interface {
 	// Proxies lists the proxies in the order in which they are to be shown.
 	Proxies() []Proxy
-	// Devices appends to out at most n devices, those heard last first; connected ones are in any case among them. The
-	// memory of out beyond its length, and of the Signals there, is used again. The number of a signal's proxy is the place
-	// of its name in proxies; others are left out.
-	Devices(out []ble.Heard, n int, proxies []string) []ble.Heard
-	// Connected lists the devices that are connected.
-	Connected() []ble.Address
-	// Troubles tells of the last connection that failed or was lost, of each device that had one: when, and what.
+	// Devices appends at most n devices to out, those heard last first. The devices that are connected through proxies,
+	// an answer of Proxies, are always among them. Devices reuses the memory of out beyond its length and that of the
+	// Signals there. It numbers the proxy of a signal by its place in proxies, and leaves out the signals of other
+	// proxies.
+	Devices(out []ble.Heard, n int, proxies []Proxy) []ble.Heard
+	// Troubles says, for each device that had a failure, when the last one was and what failed: a connection that did
+	// not come up, or one that was lost.
 	Troubles() map[ble.Address]string
 	// Air gives the counters of the merged table.
 	Air() Air
-	// Remarks are what is to be known or done that concerns no single proxy, such as mistakes of the configuration
-	// file.
+	// Remarks lists what the operator should know or do, as far as it concerns no single proxy: mistakes in the
+	// configuration file, for example.
 	Remarks() []string
 	// Detail tells more of one device; false if nothing is known of it.
 	Detail(a ble.Address) (Detail, bool)
 	// Connects lists at most n of the last calls of Connect, the newest first.
 	Connects(n int) []Connect
-	// Tried is a number that is another one once Troubles or Connects are, but for names of devices.
+	// Tried is a number that changes whenever the answers of Troubles or Connects do. Only names of devices may change
+	// without it.
 	Tried() uint64
-	// Outcomes counts what became of all of them.
+	// Outcomes counts the results of all calls of Connect and the ends of all links.
 	Outcomes() Outcomes
 	// Shares lists the proxies as they are offered to other hosts.
 	Shares() []Share
@@ -51,53 +52,70 @@ type Proxy struct {
 	State     string // a word of apiconn.State, such as online
 	LastError string
 	LinkError string   // what went wrong last with a connection through it
-	Note      string   // what is no fault
-	Lacks     []string // what its firmware has not, and what that disables
+	Note      string   // what the operator should know although nothing is wrong
+	Lacks     []string // features that its firmware lacks, and what that disables
 	Version   string   // of ESPHome
 	ScanMode  string   // active, passive, or empty: unknown
 
 	SlotsKnown bool
 	SlotLimit  int
 	SlotFree   int
-	Slots      []Slot // those in use, as far as it is known by whom
+	Slots      []Slot // the slots in use whose devices are known
 
 	Adverts       uint64
 	Read, Written uint64 // bytes
-	Sessions      uint64 // that were up
-	Failures      uint64 // attempts that failed
-	Owned         int    // devices for which it speaks
+	Sessions      uint64 // sessions that were up
+	Failures      uint64 // attempts that brought no session up
+	Owned         int    // devices for which it speaks: it hears them best
 	LastHeard     time.Time
 }
 
 // states are the words for Proxy.State.
 var states = []string{"offline", "connecting", "online", "auth-failed", "displaced", "deaf"}
 
+// States of a slot that this package tells from others.
+const (
+	slotConnected = "connected"
+	slotForeign   = "foreign" // somebody else uses it
+)
+
 // Slot is a connection slot in use.
 type Slot struct {
 	Address ble.Address
 	Name    string // of the device; empty: unknown
-	// State is connecting, connected or releasing, or foreign for what is not ours.
-	State string
-	// Owners are who uses it: D-Bus, and hosts that share the proxy, by names of their own.
+	State   string // a gatt.HoldState, or foreign: the slot is not ours
+	// Owners names those who use it: D-Bus, and hosts that share the proxy, as they call themselves.
 	Owners []string
+}
+
+// Connected lists the devices that are connected through the proxies.
+func Connected(proxies []Proxy) (out []ble.Address) {
+	for i := range proxies {
+		for _, s := range proxies[i].Slots {
+			if s.State == slotConnected {
+				out = append(out, s.Address)
+			}
+		}
+	}
+	return out
 }
 
 // Detail is what more is known of a device.
 type Detail struct {
 	Type        ble.AddressType
 	Connectable bool
-	Alias       string // that a program gave it
+	Alias       string // the alias that a program gave it
 	Known       string // the name that it had when it was last connected
-	Adapters    []int  // the N of each hciN that it is on
+	Adapters    []int  // the N of each adapter hciN that has it
 	Bonded      bool
 	BondAt      string // the proxy that holds the bond; empty: unknown
 	Trusted     bool
 	Blocked     bool
 	Last        *ble.Advertisement // the newest; may be nil
-	Via         string             // the proxy that has its link
-	Since       time.Time          // of the link
-	Owners      []string           // who holds it
-	LastError   string             // of a connection
+	Via         string             // the proxy that has its link; empty: it is not connected
+	Since       time.Time          // when the link came up
+	Owners      []string           // those who hold the link, by name
+	LastError   string             // what went wrong last with a connection
 	Sources     []ble.Source
 }
 
@@ -106,17 +124,17 @@ type Connect struct {
 	At       time.Time
 	Device   ble.Address
 	Name     string   // of the device; empty: unknown
-	Asked    []string // who wanted it
+	Asked    []string // those who wanted it, by name
 	Tries    []Try
-	SlotWait time.Duration // for a free connection slot
-	Took     time.Duration // to the link or the error; 0 while neither is there
-	Result   string        // a word of Outcomes.Connects; empty while it is under way
+	SlotWait time.Duration // how long it waited for a free connection slot
+	Took     time.Duration // the time to the link or to the error; 0 while neither is there
+	Result   string        // a key of Outcomes.Connects; empty while it is under way
 	Error    string        // why no link came up
-	Proxy    string        // that has the link
-	Ended    time.Time     // of the link; zero while it is up
-	Why      string
-	Local    bool   // somebody here wanted the end
-	Lost     uint64 // notifications that a program lost
+	Proxy    string        // the proxy that has, or had, the link
+	Ended    time.Time     // when the link ended; zero while it is up
+	Why      string        // why the link ended
+	Local    bool          // this side ended the link
+	Lost     uint64        // notifications that a program lost
 }
 
 // Try is one attempt through one proxy.
@@ -124,7 +142,7 @@ type Try struct {
 	Proxy  string
 	RSSI   int // dBm, 0 unknown
 	Took   time.Duration
-	Result string // connected, or what the proxy said
+	Result string // "connected", or what the proxy said
 }
 
 // Outcomes counts calls of Connect by their results, links by why they ended, and notifications that programs lost.

@@ -14,13 +14,12 @@ import (
 type Device struct {
 	Address   ble.Address
 	Name      string
-	Connected bool
 	LastHeard time.Time
 	LastError string
 	Sources   []ble.Source
 }
 
-// fakeSource is a Source that shows what it was given and counts what it is asked.
+// fakeSource is a Source that gives what a test puts into it.
 type fakeSource struct {
 	mu       sync.Mutex
 	proxies  []Proxy
@@ -28,7 +27,7 @@ type fakeSource struct {
 	connects []Connect
 	tried    uint64 // grows with connects
 	began    time.Time
-	live     bool // whoever is heard is heard now
+	live     bool // every device is heard at the time of each call
 	details  map[ble.Address]Detail
 	air      Air
 	stream   *Stream // nil: one that is connected; without a state there is none
@@ -89,17 +88,6 @@ func (f *fakeSource) Outcomes() Outcomes {
 	return Outcomes{Connects: map[string]uint64{"connected": 3, "no-answer": 2}, Ends: map[string]uint64{"fell-silent": 1}, ValuesLost: 9}
 }
 
-func (f *fakeSource) Connected() (out []ble.Address) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, d := range f.devices {
-		if d.Connected {
-			out = append(out, d.Address)
-		}
-	}
-	return out
-}
-
 func (f *fakeSource) Troubles() map[ble.Address]string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -118,7 +106,7 @@ func (f *fakeSource) Tried() uint64 {
 	return f.tried
 }
 
-func (f *fakeSource) Devices(out []ble.Heard, n int, proxies []string) []ble.Heard {
+func (f *fakeSource) Devices(out []ble.Heard, n int, proxies []Proxy) []ble.Heard {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.asked++
@@ -133,8 +121,8 @@ func (f *fakeSource) Devices(out []ble.Heard, n int, proxies []string) []ble.Hea
 	}
 	numbers := map[string]int{}
 	for i, p := range proxies {
-		if _, ok := numbers[p]; !ok {
-			numbers[p] = i
+		if _, ok := numbers[p.Name]; !ok {
+			numbers[p.Name] = i
 		}
 	}
 	for _, d := range f.devices[:min(n, len(f.devices))] {
@@ -169,7 +157,7 @@ func (f *fakeSource) Ready() error { f.mu.Lock(); defer f.mu.Unlock(); return f.
 
 var errTest = errors.New("not at work")
 
-// hostile are names that would do harm where somebody trusts them.
+// hostile are names that do harm where they are trusted.
 var hostile = []string{
 	`<script>window.hurt=1</script>`,
 	`<img src=x onerror=window.hurt=1>`,
@@ -191,7 +179,7 @@ func hostileSource() *fakeSource {
 		air: Air{Devices: len(hostile), Adverts: 77, Switches: 5},
 	}
 	for i, n := range hostile {
-		f.devices = append(f.devices, Device{Address: ble.Address(i + 1), Name: n, LastHeard: now, Connected: i == 0,
+		f.devices = append(f.devices, Device{Address: ble.Address(i + 1), Name: n, LastHeard: now,
 			Sources: []ble.Source{{Proxy: "kitchen", RSSI: -60, LastHeard: now, Owner: true}, {Proxy: hostile[0], RSSI: -70, LastHeard: now}, {Proxy: "gone", RSSI: -1}}})
 	}
 	return f

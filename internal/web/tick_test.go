@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// maxTickAllocs bounds the allocations that a second costs while somebody looks at 300 devices that twelve proxies hear.
+// maxTickAllocs bounds the allocations in a second in which somebody looks at 300 devices that twelve proxies hear.
 const maxTickAllocs = 300
 
-// BenchmarkTick is such a second, but for what it takes to ask the program.
+// BenchmarkTick measures such a second, without the time that the program itself takes to answer.
 func BenchmarkTick(b *testing.B) {
 	f, pass := noisyHouse()
 	now, s := time.Now(), newStream(b, f)

@@ -43,7 +43,7 @@ func tryOf(c Connect) pageTry {
 	return p
 }
 
-// lasted writes a duration.
+// lasted says after how long something happened.
 func lasted(d time.Duration) string {
 	if d < 50*time.Millisecond {
 		return "at once"

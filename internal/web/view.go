@@ -6,7 +6,8 @@ import (
 	"bluez-esphome/internal/ble"
 )
 
-// view is what the page shows. It is looked at again and again in the same memory, and is for one goroutine at a time.
+// view reads from the Source what the page shows, again and again into the same memory. It is for one goroutine at a
+// time.
 type view struct {
 	src     Source
 	version string
@@ -17,9 +18,9 @@ type view struct {
 	connected map[ble.Address]bool
 	survey    survey
 
-	tried    uint64                 // Source.Tried when the next two were taken
-	triedAt  time.Time              // when that was
-	troubles map[ble.Address]string // in words
+	tried    uint64                 // Source.Tried when troubles and log were read
+	triedAt  time.Time              // when they were read
+	troubles map[ble.Address]string // the last failure of each device, in words
 	log      []pageTry
 }
 
@@ -27,19 +28,19 @@ func newView(src Source, version string) *view {
 	return &view{src: src, version: version, rates: newRates(), connected: map[ble.Address]bool{}}
 }
 
-// hear takes who hears which device.
+// hear reads which of the proxies hears which device.
 func (v *view) hear(proxies []Proxy) {
 	v.proxies = v.proxies[:0]
 	for _, p := range proxies {
 		v.proxies = append(v.proxies, p.Name)
 	}
-	v.devices = v.src.Devices(v.devices[:0], maxDevices, v.proxies)
+	v.devices = v.src.Devices(v.devices[:0], maxDevices, proxies)
 }
 
-// namesAfter is after what time the log is written anew though nothing happened: devices may have got names.
+// namesAfter is the age at which the log is read again although nothing happened: devices may have got names.
 const namesAfter = 10 * time.Second
 
-// look takes everything but who hears the devices, which it leaves in v, and the advice.
+// look reads everything. The snapshot that it returns lacks the devices, which it leaves in v, and the advice.
 func (v *view) look(now time.Time) *snapshot {
 	proxies := v.src.Proxies()
 	v.hear(proxies)
@@ -67,7 +68,7 @@ func (v *view) look(now time.Time) *snapshot {
 		s.Proxies = append(s.Proxies, p)
 	}
 	clear(v.connected)
-	for _, a := range v.src.Connected() {
+	for _, a := range Connected(proxies) {
 		v.connected[a] = true
 	}
 	v.attempts(now)
@@ -78,7 +79,7 @@ func (v *view) look(now time.Time) *snapshot {
 	return s
 }
 
-// attempts takes what is told of connections, if that is another than it was.
+// attempts reads the failures and the log of connections, if they changed.
 func (v *view) attempts(now time.Time) {
 	tried := v.src.Tried()
 	if v.log != nil && tried == v.tried && now.Sub(v.triedAt) < namesAfter {
@@ -93,7 +94,7 @@ func (v *view) attempts(now time.Time) {
 	}
 }
 
-// list describes the devices, with what each proxy hears now.
+// list describes the devices with their present signals.
 func (v *view) list(now time.Time) []pageDev {
 	out := make([]pageDev, 0, len(v.devices))
 	for i := range v.devices {
@@ -107,7 +108,7 @@ func (v *view) list(now time.Time) []pageDev {
 	return out
 }
 
-// device describes one but for its signals.
+// device describes a device without its signals.
 func (v *view) device(h *ble.Heard, now time.Time) pageDev {
 	return pageDev{
 		Address: h.Address.String(), Name: text(h.Name), Connected: v.connected[h.Address], Heard: ago(h.LastHeard, now),
@@ -115,7 +116,7 @@ func (v *view) device(h *ble.Heard, now time.Time) pageDev {
 	}
 }
 
-// once makes a whole snapshot, with nothing smoothed.
+// once makes a whole snapshot, with signals that are not smoothed.
 func (v *view) once(now time.Time) *snapshot {
 	s := v.look(now)
 	v.survey.begin(len(v.proxies), v.devices)

@@ -71,7 +71,7 @@ func Open(t testing.TB) *Page {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd.ExtraFiles = []*os.File{fromUs, fromIt} // 3 and 4, where it looks for them
+	cmd.ExtraFiles = []*os.File{fromUs, fromIt} // descriptors 3 and 4, which --remote-debugging-pipe uses
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func (p *Page) read(f io.Reader) {
 	}
 }
 
-// told are the events that count: all of them are complaints.
+// told are the events that a test is told of: each is a complaint of the browser.
 var told = map[string]bool{"Runtime.exceptionThrown": true, "Log.entryAdded": true}
 
 func (p *Page) send(session, method string, params any) int64 {
@@ -145,7 +145,7 @@ func (p *Page) send(session, method string, params any) int64 {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	_, _ = p.in.Write(append(b, 0)) // a browser that is gone shows as a reply that does not come
+	_, _ = p.in.Write(append(b, 0)) // if the browser is gone, await reports it
 	return id
 }
 
@@ -184,7 +184,7 @@ func (p *Page) await(id int64) (reply, error) {
 	}
 }
 
-// Look sets size and colours.
+// Look sets the size and the colours of the page.
 func (p *Page) Look(v View) {
 	p.t.Helper()
 	if v.Scale == 0 {
@@ -206,8 +206,7 @@ func (p *Page) Go(url string) {
 	p.call(p.session, "Page.navigate", map[string]any{"url": url}, nil)
 }
 
-// Eval runs JavaScript, waits for its promise if it gives one, and stores what comes of it in result, unless that is
-// nil.
+// Eval runs JavaScript, waits for its promise if it returns one, and stores its value in result, unless that is nil.
 func (p *Page) Eval(js string, result any) {
 	p.t.Helper()
 	var r struct {
@@ -228,7 +227,7 @@ func (p *Page) Eval(js string, result any) {
 	}
 }
 
-// Until waits until JavaScript gives true.
+// Until waits until a JavaScript expression is true.
 func (p *Page) Until(js string) {
 	p.t.Helper()
 	for end := time.Now().Add(limit); ; {
@@ -246,7 +245,7 @@ func (p *Page) Until(js string) {
 	}
 }
 
-// Screenshot writes what is to be seen as a PNG, the whole page if full, and returns its size in bytes.
+// Screenshot writes a PNG of the visible part of the page, or of the whole page if full, and returns its size in bytes.
 func (p *Page) Screenshot(path string, full bool) int {
 	p.t.Helper()
 	var r struct{ Data string }
