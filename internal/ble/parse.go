@@ -103,7 +103,8 @@ func ParseAdvertisement(raw []byte) *Advertisement {
 		case ADManufacturerData:
 			a.addManufacturerData(s.Data)
 		default:
-			switch size, data := UUIDsOf(s.Type); {
+			size, data := UUIDsOf(s.Type)
+			switch {
 			case data:
 				a.addServiceData(s.Data, size)
 			case size > 0:

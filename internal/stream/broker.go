@@ -71,7 +71,8 @@ func (s *streamer) connect(ctx context.Context) (*session, error) {
 		Properties:  &paho.ConnectProperties{ReceiveMaximum: &one, MaximumPacketSize: &small},
 	})
 	if err != nil {
-		switch cause := c.wire.cause(err); {
+		cause := c.wire.cause(err)
+		switch {
 		case c.wire.old():
 			err = fmt.Errorf("%w: %s: it answers as MQTT 3.1.1; use a broker of MQTT 5, as Mosquitto from 1.6 on is", errRefused, reasons[packets.ConnackUnsupportedProtocolVersion])
 		case ack != nil:

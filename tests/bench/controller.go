@@ -23,7 +23,7 @@ more than without a controller, while its host does not scan, and while it scans
 read, beside that of ReadValue less the time of the bus, which is that of org.freedesktop.DBus.Peer.Ping less that of the command Read BD_ADDR: both only ask
 the daemon. Memory in RAM of one of 16 controllers whose hosts do nothing.`
 
-// Hosts of a controller that are compared.
+// Names of the cases that the row compares.
 const (
 	noController = "no controller"
 	hostIdle     = "a host that does not scan"
@@ -48,13 +48,13 @@ func controller(ctx context.Context, w *world, r *result) error {
 		}
 	}
 	adverts.atMost(scanAdds, perAdvert, " µs", 0.3)
-	adverts.atMost(idleAdds, perAdvert, " µs", 0.02) // none, and what the measurement itself varies by
+	adverts.atMost(idleAdds, perAdvert, " µs", 0.02) // nothing but the variation of the measurement
 	reads.ratio(p50Read, throughHCI, busless, 1.2)
 	memory.atMost("each", inRAM, " MiB", 1)
 	return nil
 }
 
-// sockets are places for n controllers.
+// sockets gives new socket paths for n controllers.
 func (w *world) sockets(n int) (out []string) {
 	for i := range n {
 		w.controllers++
@@ -167,7 +167,7 @@ func (w *world) controllerReads(ctx context.Context, g *group) error {
 	return nil
 }
 
-// controllerMemory measures what idle controllers have in RAM.
+// controllerMemory measures how much RAM idle controllers take.
 func (w *world) controllerMemory(ctx context.Context, g *group) error {
 	const n = 16
 	var all [2]float64
@@ -206,14 +206,14 @@ func (w *world) idle(ctx context.Context, sockets []string) (float64, error) {
 	return rss(l.daemon.pid())
 }
 
-// hciHost is a host of a controller that takes what comes.
+// hciHost is a host of a controller that reads every packet.
 type hciHost struct {
 	conn   net.Conn
 	buf    []byte
 	handle uint16
 }
 
-// newHost connects and resets the controller.
+// newHost connects to a controller and resets it.
 func newHost(socket string) (*hciHost, error) {
 	conn, err := net.Dial("unix", socket)
 	if err != nil {
@@ -239,7 +239,7 @@ func (h *hciHost) send(packet string) error {
 	return err
 }
 
-// command sends a command and waits until it is complete, or under way.
+// command sends a command and waits for its Command Complete or Command Status event.
 func (h *hciHost) command(packet string) error {
 	if err := h.send("01" + packet); err != nil {
 		return err
@@ -251,13 +251,14 @@ func (h *hciHost) command(packet string) error {
 	return err
 }
 
-// until reads packets until one is that which is wanted.
+// until reads packets until wanted returns true for one, and returns that one.
 func (h *hciHost) until(wanted func(p []byte) bool) ([]byte, error) {
 	var more [4096]byte
 	for {
 		for {
 			n := 0
-			switch b := h.buf; {
+			b := h.buf
+			switch {
 			case len(b) >= 3 && b[0] == 4:
 				n = 3 + int(b[2])
 			case len(b) >= 5 && b[0] == 2:
@@ -280,7 +281,7 @@ func (h *hciHost) until(wanted func(p []byte) bool) ([]byte, error) {
 	}
 }
 
-// connect makes the link to the load's device, exchanges the MTU, and reads once.
+// connect makes a link to the load's device, exchanges the MTU, and reads once.
 func (h *hciHost) connect() error {
 	address, err := hex.DecodeString(strings.ReplaceAll(load.Address, ":", ""))
 	if err != nil {

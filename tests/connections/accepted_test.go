@@ -102,7 +102,8 @@ func TestAcceptedBeforeTheEnd(t *testing.T) {
 					next[wr.Value[0]]++
 					arrived++
 				}
-				switch lasted := time.Since(begun); {
+				lasted := time.Since(begun)
+				switch {
 				case arrived == want:
 				case lasted >= longest:
 					t.Logf("%d of %d arrived in %v, which is as long as a link may last", arrived, want, lasted)
