@@ -26,15 +26,15 @@ const (
 	connectP95    = "Connect, p95, ms"
 	slowConnect   = "every 10 s: Connect, s"
 	undisturbed   = "undisturbed"
-	failedConnect = 99               // seconds that stand for a Connect that failed
-	longConnects  = 45 * time.Second // no further Connect of the 20 begins after that
+	failedConnect = 99               // the seconds that a failed Connect counts
+	longConnects  = 45 * time.Second // after this time, none of the 20 calls of Connect begins
 	absentHere    = "C0:00:00:00:00:01"
 	absentSlow    = "C0:00:00:00:00:02"
 )
 
 func absentAddress(i int) string { return fmt.Sprintf("C0:00:00:00:01:%02X", i) }
 
-// absentCounts are how many devices are off and wanted, with how many proxies.
+// absentCounts gives the numbers of devices that are off and wanted, and the numbers of proxies.
 func (w *world) absentCounts() (off, proxies []int) {
 	if w.quick {
 		return []int{2}, []int{1}
@@ -46,7 +46,7 @@ func absent(ctx context.Context, w *world, r *result) error {
 	off, counts := w.absentCounts()
 	for _, proxies := range counts {
 		g := r.group(fmt.Sprintf("%d prox%s", proxies, map[bool]string{true: "y", false: "ies"}[proxies == 1]))
-		for range min(1+w.rounds/4, 2) { // minutes each
+		for range min(1+w.rounds/4, 2) { // each takes minutes
 			if err := w.absentRound(ctx, g, proxies); err != nil {
 				return err
 			}
@@ -68,7 +68,7 @@ func (g *group) ratioAtLeast(what, one, other string, limit float64) {
 	}
 }
 
-// absentWorld is simulated proxies with the daemon on them, and a client.
+// absentWorld is simulated proxies, a daemon that uses them, and a client.
 type absentWorld struct {
 	*world
 	control string
@@ -96,7 +96,7 @@ func (w *world) absentRound(ctx context.Context, g *group, proxies int) error {
 	return nil
 }
 
-// mostOff is the largest number of devices that are off.
+// mostOff is the largest number of devices that are off at a time.
 func (w *world) mostOff() int {
 	off, _ := w.absentCounts()
 	return slices.Max(off)
@@ -163,7 +163,7 @@ func (w *world) absentWorld(ctx context.Context, count int) (_ *absentWorld, err
 			return nil, err
 		}
 	}
-	unheard := 60 * time.Second // nothing takes them for heard any more
+	unheard := 60 * time.Second // after that, the daemon no longer counts them as heard
 	if a.quick {
 		unheard = 5 * time.Second
 	}
@@ -182,7 +182,7 @@ func (a *absentWorld) close() {
 	}
 }
 
-// absentPeripherals is the file of the devices.
+// absentPeripherals makes the simulator's file of devices.
 func absentPeripherals(off int) []byte {
 	type object = map[string]any
 	var devices []object
@@ -199,7 +199,7 @@ func absentPeripherals(off int) []byte {
 	}
 	b, err := json.Marshal(object{"devices": devices})
 	if err != nil {
-		panic(err) // plain values alone
+		panic(err) // cannot happen: all values are plain
 	}
 	return b
 }
@@ -221,7 +221,7 @@ func (a *absentWorld) off(id string) error {
 	return err
 }
 
-// disturbed measures while n devices that are off are wanted for ever.
+// disturbed measures while programs try for ever to connect to n devices that are off.
 func (a *absentWorld) disturbed(ctx context.Context, g *group, n int) error {
 	rctx, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
@@ -255,7 +255,7 @@ func (a *absentWorld) disturbed(ctx context.Context, g *group, n int) error {
 	return bluez(ctx, a.conn.Conn, devPath(absentSlow), deviceIface+".Disconnect").Err
 }
 
-// measureHere counts the signals of the device that is there for 20 s, and connects it.
+// measureHere counts for 20 s the signals of the device that is there, and connects to it.
 func (a *absentWorld) measureHere(ctx context.Context, g *group, who string) error {
 	window := 20 * time.Second
 	if a.quick {

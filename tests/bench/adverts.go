@@ -13,10 +13,10 @@ changes every time, and one device in ten has a new payload every time. CPU of t
 	aboutPaced = `The same from one proxy with 500 devices, at 750 messages a second: here each message is a wake-up of its own.`
 )
 
-// µs of CPU per advertisement; the quantity of several rows.
+// perAdvert is a quantity of several rows.
 const perAdvert = "CPU per advertisement, µs"
 
-// frame is how many advertisements the firmware puts into a message at most.
+// frame is the largest number of advertisements that the firmware puts into a message.
 const frame = 16
 
 func air(proxies, devices int, key string) load.Spec {
@@ -26,7 +26,7 @@ func air(proxies, devices int, key string) load.Spec {
 // taken is the rate at which advertisements were read: in a flood, as fast as reader and sender together could.
 const taken = "taken, thousands a second"
 
-// adverts lets one of the three take count advertisements, and adds to g what each costs.
+// adverts sends count advertisements to one of the three programs, and adds the cost of each to g.
 func (w *world) adverts(ctx context.Context, g *group, name, who string, s load.Spec, count int, rate float64) error {
 	l, err := w.load(ctx, s)
 	if err != nil {
@@ -58,7 +58,7 @@ func (w *world) adverts(ctx context.Context, g *group, name, who string, s load.
 	return nil
 }
 
-// keys are those of the two kinds of proxies.
+// keys are the keys of an encrypted proxy and of one in plaintext.
 func (w *world) keys() []string {
 	if w.quick {
 		return []string{psk}
@@ -66,7 +66,7 @@ func (w *world) keys() []string {
 	return []string{"", psk}
 }
 
-// encrypted names the two kinds of proxies.
+// encrypted says in a word whether a proxy with this key is encrypted.
 func encrypted(key string) string {
 	if key == "" {
 		return "plain"
@@ -87,7 +87,7 @@ func flood(ctx context.Context, w *world, r *result) error {
 	return nil
 }
 
-// three measures the three in turn, round for round.
+// three measures the three programs, one after the other in each round.
 func (w *world) three(ctx context.Context, g *group, s load.Spec, count int, rate float64) error {
 	for range w.rounds {
 		for _, who := range []string{reference, daemon, bare} {

@@ -71,7 +71,7 @@ func (w *world) firstDevice(ctx context.Context, l *proxies) (used, wall time.Du
 		return 0, 0, err
 	}
 	defer c.Close()
-	signals := make(chan *dbus.Signal, 256) // more than come until the first device
+	signals := make(chan *dbus.Signal, 256) // more than arrive before the first device
 	c.Signal(signals)
 	for _, m := range [][]dbus.MatchOption{
 		{dbus.WithMatchMember("NameOwnerChanged"), dbus.WithMatchArg(0, "org.bluez")},

@@ -14,7 +14,7 @@ import (
 	"bluez-esphome/tests/harness"
 )
 
-// TestMain takes the program as it is shipped, which the rows are about. By night it is one with the race detector.
+// TestMain takes the program as it is shipped, since the rows measure that. By night the program has the race detector.
 func TestMain(m *testing.M) {
 	if harness.Nightly() {
 		harness.Main(m)
@@ -22,8 +22,8 @@ func TestMain(m *testing.M) {
 	harness.MainPlain(m)
 }
 
-// TestRows runs rows with little load and looks at the results, not at the figures: everything was measured, and
-// whoever has to be compared was.
+// TestRows runs rows with little load. It does not judge the figures: it checks that every quantity was measured, and
+// that every program that a row compares was.
 func TestRows(t *testing.T) {
 	t.Parallel()
 	bin := filepath.Join(t.TempDir(), "bench")
@@ -61,7 +61,7 @@ func TestRows(t *testing.T) {
 		for _, g := range r.Groups {
 			n += len(g.Checks)
 			for _, c := range g.Checks {
-				if c.Reached <= 0 && r.Key != "controller" { // there it is a difference
+				if c.Reached <= 0 && r.Key != "controller" { // the controller's figure is a difference, which may be negative
 					t.Errorf("%s, %s: %s of %s is %v", r.Key, g.Name, c.What, c.Of, c.Reached)
 				}
 			}
@@ -89,7 +89,7 @@ func TestRows(t *testing.T) {
 	}
 }
 
-// TestFleet: a small fleet is measured, and all that its daemons publish is read.
+// TestFleet measures a small fleet. The reader gets everything that the daemons publish.
 func TestFleet(t *testing.T) {
 	t.Parallel()
 	if _, there := harness.Server("mosquitto"); !there {
@@ -125,7 +125,7 @@ func TestFleet(t *testing.T) {
 	}
 }
 
-// TestRemarks: what people wrote at the end of the report stays there.
+// TestRemarks: a new report keeps the remarks that people wrote at the end of the old one.
 func TestRemarks(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "report.md")
@@ -157,7 +157,7 @@ func TestRemarks(t *testing.T) {
 	}
 }
 
-// TestRatios: what is compared is the median of the rounds' ratios.
+// TestRatios: a check compares the median of the ratios of all rounds.
 func TestRatios(t *testing.T) {
 	t.Parallel()
 	g := &group{}

@@ -22,7 +22,7 @@ type broker struct {
 
 var errNoMosquitto = errors.New("there is no mosquitto (apt install mosquitto, or make test-stream)")
 
-// mosquitto starts Mosquitto, which keeps nothing on the disk and logs nothing.
+// mosquitto starts Mosquitto, which stores nothing on disk and logs nothing.
 func (w *world) mosquitto(ctx context.Context) (*broker, error) {
 	bin, ok := harness.Server("mosquitto")
 	if !ok {
@@ -32,7 +32,7 @@ func (w *world) mosquitto(ctx context.Context) (*broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	help, _ := exec.CommandContext(ctx, bin, "-h").Output() // it exits with 1
+	help, _ := exec.CommandContext(ctx, bin, "-h").Output() // its status is 1 although nothing is wrong
 	first, _, _ := strings.Cut(string(help), "\n")
 	b.version = strings.TrimSpace(first)
 	return b, nil

@@ -49,7 +49,7 @@ func (w *world) client() (*client, error) {
 	return c, nil
 }
 
-// quiet returns once no signal came for a while.
+// quiet returns once no signal has come for a while.
 func (c *client) quiet(ctx context.Context) error {
 	last := c.count.Load()
 	return poll(ctx, "the bus to be quiet", 200*time.Millisecond, func() bool {
@@ -65,12 +65,13 @@ func bluez(ctx context.Context, c *dbus.Conn, path dbus.ObjectPath, method strin
 	return c.Object("org.bluez", path).CallWithContext(ctx, method, 0, args...)
 }
 
-// startDiscovery discovers with a connection.
+// startDiscovery starts discovery for a connection.
 func startDiscovery(ctx context.Context, c *dbus.Conn) error {
 	return bluez(ctx, c, adapterPath, adapterIface+".StartDiscovery").Err
 }
 
-// discover starts discovery with a connection, and sends every device until all are on the bus.
+// discover starts discovery for a connection, and has the proxies send all devices again and again until each is on the
+// bus.
 func (r *running) discover(ctx context.Context, c *dbus.Conn) error {
 	if err := startDiscovery(ctx, c); err != nil {
 		return fmt.Errorf("cannot discover: %w", err)
@@ -105,7 +106,7 @@ func (r *running) discover(ctx context.Context, c *dbus.Conn) error {
 	return nil
 }
 
-// poll asks until the answer is yes.
+// poll calls yes at an interval until it returns true.
 func poll(ctx context.Context, what string, every time.Duration, yes func() bool) error {
 	const limit = time.Minute
 	for end := time.Now().Add(limit); ; {
@@ -121,7 +122,7 @@ func poll(ctx context.Context, what string, every time.Duration, yes func() bool
 	}
 }
 
-// pause waits.
+// pause waits for d, or until ctx ends.
 func pause(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -133,7 +134,7 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// devPath is the object of a device.
+// devPath gives the object path of a device.
 func devPath(address string) dbus.ObjectPath {
 	return dbus.ObjectPath(adapterPath + "/dev_" + strings.ReplaceAll(address, ":", "_"))
 }

@@ -21,7 +21,7 @@ knows; the program lists them anew, since nothing says that the device still has
 
 const connects = 60
 
-// connectKinds are the two ways, and what is demanded of each as a multiple of the reference.
+// connectKinds are the two kinds of connections, and the most that each may take as a multiple of the reference.
 var connectKinds = []struct {
 	name  string
 	limit float64
@@ -119,7 +119,7 @@ func (w *world) connectDaemon(ctx context.Context, r *result) error {
 	return nil
 }
 
-// resolved waits for the signal that the services are there.
+// resolved waits for the signal that says that the services are resolved.
 func resolved(ctx context.Context, signals <-chan *dbus.Signal, path dbus.ObjectPath) error {
 	t := time.NewTimer(time.Minute)
 	defer t.Stop()
@@ -140,7 +140,7 @@ func resolved(ctx context.Context, signals <-chan *dbus.Signal, path dbus.Object
 	}
 }
 
-// percentiles adds the median and the 99th percentile.
+// percentiles adds the median and the 99th percentile of the times to g.
 func percentiles(g *group, who string, took []float64) {
 	slices.Sort(took)
 	g.add(who, "p50, ms", median(took))

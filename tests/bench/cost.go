@@ -13,12 +13,12 @@ import (
 	"time"
 )
 
-// cost is what something took.
+// cost is the time that something took.
 type cost struct {
 	process, bus, wall time.Duration
 }
 
-// measure takes the CPU time of a process and of the bus while do runs.
+// measure measures the CPU time that a process and the bus use while do runs.
 func (w *world) measure(p *process, do func() error) (c cost, err error) {
 	pids := []int{p.pid(), w.busPID}
 	var before, after [2]time.Duration
@@ -47,8 +47,8 @@ func (w *world) measure(p *process, do func() error) (c cost, err error) {
 	return c, nil
 }
 
-// profile takes a CPU profile of the daemon, if that is wanted: the figures are then those of a profiled program. What
-// it returns waits for the end of it.
+// profile takes a CPU profile of the daemon if an option asks for it: the figures are then those of a profiled program.
+// The returned function waits for the end of the profile.
 func (w *world) profile(p *process) (wait func() error) {
 	if w.profiles == "" || p.http == "" {
 		return func() error { return nil }
@@ -82,12 +82,12 @@ func get(ctx context.Context, url string) ([]byte, error) {
 	return io.ReadAll(resp.Body)
 }
 
-// allocated reads what the daemon's heap was asked for so far, in bytes.
+// allocated reads how many bytes the daemon has allocated on its heap so far.
 func allocated(ctx context.Context, p *process) (float64, error) {
 	return metric(ctx, p, "go_memstats_alloc_bytes_total")
 }
 
-// metric reads one of the daemon's metrics that has no labels.
+// metric reads one of the daemon's metrics without labels.
 func metric(ctx context.Context, p *process, name string) (float64, error) {
 	text, err := get(ctx, "http://"+p.http+"/metrics")
 	if err != nil {
@@ -101,7 +101,7 @@ func metric(ctx context.Context, p *process, name string) (float64, error) {
 	return 0, fmt.Errorf("the metrics have no %s", name)
 }
 
-// freePort gives a port of this host that nobody listens on.
+// freePort gives a port of this host on which nobody listens.
 func freePort(ctx context.Context) (string, error) {
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {

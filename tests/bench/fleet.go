@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// fleetOptions are what the command line of make bench-fleet says.
+// fleetOptions are the options of make bench-fleet.
 type fleetOptions struct {
 	bin, out                      string
 	daemons, rates                []int
@@ -67,7 +67,7 @@ func numbers(list string) (out []int, err error) {
 	return out, nil
 }
 
-// fleetRow is one measurement: everything for all daemons together.
+// fleetRow is one measurement: the sums over all daemons.
 type fleetRow struct {
 	daemons, rate                 int
 	adverts, published, received  float64 // a second
@@ -77,7 +77,7 @@ type fleetRow struct {
 	behind                        float64 // s
 }
 
-// runFleet measures how daemons that stream to one broker grow, and writes docs/evidence/fleet.md.
+// runFleet measures a growing number of daemons that stream to one broker, and writes docs/evidence/fleet.md.
 func runFleet(ctx context.Context, args []string) error {
 	o := fleetOptions{command: "bench fleet"}
 	if err := o.parse(args); err != nil {
@@ -122,7 +122,7 @@ type building struct {
 	daemon *process
 }
 
-// fleetOf measures so many daemons, at all rates.
+// fleetOf measures n daemons at all rates.
 func (w *world) fleetOf(ctx context.Context, o *fleetOptions, b *broker, n int) (rows []fleetRow, err error) {
 	reader, err := spawn(ctx, nil, w.self, "reader", b.address)
 	if err != nil {
@@ -168,7 +168,7 @@ func (w *world) fleetOf(ctx context.Context, o *fleetOptions, b *broker, n int) 
 	return rows, nil
 }
 
-// counted are sums over all daemons.
+// counted is sums over all daemons.
 type counted struct {
 	published, dropped, received float64
 }
@@ -199,11 +199,11 @@ func countAll(ctx context.Context, reader *process, all []building) (c counted, 
 	return c, err
 }
 
-// fleetFrame is how many advertisements are in a message of a proxy.
+// fleetFrame is the number of advertisements in a message of a proxy.
 const fleetFrame = 10
 
-// pass is how many advertisements it takes until each proxy of a daemon has told once of each device that it hears. It is measured in
-// whole ones: what is new comes at the beginning of each.
+// pass is the number of advertisements in which each proxy of a daemon reports each device that it hears once.
+// Measurements take whole passes: the payloads change at the beginning of a pass.
 func pass(s *load.Spec) int { return (s.Hears + fleetFrame - 1) / fleetFrame * fleetFrame * s.Proxies }
 
 // fleetAt measures all daemons at one rate.
@@ -230,7 +230,7 @@ func (w *world) fleetAt(ctx context.Context, o *fleetOptions, b *broker, reader 
 		}
 		return err
 	}
-	if err := send(1); err != nil { // what begins with a rate is over after a while
+	if err := send(1); err != nil { // a pass before the measurement: a change of the rate has costs of its own
 		return r, err
 	}
 	time.Sleep(settled)

@@ -11,10 +11,11 @@ import (
 	"bluez-esphome/tests/harness"
 )
 
-// lateAfter is by how many seconds the load may be late at the end of a measurement that the machine is said to have kept up with.
+// lateAfter is how many seconds late the load may be at the end of a measurement. Beyond that, the report says that the
+// machine did not keep up.
 const lateAfter = 0.5
 
-// fleetReport is docs/evidence/fleet.md.
+// fleetReport makes docs/evidence/fleet.md.
 func fleetReport(o *fleetOptions, version, second string, rows []fleetRow) (string, error) {
 	var b strings.Builder
 	system, err := kernel()
@@ -66,7 +67,7 @@ func plural(list []int) string {
 	return text + " daemons"
 }
 
-// nats says what comes of NATS's MQTT interface, which speaks MQTT 3.1.1 only.
+// nats says whether a daemon can stream to the MQTT interface of NATS, which speaks only MQTT 3.1.1.
 func (w *world) nats(ctx context.Context) (string, error) {
 	bin, ok := harness.Server("nats-server")
 	if !ok {

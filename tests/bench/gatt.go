@@ -45,7 +45,7 @@ func gatt(ctx context.Context, w *world, r *result) error {
 	return nil
 }
 
-// reads is how many reads are measured.
+// reads is the number of reads that are measured.
 func (w *world) reads() int { return w.scale(4000) }
 
 func (w *world) readDaemon(ctx context.Context, g *group) error {

@@ -33,7 +33,7 @@ func home(ctx context.Context, w *world, r *result) error {
 	return nil
 }
 
-// discovering is the daemon with so many clients.
+// discovering names the daemon with that number of clients.
 func discovering(clients int) string { return fmt.Sprintf("%s, %d discovering", daemon, clients) }
 
 func (w *world) home(ctx context.Context, g *group, who string) error {
@@ -61,7 +61,7 @@ func (w *world) home(ctx context.Context, g *group, who string) error {
 			defer c.stop()
 			clients = append(clients, c)
 		}
-		// Wait until the start of discovery is over.
+		// The start of discovery has costs of its own, which are not measured.
 		if _, err := l.send(ctx, w.scale(2*homeRate), homeRate); err != nil {
 			return p.failed(err)
 		}
@@ -85,7 +85,7 @@ func (w *world) home(ctx context.Context, g *group, who string) error {
 	return nil
 }
 
-// atHome measures a process that hears the home.
+// atHome measures a process that reads the advertisements of a home.
 func (w *world) atHome(ctx context.Context, g *group, who string, p *process, l *proxies) (cost, error) {
 	if _, err := l.send(ctx, w.scale(homeRate), homeRate); err != nil {
 		return cost{}, p.failed(err)
@@ -100,7 +100,7 @@ func (w *world) atHome(ctx context.Context, g *group, who string, p *process, l 
 	return c, err
 }
 
-// told asks the clients for the number of advertisements that they have received so far, in all.
+// told asks the clients how many advertisements they have received so far, and gives the sum.
 func told(ctx context.Context, clients []*process) (sum int, err error) {
 	for _, c := range clients {
 		if err := c.say("?"); err != nil {

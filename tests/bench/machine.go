@@ -16,13 +16,13 @@ type machine struct {
 	CPU    string `json:"cpu"`
 	Cores  int    `json:"cores"`
 	Kernel string `json:"kernel"`
-	// Load is the machine's load average at the start: how much else it did.
+	// Load is the machine's load average at the start, which shows how busy it was with other work.
 	Load     string   `json:"load"`
 	Versions []string `json:"versions"`
 	Command  string   `json:"command"`
 }
 
-// packages are those of the reference and its clients, whose versions are told.
+// packages are the Python packages whose versions the report names: those of the reference and of its clients.
 const packages = "bleak-esphome habluetooth aioesphomeapi bleak dbus-fast"
 
 func newMachine(ctx context.Context, o *options) (machine, error) {
@@ -55,7 +55,7 @@ func newMachine(ctx context.Context, o *options) (machine, error) {
 			return m, fmt.Errorf("cannot tell a version: %s: %w", strings.Join(c, " "), err)
 		}
 		text := strings.TrimSpace(string(out))
-		if c[0] == "dbus-daemon" { // and a licence
+		if c[0] == "dbus-daemon" { // it also prints a licence
 			text, _, _ = strings.Cut(text, "\n")
 		}
 		m.Versions = append(m.Versions, strings.Split(text, "\n")...)
@@ -68,7 +68,7 @@ func (m *machine) markdown(b *strings.Builder) {
 		m.CPU, m.Cores, m.Kernel, m.Load, strings.Join(m.Versions, ", "))
 }
 
-// kernel is its name and release.
+// kernel gives the name and the release of the kernel.
 func kernel() (string, error) {
 	var u unix.Utsname
 	if err := unix.Uname(&u); err != nil {
@@ -77,7 +77,7 @@ func kernel() (string, error) {
 	return unix.ByteSliceToString(u.Sysname[:]) + " " + unix.ByteSliceToString(u.Release[:]), nil
 }
 
-// loadAverage is that of the last minute.
+// loadAverage gives the load average of the last minute.
 func loadAverage() (string, error) {
 	b, err := os.ReadFile("/proc/loadavg")
 	if err != nil {

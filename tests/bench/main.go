@@ -20,17 +20,17 @@ import (
 	"bluez-esphome/tests/bench/peer"
 )
 
-// options are what the command line says.
+// options are the options of the command line.
 type options struct {
 	root, bin, python string
-	simulator         string // plays the proxies of the row absent
+	simulator         string // the program that simulates the proxies of the row absent
 	rounds            int
 	quick             bool
 	verbose           bool
-	profiles          string // folder for the daemon's CPU profiles, "" for none
+	profiles          string // the folder for CPU profiles of the daemon, "" for none
 }
 
-// scale makes a count small for a trial run.
+// scale makes a count smaller for a trial run.
 func (o *options) scale(n int) int {
 	if o.quick {
 		return max(1, n/20)
@@ -62,7 +62,7 @@ func main() {
 	}
 }
 
-// part gives what a process that the harness started is to be, nil for the harness itself.
+// part gives the function of a process that the harness started, nil for the harness itself.
 func part() func(context.Context, string) error {
 	if len(os.Args) != 3 {
 		return nil
@@ -99,14 +99,14 @@ func runFloor(ctx context.Context, arg string) error {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	go func() { // its end is the end of its input
+	go func() { // the end of its input ends the process
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		cancel()
 	}()
 	return floor.Run(ctx, args.Addresses, args.PSK)
 }
 
-// rowTimeout is how long a row may take; the others are measured all the same.
+// rowTimeout is how long a row may take. After it, the next row is measured.
 const rowTimeout = 20 * time.Minute
 
 func bench(ctx context.Context) error {

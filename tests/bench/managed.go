@@ -57,7 +57,7 @@ func (w *world) managedOnce(ctx context.Context, g *group) error {
 	return w.calls(ctx, g, plain, p, conn.Object(name, "/"), ask)
 }
 
-// calls measures calls of GetManagedObjects. Bytes tells what the server has allocated so far.
+// calls measures calls of GetManagedObjects. bytes gives how many bytes the server has allocated so far.
 func (w *world) calls(ctx context.Context, g *group, who string, p *process, o dbus.BusObject, bytes func() (float64, error)) error {
 	count := w.scale(15)
 	call := func(n int) error {
@@ -76,7 +76,7 @@ func (w *world) calls(ctx context.Context, g *group, who string, p *process, o d
 		return err
 	}
 	g.add(who, "CPU per call, ms", micros(c.process)/1000/float64(count))
-	// Asking allocates, too.
+	// A call of bytes allocates as well: the first two calls measure that.
 	var at [3]float64
 	for i := range at {
 		if i == 2 {

@@ -39,7 +39,7 @@ func notify(ctx context.Context, w *world, r *result) error {
 	return nil
 }
 
-// linked is a load, the daemon and a client that is connected to the load's device.
+// linked is a load, a daemon that uses it, and a client that is connected to the load's device.
 type linked struct {
 	*running
 	conn *client
@@ -80,7 +80,7 @@ func (w *world) connectedWith(ctx context.Context, s settings) (_ *linked, err e
 	})
 }
 
-// char gives the object of a characteristic.
+// char gives the object path of a characteristic.
 func (l *linked) char(ctx context.Context, uuid string) (dbus.ObjectPath, error) {
 	var t tree
 	if err := bluez(ctx, l.conn.Conn, "/", managedObjects).Store(&t); err != nil {
@@ -158,13 +158,14 @@ func (w *world) notifyReference(ctx context.Context) (float64, error) {
 }
 
 const (
-	// batch is how many notifications are sent in one write.
+	// batch is the number of notifications in one write.
 	batch = 250
-	// window is how many may be on their way to the client: as many as the daemon holds for one that reads.
+	// window is the number of notifications that may be on their way to the client: as many as the daemon holds for one
+	// that reads.
 	window = 1000
 )
 
-// subscribe starts the notifications of a characteristic; the counter counts those that arrive.
+// subscribe starts the notifications of a characteristic. count counts those that arrive.
 type subscribe func(ctx context.Context, l *linked, path dbus.ObjectPath) (count *atomic.Int64, stop func(), err error)
 
 func startNotify(ctx context.Context, l *linked, path dbus.ObjectPath) (*atomic.Int64, func(), error) {
@@ -241,7 +242,7 @@ func (w *world) notifyDaemon(ctx context.Context, g *group, how subscribe, total
 	return nil
 }
 
-// await asks often.
+// await calls yes often until it returns true.
 func await(ctx context.Context, yes func() bool) error {
 	const limit = 2 * time.Minute
 	for end := time.Now().Add(limit); !yes(); {

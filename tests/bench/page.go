@@ -17,7 +17,7 @@ const (
 	pageProxies = 12
 	pageDevices = 300
 	pageRate    = pageProxies * pageDevices // advertisements a second
-	pageTurns   = 8                         // with a viewer, and as many without
+	pageTurns   = 8                         // turns with a viewer, and as many without one
 	viewer      = "a viewer"
 	noViewer    = "nobody looks"
 	addedCPU    = "CPU that a viewer takes, % of a core"
@@ -49,7 +49,8 @@ func (w *world) page(ctx context.Context, g *group) error {
 	var without, with cost
 	var streamed int64
 	for turn := range 2 * pageTurns {
-		// Without and with, with and without: what else the machine does changes slowly and costs both the same.
+		// Turns without a viewer and with one alternate as 0110 0110: the other load of the machine changes slowly, and
+		// costs both the same.
 		looked := turn%4 == 1 || turn%4 == 2
 		var v *watcher
 		total := &without
@@ -63,7 +64,7 @@ func (w *world) page(ctx context.Context, g *group) error {
 			if v != nil {
 				defer v.stop()
 			}
-			if err := send(3); err != nil { // the whole snapshot, and what else the beginning costs
+			if err := send(3); err != nil { // not measured: the first event of a viewer is a whole snapshot
 				return cost{}, 0, err
 			}
 			before := v.count()
@@ -85,13 +86,13 @@ func (w *world) page(ctx context.Context, g *group) error {
 	return nil
 }
 
-// watcher reads a stream and counts its bytes.
+// watcher reads the event stream of the page and counts its bytes.
 type watcher struct {
 	bytes atomic.Int64
 	stop  func()
 }
 
-// count is the number of bytes until now, 0 for nobody.
+// count is the number of bytes so far; it is 0 for a nil watcher.
 func (v *watcher) count() int64 {
 	if v == nil {
 		return 0

@@ -18,20 +18,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// answerTimeout is how long a process may take to say what is expected of it.
+// answerTimeout is how long a process may take to print an expected line.
 const answerTimeout = 90 * time.Second
 
-// process is a process that speaks in lines.
+// process is a process that reads and writes lines.
 type process struct {
 	name  string
 	cmd   *exec.Cmd
 	in    io.WriteCloser
 	lines chan string // closed at the end of its output
 	err   *lastLines
-	http  string // HOST:PORT that it answers HTTP on, if it does
+	http  string // HOST:PORT at which it answers HTTP, if it does
 }
 
-// spawn starts a process, which dies with this one at the latest.
+// spawn starts a process, which ends with this one at the latest.
 func spawn(ctx context.Context, env []string, name string, args ...string) (*process, error) {
 	p := &process{name: filepath.Base(name), cmd: exec.Command(name, args...), lines: make(chan string, 64), err: &lastLines{}}
 	p.cmd.Env = append(os.Environ(), env...)
@@ -62,10 +62,10 @@ func spawn(ctx context.Context, env []string, name string, args ...string) (*pro
 	return p, nil
 }
 
-// pid is the process's number.
+// pid is the process ID.
 func (p *process) pid() int { return p.cmd.Process.Pid }
 
-// say sends a line.
+// say writes a line to the input of the process.
 func (p *process) say(line string) error {
 	if _, err := io.WriteString(p.in, line+"\n"); err != nil {
 		return p.failed(err)
@@ -90,7 +90,7 @@ func (p *process) line(ctx context.Context) (string, error) {
 	}
 }
 
-// expect waits for a line that begins with the word, and gives the rest.
+// expect waits for a line that begins with the word, and gives the rest of it.
 func (p *process) expect(ctx context.Context, word string) (string, error) {
 	for {
 		l, err := p.line(ctx)
@@ -116,12 +116,12 @@ func (p *process) stop() {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	kill := time.AfterFunc(10*time.Second, func() { _ = syscall.Kill(-p.pid(), syscall.SIGKILL) })
 	defer kill.Stop()
-	for range p.lines { // until its output ends
+	for range p.lines { // read on until its output ends
 	}
 	_ = p.cmd.Wait()
 }
 
-// cpu is the CPU time, user and system, that a process has used so far, of all its threads, in nanoseconds' resolution:
+// cpu is the user and system CPU time that all threads of a process have used so far, with a resolution of nanoseconds:
 // its CPU-time clock (clock_getcpuclockid(3)).
 func cpu(pid int) (time.Duration, error) {
 	const schedClock = 2
@@ -132,7 +132,7 @@ func cpu(pid int) (time.Duration, error) {
 	return time.Duration(ts.Nano()), nil
 }
 
-// rss is the memory of a process that is in RAM, in MiB.
+// rss is the resident memory of a process in MiB.
 func rss(pid int) (float64, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
@@ -147,7 +147,7 @@ func rss(pid int) (float64, error) {
 	return 0, fmt.Errorf("cannot read the memory of process %d: no VmRSS", pid)
 }
 
-// lastLines keeps the end of what a process complains about.
+// lastLines keeps the end of a process's standard error.
 type lastLines struct {
 	mu   sync.Mutex
 	text []byte // under mu

@@ -20,7 +20,7 @@ func (w *world) load(ctx context.Context, s load.Spec) (*proxies, error) {
 	if err != nil {
 		return nil, err
 	}
-	// One thread: the other core is left to what is measured.
+	// The load uses one thread, and leaves the other core to the program that is measured.
 	p, err := spawn(ctx, []string{"GOMAXPROCS=1"}, w.self, "load", string(arg))
 	if err != nil {
 		return nil, err
@@ -60,7 +60,7 @@ func (l *proxies) do(ctx context.Context, c load.Command) (load.Answer, error) {
 	return l.answer(ctx)
 }
 
-// send sends count advertisements at a rate per second, 0 for as fast as they are read.
+// send sends count advertisements at a rate per second; 0 is as fast as they are read.
 func (l *proxies) send(ctx context.Context, count int, rate float64) (load.Answer, error) {
 	return l.do(ctx, load.Command{Do: "send", Count: count, Rate: rate})
 }
@@ -71,17 +71,17 @@ func (l *proxies) subscribed(ctx context.Context) error {
 	return err
 }
 
-// everybody sends every device n times, and lets what follows from it happen.
+// everybody has every proxy send advertisements of every device at least n times.
 func (l *proxies) everybody(ctx context.Context, n int) error {
 	_, err := l.send(ctx, n*l.spec.Proxies*(l.spec.Devices+l.spec.Frame), 0)
 	return err
 }
 
-// argument tells a process where the proxies are.
+// argument is the command-line argument that tells a process where the proxies are.
 func (l *proxies) argument(first bool) string {
 	b, err := json.Marshal(map[string]any{"addresses": l.addresses, "psk": l.spec.PSK, "first": first})
 	if err != nil {
-		panic(err) // strings alone
+		panic(err) // cannot happen: all values are strings
 	}
 	return string(b)
 }

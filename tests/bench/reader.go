@@ -11,8 +11,8 @@ import (
 	"github.com/eclipse/paho.golang/paho"
 )
 
-// runReader is a subscriber to everything at the broker with that address. For each line of its input it says how many messages
-// came so far.
+// runReader subscribes to everything at the broker with that address. For each line of its input it prints how many
+// messages have come so far.
 func runReader(ctx context.Context, address string) error {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
 	if err != nil {

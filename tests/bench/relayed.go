@@ -74,17 +74,17 @@ const leastCPU = 0.01
 
 const imageID apiwire.ID = 44 // CameraImageResponse
 
-// way connects a host to a device, given a listener of which the device accepts.
+// way connects a host to the device at an address.
 type way func(ctx context.Context, key *[32]byte, device string) (host net.Conn, stop func(), err error)
 
-// passed gives the CPU of this process for each message that goes a way, in microseconds.
+// passed gives the CPU time of this process for each message on that way, in microseconds.
 func passed(ctx context.Context, via way, size, burst, count int) (float64, error) {
 	e, err := newEnds(ctx, via)
 	if err != nil {
 		return 0, err
 	}
 	defer e.stop()
-	if err := e.pass(size, burst, count/10); err != nil { // warm
+	if err := e.pass(size, burst, count/10); err != nil { // the first messages are not measured
 		return 0, err
 	}
 	before := processCPU()
@@ -185,7 +185,7 @@ func newEnds(ctx context.Context, via way) (*ends, error) {
 	return e, e.host.until(imageID)
 }
 
-// accept is the device as far as the first message that is relayed, and one to the host.
+// accept plays the device until the first relayed message, and sends one to the host.
 func (e *ends) accept(key *[32]byte) (err error) {
 	d := e.device
 	d.conn, err = e.ln.Accept()
@@ -206,7 +206,7 @@ func (e *ends) accept(key *[32]byte) (err error) {
 		case id == apiwire.DeviceInfoRequest:
 			err = d.write(&apipb.DeviceInfoResponse{MacAddress: benchMAC})
 		case id == apiwire.ListEntitiesRequest:
-			go func() { _, _ = io.Copy(io.Discard, d.conn) }() // ends with the connection
+			go func() { _, _ = io.Copy(io.Discard, d.conn) }() // it ends with the connection
 			return e.send([]byte("first"), 1)
 		}
 		if err != nil {
@@ -227,7 +227,7 @@ func (e *ends) send(payload []byte, times int) (err error) {
 	return err
 }
 
-// pass sends messages from the device and waits until the host has all of them; after each burst, or, if that is 0, at
+// pass sends messages from the device, and waits until the host has all of them: after each burst or, if burst is 0, at
 // the end.
 func (e *ends) pass(size, burst, count int) error {
 	payload := make([]byte, size)
@@ -274,7 +274,7 @@ func connectStraight(ctx context.Context, _ *[32]byte, device string) (net.Conn,
 	return conn, func() {}, err
 }
 
-// connectBare goes through a relay that passes frames on and knows nothing else.
+// connectBare connects through a relay that only passes frames on.
 func connectBare(ctx context.Context, key *[32]byte, device string) (net.Conn, func(), error) {
 	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -306,7 +306,7 @@ func connectBare(ctx context.Context, key *[32]byte, device string) (net.Conn, f
 	return conn, func() { _ = ln.Close() }, err
 }
 
-// frames passes on what from reads, all that came at once in one write.
+// frames passes on the frames that from reads. Frames that came together leave in one write.
 func frames(from, to *apiwire.Framer, conn net.Conn) {
 	var out []byte
 	for {
@@ -329,7 +329,7 @@ func frames(from, to *apiwire.Framer, conn net.Conn) {
 
 const benchMAC = "24:6F:28:00:00:01"
 
-// connectShared goes through a shared proxy.
+// connectShared connects through a shared proxy of package share.
 func connectShared(ctx context.Context, key *[32]byte, device string) (net.Conn, func(), error) {
 	address, err := freePort(ctx)
 	if err != nil {
@@ -359,7 +359,7 @@ func connectShared(ctx context.Context, key *[32]byte, device string) (net.Conn,
 	}
 }
 
-// noLinks is a host without links.
+// noLinks is the links of a host that makes none.
 type noLinks struct{ links.Links }
 
 func (noLinks) Close() {}

@@ -10,14 +10,14 @@ import (
 	"strings"
 )
 
-// report is all that was measured, and where.
+// report is everything that was measured, and the machine on which it was.
 type report struct {
 	Machine machine   `json:"machine"`
 	Rounds  int       `json:"rounds"`
 	Rows    []*result `json:"rows"`
 }
 
-// verdict is the demand and whether it is met.
+// verdict says what the check demands and whether that is met.
 func (c *check) verdict() string {
 	if c.pass() {
 		return "pass"
@@ -32,7 +32,7 @@ func (c *check) demand() string {
 	return fmt.Sprintf("≤ %g%s", c.Limit, c.Unit)
 }
 
-// print shows a row in short.
+// print prints a row in short.
 func (r *result) print(w io.Writer) {
 	for _, g := range r.Groups {
 		if g.Name != "" {
@@ -47,7 +47,7 @@ func (r *result) print(w io.Writer) {
 	}
 }
 
-// digits writes three of them.
+// digits writes a number with three digits.
 func digits(v float64) string {
 	switch {
 	case v >= 100 || v == 0:
@@ -60,12 +60,12 @@ func digits(v float64) string {
 	return fmt.Sprintf("%.3f", v)
 }
 
-// byHand begins the part of the file that people write; it stays as it is.
+// byHand is the heading of the part of the file that people write, and that stays as it is.
 const byHand = "## Remarks"
 
 const noRemarks = byHand + "\n\nNone yet. This section is written by hand; `make bench` leaves it alone.\n"
 
-// write writes the report, and leaves what people wrote at the end of it.
+// write writes the report, and keeps what people wrote at its end.
 func (r *report) write(path string) error {
 	old, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

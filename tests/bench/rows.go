@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// row is one line of what the program promises, or a few of a kind.
+// row is one promise of the program, or a few of a kind.
 type row struct {
 	key, title, about string
 	run               func(context.Context, *world, *result) error
@@ -35,7 +35,7 @@ func rows() []row {
 	}
 }
 
-// find gives the row of that key.
+// find gives the row with that key.
 func find(key string) (row, error) {
 	var keys []string
 	for _, r := range rows() {
@@ -47,5 +47,5 @@ func find(key string) (row, error) {
 	return row{}, fmt.Errorf("there is no row %q; there are %q", key, keys)
 }
 
-// micros is a duration in microseconds.
+// micros converts a duration to microseconds.
 func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }

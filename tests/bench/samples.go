@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// series is one quantity of one of the programs that are compared, with one value for each round.
+// series is the values of one quantity of one program, one for each round.
 type series struct {
 	Who    string    `json:"who"`
 	What   string    `json:"what"` // with its unit
@@ -29,7 +29,7 @@ type check struct {
 	Of      string  `json:"of"`   // the quantity
 	What    string  `json:"what"` // of which program
 	Reached float64 `json:"reached"`
-	// Limit is what Reached may be at most, with AtLeast at least.
+	// Limit is the most that Reached may be or, with AtLeast, the least.
 	Limit   float64 `json:"limit"`
 	AtLeast bool    `json:"at_least,omitempty"`
 	Unit    string  `json:"unit,omitempty"`
@@ -42,14 +42,14 @@ func (c *check) pass() bool {
 	return c.Reached <= c.Limit
 }
 
-// group is one case of a row: what was measured and what is demanded of it.
+// group is one case of a row: its measurements and the demands on them.
 type group struct {
 	Name   string    `json:"name"`
 	Series []*series `json:"series"`
 	Checks []check   `json:"checks,omitempty"`
 }
 
-// add adds a round's value.
+// add adds the value of a round.
 func (g *group) add(who, what string, v float64) {
 	s := g.find(who, what)
 	if s == nil {
@@ -68,8 +68,8 @@ func (g *group) find(who, what string) *series {
 	return nil
 }
 
-// ratio demands that one's quantity be at most limit times the other's. It is the median of the rounds' ratios: what is
-// compared was measured right after the other.
+// ratio demands that a quantity of one program is at most limit times that of the other. It takes the median of the
+// rounds' ratios, since the two values of a round were measured right after each other.
 func (g *group) ratio(what, one, other string, limit float64) {
 	a, b := g.find(one, what), g.find(other, what)
 	if a == nil || b == nil {
@@ -86,7 +86,7 @@ func medianRatio(a, b []float64) float64 {
 	return median(r)
 }
 
-// atMost demands a median of at most limit, atLeast one of at least limit.
+// atMost demands that the median is at most limit; atLeast demands that it is at least limit.
 func (g *group) atMost(who, what, unit string, limit float64) { g.bound(who, what, unit, limit, false) }
 
 func (g *group) atLeast(who, what, unit string, limit float64) {
@@ -99,7 +99,7 @@ func (g *group) bound(who, what, unit string, limit float64, atLeast bool) {
 	}
 }
 
-// result is a measured row.
+// result is the measurements of a row.
 type result struct {
 	Key    string   `json:"row"`
 	Title  string   `json:"title"`

@@ -61,7 +61,7 @@ type siegeWorld struct {
 	*world
 	sim, daemon *process
 	conn        *client
-	share       string // where the proxy is shared
+	share       string // the address at which the proxy is shared
 }
 
 func (w *world) siegeWorld(ctx context.Context) (_ *siegeWorld, err error) {
@@ -149,7 +149,7 @@ func (s *siegeWorld) host(conn net.Conn, name string) (*end, error) {
 	return e, e.until(apiwire.HelloResponse)
 }
 
-// reads measures reads of D-Bus, first alone and then beside a host that has 64 under way.
+// reads measures reads by D-Bus, first alone and then beside a host that has 64 reads under way.
 func (s *siegeWorld) reads(ctx context.Context, g *group) error {
 	measure := func(who string) error {
 		var took []float64
@@ -199,7 +199,7 @@ func (s *siegeWorld) reads(ctx context.Context, g *group) error {
 	return measure(besieged)
 }
 
-// door measures how long a host that is slow to answer takes to get in, while others knock.
+// door measures how long a host with a slow network takes to open a session while an attacker opens connections.
 func (s *siegeWorld) door(ctx context.Context, g *group) error {
 	ctx, stop := context.WithCancel(ctx)
 	var strangers sync.WaitGroup
@@ -237,7 +237,7 @@ func (s *siegeWorld) door(ctx context.Context, g *group) error {
 	return nil
 }
 
-// far is a connection whose other end is siegeTrip away and back: what is sent leaves that much later.
+// far is a connection with a round-trip time of siegeTrip: each write is sent that much later.
 type far struct{ net.Conn }
 
 func (f *far) Write(b []byte) (int, error) {
@@ -245,7 +245,7 @@ func (f *far) Write(b []byte) (int, error) {
 	return f.Conn.Write(b)
 }
 
-// knock opens connections from an address of its own, as many a second as rate, and keeps the last hundred.
+// knock opens rate connections a second from an address of its own, and keeps the last hundred open.
 func (s *siegeWorld) knock(ctx context.Context, opened *atomic.Int64, rate int) {
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 66)}}
 	var kept [100]net.Conn

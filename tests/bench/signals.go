@@ -12,8 +12,8 @@ signal: about as many as the bus passes on, so that nearly each change is a sign
 same load costs while nobody discovers is taken off. Beside it, a Go program that emits the same change with godbus's Conn.Emit, on the
 same bus to the same client.`
 
-// emitRate is in advertisements per second. In a flood without a limit many changes become one signal, and the signal
-// would be charged with the cost of the changes that nobody is told of.
+// emitRate is in advertisements per second. At an unlimited rate, many changes become one signal, and the cost of a
+// signal would include that of the changes that no signal reports.
 const emitRate = 40_000
 
 const perSignal = "CPU per PropertiesChanged, µs"
@@ -32,7 +32,7 @@ func emit(ctx context.Context, w *world, r *result) error {
 	return nil
 }
 
-// plain is a small server of ours that uses godbus as it is.
+// plain names a small server, package peer's, that uses godbus as it is.
 const plain = "godbus"
 
 func (w *world) emitDaemon(ctx context.Context, g *group) error {

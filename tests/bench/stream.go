@@ -11,7 +11,7 @@ import (
 const aboutStream = `What ` + "`stream:`" + ` adds to the daemon: its CPU with the stream to a Mosquitto, less that without, divided by the messages that were published. One proxy hears
 500 RuuviTags and sends 5,000 advertisements a second, all of them new, so each is a message. The broker is a process of its own, which has no subscriber.`
 
-// streamRate is in advertisements a second; perMessage is what a published one costs.
+// streamRate is in advertisements a second; perMessage is the cost of a published message.
 const (
 	streamRate = 5000
 	perMessage = "CPU per published message, µs"
@@ -38,7 +38,7 @@ func streamed(ctx context.Context, w *world, r *result) error {
 				return fmt.Errorf("nothing was published")
 			}
 			w.log("%s: %v with the stream, %v without, %.0f messages", format, on.process, off.process, published)
-			// What is less than the noise is not taken for nothing.
+			// A difference below the noise is not reported as zero.
 			g.add("added", perMessage, max(micros(on.process-off.process)/published, 0.001))
 			g.add("daemon", "published, thousands a second", published/1000/on.wall.Seconds())
 		}
@@ -47,10 +47,10 @@ func streamed(ctx context.Context, w *world, r *result) error {
 	return nil
 }
 
-// settled is longer than messages are gathered: what was heard before it is published.
+// settled is longer than the daemon gathers messages: after it, everything that was heard is published.
 const settled = 300 * time.Millisecond
 
-// streaming measures a daemon with that stream, or without one.
+// streaming measures a daemon with a stream to that broker, or without a stream.
 func (w *world) streaming(ctx context.Context, stream string) (c cost, published float64, err error) {
 	l, err := w.running(ctx, load.Spec{Proxies: 1, Devices: 500, Frame: frame, Mix: load.MixSensors, ChangeEvery: 1}, settings{metrics: true, stream: stream})
 	if err != nil {
@@ -89,7 +89,7 @@ func (w *world) streaming(ctx context.Context, stream string) (c cost, published
 	return c, after - before, err
 }
 
-// allPublished waits until no message waits for the broker.
+// allPublished waits until the queue of the stream is empty.
 func allPublished(ctx context.Context, p *process) error {
 	for {
 		left := 0.0

@@ -17,23 +17,23 @@ import (
 // psk is the key of every encrypted proxy.
 const psk = "MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI="
 
-// world is what all measurements share.
+// world is the things that all measurements share.
 type world struct {
 	options
 	self   string // this program
-	dir    string // for the daemon's files
+	dir    string // the folder for the daemon's files
 	bus    *privatebus.Bus
-	conn   *dbus.Conn // of the harness
+	conn   *dbus.Conn // the connection of the harness
 	busPID int
 
-	controllers int // sockets of controllers so far
+	controllers int // how many sockets of controllers were made
 
-	// Of the profiles.
-	row   string // that is measured
+	// For the names of profiles.
+	row   string // the row that is measured
 	taken int
 }
 
-// newWorld starts a bus. It is to be closed.
+// newWorld starts a bus. The caller closes the world.
 func newWorld(ctx context.Context, o options) (_ *world, err error) {
 	w := &world{options: o}
 	defer func() {
@@ -76,17 +76,17 @@ func (w *world) close() {
 	_ = os.RemoveAll(w.dir)
 }
 
-// env makes a process use the bus.
+// env is the environment that makes a process use the bus.
 func (w *world) env() []string { return []string{"DBUS_SYSTEM_BUS_ADDRESS=" + w.bus.Address} }
 
-// The three that are compared.
+// The three programs that are compared.
 const (
 	reference = "reference"
 	daemon    = "daemon"
 	bare      = "floor"
 )
 
-// start starts one of the three on a load and waits until it has subscribed to every proxy.
+// start starts one of the three programs on a load, and waits until it has subscribed to every proxy.
 func (w *world) start(ctx context.Context, who string, l *proxies) (*process, error) {
 	p, err := w.begin(ctx, who, l)
 	if err != nil {
@@ -100,7 +100,7 @@ func (w *world) start(ctx context.Context, who string, l *proxies) (*process, er
 	return p, nil
 }
 
-// begin only starts it.
+// begin starts one of the three programs and does not wait.
 func (w *world) begin(ctx context.Context, who string, l *proxies) (*process, error) {
 	switch who {
 	case reference:
@@ -111,18 +111,18 @@ func (w *world) begin(ctx context.Context, who string, l *proxies) (*process, er
 	return w.daemon(ctx, l, settings{})
 }
 
-// startReference starts the reference; first makes it tell of the first advertisement.
+// startReference starts the reference. If first, it reports the first advertisement.
 func (w *world) startReference(ctx context.Context, l *proxies, first bool) (*process, error) {
 	return spawn(ctx, nil, w.python, filepath.Join(w.root, "tests/bench/py/reference.py"), l.argument(first))
 }
 
-// settings are what the daemon does besides.
+// settings are further options of the daemon.
 type settings struct {
-	metrics  bool     // answers HTTP
-	share    int      // the port on which it offers the first proxy on; 0: none
-	shareKey string   // that hosts need; "": none
-	hci      []string // sockets of virtual controllers
-	bus      string   // "": the harness's
+	metrics  bool     // it answers HTTP
+	share    int      // the port on which it shares the first proxy; 0: none
+	shareKey string   // the key that hosts need; "": none
+	hci      []string // the sockets of virtual controllers
+	bus      string   // the address of the bus; "": that of the harness
 	stream   string   // stream.mqtt, a map in YAML; "": none
 }
 
@@ -170,13 +170,13 @@ func (w *world) daemon(ctx context.Context, l *proxies, s settings) (*process, e
 	return p, err
 }
 
-// running is a load with the daemon on it.
+// running is a load and a daemon that uses it.
 type running struct {
 	*proxies
 	daemon *process
 }
 
-// running starts a load and the daemon on it.
+// running starts a load and a daemon that uses it.
 func (w *world) running(ctx context.Context, spec load.Spec, s settings) (*running, error) {
 	l, err := w.load(ctx, spec)
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
-// limit is how long one host may take: hundreds of round trips through three processes, on a machine that does much
-// else.
+// limit is how long one host may take: it makes hundreds of round trips through three processes, on a machine that may
+// be busy.
 const limit = 8 * time.Minute
 
 // world is a daemon without a bus, with one proxy and controllers.
@@ -24,23 +24,24 @@ type world struct {
 	place       harness.Place
 	peripherals string
 	config      string
-	hci         int    // controllers
-	control     string // socket of the peripheral
+	hci         int    // number of controllers
+	control     string // socket by which a test controls the peripheral
 	daemon      *harness.Proc
 }
 
-// recorded is the file of the peripherals of the recordings.
+// recorded gives the path of the file with the peripherals of the recordings.
 func recorded(t *testing.T) string {
 	return harness.Path(t, "internal", "proxysim", "testdata", "golden-peripheral.json")
 }
 
-// newWorld starts it with these entries of hci; PLACE in them is a folder.
+// newWorld starts a world. hci is the entries of the daemon's hci option; PLACE in them stands for the folder of the
+// test.
 func newWorld(t *testing.T, hci ...string) *world {
 	t.Helper()
 	return newWorldOf(t, recorded(t), hci...)
 }
 
-// newWorldOf is newWorld with other peripherals.
+// newWorldOf is newWorld with the peripherals of another file.
 func newWorldOf(t *testing.T, peripherals string, hci ...string) *world {
 	t.Helper()
 	w := &world{place: harness.NewPlace(t), peripherals: peripherals, hci: len(hci)}
@@ -73,7 +74,7 @@ func (w *world) start(t *testing.T) {
 	w.daemon.Err.Expect(t, `Proxy is online`)
 }
 
-// passes runs a host and checks that it passed the steps, and nothing else.
+// passes waits for the end of a host, and checks that it succeeded and printed each of the steps once.
 func passes(t *testing.T, p *harness.Proc, steps ...string) {
 	t.Helper()
 	if status := p.Wait(t, limit); status != 0 {
@@ -88,7 +89,7 @@ func passes(t *testing.T, p *harness.Proc, steps ...string) {
 
 var bumbleSteps = []string{"power", "scan", "connect", "list", "read", "write", "command", "notify", "indicate", "pair", "disconnect", "encrypt", "dropped", "absent", "cycles"}
 
-// bumble runs it; more says what the proxy knows already.
+// bumble runs the Bumble host. more is its further arguments: "bonded" if the proxy has a bond with the peripheral.
 func (w *world) bumble(t *testing.T, transport string, cycles int, more ...string) {
 	t.Helper()
 	args := []string{harness.Path(t, "tests", "controller", "bumble_client.py"), transport, w.peripherals, w.control, strconv.Itoa(cycles)}
@@ -103,7 +104,8 @@ func TestBumbleTCP(t *testing.T) {
 	w.bumble(t, "tcp-client:127.0.0.1:"+port, 100)
 }
 
-// TestBumbleUnix: the same over a unix socket; then another host, which finds nothing of the first one's.
+// TestBumbleUnix: the same over a unix socket, by two hosts one after the other. The second one finds no keys of the
+// first one, but the bond of the proxy.
 func TestBumbleUnix(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "unix: PLACE/hci.sock, proxies: [kitchen]")
@@ -115,8 +117,8 @@ func TestBumbleUnix(t *testing.T) {
 	}
 }
 
-// TestNoble: noble with its driver for serial lines, over a pseudo terminal: what Bumble does, and a hundred connections
-// by the second host, which gets a terminal of its own.
+// TestNoble: noble with its driver for serial lines, over a pseudo terminal: what Bumble does, and a hundred
+// connections by the second host, which gets a terminal of its own.
 func TestNoble(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("node"); err != nil {

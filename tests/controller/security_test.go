@@ -11,7 +11,7 @@ import (
 
 const unixHCI = "unix: PLACE/hci.sock"
 
-// python runs a host of this folder on the controller of unixHCI.
+// python starts a host, a Python script of this folder, on the controller of unixHCI.
 func (w *world) python(t *testing.T, script string, args ...string) *harness.Proc {
 	t.Helper()
 	args = append([]string{harness.Path(t, "tests", "controller", script), "unix:" + filepath.Join(w.place.Dir, "hci.sock")}, args...)
@@ -23,9 +23,9 @@ func (w *world) security(t *testing.T, what string, steps ...string) {
 	passes(t, w.python(t, "security_client.py", w.control, filepath.Join(w.place.Dir, "keys.json"), what), steps...)
 }
 
-// TestKeys: a host pairs by legacy pairing and by Secure Connections, with and without bonding, comes back with its
-// keys, also to another run of the daemon, and is refused with others. What the daemon keeps of it only its user can
-// read.
+// TestKeys: a host pairs by legacy pairing and by Secure Connections, with and without bonding. It comes back with its
+// keys, also after a restart of the daemon, and is refused with other keys. Only the daemon's user can read the keys
+// that the daemon stores.
 func TestKeys(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, unixHCI)
@@ -42,7 +42,7 @@ func TestKeys(t *testing.T) {
 	w.security(t, "again", "again")
 }
 
-// TestRefusedPairing: a peripheral that wants a passkey is not paired, and the host hears why.
+// TestRefusedPairing: pairing with a peripheral that requires a passkey fails, and the host is told why.
 func TestRefusedPairing(t *testing.T) {
 	t.Parallel()
 	b, err := os.ReadFile(recorded(t))
@@ -57,8 +57,8 @@ func TestRefusedPairing(t *testing.T) {
 	newWorldOf(t, file, unixHCI).security(t, "refused", "refused")
 }
 
-// TestChangedDatabase: a host whose peripheral gets another database, while it is linked or away, is told by Service
-// Changed, and is never given a value under another characteristic's UUID.
+// TestChangedDatabase: when the GATT database of a peripheral changes, with a link or without one, the host gets a
+// Service Changed indication. It never gets the value of one characteristic under the UUID of another one.
 func TestChangedDatabase(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, unixHCI)

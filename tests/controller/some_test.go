@@ -15,7 +15,7 @@ import (
 	"bluez-esphome/tests/harness"
 )
 
-// raw is a host that only sends bytes and waits for others.
+// raw is a host that sends and expects bytes.
 type raw struct {
 	t    *testing.T
 	conn net.Conn
@@ -33,7 +33,7 @@ func dial(t *testing.T, socket string) *raw {
 	return &raw{t: t, conn: conn}
 }
 
-// say sends commands, hex.
+// say sends packets, given in hex.
 func (r *raw) say(packets string) {
 	r.t.Helper()
 	b, err := hex.DecodeString(packets)
@@ -45,7 +45,7 @@ func (r *raw) say(packets string) {
 	}
 }
 
-// until reads until bytes came, hex, and drops what came up to there.
+// until reads until the wanted bytes, given in hex, have come. It drops them and everything before them.
 func (r *raw) until(want string) {
 	r.t.Helper()
 	b, _ := hex.DecodeString(want)
@@ -70,8 +70,8 @@ const (
 	reported = "0201" + "0000" + "01000101aa00"
 )
 
-// TestSomeProxies: controllers of one proxy, of two of three, and of all each hear what theirs hear. A reload takes one
-// away and leaves the hosts of the others alone.
+// TestSomeProxies: of three controllers, one has one proxy, one has two, and one has all. The host of each gets what
+// these proxies hear. A reload that removes a controller does not disturb the hosts of the others.
 func TestSomeProxies(t *testing.T) {
 	t.Parallel()
 	place := harness.NewPlace(t)
@@ -105,12 +105,12 @@ func TestSomeProxies(t *testing.T) {
 	}
 	for _, h := range hosts {
 		h.until(reported)
-		h.until(reported) // again, in spite of the filter
+		h.until(reported) // once more, although the host asked for the filtering of duplicates
 	}
 	write(two, all)
 	daemon.Signal(t, syscall.SIGHUP)
 	daemon.Err.Expect(t, `The configuration was read again`)
-	if _, err := io.Copy(io.Discard, hosts[0].conn); err != nil { // what was on its way, and then the end
+	if _, err := io.Copy(io.Discard, hosts[0].conn); err != nil { // the connection is closed
 		t.Error(err)
 	}
 	for _, h := range hosts[1:] {

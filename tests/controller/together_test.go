@@ -23,10 +23,10 @@ type fronts struct {
 	place            harness.Place
 	controls, socket string
 	bus              *harness.Bus
-	shared           string // address of the proxy as other hosts have it
+	shared           string // address at which other hosts reach the proxy
 }
 
-// newFronts starts it; share is what share: has besides.
+// newFronts starts the daemon. share is further text for its share option.
 func newFronts(t *testing.T, share string) *fronts {
 	t.Helper()
 	w := &fronts{place: harness.NewPlace(t)}
@@ -40,14 +40,14 @@ func newFronts(t *testing.T, share string) *fronts {
 	return w
 }
 
-// discover has a program find the device, and go on discovering.
+// discover has a program discover until it finds the device; the discovery goes on.
 func discover(p *harness.Client) {
 	p.T.Helper()
 	p.Call("/org/bluez/hci0", "org.bluez.Adapter1.StartDiscovery")
 	p.Until(mainPath, device1, "Address", "00:AA:01:01:00:01")
 }
 
-// connect has a program find and connect the device.
+// connect has a program find the device and connect to it.
 func connect(p *harness.Client) {
 	p.T.Helper()
 	discover(p)
@@ -62,7 +62,7 @@ func (w *fronts) notify(t *testing.T, value string) {
 	harness.Tell(t, filepath.Join(w.controls, "main.sock"), `{"op":"notify","handle":37,"value":"`+value+`","indicate":false}`)
 }
 
-// owners are who holds the link, as the daemon says.
+// owners names those who hold the link, as the daemon says.
 func (w *fronts) owners(p *harness.Client) []string {
 	var links []map[string]dbus.Variant
 	v := p.Get("/bluez_esphome/proxy/kitchen", "org.bluez_esphome.Proxy1", "Links")
@@ -73,7 +73,7 @@ func (w *fronts) owners(p *harness.Client) []string {
 	return owners
 }
 
-// has waits until a program was told a value of one byte.
+// has waits until a program has got a value of one byte.
 func has(p *harness.Client, value byte) {
 	p.T.Helper()
 	p.Eventually(fmt.Sprintf("the program has value %d", value), func() bool {
@@ -82,8 +82,8 @@ func has(p *harness.Client, value byte) {
 	})
 }
 
-// TestTogether: a device that a program on D-Bus has connected is the controller's host's, too: it joins the link, both
-// are listed as its holders, and nothing that it ends is ended for the program.
+// TestTogether: the host of a controller can use a device that a program on D-Bus has connected. It joins the link, and
+// the daemon lists both as its holders. When the host unsubscribes or disconnects, nothing changes for the program.
 func TestTogether(t *testing.T) {
 	t.Parallel()
 	w := newFronts(t, "")
@@ -130,13 +130,13 @@ func TestTogether(t *testing.T) {
 	}
 }
 
-// TestThreeFronts: a program on D-Bus, the host of a controller and a host that shares the proxy hold one link, of one
-// slot; each is told what it subscribed, and who leaves ends nothing for the others.
+// TestThreeFronts: a program on D-Bus, the host of a controller and a host that shares the proxy hold one link, which
+// uses one slot. Each gets the notifications that it subscribed to, and none that leaves ends anything for the others.
 func TestThreeFronts(t *testing.T) {
 	t.Parallel()
 	w := newFronts(t, "")
 	program := w.bus.Client(t)
-	discover(program) // its object comes while it advertises, which it does not once it is linked
+	discover(program) // first: a connected device does not advertise, and would get no object
 	friend := harness.Run(t, fmt.Sprintf("proxies: [{address: %q, name: shared}]\n", w.shared)).Client(t)
 	connect(friend)
 	program.Call(mainPath, device1+".Connect")
@@ -170,8 +170,8 @@ func TestThreeFronts(t *testing.T) {
 	}
 }
 
-// TestInUse: with in_use: refuse a device that a program has is busy for the host of a controller. It waits, as for one
-// that is away, and gets the device when the program lets go; then it is busy for the program.
+// TestInUse: with in_use: refuse, the host of a controller cannot use a device that a program has. The host waits, as
+// for a device that is away, and gets the device when the program lets go. After that, the program cannot use it.
 func TestInUse(t *testing.T) {
 	t.Parallel()
 	w := newFronts(t, ", in_use: refuse")
@@ -187,7 +187,7 @@ func TestInUse(t *testing.T) {
 		t.Errorf("the link is held by %q", owners)
 	}
 	program.Call(mainPath, device1+".Disconnect")
-	host.until("043e1301" + "00") // the first one that it is told, and it is good
+	host.until("043e1301" + "00") // LE Connection Complete: success
 	program.Eventually("the host holds the link", func() bool {
 		owners := w.owners(program)
 		return len(owners) == 1 && owners[0] == "controller unix:"+w.socket

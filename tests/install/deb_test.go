@@ -1,5 +1,5 @@
-// Package install tests the Debian package and what is in it: units, policy, manual pages,
-// licences. Installing it is what scripts/test-install.sh does.
+// Package install tests the Debian package and its content: units, D-Bus policies, manual pages and licences.
+// scripts/test-install.sh installs the package and tests the result.
 package install
 
 import (
@@ -34,10 +34,10 @@ type file struct {
 	data []byte
 }
 
-// compression is how deb.sh compresses: as it does for users by night, and quickly by day.
+// compression is a setting of deb.sh: by day it compresses quickly, by night as it does for users.
 func compression() string { return "DEB_COMPRESS=" + harness.ByNight("-Zgzip -z1", "") }
 
-// build makes the package for this host's architecture, or the test skips without Debian's tools.
+// build makes the package for this host's architecture. Without Debian's tools it skips the test.
 func build(t *testing.T, env ...string) *pack {
 	t.Helper()
 	if _, err := exec.LookPath("dpkg-deb"); err != nil {
@@ -112,7 +112,7 @@ func run(t *testing.T, env []string, name string, args ...string) []byte {
 	return out
 }
 
-// TestPackage builds the package once and looks at everything in it.
+// TestPackage builds the package once and checks everything in it.
 func TestPackage(t *testing.T) {
 	p := build(t)
 	bin := filepath.Join(t.TempDir(), "bluez-esphome")
@@ -171,7 +171,7 @@ func TestPackage(t *testing.T) {
 				t.Errorf("copyright names no licence of %s %s", m.Path, m.Version)
 			}
 		}
-		if !strings.Contains(text, "Copyright (c) 2013, Georg Reinke") { // of godbus
+		if !strings.Contains(text, "Copyright (c) 2013, Georg Reinke") { // godbus
 			t.Error("copyright does not repeat the licences")
 		}
 		t.Logf("%d modules", len(info.Deps))
@@ -239,7 +239,7 @@ var (
 	flagName    = regexp.MustCompile(`(?m)^ +(?:-[a-z], )?(--[a-z-]+)`)
 )
 
-// checkManual compares the manual pages with what the program says of itself.
+// checkManual compares the manual pages with the program's own help.
 func checkManual(t *testing.T, p *pack, bin string) {
 	page := strings.ReplaceAll(p.text(t, "/usr/share/man/man1/bluez-esphome.1.gz"), `\-`, "-")
 	_, list, _ := strings.Cut(string(run(t, nil, bin, "--help")), "\nCommands:\n")
@@ -247,7 +247,7 @@ func checkManual(t *testing.T, p *pack, bin string) {
 	commands := commandLine.FindAllStringSubmatch(list, -1)
 	flags := 0
 	for _, c := range commands {
-		heading := regexp.MustCompile(`(?m)^\.SS ` + c[1] + `( .*)?$`).FindStringIndex(page) // perhaps with its argument
+		heading := regexp.MustCompile(`(?m)^\.SS ` + c[1] + `( .*)?$`).FindStringIndex(page) // an argument may follow the name
 		if heading == nil {
 			t.Errorf("bluez-esphome(1) has no section %s", c[1])
 			continue

@@ -8,12 +8,12 @@ import (
 	"testing"
 )
 
-// docFolder is where the package has its documents.
+// docFolder is the folder of the package's documents.
 const docFolder = "/usr/share/doc/bluez-esphome/"
 
 var docLink = regexp.MustCompile(`\]\(([^)]*)\)`)
 
-// checkDocuments: the guides are there, and no link of theirs leads nowhere.
+// checkDocuments checks that the package has the guides, and that every link in them leads to something.
 func checkDocuments(t *testing.T, p *pack) {
 	documents, links := 0, 0
 	for name := range p.files {
@@ -45,10 +45,10 @@ func checkDocuments(t *testing.T, p *pack) {
 	}
 }
 
-// manualWidth is that of a terminal; man leaves two columns of it empty.
+// manualWidth is the width of a terminal; man leaves two columns of it empty.
 const manualWidth = 80
 
-// checkWidth: the manual pages fit a terminal, and say where to report bugs.
+// checkWidth checks that the manual pages fit a terminal, and that they say where to report bugs.
 func checkWidth(t *testing.T, p *pack) {
 	if _, err := exec.LookPath("groff"); err != nil {
 		t.Skip("groff is not installed (apt install groff)")
@@ -71,7 +71,7 @@ func checkWidth(t *testing.T, p *pack) {
 	}
 }
 
-// Whoever publishes packages sets maintainer and homepage in one place.
+// TestPublisher: maintainer and homepage are set in one place.
 func TestPublisher(t *testing.T) {
 	t.Parallel()
 	p := build(t, "MAINTAINER=Jo Doe <jo@example.org>", "HOMEPAGE=https://example.org/be")

@@ -18,7 +18,7 @@ import (
 	"bluez-esphome/tests/harness"
 )
 
-// release makes the release for this host's architecture in the environment that is given.
+// release makes the release for one architecture, with the given umask and environment.
 func release(t *testing.T, arch string, umask string, env ...string) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "release")
@@ -34,8 +34,8 @@ func release(t *testing.T, arch string, umask string, env ...string) string {
 	return dir
 }
 
-// TestRelease: a release is complete, and its checksums are right. By night, two of one commit are the same whatever
-// the time zone, the language and the umask; make release-check looks at that, too.
+// TestRelease: a release is complete, and its checksums are right. By night, two releases of one commit are the same
+// although time zone, language and umask differ; make release-check compares them as well.
 func TestRelease(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("dpkg-deb"); err != nil {
@@ -77,7 +77,7 @@ func TestRelease(t *testing.T) {
 	checkContainer(t, files[base+"_container.tar.gz"])
 }
 
-// checkBill looks for what the program is made of.
+// checkBill checks that the software bill of materials names the parts of the program.
 func checkBill(t *testing.T, text []byte) {
 	t.Helper()
 	var bill struct {
@@ -105,7 +105,7 @@ func checkBill(t *testing.T, text []byte) {
 	}
 }
 
-// checkContainer looks for what docs/container.md uses, at the place where it uses it.
+// checkContainer checks that the files that docs/container.md uses are at the places that it names.
 func checkContainer(t *testing.T, data []byte) {
 	t.Helper()
 	unzipped, err := gzip.NewReader(bytes.NewReader(data))

@@ -12,14 +12,14 @@ import (
 	"bluez-esphome/tests/harness"
 )
 
-// mostExposed is the most that systemd-analyze security may say of our units (0 safe … 10).
+// mostExposed is the highest exposure that systemd-analyze security may report for our units, from 0 (safe) to 10.
 const mostExposed = 2.0
 
 var units = []string{"bluez-esphome.service", "bluez-esphome-private.service", "bluez-esphome-controller.service"}
 
 var exposure = regexp.MustCompile(`Overall exposure level for \S+: ([0-9.]+)`)
 
-// TestUnits asks systemd-analyze whether the units are right and how much they expose.
+// TestUnits has systemd-analyze check the units and rate their exposure.
 func TestUnits(t *testing.T) {
 	if _, err := exec.LookPath("systemd-analyze"); err != nil {
 		t.Skip("systemd-analyze is not installed (apt install systemd)")
@@ -27,7 +27,7 @@ func TestUnits(t *testing.T) {
 	for _, unit := range units {
 		t.Run(unit, func(t *testing.T) {
 			path := harness.Path(t, "systemd", unit)
-			// It fails above the threshold, which is in tenths.
+			// systemd-analyze fails if the exposure is above the threshold, which is in tenths.
 			out, err := exec.Command("systemd-analyze", "security", "--offline=true", "--threshold="+strconv.Itoa(mostExposed*10), path).CombinedOutput()
 			m := exposure.FindSubmatch(out)
 			if m == nil {
@@ -36,7 +36,7 @@ func TestUnits(t *testing.T) {
 			if level, perr := strconv.ParseFloat(string(m[1]), 64); err != nil || perr != nil || level > mostExposed {
 				t.Errorf("exposure %s, want at most %v (%v)", m[1], mostExposed, err)
 			}
-			// The figure depends on systemd's version; the table is of Debian 12's.
+			// The exposure depends on the version of systemd. The table has that of Debian 12.
 			if row := "| " + unit + " | " + string(m[1]) + " |"; !strings.Contains(operations(t), row) && systemd252() {
 				t.Errorf("docs/operations.md has no line %q", row)
 			}
@@ -59,8 +59,9 @@ func systemd252() bool {
 	return err == nil && strings.HasPrefix(string(out), "systemd 252 ")
 }
 
-// TestReload checks what systemctl reload does: the daemon reads its file itself and says what it thinks of it. What
-// asks it to has no privilege that the daemon lacks: no "+" or "!" before the command, and no other user.
+// TestReload checks what systemctl reload does: it signals the daemon, which reads its file itself and reports
+// mistakes. The command that signals it has no privilege that the daemon lacks: no "+" or "!" stands before it, and it
+// runs as the same user.
 func TestReload(t *testing.T) {
 	t.Parallel()
 	for _, unit := range units {
@@ -80,9 +81,9 @@ func unitText(t *testing.T, unit string) string {
 	return "\n" + string(b)
 }
 
-// TestRestart: a Go program that crashes, or that the watchdog ends, exits with 2, and has to be started again;
-// mistakes in the configuration stay, and so does another owner of the name on the system bus. On the private bus
-// nobody else can have it for long (4), so that trying again is right, for ever.
+// TestRestart: systemd starts the daemon again after a crash or an end by the watchdog (status 2). It does not do so
+// after a mistake in the configuration (status 3), or if another program owns the name on the system bus (4): neither
+// goes away by itself. On the private bus no other program owns the name for long, and systemd tries again for ever.
 func TestRestart(t *testing.T) {
 	t.Parallel()
 	for unit, lines := range map[string][]string{
@@ -98,7 +99,7 @@ func TestRestart(t *testing.T) {
 	}
 }
 
-// TestPrivileges: a user of its own, no capability and no way to one, no core dump.
+// TestPrivileges: the daemon has its own user, no capability and no way to get one, and it dumps no core.
 func TestPrivileges(t *testing.T) {
 	t.Parallel()
 	for _, unit := range units {
@@ -117,7 +118,8 @@ func TestPrivileges(t *testing.T) {
 	}
 }
 
-// TestDevice: the controller's unit has one device, which the udev rule gives to its group; the others have none.
+// TestDevice: the unit with controllers may use one device, which the udev rule gives to the unit's group. The other
+// units may use none.
 func TestDevice(t *testing.T) {
 	t.Parallel()
 	controller := unitText(t, "bluez-esphome-controller.service")
@@ -141,7 +143,7 @@ func TestDevice(t *testing.T) {
 	}
 }
 
-// TestGroups: who may use the private bus is not who may read the configuration.
+// TestGroups: those who may use the private bus may not read the configuration.
 func TestGroups(t *testing.T) {
 	t.Parallel()
 	private, system := unitText(t, "bluez-esphome-private.service"), unitText(t, "bluez-esphome.service")
@@ -166,7 +168,7 @@ func TestGroups(t *testing.T) {
 	}
 }
 
-// verify runs systemd-analyze verify on a copy: the program need not be installed here.
+// verify runs systemd-analyze verify on a copy of the unit that names another program: ours may not be installed here.
 func verify(t *testing.T, unit string) {
 	dir := t.TempDir()
 	for _, u := range units {
@@ -179,7 +181,7 @@ func verify(t *testing.T, unit string) {
 			t.Fatal(err)
 		}
 	}
-	// Units of the host that it meets on the way may have mistakes of their own.
+	// It also reads units of this host, which may have mistakes of their own.
 	out, err := exec.Command("systemd-analyze", "verify", "--man=no", filepath.Join(dir, unit)).CombinedOutput()
 	for line := range strings.Lines(string(out)) {
 		if strings.Contains(line, "bluez-esphome") {

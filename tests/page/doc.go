@@ -1,3 +1,3 @@
-// Package page looks at the live page with a real browser: that of the demo, and, driven by playwright-core, that of a
-// simulated house with 7 and with 300 devices.
+// Package page tests the live page in a real browser: the page of the demo, and, driven by playwright-core, the pages
+// of simulated houses with 7 and with 300 devices.
 package page

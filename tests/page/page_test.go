@@ -24,7 +24,7 @@ var write = flag.Bool("write", false, "write the screenshots in docs")
 // maxScreenshot keeps the repository small.
 const maxScreenshot = 300 << 10
 
-// output is what the demo prints; it may be read meanwhile.
+// output keeps what the demo prints. It may be read while the demo runs.
 type output struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -36,7 +36,7 @@ func (o *output) Write(b []byte) (int, error) {
 	return o.buf.Write(b)
 }
 
-// await returns the first group of a pattern once it was printed.
+// await waits until the demo has printed text that matches the pattern, and returns its first group.
 func (o *output) await(t *testing.T, pattern string) string {
 	t.Helper()
 	re := regexp.MustCompile(pattern)
@@ -54,7 +54,7 @@ func (o *output) await(t *testing.T, pattern string) string {
 	return ""
 }
 
-// TestDemo shows the demo's page on a desk and on a phone, in the light and in the dark.
+// TestDemo opens the page of the demo on a desktop and on a phone, with light and with dark colours.
 func TestDemo(t *testing.T) {
 	webtest.Find(t)
 	if _, err := exec.LookPath("dbus-daemon"); err != nil {
@@ -83,7 +83,7 @@ func TestDemo(t *testing.T) {
 	p.Until(`[...document.querySelectorAll(".state")].every(e => e.textContent === "online")`)
 	p.Eval(`[...document.querySelectorAll("th.dev button")].find(b => b.textContent.includes("Side Door")).click()`, nil)
 	p.Until(`document.querySelectorAll("#chart path").length === 2`)
-	// Some time for the chart; as long as it takes to have a few steps of its past.
+	// The chart of a screenshot must have a few steps.
 	p.Until(`(document.querySelector("#chart path")?.getAttribute("d").match(/L/g) || []).length >= 3`)
 	var width int
 	for _, v := range []struct {

@@ -1,8 +1,11 @@
-// walk.mjs URL WHAT goes through the live page with Chromium as somebody would who wants to know what is wrong, why a connection failed, and
-// where a proxy is wanted: by mouse, by keyboard, and by touch on a phone. WHAT is JSON: browser (a path), devices (how many), offline, failed,
-// connected (names of a proxy and of devices), one (what is shown as sent by a decoder), shots (a folder for screenshots, "" none).
+// walk.mjs URL WHAT uses the live page in Chromium, by mouse, by keyboard, and by touch on a phone. It does what a user
+// does who wants to know what is wrong, why a connection failed, and where another proxy would help. WHAT is JSON:
+// browser (a path), devices (how many), offline, failed and connected (the names of a proxy and of two devices),
+// decoded (the name of a device, and words that its decoded advertisement must show), seconds (how long to measure),
+// and shots (a folder for screenshots, "" for none).
 //
-// It prints a line for each thing that is not so, and at the end one of JSON: what the page advises, and what it cost. The status is 1 if anything was not so.
+// It prints a line for each check that fails, and at the end a line of JSON: the page's advice, and what the page cost.
+// The exit status is 1 if a check failed.
 import {createRequire} from "node:module";
 import {readFileSync} from "node:fs";
 import {join} from "node:path";
@@ -24,7 +27,7 @@ function is(text, ok) { if (!ok) say(text); }
 
 const browser = await chromium.launch({executablePath: what.browser, args: ["--no-sandbox", "--no-proxy-server", "--disable-gpu", "--disable-dev-shm-usage"]});
 
-// look opens the page; every complaint of the browser counts.
+// look opens the page; every complaint of the browser is a failure.
 async function look(view, more = {}) {
   const context = await browser.newContext({viewport: view, ...more});
   context.setDefaultTimeout(limit);
@@ -40,7 +43,7 @@ const until = (page, js, arg) => page.waitForFunction(js, arg, {timeout: limit})
 const manyRows = (page, n) => until(page, (n) => document.querySelectorAll("#heat tbody tr").length === n, n);
 const fewerRows = (page, n) => until(page, (n) => { const k = document.querySelectorAll("#heat tbody tr").length; return k > 0 && k < n; }, n);
 
-// accessible asks axe-core, which looks at every cell many times: of a large table at a part.
+// accessible runs axe-core. Since that looks at every cell many times, it gets only a part of a large table.
 async function accessible(page, where) {
   const large = await page.locator("#filter").isVisible() && await rows(page) > 100;
   if (large) {
@@ -83,7 +86,7 @@ await page.locator("#log-failed").click();
 await until(page, () => document.querySelectorAll("#log > li:not(.failed)").length === 0 && location.hash.includes("log=failed"));
 await page.locator("#log-all").click();
 
-// Where a proxy is wanted.
+// Where another proxy would help.
 is("what a proxy is good for", /hears \d+best for \d+the only one for \d+/.test(await page.locator(".card .worth").nth(1).textContent()));
 const advice = await page.locator("#advice").innerText();
 if (/Show them/.test(advice)) {
@@ -94,7 +97,7 @@ if (/Show them/.test(advice)) {
   await manyRows(page, what.devices);
 } else if (what.devices > 100) say("no device is weak in the house: " + advice);
 
-// Filters: by a card, by a column's head, by what a device is; kept over a reload.
+// Filters by a card, by the head of a column, and by the kind of a device. A reload of the page keeps them.
 await page.locator(".card .pick").nth(1).click();
 await until(page, () => location.hash.includes("proxy="));
 const chosen = await page.locator(".card .pick").nth(1).textContent();
@@ -117,7 +120,7 @@ await until(page, (name) => document.getElementById("by").textContent === name +
 await page.locator("#by").click();
 await manyRows(page, what.devices);
 
-// Rows stay under the pointer, though signals move.
+// The row under the pointer stays there although signals move.
 await page.locator("#sort").selectOption("rssi");
 await page.locator("#heat tbody tr").nth(2).hover();
 const order = () => page.evaluate(() => [...document.querySelectorAll("#heat tbody tr")].map((r) => r.dataset.address).join());
@@ -142,12 +145,12 @@ await until(page, () => document.querySelectorAll('[aria-expanded="true"]').leng
 await page.keyboard.press("Escape");
 await until(page, () => document.getElementById("detail").hidden && document.activeElement.closest("tr"));
 
-// A device that is connected says so instead of being silent.
+// A connected device, which no longer advertises, is shown as connected and not as silent.
 await row(page, what.connected).click();
 await until(page, () => /connected through \S+ for \d+ (s|min): a device that is connected often does not advertise/.test(document.getElementById("facts").textContent));
 is("who holds it", /held byD-Bus/.test(await page.locator("#facts").textContent()));
 
-// What a device says, decoded; its signal, with a crosshair and a legend to click.
+// The decoded advertisement of a device, and the chart of its signals with a crosshair and a legend to click.
 await row(page, what.decoded.name).click();
 for (const words of [...what.decoded.words, "adapterhci0", "bondnone", "random address", "intervalabout"]) {
   await until(page, (words) => document.getElementById("facts").textContent.includes(words), words);
@@ -167,13 +170,13 @@ await until(page, () => document.querySelector("#chart-key button").getAttribute
 await page.locator("#chart-key button").first().click();
 is("the panel is in the address", (await page.evaluate(() => location.hash)).includes("dev="));
 
-// Text that was selected stays so.
+// Selected text stays selected.
 await page.locator(".card .facts").nth(2).selectText();
 await page.waitForTimeout(3000);
 is("text that is selected stays", (await page.evaluate(() => getSelection().toString())).includes("adverts/s"));
 await page.evaluate(() => getSelection().removeAllRanges());
 
-// Rates are right once they are there.
+// The rates that are shown are right.
 const total = await page.evaluate(() => document.getElementById("summary").textContent);
 is("a rate: " + total, /[1-9][\d.]* adverts\/s/.test(total));
 
@@ -183,8 +186,9 @@ await page.emulateMedia({colorScheme: "dark"});
 await accessible(page, "dark");
 await shot(page, "dark");
 
-// What it costs: bytes of the events that tell of changes, of which there is one a second, and CPU time of the page's main thread. A reader that is too
-// slow gets whole snapshots in between; those say how busy the machine is and do not count.
+// What the page costs: the bytes of the events with changes, of which there is one each second, and the CPU time of its
+// main thread. A reader that is too slow gets whole snapshots in between, which do not count: they show how busy the
+// machine is.
 async function cost() {
   const cdp = await page.context().newCDPSession(page);
   await page.locator("#close").click();
@@ -206,7 +210,8 @@ async function cost() {
 }
 const costs = await cost();
 
-// The daemon is away: nothing is said to be online, and what is shown is said to be old. It comes back, and no device is told to have changed proxy.
+// The daemon is away: the page says that its data are old, and shows no proxy as online. When the daemon comes back, the
+// page reports no change of a device's proxy.
 const switches = await page.locator("#switches li").count();
 await page.route("**/events", (route) => route.abort());
 await page.evaluate(() => { // the stream ends, and no other one begins
@@ -222,7 +227,7 @@ await until(page, () => [...document.querySelectorAll(".card .state")].filter((s
 is("no switch is made up", await page.locator("#switches li").count() === switches);
 await page.context().close();
 
-// A phone: by touch, nothing wider than the screen, and the walk with one device.
+// A phone: the page is used by touch, and nothing is wider than the screen.
 const hand = await look(phone, {isMobile: true, hasTouch: true, deviceScaleFactor: 1.5});
 await manyRows(hand, what.devices);
 is("as wide as the phone", await hand.evaluate(() => document.documentElement.scrollWidth) <= phone.width);

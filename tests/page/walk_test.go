@@ -26,24 +26,24 @@ type home struct {
 	*harness.Bus
 	house *advicetest.House
 	url   string
-	hears map[string]int // devices, by proxy
+	hears map[string]int // how many devices each proxy hears
 }
 
-// Devices of a home that something is known of.
+// Devices of a home with a part in the test.
 const (
 	answers = "Device 000" // a program is connected to it
 	deaf    = "Device 001" // no attempt to connect is answered
 	decoded = "Device 002" // advertises BTHome
 )
 
-const gone = "shed" // a proxy that is configured and not there
+const gone = "shed" // a proxy that is configured and offline
 
 func address(i int) string { return fmt.Sprintf("C8:2B:96:23:%02X:%02X", i>>8, i&255) }
 
 func room(i int) string { return fmt.Sprintf("room-%02d", i) }
 
-// newHome starts one with so many proxies and devices. Its configuration names one proxy more, which is not there, and
-// the file on disk has a mistake.
+// newHome starts a home with that number of proxies and devices. Its configuration names one more proxy, which is
+// offline, and the file on disk has a mistake.
 func newHome(t *testing.T, proxies, devices int) *home {
 	t.Helper()
 	h := &home{house: advicetest.New(23, devices), hears: make(map[string]int)}
@@ -74,7 +74,7 @@ func newHome(t *testing.T, proxies, devices int) *home {
 	return h
 }
 
-// peripherals is what is on the air: every device is heard as the house has it.
+// peripherals makes the simulator's file of devices. The proxies hear each device as strongly as they do in the house.
 func (h *home) peripherals(t *testing.T) []byte {
 	type object = map[string]any
 	var list []object
@@ -83,7 +83,7 @@ func (h *home) peripherals(t *testing.T) []byte {
 		for p, v := range h.house.Heard(d) {
 			rssi[room(p)] = int(v)
 		}
-		if len(rssi) == 0 { // who is not heard at all is on no page
+		if len(rssi) == 0 { // the page would not show a device that no proxy hears
 			rssi[room(0)] = -94
 		}
 		for p := range rssi {
@@ -115,8 +115,8 @@ func (h *home) peripherals(t *testing.T) []byte {
 	return b
 }
 
-// settled waits until every proxy has heard what it hears: until then the page may well advise a proxy where there is one whose
-// session has only begun.
+// settled waits until every proxy has heard its devices: before that, the page may advise a new proxy beside one whose
+// session has just begun.
 func (h *home) settled(t *testing.T) {
 	h.Client(t).Eventually("every proxy has heard each of its devices about three times", func() bool {
 		res, err := http.Get(h.url + "metrics")
@@ -143,7 +143,7 @@ func (h *home) settled(t *testing.T) {
 
 var advertsTotal = regexp.MustCompile(`(?m)^bluez_esphome_proxy_adverts_total\{[^}]*proxy="([^"]*)"[^}]*\} (\S+)$`)
 
-// connect has a program connect to the device that answers, and to the one that does not.
+// connect has a program connect to the device that answers and to the one that does not.
 func (h *home) connect(t *testing.T) {
 	c := h.Client(t)
 	c.Call("/org/bluez/hci0", "org.bluez.Adapter1.StartDiscovery")
@@ -160,7 +160,7 @@ func (h *home) connect(t *testing.T) {
 	c.Call("/org/bluez/hci0", "org.bluez.Adapter1.StopDiscovery")
 }
 
-// findDriver gives the path of Chromium, and skips the test with a line that says what is not there.
+// findDriver gives the path of Chromium. It skips the test, and says what is missing, if Chromium or a module is.
 func findDriver(t *testing.T) string {
 	t.Helper()
 	browser := webtest.Find(t)
@@ -175,16 +175,15 @@ func findDriver(t *testing.T) string {
 	return browser
 }
 
-// walked is what the walk says at its end.
+// walked is the last line that walk.mjs prints.
 type walked struct {
 	Advice string
-	Bytes  float64 // of an event of the stream that tells of changes; there is one a second
-	Main   float64 // CPU time of the page's main thread, of a core
+	Bytes  float64 // of an event with changes; there is one each second
+	Main   float64 // the CPU time of the page's main thread, as a part of a core
 }
 
-// TestWalk goes through the page with a real browser, with 300 devices that 12 proxies hear, and by night with 7 devices,
-// too: walk.mjs.
-// BLUEZ_ESPHOME_SHOTS names a folder for screenshots.
+// TestWalk runs walk.mjs, which uses the page in a real browser: with 300 devices that 12 proxies hear, and by night
+// also with 7 devices. BLUEZ_ESPHOME_SHOTS names a folder for screenshots.
 func TestWalk(t *testing.T) {
 	browser := findDriver(t)
 	for _, c := range []struct{ proxies, devices int }{{3, 7}, {12, 300}} {
@@ -228,7 +227,7 @@ var (
 	lossLine = regexp.MustCompile(`The loss of room-(\d+) would hurt most`)
 )
 
-// check compares what the page advises with what is true of the house.
+// check compares the advice of the page with the best advice for the house.
 func (h *home) check(t *testing.T, advice string) {
 	t.Helper()
 	number := func(re *regexp.Regexp) (n int) {

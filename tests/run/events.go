@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// event is one line of go test -json (see go doc test2json), or of the builds before it.
+// event is one line of go test -json (see go doc test2json), also of the builds before the tests.
 type event struct {
 	Action      string
 	Package     string
-	ImportPath  string // of a build that failed
+	ImportPath  string // the package, in events of a build
 	Test        string
 	Elapsed     float64 // seconds
 	Output      string
@@ -23,32 +23,32 @@ type event struct {
 	FailedBuild string
 }
 
-// test is what became of one test or subtest.
+// test is the result of one test or subtest.
 type test struct {
 	name   string
 	action string // pass, fail, skip; empty: it did not end
 	output []string
-	hung   []string // where it stood when the time of its package was over
+	hung   []string // where it waited when the time of its package was over
 }
 
-// outcome is what became of a package or of another part.
+// outcome is the result of a package or of another part.
 type outcome struct {
 	name   string // import path below the module, or the part's name
-	alone  string // command that runs it alone
-	how    string // of a package: go test with its flags
+	alone  string // the command that runs it alone
+	how    string // for a package: go test with its flags
 	action string // pass, fail, skip (no tests)
 	cached bool
 	took   time.Duration
 	tests  []*test
-	output []string // that belongs to no test
-	log    string   // file with everything
+	output []string // the lines that belong to no test
+	log    string   // the file with the complete output
 }
 
-// reader puts the events of a go test together.
+// reader collects the events of a go test into outcomes.
 type reader struct {
 	packages map[string]*outcome
 	byName   map[string]map[string]*test
-	builds   map[string][]string // output of failed builds
+	builds   map[string][]string // the output of failed builds
 	// started is called with a package that begins to run, done with one that has ended.
 	started func(name string)
 	done    func(*outcome)
@@ -59,7 +59,7 @@ func newReader() *reader {
 		started: func(string) {}, done: func(*outcome) {}}
 }
 
-// read reads until the end. What is no JSON, such as complaints of the go command, is given back.
+// read reads until the end. It returns the lines that are not JSON, such as complaints of the go command.
 func (r *reader) read(in io.Reader) (rest []string, err error) {
 	lines := bufio.NewReader(in)
 	for {
@@ -128,7 +128,7 @@ func (r *reader) take(e event) {
 	}
 }
 
-// counts are the tests that have no subtests: a test with subtests only stands for them.
+// counts counts the results of the tests without subtests. A test with subtests is not counted beside them.
 func (o *outcome) counts() (passed, failed, skipped int) {
 	for _, t := range o.tests {
 		if o.parent(t) {
@@ -143,7 +143,7 @@ func (o *outcome) counts() (passed, failed, skipped int) {
 			failed++
 		}
 	}
-	if o.action == "fail" && failed == 0 { // it did not build, crashed, or is no Go test
+	if o.action == "fail" && failed == 0 { // it did not build, it crashed, or it is not a Go test
 		failed++
 	}
 	return passed, failed, skipped
@@ -153,7 +153,7 @@ func (o *outcome) parent(t *test) bool {
 	return slices.ContainsFunc(o.tests, func(u *test) bool { return strings.HasPrefix(u.name, t.name+"/") })
 }
 
-// failures are the tests that failed, without those of which only a subtest did.
+// failures lists the tests that failed, except those that failed only because a subtest did.
 func (o *outcome) failures() (out []*test) {
 	for _, t := range o.tests {
 		if t.action == "pass" || t.action == "skip" {
@@ -169,10 +169,10 @@ func (o *outcome) failures() (out []*test) {
 	return out
 }
 
-// place is the file and line before what a test says, as go test prints it.
+// place matches the file and line that go test prints before a test's message.
 var place = regexp.MustCompile(`^\s+[\w.-]+\.go:\d+: `)
 
-// said is what the test said, without the lines of go test itself.
+// said is the output of the test, without the lines that go test adds.
 func (t *test) said() (out []string) {
 	for line := range strings.Lines(strings.Join(t.output, "")) {
 		text := strings.TrimSpace(line)

@@ -8,21 +8,21 @@ import (
 	"strings"
 )
 
-// What go test prints of a package that it ends because its time is over: the tests that ran, then all goroutines. It
-// comes in the output of whichever test printed last, even if that one has passed.
+// When the time of a package is over, go test prints the tests that still run, and then all goroutines. These lines
+// come in the output of the test that printed last, even if that one has passed.
 var (
 	timedOut = regexp.MustCompile(`panic: test timed out after (\S+)\n`)
 	ranStill = regexp.MustCompile(`(?m)^\t\t(Test\S+|Fuzz\S+) \((\S+)\)$`)
 )
 
-// Bounds of what is shown of where a test hung.
+// Bounds of the lines that show where a test hung.
 const (
 	shownGoroutines = 3
 	shownFrames     = 4
 )
 
-// hung tells of the tests that still ran when the time of their package was over, and where each stood, and of those
-// that waited for them.
+// hung finds the tests that still ran when the time of their package was over, and notes where each of them waited.
+// Other tests without an end only waited for their turn or for their subtests, and it notes that.
 func (o *outcome) hung() {
 	outputs := [][]string{o.output}
 	for _, t := range o.tests {
@@ -54,12 +54,12 @@ func (o *outcome) hung() {
 	}
 }
 
-// stood lists the goroutines of a test, each with what it waits for and the functions of ours in which it does.
+// stood lists the goroutines of a test: what each waits for, and the functions of this repository on its stack.
 func stood(name string, stacks []string) (out []string) {
 	top, _, _ := strings.Cut(name, "/")
 	in := regexp.MustCompile(`\.` + regexp.QuoteMeta(top) + `(\.func[\d.]+|\.gowrap\d+)*\(`)
 	for _, stack := range stacks {
-		if !in.MatchString(stack) || strings.Contains(stack, "testing.(*T).Run(") { // which waits for a subtest
+		if !in.MatchString(stack) || strings.Contains(stack, "testing.(*T).Run(") { // this one waits for a subtest
 			continue
 		}
 		if len(out) == shownGoroutines {

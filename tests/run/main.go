@@ -17,7 +17,7 @@ import (
 	"bluez-esphome/tests/harness"
 )
 
-// errFailed says that something failed; the summary has told what.
+// errFailed says that something failed. The summary has said what.
 var errFailed = errors.New("tests failed")
 
 func main() {
@@ -99,7 +99,7 @@ func run(ctx context.Context) error {
 	return nil
 }
 
-// lock keeps a second run off the folder of logs, which has the program under test, too.
+// lock keeps a second run out of the folder of logs, which also holds the program under test.
 func lock(path string) (unlock func(), err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("cannot make the folder of logs: %w", err)

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// silence is how long nothing may be printed before the printer says what still runs.
+// silence is the time without output after which the printer says what still runs.
 const silence = 30 * time.Second
 
 // printer prints a line for each part that has ended. Its methods may be called from several goroutines.
@@ -36,13 +36,13 @@ func (p *printer) end(o *outcome) {
 	defer p.mu.Unlock()
 	delete(p.running, o.name)
 	p.last = time.Now()
-	if o.action == "skip" { // no tests: nothing to tell
+	if o.action == "skip" { // the package has no tests
 		return
 	}
 	fmt.Fprintln(p.out, line(o))
 }
 
-// line is what is printed of an outcome.
+// line is the line that is printed for an outcome.
 func line(o *outcome) string {
 	word := "ok  "
 	if o.action == "fail" {
@@ -67,7 +67,7 @@ func line(o *outcome) string {
 	return text
 }
 
-// alive says now and then what still runs, until the returned function is called.
+// alive prints what still runs after each silence, until stop is called.
 func (p *printer) alive() (stop func()) {
 	done := make(chan struct{})
 	var wg sync.WaitGroup

@@ -16,7 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// The files of a module in which tests pass, fail, are skipped, crash and do not build.
+// sample is the files of a module in which tests pass, fail, are skipped and crash, and one package does not build.
 var sample = map[string]string{
 	"go.mod": "module bluez-esphome\n\ngo 1.26\n",
 	"good/a_test.go": `package good
@@ -46,7 +46,7 @@ func wait(ch chan int) { <-ch }
 `,
 }
 
-// ran runs go test on the sample and gives what the runner printed, and the summary of it.
+// ran runs go test on the sample, and gives the summary and what the runner printed.
 func ran(t *testing.T) (*runner, *summary, string) {
 	t.Helper()
 	root, logs := t.TempDir(), t.TempDir()
@@ -68,7 +68,7 @@ func ran(t *testing.T) (*runner, *summary, string) {
 	return r, r.summary(), out.String()
 }
 
-// Every part runs though others fail, and the summary tells of each.
+// Every part runs although others fail, and the summary tells of each.
 func TestEverythingIsTold(t *testing.T) {
 	t.Parallel()
 	_, s, printed := ran(t)
@@ -167,7 +167,7 @@ what is no JSON
 	}
 }
 
-// Silence is broken with what still runs.
+// After a time without output, the printer says what still runs.
 func TestStillRunning(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
@@ -186,7 +186,7 @@ func TestStillRunning(t *testing.T) {
 	}
 }
 
-// Two runs at once would take each other's program away.
+// Two runs at once would replace each other's program.
 func TestOneRunAtATime(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "bin", "test.lock")
@@ -227,8 +227,8 @@ func TestApart(t *testing.T) {
 	}
 }
 
-// What go test says of a hang stands with whichever test printed last, even if it has passed; a test that waited for its
-// turn is no culprit.
+// go test puts the report of a hang into the output of the test that printed last, even if that one has passed. A test
+// that only waited for its turn is not reported as hanging.
 func TestHangIsFound(t *testing.T) {
 	t.Parallel()
 	said := "panic: test timed out after 20m0s\n\trunning tests:\n\t\tTestServe (19m59s)\n\n" +

@@ -18,32 +18,32 @@ import (
 	"bluez-esphome/tests/harness"
 )
 
-// module is what import paths begin with.
+// module is the beginning of the import paths of this module.
 const module = "bluez-esphome/"
 
-// A package that takes longer hangs, and is ended. The longest takes 4 minutes on two quiet processors, and all of
-// make test half an hour on the busiest machine that it ran on; by night there is more to do.
+// A package that takes longer than this hangs, and is ended. The longest takes 4 minutes on two quiet processors. All
+// of make test took half an hour on the busiest machine that it ran on. By night there is more to do.
 const (
 	timeout        = 20 * time.Minute
 	nightlyTimeout = 90 * time.Minute
 )
 
-// long are the packages that wait longest: they begin first, so that none is left over at the end.
+// long are the packages that take longest. They begin first, so that none of them runs alone at the end.
 var long = []string{"tests/page", "tests/hostile", "tests/install", "tests/connections", "tests/bench", "tests/clients", "internal/bluezshim", "tests/faults", "tests/stream", "tests/firmware",
 	"tests/controller", "tests"}
 
-// withoutRace are packages whose tests only attack or measure other processes, with all the processor time that there is:
-// the race detector would look at the attackers.
+// withoutRace are packages whose tests only attack or measure other processes, and use all processor time for that. The
+// race detector would slow the attackers down and watch only them.
 var withoutRace = []string{"tests/hostile"}
 
-// runner runs parts.
+// runner runs the parts of make test.
 type runner struct {
 	root     string
 	logs     string
 	uncached bool
 	nightly  bool
 	jobs     int
-	timeout  time.Duration // of a package or other part
+	timeout  time.Duration // of each package or other part
 	env      []string
 	out      *printer
 	begun    time.Time
@@ -52,7 +52,7 @@ type runner struct {
 	list []*outcome
 }
 
-// all runs the parts and gives what became of them.
+// all runs the parts and gives their results.
 func (r *runner) all(ctx context.Context, parts []string) *summary {
 	has := func(p string) bool { return slices.Contains(parts, p) }
 	stop := r.out.alive()
@@ -63,11 +63,12 @@ func (r *runner) all(ctx context.Context, parts []string) *summary {
 		}
 	}
 	var wg sync.WaitGroup
-	if has("golden") { // only waits, and is none of go test's
+	if has("golden") { // it mostly waits, and can run beside go test
 		wg.Go(func() { r.command(ctx, "golden", "make test-golden", "go", "run", "./tests/golden", "-check") })
 	}
 	if has("system") {
-		// Their result depends on the program and on what is installed, neither of which go test sees.
+		// Their results depend on the program and on what is installed. go test sees neither, and would take results
+		// from its cache.
 		fast, others := r.apart(r.packages(ctx, true))
 		wg.Go(func() { r.goTest(ctx, fast, "-count=1") })
 		wg.Go(func() { r.goTest(ctx, others, "-race", "-count=1", fmt.Sprint("-p=", r.jobs-1)) })
@@ -77,7 +78,7 @@ func (r *runner) all(ctx context.Context, parts []string) *summary {
 		if r.uncached {
 			flags = append(flags, "-count=1")
 		}
-		r.goTest(ctx, r.packages(ctx, false), flags...) // which take as many at a time as there are cores
+		r.goTest(ctx, r.packages(ctx, false), flags...) // as many at a time as there are cores
 		alone := narrow(runtime.GOARCH)
 		r.command(ctx, "32 bits", strings.Join(alone, " "), "env", alone...)
 	}
@@ -88,8 +89,8 @@ func (r *runner) all(ctx context.Context, parts []string) *summary {
 	return r.summary()
 }
 
-// narrow is the command that tests, with an int of 32 bits as on a Raspberry Pi, the packages that compute with lengths
-// which peers name. Where such a program does not run, it is only built and vetted.
+// narrow is the command that tests the packages that compute with lengths from peers, with an int of 32 bits as on a
+// Raspberry Pi. Where such a program cannot run, it is only built and vetted.
 func narrow(goarch string) []string {
 	verb := "test"
 	if goarch != "amd64" && goarch != "386" {
@@ -102,7 +103,7 @@ func (r *runner) summary() *summary {
 	return &summary{outcomes: r.list, took: time.Since(r.begun), logs: r.logs}
 }
 
-// build builds the program for all packages, with and without the race detector.
+// build builds the program that all packages test, with and without the race detector.
 func (r *runner) build(ctx context.Context) bool {
 	begun := time.Now()
 	r.out.begin("the program")
@@ -117,7 +118,7 @@ func (r *runner) build(ctx context.Context) bool {
 	return err == nil && ctx.Err() == nil
 }
 
-// packages lists those that drive the program, or the others, long ones first.
+// packages lists the packages that drive the program if system, and the others if not; long ones come first.
 func (r *runner) packages(ctx context.Context, system bool) []string {
 	cmd := exec.CommandContext(ctx, "go", "list", "./...")
 	cmd.Dir = r.root
@@ -143,7 +144,7 @@ func (r *runner) packages(ctx context.Context, system bool) []string {
 	return list
 }
 
-// apart takes from packages those whose tests run without the race detector in make test. By night there are none.
+// apart separates the packages whose tests run without the race detector from the others. By night all run with it.
 func (r *runner) apart(packages []string) (fast, others []string) {
 	for _, p := range packages {
 		if !r.nightly && slices.Contains(withoutRace, strings.TrimPrefix(p, "./")) {
@@ -188,12 +189,12 @@ func (r *runner) goTest(ctx context.Context, packages []string, flags ...string)
 	}
 	rest, _ := in.read(events)
 	err = cmd.Wait()
-	if err != nil && !failed && ctx.Err() == nil { // a flag, a package that is none
+	if err != nil && !failed && ctx.Err() == nil { // a wrong flag, or a package that does not exist
 		r.ended(&outcome{name: "go test", alone: "go vet ./...", action: "fail", output: append(rest, complaints.String(), err.Error())})
 	}
 }
 
-// command runs what is no Go test.
+// command runs a part that is not a Go test.
 func (r *runner) command(ctx context.Context, name, alone, program string, args ...string) {
 	r.out.begin(name)
 	begun := time.Now()
@@ -214,7 +215,7 @@ func (r *runner) command(ctx context.Context, name, alone, program string, args 
 	r.ended(o)
 }
 
-// cmd is a process in the repository that ends, with all that it started, when ctx does.
+// cmd makes a command that runs in the repository. When ctx ends, it and all processes that it started are ended.
 func (r *runner) cmd(ctx context.Context, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir, cmd.Env = r.root, r.env
@@ -224,7 +225,7 @@ func (r *runner) cmd(ctx context.Context, name string, args ...string) *exec.Cmd
 	return cmd
 }
 
-// ended keeps an outcome, writes its log and prints its line.
+// ended adds an outcome to the summary, writes its log and prints its line.
 func (r *runner) ended(o *outcome) {
 	o.log = filepath.Join(r.logs, strings.NewReplacer("/", "_", " ", "_").Replace(o.name)+".log")
 	if err := o.write(o.log); err != nil {
@@ -236,7 +237,7 @@ func (r *runner) ended(o *outcome) {
 	r.out.end(o)
 }
 
-// write writes everything that the package said.
+// write writes the complete output of the package.
 func (o *outcome) write(path string) error {
 	f, err := os.Create(path)
 	if err != nil {

@@ -13,14 +13,14 @@ import (
 	"time"
 )
 
-// Bounds of what the summary shows of a test that failed; the rest is in the log.
+// Bounds of the lines that the summary shows for a failed test; the rest is in the log.
 const (
 	shownLines   = 8
 	shownColumns = 200
-	shownNames   = 4 // of the tests that one reason skipped
+	shownNames   = 4 // names of tests that were skipped for one reason
 )
 
-// summary is what became of all parts.
+// summary is the results of all parts.
 type summary struct {
 	outcomes []*outcome
 	took     time.Duration
@@ -31,7 +31,7 @@ func (s *summary) failed() bool {
 	return len(s.outcomes) == 0 || slices.ContainsFunc(s.outcomes, func(o *outcome) bool { return o.action == "fail" })
 }
 
-// print prints the summary. Its last line stands alone, for programs that read it.
+// print prints the summary. Its last line alone is enough for programs that read it.
 func (s *summary) print(w io.Writer, root string) {
 	fmt.Fprintln(w, "\n== summary")
 	var bad []*outcome
@@ -59,8 +59,8 @@ func (s *summary) print(w io.Writer, root string) {
 	fmt.Fprintf(w, "%d passed, %d failed, %d skipped\n", passed, failed, skipped)
 }
 
-// explain tells of a package or part that failed: which tests, the first lines of what they said, and how to run them
-// alone.
+// explain describes a package or part that failed: the tests, the first lines of their output, and the command that
+// runs it alone.
 func (o *outcome) explain(w io.Writer, root string) {
 	log := o.log
 	if short, err := filepath.Rel(root, log); err == nil && !strings.HasPrefix(short, "..") {
@@ -80,11 +80,11 @@ func (o *outcome) explain(w io.Writer, root string) {
 	fmt.Fprintf(w, "    everything it said: %s\n", log)
 }
 
-// crash is what a stack trace follows.
+// crash matches the line before a stack trace.
 var crash = regexp.MustCompile(`^(panic|fatal error): |DATA RACE`)
 
-// gist is what a test that failed said at once: the first lines of a crash, or the first line of each message. What
-// processes logged stands in further lines, and in the log.
+// gist is the important part of the output of a failed test: the first lines of a crash, or the first line of each
+// message. The log has the further lines, such as the output of processes.
 func (t *test) gist() []string {
 	if t.hung != nil {
 		return t.hung
@@ -100,7 +100,7 @@ func (t *test) gist() []string {
 	return first
 }
 
-// show shows lines, of many the last ones.
+// show prints lines; if there are many, only the last ones.
 func show(w io.Writer, lines []string) {
 	if n := len(lines) - shownLines; n > 0 {
 		fmt.Fprintf(w, "    … %d lines\n", n)
@@ -114,7 +114,7 @@ func show(w io.Writer, lines []string) {
 	}
 }
 
-// pattern is what -run wants for one test.
+// pattern is the value of -run for one test.
 func pattern(name string) string {
 	parts := strings.Split(name, "/")
 	for i, p := range parts {
@@ -123,7 +123,7 @@ func pattern(name string) string {
 	return strings.Join(parts, "/")
 }
 
-// quote escapes what a regular expression or a shell's single quotes would take for more than a letter.
+// quote escapes the characters that have a meaning in a regular expression or in a shell's single quotes.
 func quote(s string) string {
 	var out strings.Builder
 	for _, r := range s {
@@ -139,7 +139,7 @@ func quote(s string) string {
 	return out.String()
 }
 
-// skips tells which tests were skipped, gathered by reason.
+// skips prints which tests were skipped, by reason.
 func (s *summary) skips(w io.Writer, n int) {
 	if n == 0 {
 		fmt.Fprintln(w, "skipped: none")
@@ -165,7 +165,7 @@ func (s *summary) skips(w io.Writer, n int) {
 	}
 }
 
-// longest names what took most time.
+// longest names the parts that took longest.
 func (s *summary) longest() string {
 	list := slices.Clone(s.outcomes)
 	slices.SortFunc(list, func(a, b *outcome) int { return int(b.took - a.took) })

@@ -13,7 +13,7 @@ import (
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
-// tool finds a program of Debian's mosquitto or mosquitto-clients.
+// tool finds a program of Debian's packages mosquitto or mosquitto-clients, or skips the test.
 func tool(t *testing.T, name string) string {
 	t.Helper()
 	if path, ok := harness.Server(name); ok {
@@ -31,7 +31,7 @@ type broker struct {
 	readers int
 }
 
-// mosquitto starts one.
+// mosquitto starts a broker; more is further lines of its configuration.
 func mosquitto(t *testing.T, more string) *broker {
 	t.Helper()
 	b := &broker{port: harness.FreePort(t), conf: filepath.Join(harness.NewPlace(t).Dir, "mosquitto.conf")}
@@ -43,14 +43,14 @@ func mosquitto(t *testing.T, more string) *broker {
 	return b
 }
 
-// start starts it, also again at the same port.
+// start starts the broker, or starts it again at the same port.
 func (b *broker) start(t *testing.T) {
 	t.Helper()
 	b.Proc = harness.Start(t, nil, tool(t, "mosquitto"), "-v", "-c", b.conf)
 	b.Err.Expect(t, `mosquitto version \S+ running`)
 }
 
-// reader prints all messages of some topics, each with its topic before it.
+// reader starts mosquitto_sub, which prints each message of a topic filter after its topic.
 func (b *broker) reader(t *testing.T, topic string) *harness.Proc {
 	t.Helper()
 	b.readers++
@@ -72,7 +72,7 @@ func (s streamed) adds() bool {
 	return s.Offered == s.Published+s.Dropped+s.Refused+s.Queued+s.Unacked
 }
 
-// status asks the daemon on a bus.
+// status asks the daemon on a bus for the state of its stream.
 func status(t *testing.T, bus *harness.Bus) streamed {
 	t.Helper()
 	cmd := exec.Command(harness.Binary(), "status", "--json", "--bus", bus.Address)
@@ -87,7 +87,7 @@ func status(t *testing.T, bus *harness.Bus) streamed {
 	return r.Stream
 }
 
-// air writes a file of peripherals.
+// air writes a file of peripherals and gives its path.
 func air(t *testing.T, content string) string {
 	t.Helper()
 	path := filepath.Join(harness.NewPlace(t).Dir, "air.json")

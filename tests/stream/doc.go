@@ -1,2 +1,2 @@
-// Package stream tests the stream of the merged air to a real MQTT broker, and what programs behind it make of it.
+// Package stream tests the stream of advertisements to a real MQTT broker, and unmodified programs that read it there.
 package stream

@@ -16,8 +16,8 @@ import (
 	"bluez-esphome/tests/harness"
 )
 
-// crowd is an air in which everything can be counted: a device that notifies numbers, one whose payloads take turns slowly
-// enough that D-Bus tells of each, and many that fill the queue of the stream.
+// crowd is a file of peripherals in which losses can be counted: a device that notifies numbers, a device whose
+// payloads alternate slowly enough that D-Bus reports each, and many devices that fill the queue of the stream.
 func crowd() string {
 	var b strings.Builder
 	b.WriteString(`{"devices": [
@@ -35,7 +35,7 @@ func crowd() string {
 	return s + "]}"
 }
 
-// counted is what a program on D-Bus has received.
+// counted keeps what a program on D-Bus has received.
 type counted struct {
 	mu       sync.Mutex
 	notified []byte
@@ -73,7 +73,7 @@ func gaps(list []byte, modulus int) (missing int) {
 	return missing
 }
 
-// metrics are those of a daemon.
+// metrics reads the metrics of a daemon.
 func metrics(t *testing.T, port int) string {
 	t.Helper()
 	r, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/metrics", port))
@@ -88,8 +88,8 @@ func metrics(t *testing.T, port int) string {
 	return string(b)
 }
 
-// smallSockets makes the sockets of this network namespace hold little, so that a broker that stalls is noticed soon: they may hold
-// 4 MB. It reports whether that worked.
+// smallSockets makes the socket buffers of this network namespace small, so that a broker that stalls is noticed soon:
+// by default they hold up to 4 MB. It reports whether that worked.
 func smallSockets(t *testing.T) bool {
 	t.Helper()
 	for _, name := range []string{"tcp_rmem", "tcp_wmem"} {
@@ -101,14 +101,14 @@ func smallSockets(t *testing.T) bool {
 	return true
 }
 
-// TestBrokerFails: a broker that is killed, stalls, and cannot take what comes costs messages of its own and nobody else
-// anything. The counts add up.
+// TestBrokerFails: a broker that is killed or that stalls costs messages of the stream, and programs on D-Bus lose
+// nothing. The counts of the stream add up.
 func TestBrokerFails(t *testing.T) {
 	if !harness.Isolated(t) {
 		return
 	}
 	stalls := smallSockets(t)
-	spell := harness.ByNight(0, time.Minute) // each fault lasts at least this long, and until messages were lost
+	spell := harness.ByNight(0, time.Minute) // each fault lasts at least this long, and until messages are lost
 	b := mosquitto(t, "")
 	_, at := harness.Simulate(t, air(t, crowd()), "kitchen=127.0.0.1:0")
 	web := harness.FreePort(t)
@@ -183,7 +183,7 @@ stream: {mqtt: {url: "mqtt://127.0.0.1:%d", queue: 100}}
 	if n := gaps(seen.notified, 256); n > 0 {
 		t.Errorf("%d of %d notifications did not come", n, len(seen.notified))
 	}
-	// Which payloads the air had is for the simulator to say; that the bus got each that came is what the table counts.
+	// The table counts the payloads that it took and that the bus did not get.
 	for _, dropped := range []string{"overrun", "late", "crowded"} {
 		if !strings.Contains(metrics(t, web), "\nbluez_esphome_air_"+dropped+"_total 0\n") {
 			t.Errorf("advertisements did not get to D-Bus: %s", dropped)

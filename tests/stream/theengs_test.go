@@ -19,8 +19,8 @@ const sensors = `{"devices": [
  {"id": "xiaomi", "address": "58:2D:34:33:AA:DF", "rssi": {"hall": -70},
   "advertisement": {"raw_advertisement": "020106151695fe5020aa0194dfaa33342d580d1004de00dd01", "interval_ms": 200}}]}`
 
-// TestTheengs: an unmodified Theengs Gateway publishes readings of sensors that only proxies hear. It has no Bluetooth and
-// no org.bluez: the daemon serves no bus, and the network is one of its own.
+// TestTheengs: an unmodified Theengs Gateway publishes the readings of sensors that only proxies hear. It has no
+// Bluetooth and no org.bluez, since the daemon serves no bus. Broker, daemon and gateway run in a network namespace.
 func TestTheengs(t *testing.T) {
 	if !harness.Isolated(t) {
 		return

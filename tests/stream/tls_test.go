@@ -34,7 +34,7 @@ func newAuthority(t *testing.T, dir, name string) *authority {
 	return a
 }
 
-// issue makes a certificate for a name or an IP address, and gives its file and that of its key.
+// issue makes a certificate for a host name or an IP address, and gives the files of the certificate and of its key.
 func (a *authority) issue(t *testing.T, name string, until time.Time, ca bool) (cert, key string) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -79,8 +79,8 @@ func (a *authority) issue(t *testing.T, name string, until time.Time, ca bool) (
 	return write("crt", "CERTIFICATE", der), write("key", "PRIVATE KEY", secret)
 }
 
-// TestTLS: a Mosquitto with TLS is used where its certificate is in order; where it is not, status says what is wrong and what to do.
-// What was wrong is mended by a reload.
+// TestTLS: the daemon uses a Mosquitto with TLS if the certificate is right. If it is not, status says what is wrong
+// and what to do. A reload with a right configuration mends it.
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	place := harness.NewPlace(t)

@@ -1,6 +1,6 @@
-// Package floor is the least that a program has to do with the advertisements of proxies: read, decrypt, decode, and
-// compare with what was there before. It has no D-Bus and tells nobody. What it costs is the floor under the
-// benchmarks.
+// Package floor does the least that a program must do with the advertisements of proxies: it reads, decrypts and
+// decodes them, and compares each with the one before. It has no D-Bus and reports nothing. Its cost is the floor of
+// the benchmarks.
 package floor
 
 import (
@@ -31,7 +31,7 @@ type device struct {
 	data []byte
 	rssi int32
 	seen time.Time
-	news int // payloads that differed from the one before
+	news int // number of payloads that differed from the one before
 }
 
 // Run reads the proxies at the addresses until ctx ends. PSK is their key in base64; "" is plaintext.
@@ -54,7 +54,7 @@ func Run(ctx context.Context, addresses []string, psk string) error {
 	return nil
 }
 
-// readBuffer holds what one read of the socket gives.
+// readBuffer is the size of the buffer of a socket.
 const readBuffer = 64 << 10
 
 func (f *Floor) proxy(ctx context.Context, address, psk string) error {
@@ -118,7 +118,7 @@ func (f *Floor) proxy(ctx context.Context, address, psk string) error {
 
 var errMalformed = errors.New("a message 93 cannot be decoded")
 
-// adverts takes one message 93.
+// adverts takes one message 93 (BluetoothLERawAdvertisementsResponse).
 func (f *Floor) adverts(b []byte) error {
 	now := time.Now()
 	f.mu.Lock()

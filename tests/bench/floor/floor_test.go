@@ -7,7 +7,7 @@ import (
 	"bluez-esphome/internal/apiwire"
 )
 
-// TestAdverts: payloads are compared with the one before, and what cannot be decoded is an error, not a panic.
+// TestAdverts: a payload is compared with the one before. Bytes that cannot be decoded are an error and no panic.
 func TestAdverts(t *testing.T) {
 	t.Parallel()
 	f := &Floor{devices: map[uint64]*device{}}

@@ -1,24 +1,24 @@
-// Package load is the benchmarks' other side: ESPHome proxies that send what they are told to, as fast as they are told
-// to, and do nothing else. It runs in a process of its own, so that its CPU time is nobody's. The proxies answer
-// without delay; what they send was encoded before, and is the same bytes in each run.
+// Package load is the other side of the benchmarks: ESPHome proxies that send advertisements at the rate that they are
+// told, and do nothing else. It runs in a process of its own, so that no figure includes its CPU time. The proxies
+// answer without delay. Their messages are encoded beforehand, and are the same bytes in each run.
 package load
 
 // Spec is what a load consists of.
 type Spec struct {
 	Proxies int `json:"proxies"`
-	// Devices is how many devices there are, and Hears how many of them each proxy hears; 0: all of them. Neighbours hear
-	// the same ones in part.
+	// Devices is the number of devices, and Hears the number that each proxy hears; 0 is all of them. Neighbouring
+	// proxies hear some of the same devices.
 	Devices int `json:"devices"`
 	Hears   int `json:"hears,omitempty"`
-	// First is the number of the first device: loads with others have other devices.
+	// First is the number of the first device: two loads with different numbers can have different devices.
 	First int `json:"first,omitempty"`
 	// PSK is the key of every proxy in base64; "" is plaintext.
 	PSK string `json:"psk"`
-	// Frame is how many advertisements are in one message, at most 16 in the firmware.
+	// Frame is the number of advertisements in one message; the firmware sends at most 16.
 	Frame int `json:"frame"`
 	// Mix names what the devices send: MixHome or MixSensors.
 	Mix string `json:"mix"`
-	// ChangeEvery is after how many rounds of all devices the changing payloads change; 0 is never.
+	// ChangeEvery is the number of rounds of all devices after which the changing payloads change; 0 is never.
 	ChangeEvery int `json:"change_every"`
 	// GATT makes the first device connectable: it is Address, with the characteristics Value and Ticks.
 	GATT bool `json:"gatt"`

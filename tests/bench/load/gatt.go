@@ -34,7 +34,7 @@ func (s *session) gatt(m proto.Message) error {
 			apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_CONNECT_V3_WITHOUT_CACHE:
 			s.unlink(m.GetAddress())
 			there := isThere(m.GetAddress())
-			if there || s.advertises { // without a subscriber, ESPHome 2026.8 and later gives no slot for a mere attempt
+			if there || s.advertises { // ESPHome 2026.8 and later gives a client that does not subscribe no slot for an attempt
 				s.links = append(s.links, m.GetAddress())
 			}
 			if !there {
@@ -75,13 +75,13 @@ func (s *session) gatt(m proto.Message) error {
 	return nil
 }
 
-// notConnected is what firmware answers for a device without a link.
+// notConnected is the error with which the firmware answers for a device without a link.
 const notConnected = -1
 
-// slots is how many links a proxy may have.
+// slots is the number of links that a proxy may have.
 const slots = 3
 
-// isThere says whether an address is that of one of the load's devices.
+// isThere reports whether an address is that of one of the load's devices.
 func isThere(a uint64) bool { return a>>32 == address>>32 }
 
 func (s *session) unlink(a uint64) {

@@ -74,18 +74,18 @@ func (l *Load) transit(ctx context.Context, c Command) (Answer, error) {
 }
 
 const (
-	// warmUp is how many frames come first and are not measured.
+	// warmUp is the number of frames that are sent first and not measured.
 	warmUp = 50
 	// hearTimeout is how long a frame may take.
 	hearTimeout = 10 * time.Second
 )
 
-// listener is a subscriber that looks at one device.
+// listener is a subscriber that reads the advertisements of one device.
 type listener struct {
 	conn   net.Conn
 	framer *apiwire.Framer
 	device uint64
-	at     int // of the counter in its payload
+	at     int // the place of the counter in its payload
 }
 
 func listen(ctx context.Context, address string, device uint64) (*listener, error) {
@@ -110,7 +110,7 @@ func listen(ctx context.Context, address string, device uint64) (*listener, erro
 			return nil, err
 		}
 	}
-	for { // what is answered comes after what was asked before
+	for { // the proxy answers in order: it has taken the requests before this one
 		id, _, err := h.framer.Read()
 		if err != nil {
 			_ = conn.Close()
@@ -141,7 +141,7 @@ func dial(ctx context.Context, address string) (net.Conn, error) {
 	}
 }
 
-// until reads until the device's payload has that counter.
+// until reads until a payload of the device has that counter.
 func (h *listener) until(counter uint32) error {
 	if err := h.conn.SetReadDeadline(time.Now().Add(hearTimeout)); err != nil {
 		return err

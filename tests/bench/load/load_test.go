@@ -14,7 +14,7 @@ import (
 	"bluez-esphome/tests/bench/floor"
 )
 
-// TestPayloads: what is sent is advertising data, of different devices, and where a counter is to be nothing else is.
+// TestPayloads: payloads are valid advertising data and differ by device, and the place of a counter has nothing else.
 func TestPayloads(t *testing.T) {
 	t.Parallel()
 	for _, mix := range []string{MixHome, MixSensors} {
@@ -127,7 +127,7 @@ func TestRun(t *testing.T) {
 		go func() { ended <- floor.Run(ctx, first.Addresses, psk) }()
 		do(Command{Do: "wait"})
 		for _, rate := range []float64{0, 200_000} {
-			// A frame is sent whole.
+			// Frames are sent whole.
 			if a := do(Command{Do: "send", Count: 48 * 50, Rate: rate}); a.Count != 48*50 || a.Frames != 150 || a.Seconds <= 0 {
 				t.Errorf("rate %v: sent %+v", rate, a)
 			}
@@ -156,13 +156,13 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// TestChanges: one device in ten has another payload each round, or each second round if that is wanted.
+// TestChanges: one device in ten has another payload each round, or each second round if ChangeEvery is 2.
 func TestChanges(t *testing.T) {
 	t.Parallel()
 	for every, want := range map[int]int{0: 1, 1: 6, 2: 3} {
 		s := &Spec{Proxies: 1, Devices: 30, Frame: 16, Mix: MixHome, ChangeEvery: every}
 		p := &proxy{spec: s, frames: stream(s, 0), to: &session{framer: apiwire.NewPlain(nil)}}
-		for range 6 * 2 { // two frames to a round
+		for range 6 * 2 { // a round has two frames
 			if err := p.append(2); err != nil {
 				t.Fatal(err)
 			}

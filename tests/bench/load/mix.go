@@ -9,19 +9,19 @@ import (
 	"bluez-esphome/internal/apiwire"
 )
 
-// What devices send.
+// The mixes of payloads.
 const (
-	// MixHome is what is on the air of a home: three iBeacons, two devices with a name, a BTHome sensor whose payload
-	// changes, a RuuviTag, an Eddystone beacon, one with a scan response and a long UUID, and a PC, over and over.
+	// MixHome is the mix of a home. It repeats three iBeacons, two devices with a name, a BTHome sensor whose payload
+	// changes, a RuuviTag, an Eddystone beacon, a device with a scan response and a 128-bit UUID, and a PC.
 	MixHome = "home"
-	// MixSensors is RuuviTags alone: of each, manufacturer data and RSSI change every time.
+	// MixSensors has only RuuviTags, whose manufacturer data and RSSI change every time.
 	MixSensors = "sensors"
 )
 
 // counterSize is the size of the part of a payload that changes, in bytes.
 const counterSize = 4
 
-// Address of the device that can be connected to, and its characteristics.
+// The address of the connectable device, and its characteristics.
 const (
 	Address     = "C0:DE:00:00:00:01"
 	ServiceUUID = "b1e50001-6d5e-4c1b-9e3a-1f0c2d3e4f50"
@@ -31,7 +31,7 @@ const (
 
 const address uint64 = 0xC0DE00000001
 
-// payload gives the advertising data of a device, and where its counter is; -1 is nowhere.
+// payload gives the advertising data of a device and the place of its counter, -1 if it has none.
 func payload(mix string, device int) (data []byte, counter int) {
 	d := uint16(device)
 	ad := func(kind byte, body ...byte) { data = append(append(data, byte(len(body)+1), kind), body...) }
@@ -87,12 +87,12 @@ func deviceAddress(s *Spec, device int) uint64 {
 		return address
 	}
 	device += s.First
-	// Spread as static random addresses are, and never twice the same.
+	// The addresses are spread as static random addresses are, and all differ.
 	x := uint64(device+1) * 0x9e3779b97f4a7c15
 	return 0xC00000000000 | x>>24&0x3fffff<<24 | uint64(device)
 }
 
-// heard is how many devices each proxy hears.
+// heard is the number of devices that each proxy hears.
 func (s *Spec) heard() int {
 	if s.Hears > 0 {
 		return min(s.Hears, s.Devices)
@@ -103,11 +103,12 @@ func (s *Spec) heard() int {
 // frame is one message 93, encoded.
 type frame struct {
 	payload  []byte
-	counters []int // where changing payloads begin
+	counters []int // the places of counters
 }
 
-// passes is how many rounds of all devices are encoded beforehand, each with signal strengths of its own: around a mean
-// for each device and proxy, normally distributed with 4 dB, as where people walk about.
+// passes is the number of rounds of all devices that are encoded beforehand. Each has its own signal strengths. They
+// are normally distributed around a mean for each device and proxy, with a deviation of 4 dB, as where people walk
+// about.
 const passes = 8
 
 // stream gives the frames of one proxy: passes rounds of all devices.
@@ -117,7 +118,7 @@ func stream(s *Spec, proxy int) (frames []frame) {
 	for i := range base {
 		base[i] = -88 + rnd.IntN(40)
 	}
-	// Each proxy is at another device at a time.
+	// Each proxy begins with another device.
 	first := proxy * s.Devices / s.Proxies
 	rounds := passes
 	if s.Proxies*s.heard() > 100_000 {

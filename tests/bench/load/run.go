@@ -13,10 +13,10 @@ import (
 type Load struct {
 	spec    Spec
 	proxies []*proxy
-	ticks   uint32 // notifications sent
+	ticks   uint32 // number of notifications that were sent
 }
 
-// Run serves until in ends: commands come from in, a line of JSON each, answers go to out.
+// Run serves until in ends. It reads commands from in, each a line of JSON, and writes the answers to out.
 func Run(ctx context.Context, spec Spec, in io.Reader, out io.Writer) error {
 	if spec.Proxies < 1 || spec.Devices < 1 || spec.Frame < 1 {
 		return fmt.Errorf("cannot make the load: proxies, devices and frame have to be 1 or more")

@@ -9,7 +9,7 @@ import (
 	"bluez-esphome/internal/apiwire"
 )
 
-// chunk is about how many bytes a flood hands to the kernel at a time.
+// chunk is roughly the number of bytes that a flood hands to the kernel at a time.
 const chunk = 32 << 10
 
 // done is more frames than anybody sends.
@@ -34,15 +34,15 @@ func (p *proxy) append(perPass int) error {
 	return err
 }
 
-// flush writes the buffer.
+// flush sends the buffer.
 func (p *proxy) flush() error {
 	_, err := p.to.conn.Write(p.buf)
 	p.buf = p.buf[:0]
 	return err
 }
 
-// flood sends frames to every subscriber as fast as it reads. None gets ahead of the others by much more than two
-// rounds of all devices: proxies hear the same at about the same time.
+// flood sends frames to every subscriber as fast as it reads them. No proxy gets ahead of the others by much more than
+// two rounds of all devices, since real proxies hear a device at about the same time.
 func (l *Load) flood(frames int) error {
 	var (
 		mu   sync.Mutex
@@ -71,7 +71,7 @@ func (l *Load) flood(frames int) error {
 	}
 	for n, p := range l.proxies {
 		wg.Go(func() {
-			defer progress(n, done) // holds nobody up
+			defer progress(n, done) // the others do not wait for this proxy
 			for i := 0; i < frames && errs[n] == nil; {
 				p.to.mu.Lock()
 				for ; i < frames && len(p.buf) < chunk && errs[n] == nil; i++ {
@@ -91,7 +91,7 @@ func (l *Load) flood(frames int) error {
 	return errors.Join(errs...)
 }
 
-// paced sends frames to the proxies in turn, each at its time. It gives by how much the last one was late.
+// paced sends frames to the proxies in turn, each at its time. behind is how late the last one was.
 func (l *Load) paced(frames int, rate float64) (behind time.Duration, err error) {
 	interval := time.Duration(float64(l.spec.Frame) / rate * float64(time.Second))
 	start := time.Now()

@@ -15,7 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// features is what a current ESP32 proxy can do.
+// features are those of a current ESP32 proxy.
 const features = ble.FeaturePassiveScan | ble.FeatureActiveConnections | ble.FeatureRemoteCaching | ble.FeaturePairing |
 	ble.FeatureCacheClearing | ble.FeatureRawAdvertisements | ble.FeatureStateAndMode | ble.FeatureConnectionParams
 
@@ -28,11 +28,11 @@ type proxy struct {
 
 	subscribed chan *session // capacity 1: the newest subscriber
 
-	// Of the one goroutine that sends.
+	// Only the goroutine that sends uses these.
 	to     *session
 	frames []frame
-	next   int // frame
-	pass   int // round of all devices
+	next   int // the next frame
+	pass   int // the present round of all devices
 	buf    []byte
 }
 
@@ -67,7 +67,7 @@ func (p *proxy) serve() {
 		wg.Go(func() {
 			defer conn.Close()
 			s := &session{proxy: p, conn: conn, pong: make(chan struct{}, 1)}
-			_ = s.run() // a client that left is no matter
+			_ = s.run() // clients may leave
 		})
 	}
 }
@@ -79,11 +79,11 @@ type session struct {
 	framer *apiwire.Framer
 	pong   chan struct{}
 
-	// Of run's goroutine:
+	// Only run's goroutine uses these.
 	advertises bool     // the client subscribed to advertisements
 	links      []uint64 // the addresses of devices that are connected
 
-	mu  sync.Mutex // of writing
+	mu  sync.Mutex // held while writing
 	out []byte
 }
 
@@ -167,7 +167,7 @@ func (s *session) scanning(mode apipb.BluetoothScannerMode) error {
 	return s.send(&apipb.BluetoothScannerStateResponse{State: apipb.BluetoothScannerState_BLUETOOTH_SCANNER_STATE_RUNNING, Mode: mode})
 }
 
-// write frames and sends what add appends, in one piece.
+// write sends the frames that add appends, in one piece.
 func (s *session) write(add func([]byte) ([]byte, error)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -187,7 +187,7 @@ func (s *session) empty(id apiwire.ID) error {
 	return s.write(func(b []byte) ([]byte, error) { return s.framer.Append(b, id, nil) })
 }
 
-// answerTimeout is how long a client may take to read all that it was sent.
+// answerTimeout is how long a client may take to read everything that it was sent.
 const answerTimeout = time.Minute
 
 // ping returns once the client has read everything.

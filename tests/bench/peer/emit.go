@@ -1,5 +1,5 @@
-// Package peer holds the small servers that the daemon is compared with: each does one thing on D-Bus as one would
-// write it with godbus, and nothing else.
+// Package peer has small servers with which the daemon is compared. Each does one thing on D-Bus, in the usual way to
+// write it with godbus.
 package peer
 
 import (
@@ -13,7 +13,7 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// devicePath is where a server of ours has a device.
+// devicePath is the object path of a device of the servers.
 func devicePath(n int) dbus.ObjectPath {
 	return dbus.ObjectPath(fmt.Sprintf("/org/bluez/hci0/dev_C0_00_00_00_%02X_%02X", n>>8&0xff, n&0xff))
 }

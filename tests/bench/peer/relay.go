@@ -18,17 +18,19 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// RelayConfig says what is relayed.
+// RelayConfig says what Relay relays.
 type RelayConfig struct {
 	Bus string // unix:path=…
-	// Proxy is HOST:PORT, PSK its key in base64 or "", Device the address of a device and Handle what is read of it.
+	// Proxy is HOST:PORT of a proxy and PSK its key in base64, or "". Device is the address of a device, and Handle the
+	// handle that is read.
 	Proxy, PSK string
 	Device     uint64
 	Handle     uint32
 }
 
-// Relay is the least between a call of ReadValue on the bus and a read of a proxy: it takes one call, asks the proxy,
-// and passes the answer on, all in one goroutine. It says READY and its name on the bus, and ends with ctx.
+// Relay does the least that is needed between a call of ReadValue on the bus and a read by a proxy: it takes one call,
+// asks the proxy, and passes the answer on, all in one goroutine. It prints READY and its name on the bus, and ends
+// with ctx.
 func Relay(ctx context.Context, cfg RelayConfig, out io.Writer) error {
 	framer, tcp, err := dialProxy(ctx, cfg)
 	if err != nil {
@@ -112,7 +114,7 @@ func dialProxy(ctx context.Context, cfg RelayConfig) (*apiwire.Framer, net.Conn,
 	return framer, conn, err
 }
 
-// await reads until a message of that kind.
+// await reads until a message of that kind comes.
 func await(f *apiwire.Framer, w io.Writer, want apiwire.ID) (proto.Message, error) {
 	for {
 		id, payload, err := f.Read()
@@ -134,7 +136,7 @@ func await(f *apiwire.Framer, w io.Writer, want apiwire.ID) (proto.Message, erro
 	}
 }
 
-// busConn is a connection to a bus without anything around it.
+// busConn is a connection to a bus that only sends and reads messages.
 type busConn struct {
 	conn   net.Conn
 	in     *bufio.Reader

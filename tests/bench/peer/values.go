@@ -12,7 +12,7 @@ import (
 // tree is what GetManagedObjects returns.
 type tree = map[dbus.ObjectPath]map[string]map[string]dbus.Variant
 
-// property is one property of the server's own records.
+// property is one property in the records of the server.
 type property struct {
 	name  string
 	value any
@@ -23,8 +23,8 @@ type object struct {
 	interfaces map[string][]property
 }
 
-// Values serves the objects that org.bluez has at the moment with Conn.Export: for each GetManagedObjects it makes the
-// maps of variants from its records and returns them. It says READY and its name, and ends with in.
+// Values copies the objects that org.bluez has now, and serves them with Conn.Export: for each GetManagedObjects it
+// makes the maps of variants from its records and returns them. It prints READY and its name, and ends with in.
 func Values(_ context.Context, bus string, in io.Reader, out io.Writer) error {
 	conn, err := dbus.Connect(bus)
 	if err != nil {

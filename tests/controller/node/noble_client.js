@@ -1,4 +1,4 @@
-// A host, noble unmodified, on a virtual controller at a serial line: prints a line STEP NAME for each step that passed.
+// An unmodified noble as host of a virtual controller on a serial line. It prints STEP NAME for each step that passed.
 //
 // noble_client.js TERMINAL CONTROL CYCLES
 'use strict';

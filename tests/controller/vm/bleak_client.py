@@ -26,7 +26,7 @@ async def main():
     try:
         await client.disconnect()
     except EOFError:
-        pass  # bleak closes its bus when it is told of the end, which may be before Disconnect is answered
+        pass  # bleak closes its bus once it is told that the device is disconnected, perhaps before the answer comes
     assert not client.is_connected
     print("DONE", flush=True)
 

@@ -1,7 +1,8 @@
 #!/bin/sh
-# build.sh SUITE DIR: makes DIR/SUITE/vmlinuz and DIR/SUITE/initrd.img, a machine with that Debian's Linux, BlueZ, Python and bleak, out of
-# Debian packages; nothing is compiled. SUITE is bookworm (Linux 6.1, BlueZ 5.66), trixie (6.12, 5.82) or forky (its BlueZ is that of the
-# recordings, on trixie's Linux, which is that of the recordings too). Wants apt, dpkg-deb, depmod, cpio and xz.
+# build.sh SUITE DIR: makes DIR/SUITE/vmlinuz and DIR/SUITE/initrd.img, a machine with Linux, BlueZ, Python and bleak of
+# that Debian, out of Debian packages; it compiles nothing. SUITE is bookworm (Linux 6.1, BlueZ 5.66), trixie (6.12,
+# 5.82) or forky (the BlueZ and the Linux of the recordings; the latter is trixie's). It needs apt, dpkg-deb, depmod,
+# cpio and xz.
 set -eu
 suite=$1
 here=$(cd "$(dirname "$0")" && pwd)
@@ -13,7 +14,8 @@ mirror=${MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Pack
 packages='busybox-static dbus-daemon dbus-bin bluez bluez-test-tools kmod python3-minimal python3-bleak crun'
 unneeded='systemd|udev|debconf|mount|passwd|adduser|login|perl-base|tar|gcc-.*|mawk|base-.*|init-system-helpers|libdb5.*|openssl-provider.*|tzdata|libjs-.*|usrmerge|dpkg'
 
-# A view of the suite of apt's own, in which nothing is installed: what an empty system would need is the list of packages.
+# apt gets its own view of the suite, in which nothing is installed: it then lists all packages that an empty system
+# needs.
 mkdir -p "$dir/apt/lists/partial" "$dir/apt/archives/partial" "$dir/apt/none" "$dir/debs"
 cat >"$dir/apt/conf" <<END
 Dir::Etc::sourcelist "$dir/apt/sources.list";
@@ -35,7 +37,7 @@ if [ ! -e "$dir/debs/.complete" ]; then
 	apt_of apt-get -q update
 	linux=
 	[ "$suite" = forky ] || linux=$(apt_of apt-cache depends linux-image-amd64 | sed -n 's/^ *Depends: \(linux-image-[0-9].*\)/\1/p' | head -n 1)
-	# The word splitting is meant.
+	# The variable is a list of words.
 	# shellcheck disable=SC2086
 	wanted="$linux $(apt_of apt-get install -s $packages | sed -n 's/^Inst \([^ ]*\) .*/\1/p' | grep -Evx "$unneeded")"
 	# shellcheck disable=SC2086
@@ -67,7 +69,7 @@ for part in bin sbin lib lib64; do
 	[ ! -d "$root/$part" ] || [ -h "$root/$part" ] || { cp -a "$root/$part/." "$root/usr/$part/" && rm -rf "${root:?}/$part"; }
 	[ -h "$root/$part" ] || ln -s usr/$part "$root/$part"
 done
-# The modules that are of use, unpacked, which busybox cannot do.
+# Only the modules that the machine needs, uncompressed: busybox cannot uncompress them.
 mkdir -p "$root/usr/lib/modules/$release"
 cp "$tree"/modules.order "$tree"/modules.builtin* "$root/usr/lib/modules/$release/"
 for part in drivers/virtio drivers/char/hw_random drivers/bluetooth drivers/hid/uhid drivers/hid/hid drivers/base/regmap net/bluetooth \

@@ -10,11 +10,11 @@ import (
 	"bluez-esphome/tests/harness"
 )
 
-// Who the daemon is in the container, and the device's group.
+// containerUser is the daemon's user and group in the container, and the group of the device.
 const containerUser = 990
 
-// bundle is what podman or Docker hand to their runtime for
-// run --device /dev/vhci --read-only --cap-drop all --network host --user 990:990 IMAGE, with the daemon alone in the image.
+// bundle makes the OCI bundle that podman and Docker make for run --device /dev/vhci --read-only --cap-drop all
+// --network host --user 990:990 IMAGE, if the image has only the daemon.
 func (m *machine) bundle(device bool) string {
 	m.t.Helper()
 	dir := m.t.TempDir()
@@ -27,7 +27,7 @@ func (m *machine) bundle(device bool) string {
 	type object = map[string]any
 	type list = []any
 	linux := object{
-		// Not the network: the simulated proxies are on this machine's loopback.
+		// There is no network namespace: the simulated proxies are on this machine's loopback.
 		"namespaces": list{object{"type": "pid"}, object{"type": "ipc"}, object{"type": "uts"}, object{"type": "mount"}, object{"type": "cgroup"}},
 		"resources":  object{"devices": list{object{"allow": false, "access": "rwm"}}},
 	}
@@ -83,7 +83,8 @@ func copyFile(t *testing.T, from, to string, mode os.FileMode) {
 	}
 }
 
-// TestContainer: the daemon in an OCI container that is given /dev/vhci, without any capability, makes the host's next controller.
+// TestContainer: without any capability, the daemon in an OCI container that has /dev/vhci makes a controller of the
+// host.
 func TestContainer(t *testing.T) {
 	m := prepare(t, "vhci: true")
 	m.configure("/data/state")
@@ -93,7 +94,7 @@ func TestContainer(t *testing.T) {
 		}
 	}
 	run := func(name string, device bool) *harness.Proc {
-		// The machine's root is an initramfs, which nothing can pivot away from.
+		// The machine's root is an initramfs, on which pivot_root(2) fails.
 		return harness.Start(m.t, nil, "crun", "run", "--no-pivot", "--bundle", m.bundle(device), name)
 	}
 	m.step("without the device: it says why", func() {

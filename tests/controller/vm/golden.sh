@@ -1,9 +1,9 @@
-# golden.sh runs in the machine: plays the scenarios of the file scenarios on bluetoothd, each with a bluetoothd, a daemon and a peripheral of
-# its own. The recordings go to recorded. The options are those with which bluetoothd was recorded: without the plugin for policies of
-# administrators, and for monitors of advertisements with experimental interfaces.
+# golden.sh runs in the machine. It plays the scenarios that the file scenarios names, each with a new bluetoothd,
+# daemon and peripheral, and puts the recordings into recorded. bluetoothd has the options with which it was recorded:
+# without the plugin for policies of administrators, and, for advertisement monitors, with experimental interfaces.
 export HOME=/tmp DBUS_SYSTEM_BUS_ADDRESS=unix:path=/run/dbus/system_bus_socket
 mkdir -p /tmp/control /host/recorded
-# To wait for the host is idle time, which the clock skips: what is run is in memory.
+# The programs are copied to memory: a wait for the host is idle time, which the clock of the machine skips.
 cp -r bluez-esphome peripherals.json scenarios driver /tmp
 cd /tmp || exit
 cat >/tmp/config.yaml <<END
@@ -13,9 +13,10 @@ proxies: [{address: "127.0.0.1:6053", name: kitchen}]
 hci: [{vhci: true}]
 END
 chmod 600 /tmp/config.yaml
-# say TEXT: with the time, since the machine is slow and its output all there is.
+# say TEXT prints TEXT and the time: the machine is slow, and its output is the only sign of life.
 say() { echo "$(cut -d' ' -f1 /proc/uptime) $*"; }
-# adapter PROPERTY VALUE: as it was when the recording began: some were made after scenarios that had changed it.
+# adapter PROPERTY VALUE sets a property to its value at the beginning of the recording, which an earlier scenario may
+# have changed.
 adapter() {
 	dbus-send --system --print-reply --dest=org.bluez /org/bluez/hci0 org.freedesktop.DBus.Properties.Set \
 		string:org.bluez.Adapter1 "string:$1" "variant:boolean:$2" >/dev/null

@@ -10,7 +10,8 @@ import (
 	"bluez-esphome/tests/harness"
 )
 
-// TestRestart: the controller goes with the daemon and comes back as the same one, and what was paired comes back with its key.
+// TestRestart: the controller disappears with the daemon and comes back with the same address. A paired device
+// reconnects with its key.
 func TestRestart(t *testing.T) {
 	m := setup(t, "vhci: true, proxies: [kitchen]")
 	m.serve()
@@ -37,7 +38,7 @@ func TestRestart(t *testing.T) {
 	m.step("the daemon is killed with a link", func() {
 		m.connect(n)
 		m.daemon.Signal(m.t, syscall.SIGKILL)
-		<-m.daemon.Done() // until then it has the state folder
+		<-m.daemon.Done() // until then it holds the lock of the state folder
 	})
 	// While bluetoothd still holds its link, the kernel keeps the number: the controller may come back as hci1.
 	n = m.returns()
@@ -63,7 +64,7 @@ func TestRestart(t *testing.T) {
 	})
 }
 
-// returns starts the daemon again and gives the number of its controller.
+// returns starts the daemon again and gives N, the number of its controller hciN.
 func (m *machine) returns() int {
 	m.t.Helper()
 	m.runDaemon()
@@ -76,7 +77,7 @@ func (m *machine) returns() int {
 	return n
 }
 
-// TestSeveral: each entry is an adapter of its own, with an address of its own and the proxies that it names.
+// TestSeveral: each entry of hci is an adapter with an address of its own and the proxies that the entry names.
 func TestSeveral(t *testing.T) {
 	m := setup(t, "vhci: true, proxies: [kitchen]", "vhci: true, proxies: [garage]")
 	m.serve()
@@ -97,7 +98,7 @@ func TestSeveral(t *testing.T) {
 	})
 }
 
-// TestUnprivileged: the daemon needs no more than the device's group.
+// TestUnprivileged: to open the device, the daemon needs only its group.
 func TestUnprivileged(t *testing.T) {
 	if os.Getenv(machineEnv) == "" {
 		t.Skip("it runs in a machine of its own (make test-controller)")

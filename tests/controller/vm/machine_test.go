@@ -20,7 +20,7 @@ import (
 // machineEnv is set by the script that the machine runs.
 const machineEnv = "BLUEZ_ESPHOME_MACHINE"
 
-// version is that of the machine's BlueZ.
+// version is the version of the machine's BlueZ.
 var version string
 
 func TestMain(m *testing.M) {
@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 	harness.Main(m)
 }
 
-// limit is how long anything may take: the machine is emulated, on a machine that may be busy.
+// limit is how long one wait may take: the machine is emulated, on a host that may be busy.
 const limit = 10 * time.Minute
 
 const (
@@ -46,21 +46,22 @@ const (
 	hostFolder  = "/host"
 )
 
-// machine is bluetoothd on a kernel that has controllers of ours.
+// machine is bluetoothd on a kernel with controllers of our daemon.
 type machine struct {
 	*harness.Client
 	t          *testing.T
 	dir        string
 	sim        *harness.Proc
 	daemon     *harness.Proc
-	attach     *harness.Proc // btattach; nil without
+	attach     *harness.Proc // btattach; nil unless the controller is a pseudo terminal
 	bluetoothd *harness.Proc
 	config     string
 	hci        []string
-	proxies    map[string]string // where each listens
+	proxies    map[string]string // the address of each, by name
 }
 
-// setup starts simulated proxies, named kitchen and garage, and the daemon with these entries of hci; DIR in them is a folder.
+// setup starts two simulated proxies, kitchen and garage, and the daemon. hci is the entries of the daemon's hci
+// option; DIR in them stands for the folder of the test.
 func setup(t *testing.T, hci ...string) *machine {
 	t.Helper()
 	m := prepare(t, hci...)
@@ -69,7 +70,7 @@ func setup(t *testing.T, hci ...string) *machine {
 	return m
 }
 
-// prepare starts the proxies alone.
+// prepare is setup without the daemon.
 func prepare(t *testing.T, hci ...string) *machine {
 	t.Helper()
 	if os.Getenv(machineEnv) == "" {
@@ -86,7 +87,7 @@ func prepare(t *testing.T, hci ...string) *machine {
 	return m
 }
 
-// configure writes the daemon's configuration, with the folder where it keeps its state.
+// configure writes the daemon's configuration; state is the folder for its state.
 func (m *machine) configure(state string) {
 	m.t.Helper()
 	text := fmt.Sprintf("bus: none\nlog: {level: debug}\nstate_dir: %s\nproxies:\n  - {name: kitchen, address: %q}\n  - {name: garage, address: %q, noise_psk: %q}\nhci:\n",
@@ -119,7 +120,7 @@ func (m *machine) runDaemon() {
 	said(`A host uses the controller`, len(m.hci))
 }
 
-// exists waits until hciN is there, or is not.
+// exists waits until hciN is there, or is no longer there.
 func (m *machine) exists(n int, want bool) {
 	m.t.Helper()
 	path := fmt.Sprintf("/sys/class/bluetooth/hci%d", n)
@@ -129,7 +130,7 @@ func (m *machine) exists(n int, want bool) {
 	})
 }
 
-// serve starts a bluetoothd that knows nothing yet, a client of it and an agent of that client.
+// serve starts a bluetoothd without any state, and a client of it that has an agent.
 func (m *machine) serve() {
 	m.t.Helper()
 	if err := os.RemoveAll("/var/lib/bluetooth"); err != nil {
@@ -162,7 +163,7 @@ func (m *machine) runBluetoothd() {
 
 const agentPath = dbus.ObjectPath("/agent")
 
-// agent says yes.
+// agent accepts every pairing.
 type agent struct{}
 
 func (agent) Release() *dbus.Error                                       { return nil }
@@ -177,12 +178,12 @@ func (agent) DisplayPinCode(dbus.ObjectPath, string) *dbus.Error         { retur
 
 func adapterPath(n int) dbus.ObjectPath { return dbus.ObjectPath(fmt.Sprintf("/org/bluez/hci%d", n)) }
 
-// on is the main device's object, or one below it.
+// on gives the path of the main device's object on hciN, or of an object below it.
 func on(n int, below string) dbus.ObjectPath {
 	return adapterPath(n) + "/dev_" + dbus.ObjectPath(strings.ReplaceAll(mainAddress, ":", "_")+below)
 }
 
-// tell has the main device do something.
+// tell sends a request to the simulator's control socket of the main device.
 func (m *machine) tell(request string) map[string]any {
 	m.t.Helper()
 	conn, err := net.Dial("unix", filepath.Join(m.dir, "control", "main.sock"))
@@ -204,7 +205,7 @@ func (m *machine) tell(request string) map[string]any {
 	return answer
 }
 
-// output runs a program that has to succeed within the limit, and gives what it printed.
+// output runs a program, which must succeed within the limit, and gives its output.
 func (m *machine) output(name string, args ...string) string {
 	m.t.Helper()
 	p := harness.Start(m.t, nil, name, args...)

@@ -8,14 +8,14 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// pair pairs the main device; what is kept for it on both sides is new.
+// pair pairs with the main device.
 func (m *machine) pair(n int) {
 	m.t.Helper()
 	m.Call(on(n, ""), device1+".Pair")
 	m.Until(on(n, ""), device1, "Paired", true)
 }
 
-// key reports whether the host keeps a key of legacy pairing for the main device: one that is found by a number.
+// key checks whether the key that the host keeps for the main device is one of legacy pairing, which has an EDIV.
 func (m *machine) key(legacy bool) {
 	m.t.Helper()
 	adapter, _ := m.Get(adapterPath(0), adapter1, "Address").(string)
@@ -42,7 +42,7 @@ func (m *machine) power(on bool) {
 	m.Until(adapterPath(0), adapter1, "Powered", on)
 }
 
-// legacy: a host without Secure Connections gets the other kind of key, and comes back with it.
+// legacy: a host without Secure Connections gets a key of legacy pairing, and reconnects with it.
 func (m *machine) legacy() {
 	m.power(false)
 	m.btmgmt("sc", "off")
@@ -60,8 +60,8 @@ func (m *machine) legacy() {
 	m.power(true)
 }
 
-// late: the device was heard a moment ago and does not answer now. The host is told of the connection all the same, since it waits for
-// 4 s only; its first request waits until the device answers.
+// late: a device that was heard a moment ago does not answer. The host is told of a connection all the same, since it
+// waits only 4 s for one; its first request waits until the device answers.
 func (m *machine) late() {
 	m.discover(0)
 	m.tell(`{"op":"advertise","on":false}`)
@@ -76,7 +76,8 @@ func (m *machine) late() {
 	m.disconnect(0)
 }
 
-// many: discovery begins and ends again and again, with a connection in between, as with several programs.
+// many: discovery starts and stops again and again, with connections in between, as if several programs used the
+// adapter.
 func (m *machine) many() {
 	for range 5 {
 		m.Call(adapterPath(0), adapter1+".StartDiscovery")

@@ -16,7 +16,7 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// of runs a subtest with the machine's failures in it.
+// step runs f as a subtest: failures of the machine are failures of that subtest.
 func (m *machine) step(name string, f func()) {
 	outer, client := m.t, m.Client
 	ok := outer.Run(name, func(t *testing.T) {
@@ -34,14 +34,14 @@ func (m *machine) step(name string, f func()) {
 	}
 	m.Client = client
 	if !ok {
-		outer.FailNow() // what follows rests on it
+		outer.FailNow() // later steps need this one
 	}
 }
 
-// TestVHCI: everything that bluetoothd does, on a controller of /dev/vhci.
+// TestVHCI runs all steps with a controller of /dev/vhci.
 func TestVHCI(t *testing.T) { everything(t, "vhci: true") }
 
-// TestPTY: the same through a pseudo terminal, the kernel's line discipline and btattach.
+// TestPTY runs them with a pseudo terminal, btattach and the kernel's line discipline.
 func TestPTY(t *testing.T) { everything(t, "pty: DIR/tty") }
 
 func everything(t *testing.T, hci string) {
@@ -106,7 +106,7 @@ func (m *machine) up() {
 	}
 }
 
-// discover scans on an adapter until the main device is there.
+// discover scans on an adapter until it has the main device.
 func (m *machine) discover(n int) {
 	m.t.Helper()
 	m.Call(adapterPath(n), adapter1+".SetDiscoveryFilter", map[string]dbus.Variant{"Transport": dbus.MakeVariant("le")})
@@ -115,7 +115,7 @@ func (m *machine) discover(n int) {
 	m.Call(adapterPath(n), adapter1+".StopDiscovery")
 }
 
-// scan: advertisement and scan response of what connects, and what does not connect.
+// scan: bluetoothd gets the advertisement and scan response of a connectable device, and the one of a beacon.
 func (m *machine) scan() {
 	m.Call(adapterPath(0), adapter1+".SetDiscoveryFilter", map[string]dbus.Variant{"Transport": dbus.MakeVariant("le"), "DuplicateData": dbus.MakeVariant(true)})
 	m.Call(adapterPath(0), adapter1+".StartDiscovery")
@@ -135,11 +135,12 @@ func (m *machine) scan() {
 		})
 	}
 	uuids, _ := m.Get(on(0, ""), device1, "UUIDs").([]string)
-	m.contains(strings.Join(uuids, " "), "a5a50100-1000-4000-8000-00805f9b0001") // is in the scan response
+	m.contains(strings.Join(uuids, " "), "a5a50100-1000-4000-8000-00805f9b0001") // from the scan response
 	m.Call(adapterPath(0), adapter1+".StopDiscovery")
 }
 
-// filtered: a scan for a service that only the main device advertises shows it and not the beacon, which is heard all the same.
+// filtered: a scan for a service that only the main device advertises shows that device. It does not show the beacon,
+// although the proxies hear it.
 func (m *machine) filtered() {
 	for path := range m.Objects() {
 		if strings.HasPrefix(string(path), string(adapterPath(0))+"/dev_") {
@@ -150,7 +151,7 @@ func (m *machine) filtered() {
 		"UUIDs": dbus.MakeVariant([]string{"0000180f-0000-1000-8000-00805f9b34fb"}), "DuplicateData": dbus.MakeVariant(true)})
 	m.Call(adapterPath(0), adapter1+".StartDiscovery")
 	m.Until(on(0, ""), device1, "Name", "GoldenTest1")
-	time.Sleep(3 * time.Second) // the beacon is heard three times meanwhile
+	time.Sleep(3 * time.Second) // in which the beacon is heard three times
 	for path := range m.Objects() {
 		if strings.HasSuffix(string(path), "dev_C4_11_22_33_44_55") {
 			m.t.Errorf("%s is there, which has no such service", path)
@@ -159,7 +160,7 @@ func (m *machine) filtered() {
 	m.Call(adapterPath(0), adapter1+".StopDiscovery")
 }
 
-// connect connects to the main device, which is looked for if it is not known, and waits for its services.
+// connect connects to the main device, after a discovery if bluetoothd does not know it, and waits for its services.
 func (m *machine) connect(n int) {
 	m.t.Helper()
 	if _, known := m.Objects()[on(n, "")]; !known {
@@ -176,7 +177,7 @@ func (m *machine) disconnect(n int) {
 	m.Eventually("the peripheral knows", func() bool { c, _ := m.tell(`{"op":"status"}`)["connections"].(float64); return c == 0 })
 }
 
-// tree: each characteristic and descriptor of the peripheral, except those that bluetoothd keeps for itself.
+// tree: bluetoothd shows every characteristic and descriptor of the peripheral, except those that it keeps for itself.
 func (m *machine) tree() {
 	text, err := os.ReadFile(filepath.Join(hostFolder, "peripherals.json"))
 	if err != nil {
@@ -254,12 +255,12 @@ func (m *machine) reads() {
 	if got := m.read(on(0, "/service0018/char002a")); !bytes.Equal(got, want) {
 		m.t.Errorf("the long value is % x", got)
 	}
-	if got := m.read(on(0, "/service003a/char0047")); string(got) != "slow" { // takes 3 s
+	if got := m.read(on(0, "/service003a/char0047")); string(got) != "slow" { // the peripheral answers after 3 s
 		m.t.Errorf("read %q", got)
 	}
 }
 
-// wrote waits until the peripheral was written a value.
+// wrote waits until a value was written to the peripheral.
 func (m *machine) wrote(handle int, value []byte) {
 	m.t.Helper()
 	want := hex.EncodeToString(value)

@@ -10,7 +10,8 @@ import (
 	"bluez-esphome/tests/harness"
 )
 
-// session runs a program that reads commands, and waits for what it prints after each; then it ends its input.
+// session runs a program that reads commands. It sends each command and waits for the output that belongs to it, and
+// closes the program's input at the end.
 func (m *machine) session(program string, args []string, steps ...[2]string) string {
 	m.t.Helper()
 	p := harness.Start(m.t, nil, program, args...)
@@ -26,7 +27,7 @@ func (m *machine) session(program string, args []string, steps ...[2]string) str
 	return p.Out.String()
 }
 
-// btmgmt runs it with its input open, without which it ends.
+// btmgmt runs btmgmt and keeps its input open: btmgmt ends when its input does.
 func (m *machine) btmgmt(args ...string) string {
 	m.t.Helper()
 	p := harness.Start(m.t, nil, "btmgmt", append([]string{"--index", "0"}, args...)...)
@@ -34,14 +35,14 @@ func (m *machine) btmgmt(args ...string) string {
 	return p.Out.String()
 }
 
-// TestTools: the programs that come with BlueZ, those too that open the controller themselves.
+// TestTools runs the programs that come with BlueZ, also those that open the controller themselves.
 func TestTools(t *testing.T) {
 	m := setup(t, "vhci: true")
 	capture := filepath.Join(m.dir, "btmon.btsnoop")
 	btmon := harness.Start(t, nil, "btmon", "-w", capture)
 	m.step("hciconfig", func() {
 		m.output("hciconfig", "hci0", "up")
-		// Not -a: it ends with an error where a controller without Classic has no name and no class.
+		// The option -a would fail: a controller without BR/EDR has no name and no class.
 		m.contains(m.output("hciconfig", "hci0"), "UP RUNNING", "ACL MTU: 251:8")
 		m.contains(m.output("hciconfig", "hci0", "version"), "HCI Version: 5.0")
 		m.output("hciconfig", "hci0", "features")
@@ -90,7 +91,7 @@ func TestTools(t *testing.T) {
 		m.contains(m.output("python3", filepath.Join(hostFolder, "bleak_client.py"), filepath.Join(m.dir, "control", "main.sock")), "FOUND GoldenTest1", "READ hello", "GOT aabbcc", "DONE")
 	})
 	m.step("btmon", func() {
-		// What it wrote is read by itself; 5.66 crashes over ATT, so that only the beginning of the text counts.
+		// btmon reads its own file. Version 5.66 crashes over ATT, and therefore only the beginning of its text counts.
 		time.Sleep(time.Second)
 		btmon.Stop(m.t)
 		p := harness.Start(m.t, nil, "btmon", "-r", capture)

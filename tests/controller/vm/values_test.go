@@ -39,7 +39,7 @@ func (m *machine) writes() {
 	}
 }
 
-// descriptors: they are read and written, and the peripheral's errors come through.
+// descriptors: bluetoothd reads and writes descriptors, and gets the errors of the peripheral.
 func (m *machine) descriptors() {
 	var value []byte
 	if err := m.Call(on(0, "/service0018/char002f/desc0031"), "org.bluez.GattDescriptor1.ReadValue", map[string]dbus.Variant{}).Store(&value); err != nil || string(value) != "desc" {
@@ -60,7 +60,7 @@ func (m *machine) descriptors() {
 	}
 }
 
-// values: a notification and an indication, each in its order.
+// values: notifications and indications arrive in order.
 func (m *machine) values() {
 	for _, c := range []struct {
 		path     string
