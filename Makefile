@@ -16,47 +16,54 @@ RUNS = 10
 build:
 	@GO="$(GO)" sh scripts/build.sh $(PREFIX)/bluez-esphome
 
-# Without CONFIG a demonstration with simulated proxies; with CONFIG=FILE your own.
+# Runs a demonstration with simulated proxies or, with CONFIG=FILE, the daemon with your own.
 run:
 	@GO="$(GO)" CONFIG="$(CONFIG)" BUS="$(BUS)" sh scripts/run.sh $(PREFIX)/bluez-esphome
 
-# Everything, with one summary: unit tests, the program with real clients, the recordings of bluetoothd. RUNFLAGS for flags of tests/run.
+# Runs everything and prints one summary: unit tests, the program with real clients, the recordings of bluetoothd.
+# RUNFLAGS has further flags of tests/run.
 test:
 	@GO="$(GO)" RUNFLAGS="$(RUNFLAGS)" sh scripts/test.sh announce need all
-# The same with the long variants of tests, and nothing taken from Go's cache of results.
+# The same with the long variants of tests, and without results from Go's cache.
 test-nightly:
 	@GO="$(GO)" RUNFLAGS="$(RUNFLAGS)" sh scripts/test.sh announce need nightly
-# All of make test, RUNS times on a busy machine; adds to docs/evidence/stress.md. Stopped, it goes on where it was.
+# Runs make test RUNS times on a busy machine, and adds to docs/evidence/stress.md. After a stop it goes on where it
+# was.
 test-stress:
 	@GO="$(GO)" sh scripts/test-stress.sh $(RUNS)
-# The real Home Assistant with shared proxies; wants root. Writes docs/evidence/home-assistant.md.
+# Runs the real Home Assistant with shared proxies, and writes docs/evidence/home-assistant.md. It needs root.
 test-home-assistant:
 	@GO="$(GO)" sh scripts/test-home-assistant.sh
-# A Matter device commissioned through simulated proxies by real controllers; wants root. Writes docs/matter.md.
+# Commissions a Matter device through simulated proxies with real controllers, and writes docs/matter.md. It needs root.
 test-matter:
 	@GO="$(GO)" sh scripts/test-matter.sh
-# make run and make test on fresh machines: roots of Debian and Ubuntu; wants root. Writes docs/evidence/machines.md.
+# Runs make run and make test in fresh roots of Debian and Ubuntu, and writes docs/evidence/machines.md. It needs root.
 test-machines:
 	@GO="$(GO)" sh scripts/test-machines.sh
-# The controller on real kernels, in machines that qemu emulates, with bluetoothd and its tools; writes docs/evidence/controller.md.
+# Tests the controller on real kernels, in machines that qemu emulates, with bluetoothd and its tools, and writes
+# docs/evidence/controller.md.
 test-controller:
 	@GO="$(GO)" sh scripts/test-controller.sh
-# The stream to a real broker and Theengs Gateway behind it; installs both. make test runs it where they are.
+# Installs a real broker and Theengs Gateway, and tests the stream with them. make test does so where they are
+# installed.
 test-stream:
 	@sh scripts/stream-tools.sh && $(GO) test -race ./tests/stream
 test-unit:
 	@GO="$(GO)" sh scripts/test.sh unit
-# Real clients against the program; writes docs/evidence/clients.md. The second has more of them, builds for minutes, prints a table.
+# Runs real clients against the program, and writes docs/evidence/clients.md. The second target has more of them, builds
+# for minutes, and prints a table.
 test-clients:
 	@GO="$(GO)" sh scripts/test.sh need clients-table
 test-clients-extra:
 	@GO="$(GO)" sh scripts/test-clients-extra.sh
-# Play the recorded scenarios of bluetoothd against the daemon; writes docs/evidence/conformance.md. The second plays every recording.
+# Plays the recorded scenarios of bluetoothd against the daemon, and writes docs/evidence/conformance.md. The second
+# target plays every recording.
 test-golden:
 	@GO="$(GO)" sh scripts/test.sh need golden-table
 test-golden-full:
 	@GO="$(GO)" sh scripts/test.sh need golden-full
-# The package in Debian 12 roots, in containers and, booted in qemu, under its systemd; wants root. Writes docs/evidence/test-install.md.
+# Tests the package in Debian 12 roots, in containers and, under systemd, in qemu, and writes
+# docs/evidence/test-install.md. It needs root.
 test-install:
 	@GO="$(GO)" sh scripts/test-install.sh
 
@@ -66,24 +73,27 @@ lint:
 	@GO="$(GO)" sh scripts/lint.sh
 generate:
 	@GO="$(GO)" sh scripts/generate.sh
-# Known vulnerabilities in what the program uses.
+# Lists the known vulnerabilities in the program's dependencies.
 audit:
 	@GO="$(GO)" sh scripts/audit.sh
 
-# What the program costs, beside the reference and the floor; writes docs/evidence/benchmarks.md. ROWS=flood,home for some rows only.
+# Measures what the program, the reference and the floor cost, and writes docs/evidence/benchmarks.md. ROWS=flood,home
+# measures only these rows.
 bench: build
 	@GO="$(GO)" ROWS="$(ROWS)" BENCHFLAGS="$(BENCHFLAGS)" sh scripts/bench.sh $(PREFIX)/bluez-esphome
-# Ten daemons with 1,000 proxies and 20,000 devices on one broker; writes docs/evidence/fleet.md. BENCHFLAGS="-daemons 1,2 …" for less.
+# Measures up to ten daemons with 1,000 proxies and 20,000 devices on one broker, and writes docs/evidence/fleet.md.
+# BENCHFLAGS="-daemons 1,2 …" measures less.
 bench-fleet: build
 	@GO="$(GO)" BENCHFLAGS="$(BENCHFLAGS)" sh scripts/bench-fleet.sh $(PREFIX)/bluez-esphome
-# An hour under load and outages; RACE=1 with the race detector. Writes docs/evidence/soak.md.
+# Runs the program for an hour under load and outages, and writes docs/evidence/soak.md. RACE=1 adds the race detector.
 soak:
 	@GO="$(GO)" sh scripts/soak.sh $(DURATION) $(RACE)
 
-# Debian packages in dist/, for amd64, arm64 and armhf; DEB_ARCHES=amd64 for one.
+# Makes Debian packages in dist/ for amd64, arm64 and armhf, or only for DEB_ARCHES.
 deb:
 	@GO="$(GO)" sh scripts/deb.sh $(DEB_ARCHES)
-# A release of the tagged commit in dist/VERSION: packages, container files, SBOM, checksums. release-check makes it twice and compares.
+# Makes a release of the tagged commit in dist/VERSION: packages, container files, SBOM, checksums. release-check makes
+# it twice and compares.
 release:
 	@GO="$(GO)" sh scripts/release.sh $(DEB_ARCHES)
 release-check:

@@ -1,7 +1,7 @@
 #!/bin/sh
 # audit.sh: prints the known vulnerabilities in functions that the program calls (govulncheck, with the database at
-# vuln.go.dev). Where the database cannot be reached, it says so and lists the modules of which there are newer
-# versions, to be reviewed by hand.
+# vuln.go.dev). Where it cannot reach the database, it says so and lists the modules that have newer versions, for a
+# review by hand.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh

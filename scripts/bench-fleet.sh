@@ -1,6 +1,7 @@
 #!/bin/sh
-# bench-fleet.sh PROGRAM: how daemons grow that stream to one broker; writes docs/evidence/fleet.md. With BENCHFLAGS, such as
-# "-daemons 1,2 -rates 500", it measures that, and only prints it. It wants Mosquitto (make test-stream installs it).
+# bench-fleet.sh PROGRAM: measures a growing number of daemons that stream to one broker, and writes
+# docs/evidence/fleet.md. With BENCHFLAGS, such as "-daemons 1,2 -rates 500", it measures that and prints the result. It
+# needs Mosquitto, which make test-stream installs.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh

@@ -1,6 +1,6 @@
 #!/bin/sh
 # bench.sh PROGRAM: compares the cost of the program with that of the reference and writes docs/evidence/benchmarks.md.
-# With ROWS=flood,home it measures these rows only, and prints them instead. BENCHFLAGS has further flags, such as -json
+# With ROWS=flood,home it measures only these rows, and prints them instead. BENCHFLAGS has further flags, such as -json
 # or -quick.
 set -eu
 cd "$(dirname "$0")/.."

@@ -20,7 +20,7 @@ case $stamp in
 *) version="0~git$(git show -s --format=%cd --date=format:%Y%m%d HEAD 2>/dev/null || echo 0).$(printf %s "$stamp" | tr - +)" ;;
 esac
 SOURCE_DATE_EPOCH=$(epoch)
-# xz with several threads makes other blocks than with one, and so other bytes.
+# One thread: with several, xz makes other blocks, and the bytes of the package differ.
 DPKG_DEB_THREADS_MAX=1
 export SOURCE_DATE_EPOCH DPKG_DEB_THREADS_MAX
 out=${OUT:-dist}
@@ -34,7 +34,7 @@ binary() {
 	case $1 in
 	amd64) target="GOARCH=amd64" ;;
 	arm64) target="GOARCH=arm64" ;;
-	armhf) target="GOARCH=arm GOARM=6" ;; # every Raspberry Pi
+	armhf) target="GOARCH=arm GOARM=6" ;; # runs on every Raspberry Pi
 	*) echo "deb.sh: no architecture $1; there are amd64, arm64 and armhf" >&2; exit 2 ;;
 	esac
 	# Without a build ID: it hashes what the compiler was given, and for arm that is not the same with an empty build cache.
@@ -83,7 +83,7 @@ END
 	printf '\n -- %s  %s\n' "$MAINTAINER" "$(LC_ALL=C date -u -R -d "@$SOURCE_DATE_EPOCH")"
 } | gzip -9n >"$work/changelog.gz"
 
-# The guides, and the files that they mention.
+# The guides, and the files to which they link.
 packed="README.md SECURITY.md $(echo docs/*.md) docs/page-light.png docs/page-dark.png docs/page-phone.png
 docs/container/Dockerfile docs/container/client.Dockerfile docs/container/compose.yaml configs/grafana-dashboard.json"
 packed=$(for doc in $packed; do

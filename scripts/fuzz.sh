@@ -1,7 +1,7 @@
 #!/bin/sh
-# fuzz.sh TIME: runs every fuzz target for TIME (30s) each, all of them even if one finds something. Go writes the input
-# that failed to the package's testdata/fuzz: fix the fault and commit that file, so that go test repeats it for ever.
-# By default, Go would spend up to a minute on making each new input smaller, and so try few others.
+# fuzz.sh TIME: runs every fuzz target for TIME (30s), also after one has found a fault. Go writes the input that failed
+# to the package's testdata/fuzz: mend the fault and commit that file, and go test will repeat it from then on. Go may
+# not spend its default of up to a minute on making a new input smaller: it would try few others.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh

@@ -1,5 +1,5 @@
 #!/bin/sh
-# generate.sh: writes the generated code anew; tools/go.mod pins the versions of the generators.
+# generate.sh: generates the generated code again; tools/go.mod pins the versions of the generators.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh

@@ -14,7 +14,8 @@ need_go() {
 	if ! command -v "$GO" >/dev/null 2>&1; then
 		stop "there is no Go: $(go_remedy "$wanted")"
 	fi
-	# Inside the module, Go 1.21 and later fetch the version that go.mod names, if they may; outside, they print their own.
+	# Inside the module, Go 1.21 and later fetch the version that go.mod names, if they may; outside, they print their
+	# own.
 	found=$("$GO" version 2>/dev/null) || found=$(cd / && "$GO" version 2>/dev/null) || found=
 	found=$(echo "$found" | sed -n 's/.*go\([0-9][0-9]*\.[0-9][0-9.]*\).*/\1/p')
 	if ! at_least "${found:-0.0}" "$wanted"; then
@@ -64,8 +65,8 @@ apt_install() {
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@"
 }
 
-# install_packages PACKAGE… installs Debian packages. Where we may not do that, it prints the command that does. No other
-# function installs anything for the system.
+# install_packages PACKAGE… installs Debian packages. Where the user may not do that, it prints the command that does.
+# No other function installs anything for the system.
 install_packages() {
 	[ $# -gt 0 ] || return 0
 	if ! command -v apt-get >/dev/null 2>&1; then
@@ -121,8 +122,8 @@ node_dirs="tests/clients/node tests/controller/node tests/page/node"
 node_size() { case $1 in *controller*) echo 15 ;; *page*) echo 18 ;; *) echo 2 ;; esac; }
 node_client_is_there() { cmp -s "$1/package-lock.json" "$1/node_modules/installed"; }
 
-# node_client installs each of them into its folder, unless it is there already. Without npm the tests that use them
-# are skipped, and say so.
+# node_client installs each of them into its folder, unless it is there already. Without npm, the tests that use them
+# are skipped and say why.
 node_client() {
 	command -v npm >/dev/null 2>&1 || return 0
 	for dir in $node_dirs; do
@@ -130,7 +131,8 @@ node_client() {
 			continue
 		fi
 		echo "== installing the Node package of $dir"
-		# Neither optional dependencies, which are native code, nor install scripts are needed: noble brings its own binaries.
+		# Neither optional dependencies, which are native code, nor install scripts are needed: noble brings its own
+		# binaries.
 		npm ci --prefix "$dir" --ignore-scripts --omit=optional --no-audit --no-fund --loglevel=error
 		cp "$dir/package-lock.json" "$dir/node_modules/installed"
 	done

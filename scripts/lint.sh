@@ -1,5 +1,5 @@
 #!/bin/sh
-# lint.sh: formatting, vet, staticcheck, shellcheck, and whether generated code is up to date.
+# lint.sh: checks formatting, runs go vet, staticcheck and shellcheck, and checks that the generated code is up to date.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh

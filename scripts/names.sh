@@ -1,6 +1,7 @@
 #!/bin/sh
-# names.sh: writes the names of companies and services, Assigned Numbers of the Bluetooth SIG, for the panel of the page: from
-# the package bluetooth-numbers (PyPI, MIT), which it installs into a temporary folder; a number and a name a line, compressed.
+# names.sh: writes the names of companies and services (Assigned Numbers of the Bluetooth SIG) for the panel of the live
+# page. It takes them from the package bluetooth-numbers (PyPI, MIT), which it installs into a temporary folder. The
+# file is compressed and has a number and a name in each line.
 set -eu
 cd "$(dirname "$0")/.."
 dir=$(mktemp -d)
@@ -15,7 +16,7 @@ lines = [f"c{n:04x} {name.strip()}\n" for n, name in sorted(company.items()) if 
 short = {}
 for n, name in service.items():
     if isinstance(n, int):
-        # Some numbers of members are decimal in that package, though they begin with 0x.
+        # In that package, some numbers of members are decimal although they begin with 0x.
         short[int(f"{n:x}") if n > 0xFFFF else n] = name.strip()
 lines += [f"s{n:04x} {name}\n" for n, name in sorted(short.items())]
 with open(sys.argv[1], "wb") as raw, gzip.GzipFile("", "wb", 9, raw, mtime=0) as out:

@@ -1,7 +1,7 @@
 #!/bin/sh
-# newer-bluez.sh: unpacks the bluetoothctl of a newer Debian, with its libraries, into dist/, and prints the command that
-# runs it. Nothing is installed; apt keeps its state in dist/ as well. It needs a Debian whose keyring has the keys of
-# the newer one, and a mirror of that.
+# newer-bluez.sh: unpacks the bluetoothctl of a newer Debian, with its libraries, into dist/, and prints the command
+# that runs it. It installs nothing; apt keeps its state in dist/ as well. It needs a Debian whose keyring has the keys
+# of the newer one, and a mirror of the newer one.
 set -eu
 cd "$(dirname "$0")/.."
 suite=trixie

@@ -8,7 +8,7 @@ MAINTAINER=${MAINTAINER:-"bluez-esphome authors <bluez-esphome@localhost>"}
 # empty as long as there is no address.
 HOMEPAGE=${HOMEPAGE:-}
 
-# version prints what VERSION says, else the tag of this commit without its "v", or what git describes it as.
+# version prints VERSION if it is set, else the tag of this commit without its "v", else the output of git describe.
 version() {
 	described=${VERSION:-$(git describe --tags --always --dirty 2>/dev/null || echo unknown)}
 	case $described in
@@ -17,7 +17,7 @@ version() {
 	esac
 }
 
-# epoch prints the time of the commit, in seconds since 1970. All that is made from the commit has that date.
+# epoch prints the time of the commit, in seconds since 1970. Everything that is made from the commit has that date.
 epoch() { printf '%s\n' "${SOURCE_DATE_EPOCH:-$(git show -s --format=%ct HEAD 2>/dev/null || date +%s)}"; }
 
 # bugs prints where to report bugs, for the manual pages.

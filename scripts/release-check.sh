@@ -1,7 +1,7 @@
 #!/bin/sh
-# release-check.sh [ARCHITECTURE…]: makes the release of this commit twice and compares every byte. The second time the
-# folder, the time zone and the language are others, and Go's build cache is empty. Each takes five minutes for all
-# architectures.
+# release-check.sh [ARCHITECTURE…]: makes the release of this commit twice and compares every byte. The second time, the
+# folder, the time zone and the language are different, and Go's build cache is empty. Each release takes five minutes
+# for all architectures.
 set -eu
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)

@@ -1,7 +1,7 @@
 #!/bin/sh
-# release.sh [ARCHITECTURE…]: everything that a release consists of, in dist/VERSION: Debian packages, the files of the container
-# image and a software bill of materials for each architecture, and SHA256SUMS over all of it. The version is the commit's
-# tag, without its "v". The same commit, Go and Debian release give the same bytes; release-check.sh proves it.
+# release.sh [ARCHITECTURE…]: makes a release in dist/VERSION: for each architecture a Debian package, the files of the
+# container image and a software bill of materials, and SHA256SUMS over all of them. The version is the commit's tag
+# without its "v". The same commit, Go and Debian release give the same bytes, which release-check.sh checks.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 need_go
 [ $# -gt 0 ] || set -- amd64 arm64 armhf
 
-# CycloneDX's own generator, from the Go module proxy.
+# The generator of the bill of materials is CycloneDX's own, from the Go module proxy.
 GOMOD=github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 
 VERSION=$(version)

@@ -1,6 +1,7 @@
 #!/bin/sh
-# stream-tools.sh: what tests/stream needs besides make test: Debian's Mosquitto, and Theengs Gateway in .venv-theengs, whose decoder is
-# built with a C++ compiler. They are not installed by make test: a package of a broker starts that broker.
+# stream-tools.sh: installs what tests/stream needs and make test does not install: Debian's Mosquitto, and Theengs
+# Gateway in .venv-theengs, whose decoder is built with a C++ compiler. make test does not install them, since the
+# package of a broker starts that broker.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -8,7 +9,7 @@ list=
 if ! command -v mosquitto >/dev/null 2>&1 && [ ! -x /usr/sbin/mosquitto ]; then list="$list mosquitto"; fi
 command -v mosquitto_sub >/dev/null 2>&1 || list="$list mosquitto-clients"
 command -v c++ >/dev/null 2>&1 || list="$list g++ python3-dev"
-# The word splitting is meant.
+# The variable is a list of packages.
 # shellcheck disable=SC2086
 install_packages $list
 wanted=$(cat tests/stream/requirements.txt && python3 --version)

@@ -1,7 +1,7 @@
 #!/bin/sh
-# test-clients-extra.sh [NAME…]: runs further clients, each on a demonstration of its own, and prints a table of the steps
-# that each has passed. It is not part of make test, since it builds for minutes and installs from three registries.
-# Programs go to $WORK (default /tmp/clients-extra).
+# test-clients-extra.sh [NAME…]: runs further clients, each on a demonstration of its own, and prints a table of the
+# steps that each has passed. It is not part of make test, since it builds for minutes and installs from three
+# registries. It puts the programs into $WORK (default /tmp/clients-extra).
 set -u
 cd "$(dirname "$0")/.." || exit 1
 . scripts/lib.sh
@@ -21,7 +21,7 @@ row() {
 	count "$name" "$version"
 }
 
-# shelf NAME VERSION COMMAND…: the same with the devices of extra/shelf, which programs answer for.
+# shelf NAME VERSION COMMAND…: the same with the devices of extra/shelf, whose GATT servers are programs.
 shelf() {
 	name=$1 version=$2
 	shift 2
@@ -29,7 +29,7 @@ shelf() {
 	count "$name" "$version"
 }
 
-# count NAME VERSION prints the row of what is in its output.
+# count NAME VERSION prints the row for the output of a client.
 count() {
 	name=$1 version=$2 out=$WORK/out/$1
 	ok=$(grep -c '^ok ' "$out")
@@ -50,7 +50,7 @@ python() {
 	echo "$dir/bin/python -W ignore"
 }
 
-# python312 says a Python from 3.12 on, nothing if there is none.
+# python312 prints the name of a Python of version 3.12 or later, nothing if there is none.
 python312() {
 	for p in python3 python3.14 python3.13 python3.12 "$HOME"/.pyenv/versions/3.1[2-9]*/bin/python3; do
 		if "$p" -c 'import sys; sys.exit(sys.version_info < (3, 12))' >/dev/null 2>&1; then

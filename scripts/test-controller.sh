@@ -1,9 +1,11 @@
 #!/bin/sh
-# test-controller.sh [SUITE…]: the controller on real kernels, in machines that qemu emulates: bookworm (Linux 6.1, BlueZ 5.66), trixie (6.12,
-# 5.82) and forky (BlueZ 5.87 of the recordings, on trixie's Linux), which also plays the recordings. Writes docs/evidence/controller.md from these
-# runs and, for machines that it was not told to run, from their last one; "page" runs none. Wants a Debian whose keyring knows them, and fetches 100 MB for each the
-# first time. MACHINES is where machines and logs are kept (dist/test-controller), SCENARIOS what is played (all, none, or names separated by blanks), LIMIT how many
-# seconds a machine may take. What was recorded when a machine is ended early is compared and written all the same.
+# test-controller.sh [SUITE…]: tests the controller on real kernels, in machines that qemu emulates: bookworm (Linux
+# 6.1, BlueZ 5.66), trixie (6.12, 5.82) and forky (BlueZ 5.87 of the recordings, on trixie's Linux), which also plays
+# the recordings. It writes docs/evidence/controller.md from these runs and, for the other machines, from their last
+# run; "page" runs no machine. It needs a Debian whose keyring knows these suites, and fetches 100 MB for each the first
+# time. MACHINES is the folder for machines and logs (dist/test-controller), SCENARIOS the scenarios to play (all, none,
+# or names separated by blanks), and LIMIT how many seconds a machine may take. If a machine is ended early, the
+# recordings so far are compared and written all the same.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -16,10 +18,10 @@ for tool in qemu-system-x86_64:qemu-system-x86 cpio:cpio depmod:kmod dpkg-deb:dp
 done
 command -v apt-get >/dev/null 2>&1 || stop "make test-controller wants a Debian: it makes its machines out of Debian packages"
 [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing="$missing debian-archive-keyring"
-# The word splitting is meant.
+# The variable is a list of words.
 # shellcheck disable=SC2086
 install_packages $missing
-venv # what compares the recordings
+venv # the comparison of the recordings is a Python program
 
 machines=${MACHINES:-dist/test-controller}
 mkdir -p "$machines"
@@ -51,9 +53,9 @@ print(sys.argv[2], *(str(adapter[p]["value"]).lower() for p in ("Connectable", "
 }
 case $* in page) ;; *) prepare ;; esac
 
-commit=$(git rev-parse --short=9 HEAD) # of what prepare built
+commit=$(git rev-parse --short=9 HEAD) # the commit that prepare has built
 failed=
-# boot SUITE SCRIPT: the machine's output is $machines/SUITE-SCRIPT.log.
+# boot SUITE SCRIPT boots a machine, which writes its output to $machines/SUITE-SCRIPT.log.
 boot() {
 	if [ ! -e "$machines/$1/initrd.img" ]; then
 		[ "$1" != forky ] || [ -e "$machines/trixie/initrd.img" ] || sh tests/controller/vm/build.sh trixie "$machines"
@@ -75,7 +77,7 @@ if [ -e "$host/recorded" ]; then
 	"$GO" run ./tests/golden -played "$host/recorded" -section "$judged" || failed="$failed golden"
 fi
 
-# name SUITE: what the machine says it is, and the commit that it ran.
+# name SUITE prints what the machine says of itself, and the commit that it ran.
 name() {
 	if [ ! -e "$machines/$1-tests.sh.log" ]; then echo "$1"; return; fi
 	sed -n 's/^machine: //p' "$machines/$1-tests.sh.log" | head -n 1

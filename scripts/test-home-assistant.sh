@@ -1,7 +1,8 @@
 #!/bin/sh
-# test-home-assistant.sh [tests/ha/check.py's options]: the real Home Assistant with shared proxies. Wants root, Debian and mmdebstrap; the first run
-# makes a root of 2.5 GB outside of the repository (HA_ROOT), which takes 4 minutes, and everything 15. Writes
-# docs/evidence/home-assistant.md unless options are given.
+# test-home-assistant.sh [OPTION…]: runs the real Home Assistant with shared proxies. The options are those of
+# tests/ha/check.py. It needs root, Debian and mmdebstrap. The first run makes a root of 2.5 GB outside of the
+# repository (HA_ROOT), which takes 4 minutes; everything takes 15. Without options it writes
+# docs/evidence/home-assistant.md.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh

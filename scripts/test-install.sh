@@ -1,8 +1,9 @@
 #!/bin/sh
-# test-install.sh [STAGE…]: the Debian package in a fresh Debian 12: chroot (installed, removed and purged with
-# and without BlueZ), container (the daemon and a program apart, and docs/container) and boot (in qemu without any
-# acceleration, under its own systemd), arm (the other packages, in qemu-user). Wants root, debootstrap, for containers
-# podman and python3-venv, for boot qemu-system-x86, mkfs.ext4 and cpio. When each has passed, docs/evidence/test-install.md is written.
+# test-install.sh [STAGE…]: tests the Debian package in a fresh Debian 12. The stages are chroot (it is installed,
+# removed and purged with and without BlueZ), container (the daemon and a program in separate containers, and
+# docs/container), boot (under systemd in qemu, without acceleration), and arm (the packages of other architectures, in
+# qemu-user). It needs root and debootstrap, for containers podman and python3-venv, and for boot qemu-system-x86,
+# mkfs.ext4 and cpio. It writes docs/evidence/test-install.md once every stage has passed.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -36,7 +37,7 @@ trap 'exit 1' INT TERM
 
 # say prints and reports.
 say() { printf '%s\n' "$*" | tee -a "$report"; }
-# ok WHAT COMMAND…: the command has to succeed.
+# ok WHAT COMMAND…: the command must succeed.
 ok() {
 	what=$1
 	shift
@@ -48,7 +49,7 @@ ok() {
 	fi
 }
 not() { ! "$@"; }
-# until_ok COMMAND…: within 20 s.
+# until_ok COMMAND…: the command must succeed within 20 s.
 until_ok() {
 	for _ in $(seq 20); do
 		if "$@"; then return 0; fi
@@ -79,7 +80,8 @@ fresh() {
 	cp /etc/resolv.conf "$root/etc/resolv.conf"
 }
 
-# packages: the version under test, and one after it to upgrade to. They are built, unless PACKAGES=FOLDER has them.
+# The packages are the version under test, and a later one for the upgrade. They are built, unless PACKAGES=FOLDER has
+# them.
 packages() {
 	if [ -n "${PACKAGES:-}" ]; then cp "$PACKAGES"/*_amd64.deb "$work/"; else
 		VERSION=1.0.0 OUT=$work GO="$GO" sh scripts/deb.sh amd64

@@ -1,9 +1,10 @@
 #!/bin/sh
-# test-machines.sh [MACHINE…]: what somebody sees who types "make run" or "make test" on a fresh machine: Debian 12 and 13, and Ubuntu
-# 24.04 where its keyring is installed; with and without apt's lists, as root and not, with this Go, with the distribution's own and
-# without any. Wants root and mmdebstrap. Each case begins with the root as it was made (an overlay), in namespaces of its own, as in a
-# container. Writes docs/evidence/machines.md. ROOTS is where roots are kept (dist/test-machines); FULL says where all of make test is run,
-# which takes 10 minutes: on the first machine (first, as without it), on each (all), on none.
+# test-machines.sh [MACHINE…]: runs "make run" and "make test" as a new user does on a fresh machine: Debian 12 and 13,
+# and Ubuntu 24.04 where its keyring is installed; with and without apt's lists, as root and as a user, with this Go,
+# with that of the distribution and without any. It needs root and mmdebstrap. Each case begins with an unchanged root
+# (an overlay), in namespaces of its own as in a container. It writes docs/evidence/machines.md. ROOTS is the folder for
+# the roots (dist/test-machines). FULL says where it runs all of make test, which takes 10 minutes: first (on the first
+# machine, the default), all or none.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -30,7 +31,7 @@ end() {
 trap 'end; rm -rf --one-file-system "$work" "$table"' EXIT
 trap 'exit 1' INT TERM
 
-# make_root MACHINE: makes a root with the packages that somebody has who has cloned the repository.
+# make_root MACHINE: makes a root with the packages that a user needs to clone the repository.
 make_root() {
 	[ ! -e "$roots/$1/usr/bin/git" ] || return 0
 	case $1 in
@@ -96,7 +97,7 @@ inside() {
 		GOCACHE=/gocache PATH=/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"
 }
 
-# demo USER FOLDER: runs make run until it prints its bus, and then stops it; it has to end with status 0.
+# demo USER FOLDER: runs make run until it prints its bus, and then stops it. It must end with status 0.
 demo() {
 	log=$work/demo.log
 	inside "$1" "$2" make run >"$log" 2>&1 &
@@ -117,9 +118,10 @@ demo() {
 	return $status
 }
 
-# row MACHINE LISTS USER GO COMMAND WANT: adds a row. WANT is "works", or a pattern that the one line has to match that is printed.
+# row MACHINE LISTS USER GO COMMAND WANT: adds a row. WANT is "works", or a pattern: the command must then print one
+# line, which matches it.
 row() {
-	chmod -R a+rwX "$roots/gocache" # where the last row was another user's
+	chmod -R a+rwX "$roots/gocache" # another user may have written it for the last row
 	begun=$(date +%s)
 	status=0
 	folder=/src

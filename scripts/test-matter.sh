@@ -1,7 +1,8 @@
 #!/bin/sh
-# test-matter.sh [tests/matter/run.py's options]: commissions a Matter device through simulated proxies with unmodified controllers. Wants root,
-# Node 20 or later with npm, and a Python that the CHIP SDK's wheel takes (3.9 to 3.12); the first run installs 250 MB into tests/matter and
-# bin/test-matter. Not part of make test. Writes docs/matter.md unless options are given.
+# test-matter.sh [OPTION…]: commissions a Matter device through simulated proxies with unmodified controllers. The
+# options are those of tests/matter/run.py. It needs root, Node 20 or later with npm, and a Python for which the CHIP
+# SDK has a wheel (3.9 to 3.12). The first run installs 250 MB into tests/matter and bin/test-matter. It is not part of
+# make test. Without options it writes docs/matter.md.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -29,7 +30,7 @@ fi
 
 work=$(mktemp -d)
 mkdir "$work/paa"
-# The authority that signed the device's certificate: CSA's for tests, as matter.js has it.
+# The certificate authority of the device: the CSA's for tests, as matter.js has it.
 (cd $dir && node --input-type=module -e '
 	import { writeFileSync } from "node:fs";
 	import { TestCert_PAA_NoVID_Cert } from "@matter/main/protocol";
@@ -37,7 +38,7 @@ mkdir "$work/paa"
 page=
 [ $# -gt 0 ] || page="--page docs/matter.md"
 status=0
-# The word splitting is meant.
+# The variable is a list of words.
 # shellcheck disable=SC2086
 nice python3 $dir/run.py bin/bluez-esphome "$work" chip="$PWD/$venv/bin/python" noble=node "$@" $page || status=$?
 echo "logs: $work"

@@ -1,6 +1,6 @@
 #!/bin/sh
-# test.sh PART…: runs the parts in order: announce, need, all, nightly, unit, clients, clients-table, golden-table, golden-full.
-# RUNFLAGS has further flags of tests/run.
+# test.sh PART…: runs parts in the given order: announce, need, all, nightly, unit, clients, clients-table,
+# golden-table, golden-full. RUNFLAGS has further flags of tests/run.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh

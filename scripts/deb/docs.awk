@@ -1,7 +1,8 @@
 # docs.awk -v file=docs/x.md -v packed="README.md docs/x.md …" FILE: a document as it is in the package. Links to
 # what is in the package lead there; links to other files of the repository become plain text.
 
-# place gives where a file of the repository is, as seen from the folder of the packaged documents; empty if it is not there.
+# place gives the path of a file of the repository in the package, relative to the folder of the documents; it is empty
+# if the package does not have the file.
 function place(path) {
 	if (path == "configs/bluez-esphome.yaml") return "/etc/bluez-esphome/bluez-esphome.yaml"
 	if (path == "CHANGELOG.md") return "changelog.gz"

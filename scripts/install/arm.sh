@@ -1,5 +1,6 @@
-# The arm stage of test-install.sh, which sources this: the packages of the other architectures, whose program runs
-# under qemu's user emulation, armhf's on the processor of the first Raspberry Pi. What is not set here test-install.sh sets.
+# The arm stage of test-install.sh, which sources this file: the packages of the other architectures. Their programs run
+# under qemu's user emulation, armhf's on the processor of the first Raspberry Pi. test-install.sh sets the variables
+# that are not set here.
 # shellcheck shell=sh disable=SC2154
 
 contents() { dpkg-deb -c "$work/bluez-esphome_1.0.0_$1.deb" | awk '{print $1, $2, $6}'; }

@@ -1,10 +1,10 @@
-# The boot stage of test-install.sh, which sources this: a whole Debian in qemu.
-# What is not set here test-install.sh sets.
+# The boot stage of test-install.sh, which sources this file: a whole Debian in qemu.
+# test-install.sh sets the variables that are not set here.
 # shellcheck shell=sh disable=SC2154
 ACCEL=${ACCEL:-tcg}
 
-# kernel MODULES… puts Debian's kernel beside $root and its modules, as far as they are of use here, into it.
-# $modules is where they are, $linux the kernel.
+# kernel MODULES… puts Debian's kernel beside $root, and the modules that are needed into it. It sets $linux to the
+# kernel and $modules to the folder of the modules.
 kernel() {
 	name=$(in_root apt-cache depends linux-image-amd64 | sed -n 's/^ *Depends: \(linux-image-[0-9].*\)/\1/p')
 	if [ ! -e "$cache/$name/.complete" ]; then
@@ -28,7 +28,7 @@ kernel() {
 	in_root depmod "$release"
 }
 
-# initrd FILE: loads what the disk needs, and changes over to it.
+# initrd FILE makes an initrd, which loads the modules that the disk needs and changes over to the disk.
 initrd() {
 	mkdir -p "$work/initrd/bin" "$work/initrd/dev" "$work/initrd/proc" "$work/initrd/new"
 	cp "$cache/$name/bin/busybox" "$work/initrd/bin/busybox"
@@ -54,7 +54,7 @@ initrd() {
 	(cd "$work/initrd" && find . | cpio -o -H newc --quiet) >"$1"
 }
 
-# stage_boot: see inside.sh, which runs in the machine.
+# stage_boot boots the machine, in which inside.sh runs.
 stage_boot() {
 	for tool in qemu-system-x86_64 mkfs.ext4 cpio; do
 		command -v $tool >/dev/null 2>&1 || { say "skip  boot: $tool is missing"; return; }

@@ -1,7 +1,7 @@
-# The chroot stage of test-install.sh, which sources this: the package in roots where nothing runs.
-# What is not set here test-install.sh sets.
+# The chroot stage of test-install.sh, which sources this file: the package in roots where no service runs.
+# test-install.sh sets the variables that are not set here.
 # shellcheck shell=sh disable=SC2154
-# root_with NAME PACKAGES…: a root in which nothing may be started, with /proc if that can be.
+# root_with NAME PACKAGES…: makes a root in which no service may be started, with /proc if it can be mounted.
 root_with() {
 	fresh base ""
 	mv "$root" "$work/$1"

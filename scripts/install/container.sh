@@ -1,8 +1,8 @@
-# The container stage of test-install.sh, which sources this: docs/container with podman, and the same by hand with
-# chroots, where nothing but the socket's folder is shared. What is not set here test-install.sh sets.
+# The container stage of test-install.sh, which sources this file: docs/container with podman, and the same by hand with
+# chroots that share only the folder of the socket. test-install.sh sets the variables that are not set here.
 # shellcheck shell=sh disable=SC2154
 
-# simulated starts a proxy on a free port of this host; $port is its.
+# simulated starts a simulated proxy on a free port of this host, and sets $port to that port.
 simulated() {
 	background sim "$program" simulate --proxy kitchen=127.0.0.1:0
 	until_ok grep -q 'listens on' "$work/sim.log" || { cat "$work/sim.log" >&2; exit 1; }
@@ -10,7 +10,7 @@ simulated() {
 	configuration="proxies: [{name: kitchen, address: \"127.0.0.1:$port\"}]"
 }
 
-# in_client UID COMMAND…: in a root of its own, without network, with the folder of the socket.
+# in_client UID COMMAND… runs a command in a root of its own, without network, with the folder of the socket.
 in_client() {
 	user=$1
 	shift
@@ -26,7 +26,7 @@ in_client() {
 hears() { in_client 0:0 bluetoothctl --timeout 8 scan le | grep -q 'Pulse HR-1'; }
 shows() { in_client "$1" bluetoothctl show | grep -q 'ESPHome proxies'; }
 
-# stage_container_chroot: daemon and program in roots of their own.
+# stage_container_chroot runs the daemon and a program in a root each.
 stage_container_chroot() {
 	say "## In a container, by hand: daemon and program each in a root of its own"
 	fresh base ""
@@ -58,7 +58,8 @@ stage_container_chroot() {
 	say
 }
 
-# pod COMMAND…: with podman's things in $cache. crun wants cgroups of one version: a mount namespace hides the others.
+# pod COMMAND… runs podman with its files in $cache. crun needs cgroups of one version: a mount namespace hides the
+# others.
 pod() {
 	env CONTAINERS_CONF="$work/containers.conf" CONTAINERS_STORAGE_CONF="$work/storage.conf" \
 		nsenter --mount="/proc/$keeper/ns/mnt" --wdns="$work/repo/docs/container" "$@"
@@ -67,7 +68,7 @@ compose() { pod "$cache/venv/bin/podman-compose" -p test-install "$@"; }
 
 client_finds() { compose run --rm -T client | grep -q "Pulse HR-1"; }
 
-# stage_container: the files of docs/container, as they are.
+# stage_container runs the unchanged files of docs/container.
 stage_container() {
 	stage_container_chroot
 	if ! command -v podman >/dev/null 2>&1; then

@@ -1,5 +1,5 @@
 #!/bin/bash
-# inside.sh runs in the machine that boot.sh starts, once at each of its two boots; prints what passed.
+# inside.sh runs in the machine of boot.sh, once in each of its two boots, and prints the checks that passed.
 set -u
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
 PRIVATE=unix:path=/run/bluez-esphome/bus
@@ -18,7 +18,7 @@ ok() {
 }
 not() { ! "$@"; }
 is() { [ "$1" = "$2" ] || { echo "\"$1\" is not \"$2\""; return 1; }; }
-# until_ok COMMAND…: within 150 s and more; the machine is slow.
+# until_ok COMMAND…: the command must succeed within 150 s or more, since the machine is slow.
 until_ok() {
 	for _ in $(seq 150); do
 		if "$@"; then return 0; fi
@@ -154,7 +154,7 @@ remove() {
 	ok "the user is gone" not id bluez-esphome
 }
 
-# found_on ADAPTER: bluetoothd discovers through it.
+# found_on ADAPTER: bluetoothd discovers a device through that adapter.
 found_on() {
 	busctl --system set-property org.bluez "/org/bluez/$1" org.bluez.Adapter1 Powered b true &&
 		{ bluetoothctl --timeout 10 <<<"select $(busctl --system get-property org.bluez "/org/bluez/$1" org.bluez.Adapter1 Address | cut -d'"' -f2)
