@@ -17,11 +17,11 @@ type intake struct {
 	seed        maphash.Seed
 	epoch       time.Time
 	wake        chan struct{} // capacity 1: there is something to do
-	gatherUntil int           // records for which nobody is waited any longer
-	full        chan struct{} // capacity 1: gatherUntil is reached
+	gatherUntil int           // so many records are not kept waiting for others
 
 	mu      lockorder.Mutex[lockorder.Leaf]
 	queue   queue
+	ripe    *time.Timer // wakes gatherTime after the first record; nil before there was one
 	offered uint64
 	dropped uint64
 	// What is known of devices: those that were heard lately, and those that were not since some minutes, which make room
@@ -46,12 +46,13 @@ const turnEvery = int64(5 * time.Minute)
 func newIntake(f *filter, atMost, atLeast time.Duration, limit, maxDevices int) *intake {
 	return &intake{
 		filter: f, atMost: int64(atMost), atLeast: int64(atLeast), maxDevices: max(maxDevices, 1), seed: maphash.MakeSeed(),
-		epoch: time.Now().Add(-time.Hour), wake: make(chan struct{}, 1), full: make(chan struct{}, 1),
+		epoch: time.Now().Add(-time.Hour), wake: make(chan struct{}, 1),
 		gatherUntil: min(gatherMost, limit), queue: queue{limit: limit}, devices: map[ble.Address]*device{},
 	}
 }
 
-// adverts takes what the merged table took of a batch. Its data is not kept.
+// adverts takes what the merged table took of a batch. Its data is not kept. The goroutine that publishes is woken once for all
+// that comes within gatherTime: on a processor with little else to do, waking costs more than publishing.
 func (in *intake) adverts(at time.Time, merged []ble.RawAdvert) {
 	now, stamp := int64(at.Sub(in.epoch)), at.UnixMilli()
 	in.mu.Lock()
@@ -63,13 +64,19 @@ func (in *intake) adverts(at time.Time, merged []ble.RawAdvert) {
 		in.advert(now, stamp, &merged[i])
 	}
 	after := in.queue.n
-	in.mu.Unlock()
-	if before == 0 && after > 0 {
+	switch {
+	case before < in.gatherUntil && after >= in.gatherUntil:
+		if in.ripe != nil {
+			in.ripe.Stop()
+		}
 		signal(in.wake)
+	case before > 0 || after == 0:
+	case in.ripe == nil:
+		in.ripe = time.AfterFunc(gatherTime, func() { signal(in.wake) })
+	default:
+		in.ripe.Reset(gatherTime)
 	}
-	if before < in.gatherUntil && after >= in.gatherUntil {
-		signal(in.full)
-	}
+	in.mu.Unlock()
 }
 
 func (in *intake) advert(now, stamp int64, a *ble.RawAdvert) {
@@ -157,13 +164,6 @@ func (in *intake) ripen(at time.Time) (wait time.Duration) {
 	clear(in.late[len(kept):])
 	in.late = kept
 	return wait
-}
-
-// enough reports whether nobody is waited for any longer.
-func (in *intake) enough() bool {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	return in.queue.n >= in.gatherUntil
 }
 
 // take moves the oldest records to out, at most its capacity.

@@ -14,8 +14,8 @@ const (
 	// gatherTime is how long a message may wait for others, so that all go to the broker with one wake-up and one write.
 	// A proxy gathers for as long.
 	gatherTime = 100 * time.Millisecond
-	// gatherMost is how many are enough; takeMost how many are encoded at a time.
-	gatherMost, takeMost = 256, 128
+	// gatherMost is how many do not wait; takeMost how many are encoded at a time.
+	gatherMost, takeMost = 1024, 256
 	// statesEvery is how often the states of proxies are looked at.
 	statesEvery = 5 * time.Second
 	// maxInflight is how many messages of QoS 1 wait for their acknowledgement.
@@ -99,7 +99,6 @@ func (c *session) serve(ctx context.Context) error {
 			return nil
 		case err = <-c.down:
 		case <-in.wake:
-			c.gather(ctx)
 		case a := <-answer:
 			c.answered(a)
 		case <-ripe.C:
@@ -140,26 +139,6 @@ func (c *session) close() {
 	c.flights = nil
 	c.s.unacked.Store(0)
 	c.s.in.giveBack(back)
-}
-
-// gather waits for further messages.
-func (c *session) gather(ctx context.Context) {
-	in := c.s.in
-	select { // an old signal
-	case <-in.full:
-	default:
-	}
-	if in.enough() {
-		return
-	}
-	timer := time.NewTimer(gatherTime)
-	defer timer.Stop()
-	select {
-	case <-in.full:
-	case <-timer.C:
-	case <-ctx.Done():
-	case <-c.client.Done():
-	}
 }
 
 // drain publishes all that waits.

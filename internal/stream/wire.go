@@ -45,7 +45,7 @@ const (
 	// stallTimeout is how long a broker may take nothing before it is given up.
 	stallTimeout = 30 * time.Second
 	// writeAt is how many bytes are gathered before they are written.
-	writeAt = 32 << 10
+	writeAt = 64 << 10
 )
 
 // Lock takes the right to write one packet or more.
