@@ -94,6 +94,10 @@ type Info struct {
 	Via                     []string // daemons that the device comes through, see apiwire.Via
 }
 
+// Shared reports whether a daemon shares the device: then several hosts use it at once, and what its slots are taken for
+// says nothing of whose it is.
+func (i *Info) Shared() bool { return len(i.Via) > 0 }
+
 // Handler receives what a proxy says. All calls come from one goroutine, in wire
 // order, and must not block: nothing of the proxy is read meanwhile.
 type Handler interface {

@@ -50,6 +50,7 @@ func Probe(ctx context.Context, cfg Config, whose bool) (Probed, error) {
 	found := Probed{Info: s.info, Slots: s.first}
 	var asked error
 	switch {
+	case s.info.Shared(): // whoever has it, it is to be had
 	case s.first.Known && s.first.Free < s.first.Limit:
 		found.Host = HostOther // it is connected to something
 	case whose && s.canAsk() && s.first.Known:

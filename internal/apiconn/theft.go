@@ -244,7 +244,7 @@ func (s *session) proof() {
 // judge takes a message 81, which ends a round of the probe or a question, or shows the other host at work. held says
 // that a slot is in use for the question. It is called by the reader.
 func (s *session) judge(slots ble.Slots, held bool) {
-	foreign := len(s.p.foreign(slots)) > 0 && s.newestWins()
+	foreign := len(s.p.foreign(slots)) > 0 && s.newestWins() && !s.info.Shared()
 	s.probe.mu.Lock()
 	stolen, back, free := false, false, false
 	switch {

@@ -114,6 +114,33 @@ func TestNobodyHasIt(t *testing.T) {
 	})
 }
 
+// A proxy that a daemon shares is for several hosts at once: whatever its slots are taken for, it is used and nobody is
+// asked, warned or told to let go; and while it hears nothing it is deaf, not somebody else's.
+func TestSharedIsNobodysAlone(t *testing.T) {
+	for _, version := range []string{"2025.11.0", "2026.7.4", "2026.10.0"} {
+		info := device(version, 0xff)
+		info.ProtoReflect().SetUnknown(apiwire.AppendVia(nil, []string{"02:00:00:00:00:07 attic"}))
+		f := &firmware{info: info, grants: true, foreign: []uint64{7, 8, 9}}
+		inHome(t, f, nil, func(h *home) {
+			h.expect(StateOnline, 1)
+			h.after(5 * time.Minute)
+			if h.p.State() != StateDeaf {
+				t.Errorf("%s: it is %v though nothing is heard", version, h.p.State())
+			}
+			f.with(func() { f.far.send(freeSlots(7, 8), freeSlots(7, 8, 9)) })
+			h.after(time.Second)
+			if s := h.p.State(); s != StateDeaf || f.questions != 0 || len(f.dropped) != 0 || h.p.Note() != "" {
+				t.Errorf("%s: %v, asked %d times, asked to drop %x, note %q", version, s, f.questions, f.dropped, h.p.Note())
+			}
+			f.with(func() { f.far.send(heard()) })
+			h.after(time.Second)
+			if s := h.p.State(); s != StateOnline {
+				t.Errorf("%s: %v though it hears again", version, s)
+			}
+		})
+	}
+}
+
 // Firmware up to 2026.7 would lose the slot of the question for good.
 func TestNeverAskedBefore202608(t *testing.T) {
 	for _, version := range []string{"2024.10.0", "2025.11.0", "2026.6.5", "2026.7.4", "", "nonsense"} {

@@ -38,6 +38,8 @@ func (h hooks) AdapterUsed(own *adapters.Own, info store.ProxyInfo) { h.d.addAda
 
 func (h hooks) AdapterOnline(own *adapters.Own, online bool) { h.d.shim.SetOnline(own.Index, online) }
 
+func (h hooks) Unused(id string) { h.d.sharing.Unused(id) }
+
 func (h hooks) Refused(p *fleet.Proxy, why string) { h.d.finder.Refuse(p, why) }
 
 // addAdapter publishes the adapter of a proxy, or what changed of it, while the loop runs.

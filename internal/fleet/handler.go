@@ -5,6 +5,7 @@ import (
 
 	"bluez-esphome/internal/apiconn"
 	"bluez-esphome/internal/ble"
+	"bluez-esphome/internal/gatt"
 	"bluez-esphome/internal/scanmode"
 	"bluez-esphome/internal/scanner"
 )
@@ -30,7 +31,7 @@ func (h handler) Online(_ *apiconn.Proxy, info apiconn.Info) {
 	s.cfg.Merged.ProxyUp(id)
 	s.settle(p)
 	s.cfg.Tap.Online(id, p.Label(), p.radio())
-	s.cfg.Links.AddProxy(s.cfg.Tap.Proxy(p))
+	s.cfg.Links.AddProxy(s.cfg.Tap.Proxy(p), p.hosts())
 	s.cfg.Links.ProxyOnline(id)
 	s.cfg.Hooks.Online(p)
 	p.ModeChanged()
@@ -95,13 +96,23 @@ func (h handler) ScannerState(_ *apiconn.Proxy, state ble.ScannerState, mode, co
 	}
 }
 
-func (h handler) Slots(p *apiconn.Proxy, slots ble.Slots) {
+func (h handler) Slots(_ *apiconn.Proxy, slots ble.Slots) {
 	links, id := h.p.set.cfg.Links, h.p.ID()
-	// Slots that are not ours are leftovers to be released, unless another host is at work.
-	links.SetOwnSlots(id, p.State() != apiconn.StateDisplaced)
+	links.SetHosts(id, h.p.hosts())
 	links.SlotsReport(id, slots)
 	h.p.slotsChanged()
 	h.p.set.cfg.Board.Changed(h.p, "SlotLimit", "SlotFree", "Allocated")
+}
+
+// hosts says who else uses the proxy. Where nobody does, slots that are not ours are leftovers to be released.
+func (p *Proxy) hosts() gatt.Hosts {
+	switch {
+	case len(p.Via()) > 0:
+		return gatt.HostsShared
+	case p.State() == apiconn.StateDisplaced:
+		return gatt.HostsApart
+	}
+	return gatt.HostsNone
 }
 
 func (h handler) LinkUp(_ *apiconn.Proxy, a ble.Address, mtu int) {

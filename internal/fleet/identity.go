@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,7 +23,14 @@ func (s *Set) admit(p *Proxy, info apiconn.Info) error {
 	if p.instance != "" && info.Features == 0 {
 		return s.refuse(p, "it is no Bluetooth proxy")
 	}
-	if why := s.loop(info.Via); why != "" {
+	if why := s.loop(p, info.Via); why != "" {
+		p.mu.Lock()
+		id := p.id
+		p.said.Via = nil
+		p.mu.Unlock()
+		if id != "" {
+			s.cfg.Hooks.Unused(id)
+		}
 		if p.instance != "" {
 			return s.refuse(p, why)
 		}
@@ -54,6 +62,7 @@ func (s *Set) admit(p *Proxy, info apiconn.Info) error {
 	} else if p.instance != "" {
 		id = "found at " + HostPort(p.cfg)
 	}
+	info.Via = s.others(info.Via)
 	p.mu.Lock()
 	p.id, p.mac, p.said, p.let = id, mac, info, true
 	p.mu.Unlock()
@@ -64,16 +73,38 @@ func (s *Set) admit(p *Proxy, info apiconn.Info) error {
 
 // loop says why a device that comes through these daemons is not to be used: it is, or has among those that it is made of, what
 // this daemon shares. Else it is "".
-func (s *Set) loop(via []string) string {
+//
+// Daemons that share all proxies as one and begin to use each other in one moment each find themselves in what the other
+// one shares. If all of them refused, all would begin anew, and so on. So whoever used the device before, and has a lower
+// address than the daemon that shares it, goes on. In every ring of daemons there is one with a higher address than the
+// next, which refuses; each of the ring is told of itself, as all share what they use.
+func (s *Set) loop(p *Proxy, via []string) string {
+	own := s.cfg.Store.Address().String()
 	for i, v := range via {
-		if strings.HasPrefix(v, s.cfg.Store.Address().String()+" ") {
+		if strings.HasPrefix(v, own) {
 			if i == 0 {
 				return "this daemon itself shares it: remove it from proxies"
+			}
+			if s.cfg.Live().Share.Offer == config.ShareMerged && own < via[0] && p.through(via[0]) {
+				return ""
 			}
 			return fmt.Sprintf("a loop: it comes from this daemon, through that on %s: remove it from proxies here, or this daemon's from those there", Chain(via[:i]))
 		}
 	}
 	return ""
+}
+
+// others is those daemons without this one, which is among them where another one has a part of a ring.
+func (s *Set) others(via []string) []string {
+	own := s.cfg.Store.Address().String()
+	return slices.DeleteFunc(slices.Clone(via), func(v string) bool { return strings.HasPrefix(v, own) })
+}
+
+// through reports whether the device was used before and came through that daemon first.
+func (p *Proxy) through(daemon string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.said.Via) > 0 && p.said.Via[0] == daemon
 }
 
 // Chain names the hosts of daemons, the nearest first.

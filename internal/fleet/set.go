@@ -54,6 +54,9 @@ type Hooks interface {
 	// AdapterUsed: the proxy has an adapter of its own, which may be new.
 	AdapterUsed(own *adapters.Own, info store.ProxyInfo)
 	AdapterOnline(own *adapters.Own, online bool)
+	// Unused: the proxy with that ID is used no more, as it is not configured any longer or has become a part of a loop.
+	// Offline came before.
+	Unused(id string)
 	// Refused: a proxy that was found is not to be used.
 	Refused(p *Proxy, why string)
 }
@@ -278,6 +281,7 @@ func (s *Set) Leave(p *Proxy) {
 	s.mu.Unlock()
 	if id != "" && !other {
 		s.cfg.Links.RemoveProxy(id)
+		s.cfg.Hooks.Unused(id)
 	}
 	s.cfg.Board.Hide(p)
 	s.reconsider(p)

@@ -50,6 +50,14 @@ func yields(version string) (soon, atOnce bool) {
 	return known && v.Compare(yieldsSoon) >= 0, known && v.Compare(yieldsAtOnce) >= 0
 }
 
+// yields reports whether the proxy of c ends an attempt when it is told to, and whether it is ours to say so.
+func (c *candidate) yields() (soon, atOnce bool) {
+	if c.shared {
+		return false, false
+	}
+	return yields(c.version)
+}
+
 // expect says whether a device may be dialled through a proxy that heard it, or when that may be the case without
 // another advertisement, zero for never.
 func expect(p Path, now, deadline time.Time) (ready bool, at time.Time) {
@@ -105,7 +113,7 @@ func (dl *dialler) dialBlind(v *survey) *candidate {
 	paid := listening || m.othersDialLocked(dl.s)
 	for i := range v.candidates {
 		c := &v.candidates[i]
-		_, atOnce := yields(c.version)
+		_, atOnce := c.yields()
 		switch {
 		case c.state != quiet, c.slots <= 0, now.Before(c.ps.blindAgain), !atOnce && paid:
 			continue
@@ -140,8 +148,9 @@ func (m *Manager) othersDialLocked(s *session) bool {
 
 // makeWayLocked calls off attempts through ps that will most probably come to nothing, for a device that is there:
 // heard says when it was heard last.
-func (m *Manager) makeWayLocked(ps *proxyState, a ble.Address, heard, now time.Time, version string) {
-	if soon, _ := yields(version); !soon {
+func (m *Manager) makeWayLocked(c *candidate, a ble.Address, now time.Time) {
+	ps, heard := c.ps, c.path.LastHeard
+	if soon, _ := c.yields(); !soon {
 		return
 	}
 	for b, h := range ps.holds {

@@ -102,7 +102,7 @@ func (s *session) awaitAnswer(actx context.Context, cancel context.CancelCauseFu
 	gone := lapse.NewClock(time.Hour)
 	defer gone.Stop()
 	begun, began := time.Now(), time.Time{} // the latter: on the air
-	_, atOnce := yields(c.version)
+	_, atOnce := c.yields()
 	perPath := s.m.cfg.PerPath
 	_, unheard := patience(c.path.Interval)
 	if c.path.Interval >= slowFrom {
@@ -187,7 +187,7 @@ func (m *Manager) onAir(c *candidate, h *hold) time.Duration {
 	h.onAir = time.Now()
 	m.changedLocked() // whoever is heard may look whether it makes way
 	_, gone := patience(c.path.Interval)
-	soon, _ := yields(c.version)
+	soon, _ := c.yields()
 	switch {
 	case c.burst:
 		return blindBurst
@@ -202,11 +202,12 @@ func (s *session) heardSince(t time.Time) bool {
 	return slices.ContainsFunc(s.m.cfg.Air.Paths(s.addr), func(p Path) bool { return p.LastHeard.IsZero() || p.LastHeard.After(t) })
 }
 
-// silent reports whether a proxy that reports its slots has not done so since h was reserved.
+// silent reports whether a proxy that reports its slots has not done so since h was reserved. The daemon of one that is
+// shared may have to wait for its turn first.
 func (m *Manager) silent(ps *proxyState, h *hold) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return ps.slots.Known && ps.slots.HasAllocated && !h.confirmed
+	return ps.hosts != HostsShared && ps.slots.Known && ps.slots.HasAllocated && !h.confirmed
 }
 
 // parked is proxyState.parked with what is closed when that may have changed.

@@ -88,7 +88,7 @@ func (dl *dialler) reserve(c *candidate) *hold {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	ps := c.ps
-	if ps.gone || m.proxies[ps.id] != ps || ps.holds[dl.s.addr] != nil || ps.free(c.reported)-dl.aheadLocked(ps.id) <= 0 {
+	if ps.gone || m.proxies[ps.id] != ps || ps.holds[dl.s.addr] != nil || !ps.joins(dl.s.addr) && ps.free(c.reported)-dl.aheadLocked(ps.id) <= 0 {
 		return nil
 	}
 	m.order++
@@ -106,7 +106,8 @@ func (dl *dialler) note(dctx context.Context, ps *proxyState, begun time.Time, e
 	dl.last = failureOf(err)
 	t := dl.tries[ps.id]
 	m.mu.Lock()
-	noSlot := answeredNoSlot(err) && (!ps.slots.Known || ps.slots.Free == 0)
+	// What a daemon shares as one proxy may have free slots, and none where the device is heard.
+	noSlot := answeredNoSlot(err) && (!ps.slots.Known || ps.slots.Free == 0 || ps.hosts == HostsShared)
 	calledOff := errors.Is(context.Cause(dctx), errCanceled) || errors.Is(context.Cause(dctx), errLocal)
 	parked := errors.Is(err, errParked)
 	unheard := errors.Is(err, errYielded) || errors.Is(err, errUnheard) || errors.Is(err, errBlind)

@@ -15,8 +15,8 @@ type proxyState struct {
 	id    string
 	name  string // for messages
 	proxy Proxy
-	gone  bool // ProxyOffline was the last that was heard of its session
-	own   bool // slots that are not ours are leftovers, to be released
+	gone  bool  // ProxyOffline was the last that was heard of its session
+	hosts Hosts // who uses it besides this daemon
 	slots ble.Slots
 	// links holds the link or attempt of each address on this proxy.
 	links map[ble.Address]*link
@@ -36,8 +36,23 @@ type proxyState struct {
 	warned     map[string]bool // warnings that are given once
 }
 
-// AddProxy makes a proxy usable. Another proxy of the same ID is replaced; adding one again changes nothing.
-func (m *Manager) AddProxy(p Proxy) {
+// Hosts says who uses a proxy besides this daemon.
+type Hosts uint8
+
+const (
+	// HostsNone is nobody: a slot that is taken for nobody here is a leftover, to be released.
+	HostsNone Hosts = iota
+	// HostsApart is another host, whose links are out of reach: its slots are left alone, and its devices are not dialled
+	// there.
+	HostsApart
+	// HostsShared is the hosts of another daemon that shares the proxy, and with it the links: their slots are left alone,
+	// and a device that has one is dialled there though nobody hears it and no slot is free. When to call an attempt off,
+	// or to make it anew, is the affair of that daemon, which has the proxy.
+	HostsShared
+)
+
+// AddProxy makes a proxy usable. Another proxy of the same ID is replaced; adding one again does what SetHosts does.
+func (m *Manager) AddProxy(p Proxy, hosts Hosts) {
 	online, slots := p.Online(), p.Slots()
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -46,12 +61,13 @@ func (m *Manager) AddProxy(p Proxy) {
 	}
 	if old := m.proxies[p.ID()]; old != nil {
 		if old.proxy == p {
+			m.setHostsLocked(old, hosts)
 			return
 		}
 		m.offlineLocked(old, fmt.Errorf("proxy %s was replaced", old.name))
 	}
 	ps := &proxyState{
-		id: p.ID(), name: p.Name(), proxy: p, own: true, gone: !online,
+		id: p.ID(), name: p.Name(), proxy: p, hosts: hosts, gone: !online,
 		links:     make(map[ble.Address]*link),
 		holds:     make(map[ble.Address]*hold),
 		ghosts:    make(map[ble.Address]context.CancelCauseFunc),
@@ -79,18 +95,21 @@ func (m *Manager) RemoveProxy(id string) {
 	delete(m.proxies, id)
 }
 
-// SetOwnSlots says whether this daemon is the only host on a proxy. If so, the
-// default, a slot that is taken for nobody here is released; else it is left
-// alone, and its device is not dialled there.
-func (m *Manager) SetOwnSlots(id string, own bool) {
+// SetHosts changes what AddProxy was told.
+func (m *Manager) SetHosts(id string, hosts Hosts) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	ps := m.proxies[id]
-	if ps == nil || ps.own == own {
+	if ps := m.proxies[id]; ps != nil {
+		m.setHostsLocked(ps, hosts)
+	}
+}
+
+func (m *Manager) setHostsLocked(ps *proxyState, hosts Hosts) {
+	if ps.hosts == hosts {
 		return
 	}
-	ps.own = own
-	if own {
+	ps.hosts = hosts
+	if hosts == HostsNone {
 		clear(ps.foreign)
 		m.reconcileLocked(ps)
 	} else {
@@ -166,6 +185,9 @@ func (m *Manager) LinkReport(id string, a ble.Address, connected bool, _ int, co
 			delete(ps.holds, a)
 		}
 		m.ghostLocked(ps, a, "a link came up that nobody asked for")
+		if ps.hosts == HostsShared { // reports are of what this daemon asked for; the list of slots tells nothing of it
+			m.goLocked(func(context.Context) { _ = m.disconnectAt(ps, a, disconnectWait) })
+		}
 	case connected:
 		l.seenUp = true
 	case l == nil:

@@ -131,7 +131,7 @@ func run(t *testing.T, cfg gatt.Config, proxies []*gatttest.Proxy, f func(t *tes
 	w.m = gatt.New(cfg)
 	for _, p := range proxies {
 		p.Sink = w.m
-		w.m.AddProxy(p)
+		w.m.AddProxy(p, gatt.HostsNone)
 		w.m.ProxyOnline(p.Name())
 		p.SendSlots()
 	}

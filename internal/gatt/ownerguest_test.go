@@ -107,7 +107,7 @@ func TestOwnersGuestDoesNotWaitForASlot(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			cfg := gatt.Config{SlotWait: 5 * time.Second, OnNoSlot: func(string) gatt.NoSlot { return tc.policy }}
 			ownedWith(t, cfg, false, func(t *testing.T, w *world, p *gatttest.Proxy, bus, host *party) {
-				w.m.SetOwnSlots("p", false) // who has them is nobody's affair here
+				w.m.SetHosts("p", gatt.HostsApart) // who has them is nobody's affair here
 				p.SetLimit(1)
 				p.Occupy(addrB)
 				settle(time.Second)

@@ -91,7 +91,7 @@ func ownedWith(t *testing.T, cfg gatt.Config, exclusive bool, f func(t *testing.
 		s := gatt.NewOwners(cfg, exclusive)
 		w.m = s.Manager()
 		p.Sink = w.m
-		w.m.AddProxy(p)
+		w.m.AddProxy(p, gatt.HostsNone)
 		w.m.ProxyOnline(p.Name())
 		p.SendSlots()
 		w.hears(addrA, "p")

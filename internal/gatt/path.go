@@ -89,6 +89,8 @@ type candidate struct {
 	blind    bool      // it does not hear the device: it is not in the table, or is dialled blind
 	burst    bool      // dialled blind, but shortly
 	path     Path      // zero if it is not in the table
+	shared   bool      // a daemon shares the proxy
+	joins    bool      // another host of a shared proxy has the link
 	doubt    bool      // not everybody says the same of the device's address type
 	due      time.Time // when a quiet one may be dialled without being heard, zero for never
 	version  string
@@ -167,10 +169,10 @@ func (dl *dialler) survey() survey {
 			continue
 		}
 		i := slices.IndexFunc(paths, func(p Path) bool { return p.Proxy == ps.id })
-		c := candidate{ps: ps, rssi: ble.WeakestRSSI, blind: i < 0, bond: dl.rec.Bonded == ps.id}
+		c := candidate{ps: ps, rssi: ble.WeakestRSSI, blind: i < 0, bond: dl.rec.Bonded == ps.id, shared: ps.hosts == HostsShared, joins: ps.joins(a)}
 		if c.blind {
-			if !c.bond && dl.rec.Last != ps.id {
-				v.unheard = v.unheard || !ps.gone && o.up && connects(o) && rule.allows(ps.id) && (ps.own || !ps.stale(a))
+			if !c.bond && !c.joins && dl.rec.Last != ps.id {
+				v.unheard = v.unheard || !ps.gone && o.up && connects(o) && rule.allows(ps.id) && (ps.hosts != HostsApart || !ps.stale(a))
 				continue
 			}
 		} else {
@@ -188,7 +190,7 @@ func (dl *dialler) survey() survey {
 		case !connects(o):
 			v.passive = append(v.passive, passive(ps.name, o))
 			continue
-		case !ps.own && ps.stale(a):
+		case ps.hosts == HostsApart && ps.stale(a):
 			v.foreign = append(v.foreign, ps.name)
 			continue
 		}
@@ -198,9 +200,13 @@ func (dl *dialler) survey() survey {
 		}
 		c.reported, c.version = o.slots, o.version
 		c.slots = ps.free(o.slots) - dl.aheadLocked(ps.id)
+		if c.joins { // who is connected advertises no more, as a rule, and needs no further slot
+			c.path = Path{Proxy: ps.id, RSSI: c.rssi, Type: dl.addressType(&c), Interval: c.path.Interval}
+			c.blind, c.slots = false, max(c.slots, 1)
+		}
 		dl.judge(&c, now, maxTries)
 		if !c.blind && (c.state != spent || ps == dl.current) {
-			m.makeWayLocked(ps, a, c.path.LastHeard, now, c.version)
+			m.makeWayLocked(&c, a, now)
 		}
 		v.candidates = append(v.candidates, c)
 	}
@@ -265,7 +271,7 @@ func (dl *dialler) judge(c *candidate, now time.Time, tries int) {
 	switch {
 	case c.ps == dl.current, t.count >= tries:
 		c.state = spent
-	case c.ps.holds[a] != nil, c.ps.stale(a):
+	case c.ps.holds[a] != nil, c.ps.stale(a) && !c.joins:
 		c.state = busy
 	case !dl.there(c, t, now):
 		c.state = quiet

@@ -208,7 +208,7 @@ func TestUnpairLater(t *testing.T) {
 						w.m = gatt.New(gatt.Config{Air: w.air, Events: w, Store: st})
 						p.Sink = w.m
 					}
-					w.m.AddProxy(p)
+					w.m.AddProxy(p, gatt.HostsNone)
 					p.GoOnline()
 					if n := unpaired(); n != 1 {
 						t.Errorf("unpaired %d times, want once", n)

@@ -22,8 +22,8 @@ func (m *Manager) ghostLocked(ps *proxyState, a ble.Address, why string) {
 	if ps.gone || m.closed || ps.ghosts[a] != nil || len(ps.ghosts) >= maxAllocated {
 		return
 	}
-	if !ps.own {
-		if !ps.foreign[a] && len(ps.foreign) < maxAllocated {
+	if ps.hosts != HostsNone {
+		if ps.hosts == HostsApart && !ps.foreign[a] && len(ps.foreign) < maxAllocated {
 			ps.foreign[a] = true
 			m.log.Info("a connection slot is in use by another host", "proxy", ps.name, "device", a)
 		}
@@ -70,7 +70,7 @@ func (m *Manager) awaitRelease(ctx context.Context, ps *proxyState, a ble.Addres
 	defer t.Stop()
 	for {
 		m.mu.Lock()
-		over := m.closed || ps.gone || !ps.own || !ps.stale(a)
+		over := m.closed || ps.gone || ps.hosts != HostsNone || !ps.stale(a)
 		changed := m.changed
 		m.mu.Unlock()
 		if over {

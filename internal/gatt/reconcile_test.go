@@ -21,11 +21,16 @@ func TestGhosts(t *testing.T) {
 	}{
 		{"at ProxyOnline", func(_ *world, p *gatttest.Proxy) { p.GoOffline(); p.GoOnline(); p.Occupy(addrB) }, 1, 0},
 		{"later", func(_ *world, p *gatttest.Proxy) { p.Occupy(addrB) }, 1, 0},
-		{"another host's", func(w *world, p *gatttest.Proxy) { w.m.SetOwnSlots("near", false); p.Occupy(addrB) }, 0, 1},
+		{"another host's", func(w *world, p *gatttest.Proxy) { w.m.SetHosts("near", gatt.HostsApart); p.Occupy(addrB) }, 0, 1},
 		{"another host's, who left", func(w *world, p *gatttest.Proxy) {
-			w.m.SetOwnSlots("near", false)
+			w.m.SetHosts("near", gatt.HostsApart)
 			p.Occupy(addrB)
-			w.m.SetOwnSlots("near", true)
+			w.m.SetHosts("near", gatt.HostsNone)
+		}, 1, 0},
+		{"those of hosts that share the proxy", func(w *world, p *gatttest.Proxy) { w.m.SetHosts("near", gatt.HostsShared); p.Occupy(addrB) }, 0, 1},
+		{"a link that came up unasked on a proxy that is shared", func(w *world, p *gatttest.Proxy) {
+			w.m.SetHosts("near", gatt.HostsShared)
+			w.m.LinkReport("near", addrB, true, 247, 0)
 		}, 1, 0},
 		{"a link that came up unasked", func(w *world, p *gatttest.Proxy) { w.m.LinkReport("near", addrB, true, 247, 0) }, 1, 0},
 	}
@@ -56,7 +61,7 @@ func TestConnectThroughGhost(t *testing.T) {
 			p.DisconnectDelay = time.Second
 			run(t, gatt.Config{}, []*gatttest.Proxy{p}, func(t *testing.T, w *world) {
 				w.hears(addrA, "near")
-				w.m.SetOwnSlots("near", own)
+				w.m.SetHosts("near", map[bool]gatt.Hosts{true: gatt.HostsNone, false: gatt.HostsApart}[own])
 				p.Occupy(addrA)
 				err := w.connect(addrA, "")
 				if own && err != nil {
@@ -69,6 +74,58 @@ func TestConnectThroughGhost(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Behind a daemon that shares its proxy, a device that is connected for another of its hosts is dialled at once: though
+// nobody hears it, since it does not advertise, and though no slot is free. When it is let go of, nobody waits for its slot.
+func TestConnectJoins(t *testing.T) {
+	for name, heard := range map[string]bool{"silent": false, "heard": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := gatttest.New("near", thermometer(addrA), thermometer(addrB))
+				p.Shared = true
+				run(t, gatt.Config{OnNoSlot: func(string) gatt.NoSlot { return gatt.NoSlotFail }}, []*gatttest.Proxy{p}, func(t *testing.T, w *world) {
+					w.m.SetHosts("near", gatt.HostsShared)
+					p.SetLimit(1)
+					p.Occupy(addrA)
+					w.hears(addrB, "near")
+					if heard {
+						w.hears(addrA, "near")
+					}
+					for range 2 {
+						begun := time.Now()
+						if err := w.connect(addrA, ""); err != nil || time.Since(begun) > time.Second {
+							t.Fatalf("after %v: %v", time.Since(begun), err)
+						}
+						var ce *ble.ConnectError
+						if err := w.connect(addrB, ""); !errors.As(err, &ce) || ce.Failure != ble.ConnectNoSlot {
+							t.Errorf("another device: %v", err)
+						}
+						w.disconnect(addrA)
+						p.Occupy(addrA) // the other host still has it
+					}
+				})
+			})
+		})
+	}
+}
+
+// Behind a daemon that shares its proxy, it is that daemon which judges an attempt: it knows what else its radios do.
+func TestSharedProxyIsTrusted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := gatttest.New("near", thermometer(addrA))
+		p.Firmware, p.Mute = "2026.10.0", true
+		p.Script = func(ble.Address, int) gatttest.Outcome { return gatttest.Outcome{Delay: 8 * time.Second} }
+		run(t, gatt.Config{}, []*gatttest.Proxy{p}, func(t *testing.T, w *world) {
+			w.m.SetHosts("near", gatt.HostsShared)
+			w.m.SlotsReport("near", p.Slots())
+			w.air.set(addrA, gatt.Path{Proxy: "near", RSSI: -50, Interval: 200 * time.Millisecond})
+			err := w.connect(addrA, "")
+			if n := p.Count("connect " + addrA.String()); err != nil || n != 1 {
+				t.Errorf("%d attempts: %v", n, err)
+			}
+		})
+	})
 }
 
 func TestInconsistentSlotsEndNoLink(t *testing.T) {
@@ -136,7 +193,7 @@ func TestProxyReplaced(t *testing.T) {
 	linked(t, gatt.Config{}, func(t *testing.T, w *world, p *gatttest.Proxy, dev *gatttest.Peripheral) {
 		q := gatttest.New("near", dev)
 		q.Sink = w.m
-		w.m.AddProxy(q)
+		w.m.AddProxy(q, gatt.HostsNone)
 		settle(time.Second)
 		wantEvents(t, w, "down 0")
 		if err := w.connect(addrA, ""); err != nil || q.Count("connect-cached "+addrA.String()) != 1 {

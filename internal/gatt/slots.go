@@ -90,15 +90,20 @@ func (ps *proxyState) stopLocked() {
 	}
 }
 
+// joins reports whether another host of the daemon that shares the proxy has a link to a, or an attempt at one, which
+// it would share with us.
+func (ps *proxyState) joins(a ble.Address) bool { return ps.hosts == HostsShared && ps.stale(a) }
+
 // releaseLocked gives up our claim to the slot of a once the proxy shows it as
 // free. Firmware 2025.8 to 2026.7 reports the end of a link twice and frees the slot with the second
-// report: a link made in between would be ended by it.
+// report: a link made in between would be ended by it. Of a proxy that is shared the slot may be another host's, too, and
+// its daemon takes care of the rest.
 func (m *Manager) releaseLocked(ps *proxyState, a ble.Address, h *hold) {
 	if h == nil || ps.holds[a] != h || h.releasing {
 		return
 	}
 	s := ps.slots
-	gone := ps.gone || !s.Known || m.proxies[ps.id] != ps
+	gone := ps.gone || !s.Known || m.proxies[ps.id] != ps || ps.hosts == HostsShared
 	if s.HasAllocated {
 		gone = gone || !slices.Contains(s.Allocated, a)
 	} else {

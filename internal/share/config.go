@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"bluez-esphome/internal/apiserver"
+	"bluez-esphome/internal/apiwire"
 	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/links"
 )
@@ -51,7 +52,12 @@ type Host struct {
 // Party names the host the same in each of its sessions: without the version in what it calls itself, which an update
 // changes, and with its address, since a name alone is anybody's to take.
 func (h Host) Party() string {
-	return "host " + strings.TrimRight(h.Name, "0123456789. -") + " at " + h.Address
+	name := h.Name
+	// 2026.11.0b2, or, of a daemon, the name of a commit.
+	if i := strings.LastIndexByte(name, ' '); i > 0 && (name[:i] == apiwire.ClientName || i+1 < len(name) && name[i+1] >= '0' && name[i+1] <= '9') {
+		name = name[:i]
+	}
+	return "host " + strings.TrimRight(name, "0123456789. -") + " at " + h.Address
 }
 
 // Service is what multicast DNS says of a shared proxy: an instance of _esphomelib._tcp.

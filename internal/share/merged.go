@@ -1,6 +1,7 @@
 package share
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -25,8 +26,9 @@ type Merged struct {
 	// features are those of all that ever were online: what one proxy lacks fails there. They do not shrink, since
 	// hosts ask for them only once.
 	features ble.Features
-	// via are the daemons through which any of them ever came, likewise.
-	via     []string
+	// via are the daemons through which each of them came, by its ID, also while it is offline: what comes back has to find
+	// itself there.
+	via     map[string][]string
 	up      *Proxy // nil: no proxy is online, or there is no port
 	told    apiserver.ScannerStatus
 	toldAny bool
@@ -42,19 +44,17 @@ type Member struct {
 }
 
 // NewMerged makes a Merged that nothing is part of yet. The Server is to offer nothing else.
-func NewMerged(s *Server) *Merged { return &Merged{srv: s} }
+func NewMerged(s *Server) *Merged { return &Merged{srv: s, via: map[string][]string{}} }
 
 // Up adds a proxy that is online; the first one opens the port, share.base_port. The Member is to be ended by Down.
 func (m *Merged) Up(info Info) (*Member, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	grown, further := m.features|info.Features != m.features, false
+	grown, before := m.features|info.Features != m.features, m.through()
 	m.features |= info.Features
-	for _, v := range info.Via { // a daemon of them that uses us has to notice
-		if !slices.Contains(m.via, v) {
-			m.via, further = append(m.via, v), true
-		}
-	}
+	own := m.srv.cfg.Installation.String()
+	m.via[info.ID] = slices.DeleteFunc(slices.Clone(info.Via), func(v string) bool { return strings.HasPrefix(v, own) })
+	further := slices.ContainsFunc(m.through(), func(v string) bool { return !slices.Contains(before, v) }) // one of them may use us
 	if m.newest.Version == "" || newer(info, m.newest) {
 		m.newest = info
 	}
@@ -80,7 +80,30 @@ func (m *Merged) device() apiserver.Device {
 		Name: nameOf(m.srv.cfg.Names, mergedName), FriendlyName: "All proxies (shared)",
 		MAC: madeUp("merged  ", id, 0).String(), BluetoothMAC: madeUp("merged b", id, 0).String(),
 		ESPHomeVersion: m.newest.Version, Model: "merged proxies", Manufacturer: "bluez-esphome", Features: m.features,
-		Via: append([]string{m.srv.cfg.Self}, m.via...),
+		Via: append([]string{m.srv.cfg.Self}, m.through()...),
+	}
+}
+
+// through lists the daemons through which any of the proxies comes.
+func (m *Merged) through() (all []string) {
+	for _, id := range slices.Sorted(maps.Keys(m.via)) {
+		for _, v := range m.via[id] {
+			if !slices.Contains(all, v) {
+				all = append(all, v)
+			}
+		}
+	}
+	return all
+}
+
+// Forget forgets through which daemons the proxy with that ID came: it is used no more. Hosts that come from now on are
+// told so, such as one that refused to use all proxies because it was among those daemons.
+func (m *Merged) Forget(id string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.via, id)
+	if m.up != nil {
+		m.up.become(m.device())
 	}
 }
 
@@ -204,6 +227,13 @@ func (p *Proxy) learn(d apiserver.Device, minor uint32, further bool) {
 			s.Close(errGrown)
 		}
 	}
+}
+
+// become changes what the device says of itself to hosts that come from now on.
+func (p *Proxy) become(d apiserver.Device) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.device = d
 }
 
 // newer compares firmware: by the API first, then by the version, of which one that cannot be read counts as the

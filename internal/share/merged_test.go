@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"bluez-esphome/internal/apiwire"
 	"bluez-esphome/internal/apiwire/apipb"
 	"bluez-esphome/internal/ble"
 )
@@ -108,6 +109,33 @@ func TestMergedLoop(t *testing.T) {
 	want[*apipb.PingResponse](other) // its link is worth more
 	other.send(&apipb.BluetoothDeviceRequest{Address: uint64(device1), RequestType: apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_DISCONNECT})
 	ends(other)
+}
+
+// What the proxies come through is told as long as they are used, also while they are offline.
+func TestMergedForgets(t *testing.T) {
+	b, m := newMerged(t)
+	m.join(t, testInfo)
+	told := func(want ...string) {
+		t.Helper()
+		got := apiwire.Via(deviceInfo(b).ProtoReflect().GetUnknown())
+		if len(got) == 0 || !slices.Equal(got[1:], want) {
+			t.Errorf("it comes through %q, want its daemon and %q", got, want)
+		}
+	}
+	told()
+	attic, barn := "02:00:00:00:00:07 attic", "02:00:00:00:00:08 barn"
+	one, two := testInfo, testInfo
+	one.ID, one.Via = "one", []string{attic, b.s.cfg.Installation.String() + " here"}
+	two.ID, two.Via = "two", []string{attic, barn}
+	member := m.join(t, one)
+	told(attic)
+	m.join(t, two)
+	member.Down()
+	told(attic, barn)
+	m.Forget("two")
+	told(attic)
+	m.Forget("one")
+	told()
 }
 
 // subscriber0 is a subscriber of a proxy whose scanner is not known.

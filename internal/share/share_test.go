@@ -146,6 +146,26 @@ func TestDeviceInfo(t *testing.T) {
 	}
 }
 
+// An update of a host makes nobody else of it: bonds belong to it.
+func TestParty(t *testing.T) {
+	for _, c := range []struct{ name, want string }{
+		{"Home Assistant 2026.1.0", "host Home Assistant at 192.0.2.1"},
+		{"Home Assistant 2026.11.0b2", "host Home Assistant at 192.0.2.1"},
+		{"Home Assistant 2026.12.0.dev20261130", "host Home Assistant at 192.0.2.1"},
+		{"bluez-esphome 1.1.0", "host bluez-esphome at 192.0.2.1"},
+		{"bluez-esphome 1.1.0-5-g7ff0d18", "host bluez-esphome at 192.0.2.1"},
+		{"bluez-esphome da2d3c4", "host bluez-esphome at 192.0.2.1"},
+		{"bluez-esphome", "host bluez-esphome at 192.0.2.1"},
+		{"hub in room 2 1.0", "host hub in room at 192.0.2.1"},
+		{"", "host  at 192.0.2.1"},
+		{" ", "host  at 192.0.2.1"},
+	} {
+		if got := (Host{Name: c.name, Address: "192.0.2.1"}).Party(); got != c.want {
+			t.Errorf("%q is %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
 func TestNames(t *testing.T) {
 	for _, c := range []struct{ pattern, name, want string }{
 		{"{name}-shared", "kitchen", "kitchen-shared"},

@@ -210,6 +210,13 @@ func (s *Sharer) Down(p *fleet.Proxy) {
 	}
 }
 
+// Unused takes a proxy out of what all of them as one come through.
+func (s *Sharer) Unused(id string) {
+	if merged := s.Merged(); merged != nil {
+		merged.Forget(id)
+	}
+}
+
 func infoOf(id, name string, info apiconn.Info) share.Info {
 	return share.Info{
 		ID: id, Name: name, DeviceName: info.Name, FriendlyName: info.FriendlyName, MAC: info.MAC,

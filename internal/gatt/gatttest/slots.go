@@ -18,6 +18,8 @@ type SlotTable struct {
 	StuckSlots bool
 	// DoubleReport: firmware 2025.8 to 2026.7: a disconnect is reported twice, the slot freed with the second.
 	DoubleReport bool
+	// Shared: a daemon shares the proxy: a device that has a slot needs no other.
+	Shared bool
 
 	mu        sync.Mutex
 	allocated []ble.Address
@@ -52,6 +54,9 @@ func (t *SlotTable) SetLimitQuietly(n int) {
 func (t *SlotTable) take(a ble.Address) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.Shared && slices.Contains(t.allocated, a) {
+		return true
+	}
 	if len(t.allocated) >= t.Limit {
 		return false
 	}
