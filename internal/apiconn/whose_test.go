@@ -123,6 +123,7 @@ func TestSharedIsNobodysAlone(t *testing.T) {
 		f := &firmware{info: info, grants: true, foreign: []uint64{7, 8, 9}}
 		inHome(t, f, nil, func(h *home) {
 			h.expect(StateOnline, 1)
+			f.with(func() { f.dull = true })
 			h.after(5 * time.Minute)
 			if h.p.State() != StateDeaf {
 				t.Errorf("%s: it is %v though nothing is heard", version, h.p.State())
