@@ -111,8 +111,7 @@ func (dl *dialler) dialBlind(v *survey) *candidate {
 		return nil
 	}
 	paid := listening || m.othersDialLocked(dl.s)
-	for i := range v.candidates {
-		c := &v.candidates[i]
+	for _, c := range v.candidates {
 		_, atOnce := c.yields()
 		switch {
 		case c.state != quiet, c.slots <= 0, now.Before(c.ps.blindAgain), !atOnce && paid:

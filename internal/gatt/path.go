@@ -112,11 +112,11 @@ const (
 
 // survey is what can be done for a device now.
 type survey struct {
-	candidates []candidate // best first
-	passive    []string    // proxies that hear it and cannot connect, each with why
-	denied     []string    // proxies that hear it and that the configuration rules out
-	offline    []string    // proxies that hear it or had it, and are offline
-	foreign    []string    // proxies on which another host has it
+	candidates []*candidate // best first
+	passive    []string     // proxies that hear it and cannot connect, each with why
+	denied     []string     // proxies that hear it and that the configuration rules out
+	offline    []string     // proxies that hear it or had it, and are offline
+	foreign    []string     // proxies on which another host has it
 	heard      bool
 	unheard    bool            // a proxy that could connect to it does not hear it
 	changed    <-chan struct{} // closed when it may look better
@@ -124,8 +124,8 @@ type survey struct {
 
 // best is the path to try next, nil if there is none.
 func (v *survey) best() *candidate {
-	for i := range v.candidates {
-		if c := &v.candidates[i]; c.state == ready {
+	for _, c := range v.candidates {
+		if c.state == ready {
 			return c
 		}
 	}
@@ -133,7 +133,7 @@ func (v *survey) best() *candidate {
 }
 
 func (v *survey) any(s candidateState) bool {
-	return slices.ContainsFunc(v.candidates, func(c candidate) bool { return c.state == s })
+	return slices.ContainsFunc(v.candidates, func(c *candidate) bool { return c.state == s })
 }
 
 // online is a proxy as it was asked outside the lock.
@@ -169,7 +169,7 @@ func (dl *dialler) survey() survey {
 			continue
 		}
 		i := slices.IndexFunc(paths, func(p Path) bool { return p.Proxy == ps.id })
-		c := candidate{ps: ps, rssi: ble.WeakestRSSI, blind: i < 0, bond: dl.rec.Bonded == ps.id, shared: ps.hosts == HostsShared, joins: ps.joins(a)}
+		c := &candidate{ps: ps, rssi: ble.WeakestRSSI, blind: i < 0, bond: dl.rec.Bonded == ps.id, shared: ps.hosts == HostsShared, joins: ps.joins(a)}
 		if c.blind {
 			if !c.bond && !c.joins && dl.rec.Last != ps.id {
 				v.unheard = v.unheard || !ps.gone && o.up && connects(o) && rule.allows(ps.id) && (ps.hosts != HostsApart || !ps.stale(a))
@@ -201,17 +201,17 @@ func (dl *dialler) survey() survey {
 		c.reported, c.version = o.slots, o.version
 		c.slots = ps.free(o.slots) - dl.aheadLocked(ps.id)
 		if c.joins { // who is connected advertises no more, as a rule, and needs no further slot
-			c.path = Path{Proxy: ps.id, RSSI: c.rssi, Type: dl.addressType(&c), Interval: c.path.Interval}
+			c.path = Path{Proxy: ps.id, RSSI: c.rssi, Type: dl.addressType(c), Interval: c.path.Interval}
 			c.blind, c.slots = false, max(c.slots, 1)
 		}
-		dl.judge(&c, now, maxTries)
+		dl.judge(c, now, maxTries)
 		if !c.blind && (c.state != spent || ps == dl.current) {
-			m.makeWayLocked(&c, a, now)
+			m.makeWayLocked(c, a, now)
 		}
 		v.candidates = append(v.candidates, c)
 	}
 	if len(v.candidates) == 1 && v.candidates[0].state == spent && dl.tries[v.candidates[0].ps.id].passing {
-		dl.judge(&v.candidates[0], now, maxAlone)
+		dl.judge(v.candidates[0], now, maxAlone)
 	}
 	v.rank(now, a)
 	return v
@@ -306,12 +306,11 @@ func (v *survey) rank(now time.Time, a ble.Address) {
 	if n := len(rssi); n > 1 {
 		diff = rssi[n-1] - rssi[n-2]
 	}
-	for i := range v.candidates {
-		c := &v.candidates[i]
+	for _, c := range v.candidates {
 		c.dialling = c.ps.dialling()
 		c.score = score(c.rssi, diff, c.dialling, c.ps.failures[a].now(now), max(c.slots, 0))
 	}
-	slices.SortFunc(v.candidates, func(x, y candidate) int {
+	slices.SortFunc(v.candidates, func(x, y *candidate) int {
 		return cmp.Or(
 			cmp.Compare(x.tries, y.tries),
 			-compareBool(x.bond && !x.blind, y.bond && !y.blind),

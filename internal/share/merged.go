@@ -54,7 +54,10 @@ func (m *Merged) Up(info Info) (*Member, error) {
 	m.features |= info.Features
 	own := m.srv.cfg.Installation.String()
 	m.via[info.ID] = slices.DeleteFunc(slices.Clone(info.Via), func(v string) bool { return strings.HasPrefix(v, own) })
-	further := slices.ContainsFunc(m.through(), func(v string) bool { return !slices.Contains(before, v) }) // one of them may use us
+	further := false // one of them may use us
+	for _, v := range m.through() {
+		further = further || !slices.Contains(before, v)
+	}
 	if m.newest.Version == "" || newer(info, m.newest) {
 		m.newest = info
 	}
