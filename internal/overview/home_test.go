@@ -225,6 +225,7 @@ func (hooks) Displaced(*fleet.Proxy)                     {}
 func (hooks) AdapterUsed(*adapters.Own, store.ProxyInfo) {}
 func (hooks) AdapterOnline(*adapters.Own, bool)          {}
 func (hooks) Refused(*fleet.Proxy, string)               {}
+func (hooks) Unused(string)                              {}
 func (h hooks) Adverts(id string, _ fleet.Shared, at time.Time, batch []ble.RawAdvert) {
 	h.table.Adverts(id, at, batch)
 }

@@ -1,2 +1,3 @@
-// Package stream tests the stream of advertisements to a real MQTT broker, and unmodified programs that read it there.
+// Package stream tests the stream of advertisements to a real MQTT broker, unmodified programs that read it there, and one
+// daemon behind another.
 package stream
