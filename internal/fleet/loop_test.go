@@ -118,6 +118,27 @@ func TestRingInOneMoment(t *testing.T) {
 	}
 }
 
+// Two daemons that go on to ask in the same moments, as they began at the same time, are not refused together.
+func TestRingInStep(t *testing.T) {
+	for _, rising := range []bool{true, false} {
+		nodes := ring(t, 2, rising)
+		for round := range 4 {
+			heard := [][]string{nodes[0].uses.shares(), nodes[1].uses.shares()}
+			for i, n := range nodes {
+				n.asks(heard[i])
+			}
+			for i, n := range nodes { // what is made to ask again does so with all others, in the next round
+				if n.used {
+					n.told = n.others(heard[i])
+				}
+			}
+			if one := nodes[0].used != nodes[1].used; one != (round > 0) {
+				t.Errorf("round %d: used %v and %v", round, nodes[0].used, nodes[1].used)
+			}
+		}
+	}
+}
+
 // A daemon that comes later refuses what is made of its own, whoever has the lower address, until that is no longer so. One
 // that offers its proxies singly refuses it in any case, as the other one has no reason to refuse these.
 func TestRingOneAfterTheOther(t *testing.T) {

@@ -83,7 +83,7 @@ func TestConnectJoins(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := gatttest.New("near", thermometer(addrA), thermometer(addrB))
-				p.Shared = true
+				p.Shared, p.StuckSlots = true, true // the other host stays connected
 				run(t, gatt.Config{OnNoSlot: func(string) gatt.NoSlot { return gatt.NoSlotFail }}, []*gatttest.Proxy{p}, func(t *testing.T, w *world) {
 					w.m.SetHosts("near", gatt.HostsShared)
 					p.SetLimit(1)
@@ -102,9 +102,32 @@ func TestConnectJoins(t *testing.T) {
 							t.Errorf("another device: %v", err)
 						}
 						w.disconnect(addrA)
-						p.Occupy(addrA) // the other host still has it
 					}
 				})
+			})
+		})
+	}
+}
+
+// Several proxies that are shared as one may have free slots, and none where the device is heard: that is told by the answer
+// only, and waited for as long as is configured.
+func TestSharedWithoutFittingSlot(t *testing.T) {
+	for _, wait := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			p := gatttest.New("near", thermometer(addrA))
+			p.Script = func(_ ble.Address, n int) gatttest.Outcome { return gatttest.Outcome{Refuse: n < 10} }
+			policy := gatt.NoSlotFail
+			if wait {
+				policy = gatt.NoSlotWait
+			}
+			run(t, gatt.Config{OnNoSlot: func(string) gatt.NoSlot { return policy }, SlotWait: 15 * time.Second}, []*gatttest.Proxy{p}, func(t *testing.T, w *world) {
+				w.m.SetHosts("near", gatt.HostsShared)
+				w.hears(addrA, "near")
+				err := w.connect(addrA, "")
+				var ce *ble.ConnectError
+				if wait && err != nil || !wait && (!errors.As(err, &ce) || ce.Failure != ble.ConnectNoSlot) {
+					t.Errorf("wait %v: %v", wait, err)
+				}
 			})
 		})
 	}
@@ -116,7 +139,7 @@ func TestSharedProxyIsTrusted(t *testing.T) {
 		p := gatttest.New("near", thermometer(addrA))
 		p.Firmware, p.Mute = "2026.10.0", true
 		p.Script = func(ble.Address, int) gatttest.Outcome { return gatttest.Outcome{Delay: 8 * time.Second} }
-		run(t, gatt.Config{}, []*gatttest.Proxy{p}, func(t *testing.T, w *world) {
+		run(t, gatt.Config{PerPath: 5 * time.Second}, []*gatttest.Proxy{p}, func(t *testing.T, w *world) {
 			w.m.SetHosts("near", gatt.HostsShared)
 			w.m.SlotsReport("near", p.Slots())
 			w.air.set(addrA, gatt.Path{Proxy: "near", RSSI: -50, Interval: 200 * time.Millisecond})
