@@ -12,7 +12,7 @@ for tool in debootstrap dpkg-deb; do
 	command -v $tool >/dev/null 2>&1 || { echo "test-install.sh: $tool is missing" >&2; exit 1; }
 done
 [ "$(id -u)" -eq 0 ] || { echo "test-install.sh wants root" >&2; exit 1; }
-[ $# -gt 0 ] || set -- chroot container arm boot
+[ $# -gt 0 ] || set -- chroot container arm boot controller
 
 # Roots are kept for the next run.
 cache=${CACHE:-dist/test-install}
@@ -69,11 +69,11 @@ in_root() { env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninterac
 
 # fresh NAME INCLUDE makes $root, a fresh Debian 12.
 fresh() {
-	if [ ! -e "$cache/$1/.complete" ]; then
+	if [ "$(cat "$cache/$1/.complete" 2>/dev/null || echo none)" != "$2" ]; then
 		rm -rf "${cache:?}/$1"
 		debootstrap --variant=minbase ${2:+--include="$2"} bookworm "$cache/$1" "$mirror" >"$cache/$1.log" 2>&1 ||
 			{ tail "$cache/$1.log" >&2; exit 1; }
-		: >"$cache/$1/.complete"
+		printf %s "$2" >"$cache/$1/.complete"
 	fi
 	root=$work/$1
 	cp -a "$cache/$1" "$root"
@@ -107,19 +107,21 @@ for stage in "$@"; do
 	rm -f "$cache/$stage.passed"
 	: >"$report"
 	case $stage in
-	chroot | container | arm | boot) "stage_$stage" ;;
+	chroot | container | arm | boot | controller) "stage_$stage" ;;
 	*) echo "test-install.sh: no stage $stage" >&2; exit 2 ;;
 	esac
 	cp "$report" "$cache/$stage.passed"
+	echo "$stage at $(git rev-parse --short=9 HEAD) on $(date -u +%Y-%m-%d)" >"$cache/$stage.at"
 done
-for stage in chroot container arm boot; do
+for stage in chroot container arm boot controller; do
 	[ -e "$cache/$stage.passed" ] || { echo "docs/evidence/test-install.md is not written: $stage has not passed yet"; exit 0; }
 done
 {
 	echo "# The package, installed"
 	echo
-	echo "Written by \`make test-install\`, on Debian 12 roots and in a machine that qemu emulates; not in CI."
-	for stage in chroot container arm boot; do
+	echo "Written by \`make test-install\`, on Debian 12 roots and in a machine that qemu emulates; not in CI. Each stage is of its last run:"
+	cat "$cache/chroot.at" "$cache/container.at" "$cache/arm.at" "$cache/boot.at" "$cache/controller.at" | paste -s -d , | sed 's/,/, /g; s/$/./'
+	for stage in chroot container arm boot controller; do
 		# shellcheck disable=SC2016
 		sed -e '/^$/d' -e '/^## /{1!s/^/```\n\n/; s/$/\n\n```/; 1s/^/\n/}' "$cache/$stage.passed"
 		echo '```'

@@ -67,7 +67,8 @@ func there(ctx context.Context, address string) bool {
 }
 
 const remedy = `Is it running? Start it (systemctl start bluez-esphome, or bluez-esphome run --config FILE), or name its bus as it
-printed it at its start: --bus unix:path=PATH`
+printed it at its start: --bus unix:path=PATH. One with bus: none, as after bluez-esphome-setup controller, has no bus
+to be asked on: it has its page (http.listen) and its log (journalctl -u bluez-esphome-controller)`
 
 // candidates lists the buses to ask, in order.
 func candidates(flag string) []string {

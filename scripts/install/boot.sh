@@ -1,4 +1,4 @@
-# The boot stage of test-install.sh, which sources this file: a whole Debian in qemu.
+# The stages boot and controller of test-install.sh, which sources this file: a whole Debian in qemu.
 # test-install.sh sets the variables that are not set here.
 # shellcheck shell=sh disable=SC2154
 ACCEL=${ACCEL:-tcg}
@@ -54,23 +54,27 @@ initrd() {
 	(cd "$work/initrd" && find . | cpio -o -H newc --quiet) >"$1"
 }
 
-# stage_boot boots the machine, in which inside.sh runs.
-stage_boot() {
+stage_boot() { machine boot "## Booted in qemu, without a controller"; }
+stage_controller() { machine controller "## Booted in qemu, with a controller"; }
+
+# machine STAGE TITLE boots the machine, in which inside.sh runs.
+machine() {
 	for tool in qemu-system-x86_64 mkfs.ext4 cpio; do
-		command -v $tool >/dev/null 2>&1 || { say "skip  boot: $tool is missing"; return; }
+		command -v $tool >/dev/null 2>&1 || { say "skip  $1: $tool is missing"; return; }
 	done
-	say "## Booted in qemu, first without a controller, then with one"
+	say "$2"
+	rm -rf --one-file-system "$work/machine" "$work/initrd"
 	fresh machine systemd,systemd-sysv,dbus,udev,kmod,bluez
 	kernel
 	initrd "$work/initrd.img"
 	cp "$work"/*.deb "$root/root/"
-	install -m 755 scripts/install/inside.sh "$root/root/inside.sh"
-	cat >"$root/etc/systemd/system/inside.service" <<-'END'
+	install -m 755 scripts/install/inside.sh scripts/install/inside-controller.sh "$root/root/"
+	cat >"$root/etc/systemd/system/inside.service" <<-END
 		[Unit]
 		After=multi-user.target
 		[Service]
 		Type=oneshot
-		ExecStart=/root/inside.sh
+		ExecStart=/root/inside.sh $1
 		StandardOutput=tty
 		StandardError=tty
 		TTYPath=/dev/ttyS1
@@ -89,10 +93,10 @@ stage_boot() {
 	timeout 2400 qemu-system-x86_64 -accel "$ACCEL" -m 768 -smp 1 -display none -nic none -kernel "$linux" -initrd "$work/initrd.img" \
 		-append "root=/dev/vda rw console=ttyS0 quiet systemd.show_status=false mitigations=off audit=0" \
 		-drive file="$work/disk",format=raw,if=virtio,cache=unsafe \
-		-serial file:"$cache/console.log" -serial file:"$work/boot" || true
-	tr -d '\r' <"$work/boot" | tee -a "$report"
-	if ! grep -q '^all passed' "$work/boot" || grep -q '^FAIL' "$work/boot"; then
-		say "FAIL  boot; the console is in $cache/console.log"
+		-serial file:"$cache/$1-console.log" -serial file:"$work/$1.out" || true
+	tr -d '\r' <"$work/$1.out" | tee -a "$report"
+	if ! grep -q '^all passed' "$work/$1.out" || grep -q '^FAIL' "$work/$1.out"; then
+		say "FAIL  $1; the console is in $cache/$1-console.log"
 		exit 1
 	fi
 	echo "the machine ran for $(($(date +%s) - start)) s"

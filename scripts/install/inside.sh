@@ -1,5 +1,6 @@
 #!/bin/bash
-# inside.sh runs in the machine of boot.sh, once in each of its two boots, and prints the checks that passed.
+# inside.sh STAGE runs in the machine of boot.sh, once in each of its two boots, and prints the checks that passed. STAGE is boot, for the
+# package on a host without a controller, or controller (inside-controller.sh).
 set -u
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
 PRIVATE=unix:path=/run/bluez-esphome/bus
@@ -13,18 +14,18 @@ ok() {
 		echo "FAIL  $what: $*"
 		tail -n 15 /tmp/out
 		systemctl show -P MainPID -P ActiveState -P SubState bluez-esphome
-		journalctl -u bluez-esphome -u bluez-esphome-private -u bluez-esphome-controller -n 300 --no-pager -o short-monotonic | grep systemd | tail -n 20
+		journalctl -u bluez-esphome -u bluez-esphome-private -u bluez-esphome-controller -u bluetooth -n 300 --no-pager -o short-monotonic | tail -n 25
 	fi
 }
 not() { ! "$@"; }
 is() { [ "$1" = "$2" ] || { echo "\"$1\" is not \"$2\""; return 1; }; }
 # until_ok COMMAND…: the command must succeed within 150 s or more, since the machine is slow.
 until_ok() {
-	for _ in $(seq 150); do
-		if "$@"; then return 0; fi
+	local end=$((SECONDS + 150))
+	until "$@"; do
+		[ $SECONDS -lt $end ] || return 1
 		sleep 1
 	done
-	return 1
 }
 owner() { busctl --system call org.freedesktop.DBus / org.freedesktop.DBus GetConnectionUnixProcessID s org.bluez | cut -d' ' -f2; }
 main_pid() { systemctl show -P MainPID "${1:-bluez-esphome}"; }
@@ -36,23 +37,29 @@ adapter() { busctl --system get-property org.bluez /org/bluez/hci0 org.bluez.Ada
 online() { bluez-esphome status | grep -q "^$1 .*online"; }
 journal_has() { journalctl -u bluez-esphome --no-pager -o cat | grep -q "$1"; }
 config=/etc/bluez-esphome/bluez-esphome.yaml
+# confined UNIT checks the user and the capabilities of the unit's main process.
+confined() {
+	ok "it runs as bluez-esphome" is "$(stat -c %U "/proc/$(main_pid "$1")")" bluez-esphome
+	ok "it has no capability" is "$(sed -n 's/^Cap\(Prm\|Eff\|Bnd\|Amb\):[[:space:]]*//p' "/proc/$(main_pid "$1")/status" | sort -u)" 0000000000000000
+}
+# exposed UNIT checks how much systemd-analyze says that the unit exposes.
+exposed() {
+	exposure=$(systemd-analyze security --no-pager "$1" | sed -n 's/.*exposure level for [^:]*: \([0-9.]*\).*/\1/p')
+	ok "systemd-analyze security $1: $exposure, at most 2.0" awk "BEGIN{exit !(${exposure:-9} <= 2.0)}"
+}
 
 first() {
-	echo "$(systemctl --version | head -n 1), kernel $(uname -r), bluetoothd $(bluetoothctl --version | sed 's/.*: //')"
 	ok "before: bluetooth.service is enabled" enabled bluetooth.service enabled
 	ok "before: there is no controller" [ ! -e /sys/class/bluetooth ]
 	ok "apt install" apt-get -q -y install /root/bluez-esphome_1.0.0_amd64.deb
 	ok "it was enabled and started" systemctl is-active bluez-esphome
 	ok "it owns org.bluez on the system bus" owned
-	ok "it runs as bluez-esphome" is "$(stat -c %U "/proc/$(main_pid)")" bluez-esphome
-	ok "it has no capability" is "$(sed -n 's/^Cap\(Prm\|Eff\|Bnd\|Amb\):[[:space:]]*//p' "/proc/$(main_pid)/status" | sort -u)" 0000000000000000
+	confined bluez-esphome
 	ok "bluetooth.service is masked" enabled bluetooth.service masked
 	ok "status" bluez-esphome status
 	ok "bluetoothctl show" sh -c 'bluetoothctl show | grep -q "ESPHome proxies"'
-	for u in bluez-esphome bluez-esphome-private; do
-		exposure=$(systemd-analyze security --no-pager $u | sed -n 's/.*exposure level for [^:]*: \([0-9.]*\).*/\1/p')
-		ok "systemd-analyze security $u: $exposure, at most 2.0" awk "BEGIN{exit !(${exposure:-9} <= 2.0)}"
-	done
+	exposed bluez-esphome
+	exposed bluez-esphome-private
 }
 
 reload() {
@@ -154,70 +161,41 @@ remove() {
 	ok "the user is gone" not id bluez-esphome
 }
 
-# found_on ADAPTER: bluetoothd discovers a device through that adapter.
-found_on() {
-	busctl --system set-property org.bluez "/org/bluez/$1" org.bluez.Adapter1 Powered b true &&
-		{ bluetoothctl --timeout 10 <<<"select $(busctl --system get-property org.bluez "/org/bluez/$1" org.bluez.Adapter1 Address | cut -d'"' -f2)
-scan le"; } | grep -q 'Pulse HR-1'
-}
-
-controller() {
-	echo
-	echo "With a controller, made by the kernel's hci_vhci"
-	ok "modprobe hci_vhci" modprobe hci_vhci
-	systemd-run -q --unit=controller sh -c 'exec sleep infinity 3<>/dev/vhci'
-	ok "before: there is a controller" until_ok [ -e /sys/class/bluetooth/hci0 ]
-	ok "before: bluetoothd runs" until_ok systemctl is-active bluetooth.service
-	ok "before: it owns org.bluez" until_ok owned bluetooth
-	pid=$(main_pid bluetooth)
-	ok "apt install" apt-get -q -y install /root/bluez-esphome_1.0.0_amd64.deb
-	sed -n '/^bluez-esphome: nothing/,/ends it$/s/^/      | /p' /tmp/out
-	ok "it prints the choice" grep -q "bluez-esphome-setup take-over" /tmp/last
-	ok "ours is not started" not systemctl is-active bluez-esphome
-	ok "ours is not enabled" enabled bluez-esphome.service disabled
-	ok "the private one is not enabled" enabled bluez-esphome-private.service disabled
-	ok "bluetoothd is the same process" is "$(main_pid bluetooth)" "$pid"
-	ok "bluetoothd owns org.bluez" owned bluetooth
-	ok "bluez-esphome-setup private" bluez-esphome-setup private
-	ok "our adapter on the private bus" sh -c "DBUS_SYSTEM_BUS_ADDRESS=$PRIVATE bluetoothctl show | grep -q 'ESPHome proxies'"
-	ok "bluetoothd is the same process" is "$(main_pid bluetooth)" "$pid"
-	ok "apt upgrade" apt-get -q -y install /root/bluez-esphome_1.0.1_amd64.deb
-	ok "bluetoothd is the same process" is "$(main_pid bluetooth)" "$pid"
-	ok "the private unit runs" systemctl is-active bluez-esphome-private
-	systemd-run -q --unit=sim-adapter bluez-esphome simulate --proxy kitchen=127.0.0.1:6053
-	printf 'proxies:\n  - {name: kitchen, address: "127.0.0.1:6053"}\n' >$config
-	ok "bluez-esphome-setup controller" bluez-esphome-setup controller
-	ok "the private unit does not run" not systemctl is-active bluez-esphome-private
-	ok "the controller's unit runs" systemctl is-active bluez-esphome-controller
-	ok "/dev/vhci is its group's" is "$(stat -c %U:%G:%a /dev/vhci)" root:bluez-esphome:660
-	ok "hci1 is there" until_ok [ -e /sys/class/bluetooth/hci1 ]
-	ok "bluetoothd is the same process" is "$(main_pid bluetooth)" "$pid"
-	ok "bluetoothd has it as an adapter" until_ok busctl --system get-property org.bluez /org/bluez/hci1 org.bluez.Adapter1 Address
-	ok "bluetoothd finds a simulated device through it" until_ok found_on hci1
-	ok "bluez-esphome-setup take-over" bluez-esphome-setup take-over
-	ok "/dev/vhci is root's again" is "$(stat -c %U:%G:%a /dev/vhci)" root:root:600
-	ok "hci1 is gone" until_ok [ ! -e /sys/class/bluetooth/hci1 ]
-	ok "ours owns org.bluez" owned
-	ok "bluetoothd is stopped" not systemctl is-active bluetooth
-	ok "apt remove" apt-get -q -y remove bluez-esphome
-	ok "bluetoothd runs" systemctl is-active bluetooth
-	ok "bluetoothd owns org.bluez" until_ok owned bluetooth
-	ok "bluetooth.service is enabled" enabled bluetooth.service enabled
-}
+# shellcheck source=scripts/install/inside-controller.sh
+. /root/inside-controller.sh
 
 if [ ! -e /root/rebooted ]; then
-	first
-	reload
-	killed
-	upgrade
+	echo "$(systemctl --version | head -n 1), kernel $(uname -r), bluetoothd $(bluetoothctl --version | sed 's/.*: //')"
+	case $1 in
+	boot)
+		first
+		reload
+		killed
+		upgrade
+		;;
+	controller)
+		own_controller
+		beside
+		chosen
+		both
+		;;
+	esac
 	touch /root/rebooted
 	[ $failed -eq 0 ] || touch /root/failed
 	systemctl --no-block reboot
 	exit
 fi
-rebooted
-private
-remove
-controller
+case $1 in
+boot)
+	rebooted
+	private
+	remove
+	;;
+controller)
+	back
+	changed
+	without
+	;;
+esac
 [ $failed -eq 0 ] && [ ! -e /root/failed ] && echo "all passed"
 systemctl --no-block poweroff

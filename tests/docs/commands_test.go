@@ -42,7 +42,7 @@ var elsewhere = map[string]struct{ file, contains string }{
 	"systemd-analyze security --offline=true FILE": {"tests/install/unit_test.go", `"systemd-analyze", "security", "--offline=true"`},
 	"bluez-esphome-setup private":                  {"scripts/install/chroot.sh", "in_root bluez-esphome-setup private"},
 	"bluez-esphome-setup take-over":                {"scripts/install/chroot.sh", "in_root bluez-esphome-setup take-over"},
-	"bluez-esphome-setup controller":               {"scripts/install/inside.sh", `ok "bluez-esphome-setup controller" bluez-esphome-setup controller`},
+	"bluez-esphome-setup controller":               {"scripts/install/inside-controller.sh", `ok "bluez-esphome-setup controller" bluez-esphome-setup controller`},
 	"make test-controller":                         {"Makefile", "sh scripts/test-controller.sh"},
 	"make test-matter":                             {"Makefile", "sh scripts/test-matter.sh"},
 	// by apt remove, in make test-install
