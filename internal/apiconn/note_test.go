@@ -4,8 +4,6 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
-
-	"bluez-esphome/internal/apiwire/apipb"
 )
 
 // Where the newest subscriber wins and the proxy tells of nobody, a host before us may have lost it: that is said for a
@@ -20,18 +18,7 @@ func TestNote(t *testing.T) {
 			if b.p.Note() != "" {
 				t.Error("a note before the first session")
 			}
-			started := only(func() error { return b.p.Start(t.Context()) })
-			far := b.accept()
-			info := deviceInfo()
-			info.EsphomeVersion = tt.version
-			far.hello(info)
-			far.read()
-			far.send(freeSlots())
-			far.read()
-			far.send(&apipb.BluetoothScannerStateResponse{State: 2})
-			if err := started(); err != nil {
-				t.Fatal(err)
-			}
+			b.onlineAs(old(tt.version, 0xff))
 			if got := b.p.Note(); got != tt.want {
 				t.Errorf("%s: %q", tt.version, got)
 			}

@@ -228,7 +228,13 @@ func (p *peer) hello(info *apipb.DeviceInfoResponse) {
 // bringUp answers everything up to the proof of the subscription.
 func (p *peer) bringUp() {
 	p.t.Helper()
-	p.hello(deviceInfo())
+	p.bringUpAs(deviceInfo())
+}
+
+// bringUpAs is bringUp of a device with that info.
+func (p *peer) bringUpAs(info *apipb.DeviceInfoResponse) {
+	p.t.Helper()
+	p.hello(info)
 	want[*apipb.SubscribeBluetoothConnectionsFreeRequest](p)
 	p.send(freeSlots())
 	if m := want[*apipb.SubscribeBluetoothLEAdvertisementsRequest](p); m.GetFlags() != 1 {
@@ -240,16 +246,33 @@ func (p *peer) bringUp() {
 // online starts the proxy and brings its session up.
 func (b *bench) online() *peer {
 	b.t.Helper()
+	return b.onlineAs(deviceInfo())
+}
+
+// onlineAs is online with a device of that info.
+func (b *bench) onlineAs(info *apipb.DeviceInfoResponse) *peer {
+	b.t.Helper()
 	started := make(chan error, 1) // one result
 	go func() { started <- b.p.Start(b.t.Context()) }()
 	far := b.accept()
-	far.bringUp()
+	far.bringUpAs(info)
 	if err := <-started; err != nil {
 		b.t.Fatal(err)
 	}
 	synctest.Wait()
 	b.rec.take()
 	return far
+}
+
+// connect makes a link to the device with testAddr, through far.
+func (b *bench) connect(far *peer) {
+	b.t.Helper()
+	connected := result(func() (int, error) { return b.p.Connect(b.t.Context(), testAddr, ble.Public, false) })
+	far.read()
+	far.send(&apipb.BluetoothDeviceConnectionResponse{Address: wireAddr, Connected: true, Mtu: 100})
+	if _, err := connected(); err != nil {
+		b.t.Fatal(err)
+	}
 }
 
 // stop stops the proxy while far answers as the firmware does.

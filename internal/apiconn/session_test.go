@@ -309,12 +309,7 @@ func TestOwnSlotIsNoConflict(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, nil)
 		far := b.online()
-		connect := result(func() (int, error) { return b.p.Connect(t.Context(), testAddr, ble.Public, false) })
-		far.read()
-		far.send(&apipb.BluetoothDeviceConnectionResponse{Address: wireAddr, Connected: true, Mtu: 100})
-		if _, err := connect(); err != nil {
-			t.Fatal(err)
-		}
+		b.connect(far)
 		_ = far.conn.Close() // the device does not notice yet
 		again := b.accept()
 		again.hello(deviceInfo())

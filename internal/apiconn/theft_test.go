@@ -133,24 +133,8 @@ func TestTheft(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				changes := 0
 				b := newBench(t, func(c *Config) { c.OnConflict, c.Changed = tt.policy, func() { changes++ } })
-				started := only(func() error { return b.p.Start(t.Context()) })
-				far := b.accept()
-				info := deviceInfo()
-				info.EsphomeVersion = tt.version
-				far.hello(info)
-				far.read()
-				far.send(freeSlots())
-				far.read()
-				far.send(&apipb.BluetoothScannerStateResponse{State: 2})
-				if err := started(); err != nil {
-					t.Fatal(err)
-				}
-				connect := result(func() (int, error) { return b.p.Connect(t.Context(), testAddr, ble.Public, false) })
-				far.read()
-				far.send(&apipb.BluetoothDeviceConnectionResponse{Address: wireAddr, Connected: true, Mtu: 100})
-				if _, err := connect(); err != nil {
-					t.Fatal(err)
-				}
+				far := b.onlineAs(old(tt.version, 0xff))
+				b.connect(far)
 				far.send(heard())
 				synctest.Wait()
 				b.rec.take()
@@ -281,22 +265,8 @@ func TestDeafRadio(t *testing.T) {
 func TestValuesAreOurs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, nil)
-		started := only(func() error { return b.p.Start(t.Context()) })
-		far := b.accept()
-		far.hello(deviceInfo())
-		far.read()
-		far.send(freeSlots())
-		far.read()
-		far.send(&apipb.BluetoothScannerStateResponse{State: 2})
-		if err := started(); err != nil {
-			t.Fatal(err)
-		}
-		connect := result(func() (int, error) { return b.p.Connect(t.Context(), testAddr, ble.Public, false) })
-		far.read()
-		far.send(&apipb.BluetoothDeviceConnectionResponse{Address: wireAddr, Connected: true, Mtu: 100})
-		if _, err := connect(); err != nil {
-			t.Fatal(err)
-		}
+		far := b.online()
+		b.connect(far)
 		far.send(heard())
 		f := &firmware{far: far, foreign: []uint64{wireAddr}}
 		served := only(func() error { f.serve(); return nil }) // which answers no read
