@@ -16,6 +16,7 @@ import (
 	"bluez-esphome/internal/mdns"
 	"bluez-esphome/internal/privatebus"
 	"bluez-esphome/internal/proxysim"
+	"bluez-esphome/internal/task/tasktest"
 )
 
 // home is a daemon on a bus of its own, whose multicast DNS is spoken on loopback.
@@ -26,20 +27,6 @@ type home struct {
 	state string
 	done  chan error
 	stop  context.CancelFunc
-}
-
-// background runs f until the test ends.
-func background(t *testing.T, f func(context.Context) error) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- f(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
 }
 
 // begin starts a daemon with the text of a configuration, "" being none.
@@ -147,7 +134,7 @@ func proxy(t *testing.T, cfg proxysim.ProxyConfig, listen string) (*proxysim.Pro
 	if err != nil {
 		t.Fatal(err)
 	}
-	background(t, sim.Run)
+	tasktest.Background(t, sim.Run)
 	return sim.Proxy(cfg.Name), netip.MustParseAddrPort(sim.Addr(cfg.Name).String())
 }
 
@@ -158,7 +145,7 @@ func announce(t *testing.T, at netip.AddrPort, names ...string) {
 	for _, name := range names {
 		list = append(list, mdns.Announced{Service: finder.Service, Instance: name, Port: at.Port(), Addrs: []netip.Addr{at.Addr()}})
 	}
-	background(t, mdns.NewResponder(list, mdns.NamedInterfaces("lo"), slog.New(slog.DiscardHandler)).Run)
+	tasktest.Background(t, mdns.NewResponder(list, mdns.NamedInterfaces("lo"), slog.New(slog.DiscardHandler)).Run)
 }
 
 // freePort gives an address that nobody listens at yet.

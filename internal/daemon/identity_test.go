@@ -22,6 +22,7 @@ import (
 	"bluez-esphome/internal/gatt"
 	"bluez-esphome/internal/proxysim"
 	"bluez-esphome/internal/store"
+	"bluez-esphome/internal/task/tasktest"
 	"bluez-esphome/tests/harness"
 )
 
@@ -110,7 +111,7 @@ func TestAliases(t *testing.T) {
 	h := begin(t, fmt.Sprintf("proxies:\n  - {address: %q}\nauto_add: {}\n", at))
 	h.eventually("it is online", func() bool { return h.online(at.String()) })
 	var most atomic.Int64
-	background(t, func(ctx context.Context) error {
+	tasktest.Background(t, func(ctx context.Context) error {
 		for ctx.Err() == nil {
 			most.Store(max(most.Load(), int64(sim.Clients())))
 			select {
@@ -182,7 +183,7 @@ func chameleon(t *testing.T) (address string, sessions *atomic.Int32) {
 		t.Fatal(err)
 	}
 	sessions = new(atomic.Int32)
-	background(t, func(ctx context.Context) error {
+	tasktest.Background(t, func(ctx context.Context) error {
 		context.AfterFunc(ctx, func() { _ = ln.Close() })
 		for {
 			conn, err := ln.Accept()
@@ -247,7 +248,7 @@ func TestMadeUpNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	var attempts atomic.Int32
-	background(t, func(ctx context.Context) error {
+	tasktest.Background(t, func(ctx context.Context) error {
 		context.AfterFunc(ctx, func() { _ = victim.Close() })
 		for {
 			conn, err := victim.Accept()

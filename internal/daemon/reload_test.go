@@ -17,6 +17,7 @@ import (
 	"bluez-esphome/internal/dbusobj/dbustest"
 	"bluez-esphome/internal/proxysim"
 	"bluez-esphome/internal/status"
+	"bluez-esphome/internal/task/tasktest"
 
 	"github.com/godbus/dbus/v5"
 )
@@ -39,13 +40,7 @@ func simulate(t *testing.T, names ...string) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- sim.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		<-done
-	})
+	tasktest.Background(t, sim.Run)
 	addrs := map[string]string{}
 	for _, n := range names {
 		addrs[n] = sim.Addr(n).String()

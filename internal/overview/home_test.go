@@ -25,6 +25,7 @@ import (
 	"bluez-esphome/internal/share"
 	"bluez-esphome/internal/store"
 	"bluez-esphome/internal/stream"
+	"bluez-esphome/internal/task/tasktest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -69,7 +70,7 @@ func newHome(t *testing.T, change func(*Config)) *home {
 	if err != nil {
 		t.Fatal(err)
 	}
-	background(t, sim.Run)
+	tasktest.Background(t, sim.Run)
 
 	h := &home{T: t, Overview: New(), air: sim.Air(), table: scanner.New(scanner.Config{})}
 	t.Cleanup(h.table.Close)
@@ -102,7 +103,7 @@ func newHome(t *testing.T, change func(*Config)) *home {
 		change(&of)
 	}
 	h.Show(of)
-	background(t, h.proxies.Run)
+	tasktest.Background(t, h.proxies.Run)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), limit)
 		defer cancel()
@@ -117,19 +118,6 @@ func newHome(t *testing.T, change func(*Config)) *home {
 		}
 	}
 	return h
-}
-
-// background runs f until the test ends.
-func background(t *testing.T, f func(context.Context) error) {
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- f(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
 }
 
 // at is the entry of a proxy at an address.

@@ -1,7 +1,6 @@
 package connections
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"net"
@@ -14,6 +13,7 @@ import (
 	"bluez-esphome/internal/daemon"
 	"bluez-esphome/internal/privatebus"
 	"bluez-esphome/internal/proxysim"
+	"bluez-esphome/internal/task/tasktest"
 
 	"github.com/godbus/dbus/v5"
 )
@@ -61,7 +61,7 @@ func newWorld(t testing.TB, s setup) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	run(t, w.sim.Run)
+	tasktest.Background(t, w.sim.Run)
 	bus, err := privatebus.Start(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)
@@ -100,23 +100,8 @@ func (w *world) start(yaml string) {
 		Config: cfg, Version: "test", Logger: slog.New(slog.NewTextHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Ready: func(string) { close(ready) },
 	})
-	w.stop = run(w.t, d.Run)
+	w.stop = tasktest.Background(w.t, d.Run)
 	within(w.t, "the daemon is ready", ready)
-}
-
-// run runs f until the test ends, or the returned function is called.
-func run(t testing.TB, f func(context.Context) error) (stop func()) {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	done := make(chan error, 1)
-	go func() { done <- f(ctx) }()
-	stop = sync.OnceFunc(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	t.Cleanup(stop)
-	return stop
 }
 
 // heard waits until every proxy that hears the device has reported it.

@@ -1,7 +1,6 @@
 package faults
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"net"
@@ -12,6 +11,7 @@ import (
 
 	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/proxysim"
+	"bluez-esphome/internal/task/tasktest"
 	"bluez-esphome/tests/harness"
 
 	"github.com/godbus/dbus/v5"
@@ -83,15 +83,7 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- w.sim.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
+	tasktest.Background(t, w.sim.Run)
 	return w
 }
 

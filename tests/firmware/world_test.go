@@ -1,7 +1,6 @@
 package firmware
 
 import (
-	"context"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -15,6 +14,7 @@ import (
 	"bluez-esphome/internal/daemon"
 	"bluez-esphome/internal/privatebus"
 	"bluez-esphome/internal/proxysim"
+	"bluez-esphome/internal/task/tasktest"
 
 	"go.uber.org/goleak"
 )
@@ -67,7 +67,7 @@ func newWorld(t testing.TB, stations []station, devices []proxysim.DeviceSpec, f
 	if err != nil {
 		t.Fatal(err)
 	}
-	run(t, w.sim.Run)
+	tasktest.Background(t, w.sim.Run)
 	yaml := "proxies:\n"
 	for _, s := range stations {
 		addr := w.sim.Addr(s.Name).String()
@@ -102,7 +102,7 @@ func (w *world) start(yaml string) {
 		Config: cfg, Version: "test", Logger: slog.New(slog.NewTextHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Ready: func(string) { close(ready) },
 	})
-	run(t, d.Run)
+	tasktest.Background(t, d.Run)
 	select {
 	case <-ready:
 	case <-time.After(limit):
@@ -110,19 +110,6 @@ func (w *world) start(yaml string) {
 	}
 	c := w.connect(t)
 	c.call(adapterPath, adapterIface+".StartDiscovery")
-}
-
-// run runs f until the test ends.
-func run(t testing.TB, f func(context.Context) error) {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	done := make(chan error, 1)
-	go func() { done <- f(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
 }
 
 // together runs a subtest for each name, all at once: they wait for radios most of the time.

@@ -16,6 +16,7 @@ import (
 
 	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/proxysim"
+	"bluez-esphome/internal/task/tasktest"
 	"bluez-esphome/tests/harness"
 
 	"github.com/godbus/dbus/v5"
@@ -94,15 +95,7 @@ func newWorld(t testing.TB, proxies, further string) *world {
 
 // background runs f until the test ends.
 func (w *world) background(f func(context.Context) error) {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(w.t.Context()))
-	done := make(chan error, 1)
-	go func() { done <- f(ctx) }()
-	w.t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			w.t.Error(err)
-		}
-	})
+	tasktest.Background(w.t, f)
 }
 
 // memory is what the daemon has in RAM.

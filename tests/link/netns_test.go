@@ -17,7 +17,7 @@ import (
 	"bluez-esphome/tests/harness"
 )
 
-// Two network namespaces with a cable between them: what is multicast in them stays in them.
+// Addresses in the two network namespaces of TestNames.
 const (
 	simNet    = "10.99.7."
 	simAddr   = simNet + "1"
@@ -25,46 +25,10 @@ const (
 	ourAddr   = simNet + "2"
 )
 
-// cable makes the namespaces; they go with the test.
-func cable(t *testing.T) (sim, ours string) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("only root can make network namespaces (run it as root)")
-	}
-	if _, err := exec.LookPath("ip"); err != nil {
-		t.Skip("there is no ip(8) (apt install iproute2)")
-	}
-	sim, ours = fmt.Sprintf("be%da", os.Getpid()), fmt.Sprintf("be%db", os.Getpid())
-	ip := func(args ...string) error {
-		if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
-			return fmt.Errorf("ip %s: %w: %s", strings.Join(args, " "), err, out)
-		}
-		return nil
-	}
-	t.Cleanup(func() {
-		for _, ns := range []string{sim, ours} {
-			if err := ip("netns", "del", ns); err != nil {
-				t.Log(err)
-			}
-		}
-	})
-	for _, args := range []string{
-		"netns add " + sim, "netns add " + ours,
-		"-n " + sim + " link add eth7 type veth peer name eth7 netns " + ours,
-		"-n " + sim + " addr add " + simAddr + "/24 dev eth7", "-n " + sim + " addr add " + movedAddr + "/24 dev eth7", "-n " + ours + " addr add " + ourAddr + "/24 dev eth7",
-		"-n " + sim + " link set eth7 up", "-n " + ours + " link set eth7 up", "-n " + ours + " link set lo up", "-n " + sim + " link set lo up",
-	} {
-		if err := ip(strings.Fields(args)...); err != nil {
-			t.Skipf("no network namespaces can be made here (run it outside of the container): %v", err)
-		}
-	}
-	return sim, ours
-}
-
 // TestNames: local names, auto_add, a proxy that returns with another address, and discover, on a network of their own.
 func TestNames(t *testing.T) {
 	t.Parallel()
-	sim, ours := cable(t)
+	sim, ours := harness.Cable(t, []string{simAddr, movedAddr}, []string{ourAddr})
 	secret := base64.StdEncoding.EncodeToString(key[:])
 	simulate := func(kitchen string) *harness.Proc {
 		p := harness.Start(t, harness.NewPlace(t).Env(), "ip", "netns", "exec", sim, harness.Binary(), "simulate", "--mdns",

@@ -1,7 +1,6 @@
 package share
 
 import (
-	"context"
 	"encoding/base64"
 	"fmt"
 	"io"
@@ -18,6 +17,7 @@ import (
 	"bluez-esphome/internal/daemon"
 	"bluez-esphome/internal/privatebus"
 	"bluez-esphome/internal/proxysim"
+	"bluez-esphome/internal/task/tasktest"
 	"bluez-esphome/tests/harness"
 )
 
@@ -94,7 +94,7 @@ func newWorldOf(t *testing.T, s setup, names ...string) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	run(t, w.sim.Run)
+	tasktest.Background(t, w.sim.Run)
 	for _, n := range names {
 		if s.first != nil {
 			s.first(w.sim.Addr(n).String())
@@ -141,7 +141,7 @@ func (w *world) start(t *testing.T) {
 		Config: cfg, Version: "test", Logger: slog.New(slog.NewTextHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Ready: func(string) { close(ready) },
 	})
-	w.daemon, w.stop = d, run(t, d.Run)
+	w.daemon, w.stop = d, tasktest.Background(t, d.Run)
 	select {
 	case <-ready:
 	case <-time.After(limit):
@@ -156,21 +156,6 @@ func (w *world) config(t *testing.T, yaml string) *config.Config {
 		t.Fatal(err)
 	}
 	return cfg
-}
-
-// run runs f until the test ends, or the returned function is called.
-func run(t *testing.T, f func(context.Context) error) (stop func()) {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	done := make(chan error, 1)
-	go func() { done <- f(ctx) }()
-	stop = sync.OnceFunc(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	t.Cleanup(stop)
-	return stop
 }
 
 // eventually waits until cond holds.

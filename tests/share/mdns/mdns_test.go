@@ -3,9 +3,7 @@ package mdns
 import (
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -26,42 +24,6 @@ const limit = 4 * time.Minute
 
 const ourAddr, otherAddr = "10.99.8.1", "10.99.8.2"
 
-// cable makes two network namespaces with a cable between them; they go with the test. What is multicast in them stays
-// in them.
-func cable(t *testing.T) (ours, other string) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("only root can make network namespaces (run it as root)")
-	}
-	if _, err := exec.LookPath("ip"); err != nil {
-		t.Skip("there is no ip(8) (apt install iproute2)")
-	}
-	ours, other = fmt.Sprintf("bs%da", os.Getpid()), fmt.Sprintf("bs%db", os.Getpid())
-	ip := func(args string) error {
-		if out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput(); err != nil {
-			return fmt.Errorf("ip %s: %w: %s", args, err, out)
-		}
-		return nil
-	}
-	t.Cleanup(func() {
-		for _, ns := range []string{ours, other} {
-			if err := ip("netns del " + ns); err != nil {
-				t.Log(err)
-			}
-		}
-	})
-	for _, args := range []string{
-		"netns add " + ours, "netns add " + other, "-n " + ours + " link add eth8 type veth peer name eth8 netns " + other,
-		"-n " + ours + " addr add " + ourAddr + "/24 dev eth8", "-n " + other + " addr add " + otherAddr + "/24 dev eth8",
-		"-n " + ours + " link set eth8 up", "-n " + other + " link set eth8 up", "-n " + ours + " link set lo up", "-n " + other + " link set lo up",
-	} {
-		if err := ip(args); err != nil {
-			t.Skipf("no network namespaces can be made here (run it outside of the container): %v", err)
-		}
-	}
-	return ours, other
-}
-
 // in starts a process in a namespace.
 func in(t *testing.T, ns, name string, args ...string) *harness.Proc {
 	t.Helper()
@@ -80,7 +42,7 @@ type found struct {
 // Assistant wants to know, works at the place it names, and says goodbye when the program ends.
 func TestAnnounced(t *testing.T) {
 	t.Parallel()
-	ours, other := cable(t)
+	ours, other := harness.Cable(t, []string{ourAddr}, []string{otherAddr})
 	key := base64.StdEncoding.EncodeToString([]byte("the key of the shared proxies ok"))
 	sim := in(t, ours, harness.Binary(), "simulate", "--proxy", "kitchen=127.0.0.1:6053")
 	sim.Out.Expect(t, `proxy kitchen listens on (\S+)`)
