@@ -17,7 +17,7 @@ func open(t *testing.T, path string) *os.File {
 	return f
 }
 
-// A process that was forked and has not called exec yet holds every descriptor, as a copy of it does.
+// A process that was forked and has not called exec yet holds a copy of every descriptor. The test makes such a copy.
 func TestReleasedWhileAProcessStarts(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lock")
 	first := open(t, path)

@@ -1,5 +1,5 @@
-// Package overview puts together what people are shown of the program: which proxy has which links and bonds, what was
-// tried and what went wrong, what is heard by whom. Proxies have their names there, not their IDs. The live page takes
+// Package overview puts together what the program shows to people: the links and bonds of each proxy, attempts and
+// failures, and which proxy hears which device. It gives proxies by their names, not by their IDs. The live page takes
 // it as its web.Source; package inspect shows the same on D-Bus.
 package overview
 
@@ -20,7 +20,7 @@ import (
 	"bluez-esphome/internal/stream"
 )
 
-// Config is what an Overview is of. No field may be its zero value.
+// Config has the parts of the program that an Overview shows. No field may be its zero value.
 type Config struct {
 	Proxies *fleet.Set
 	Table   *scanner.Table // of the merged adapter
@@ -30,12 +30,12 @@ type Config struct {
 	Shares func() []share.Status
 	// Stream tells of the stream to a broker, false if there is none.
 	Stream func() (stream.Status, bool)
-	// Adapters lists the numbers of the adapters of single proxies that have a device.
+	// Adapters lists the numbers of the per-proxy adapters that have a device.
 	Adapters func(a ble.Address) []int
 	// Controllers lists the virtual controllers.
 	Controllers func() []hci.Status
-	// Remarks tells how the file on disk stands to the configuration in use: the mistakes that keep it from being
-	// applied, a line each, and the keys that wait for a restart.
+	// Remarks compares the file on disk with the configuration in use. problem has the mistakes that keep it from being
+	// applied, one in each line; restart lists the keys that wait for a restart.
 	Remarks func() (problem string, restart []string)
 	// Loop returns nil once the loop that serves the bus did something; ctx bounds the wait.
 	Loop func(ctx context.Context) error
@@ -49,27 +49,27 @@ type Overview struct {
 	links *gatt.Manager // of cfg.Owners
 }
 
-// New makes an Overview that cannot be asked yet.
+// New makes an Overview without a Config: only Show and Source may be called.
 func New() *Overview { return &Overview{} }
 
-// Show gives the Overview what it is of. It is called once, before anybody asks.
+// Show gives the Overview its Config. It is called once, before any other method except Source.
 func (o *Overview) Show(cfg Config) { o.cfg, o.links = cfg, cfg.Owners.Manager() }
 
-// NameOf is what a device says its name is, "" unknown.
+// NameOf is the name that a device advertises, "" if it is unknown.
 func (o *Overview) NameOf(a ble.Address) string {
 	dev, _ := o.cfg.Table.Device(a)
 	return dev.Name
 }
 
-// Heard lists the devices that are heard.
+// Heard lists the devices that the proxies hear.
 func (o *Overview) Heard() []scanner.Device { return o.named(o.cfg.Table.List()) }
 
 // Recent lists at most n devices, those heard last first.
 func (o *Overview) Recent(n int) []scanner.Device { return o.named(o.cfg.Table.Recent(n)) }
 
-// named gives the sources of devices the names of their proxies in place of their IDs.
+// named replaces the IDs of proxies in the sources of devices by their names.
 func (o *Overview) named(list []scanner.Device) []scanner.Device {
-	labels := map[string]string{} // a few proxies hear thousands of signals
+	labels := map[string]string{} // by ID: there are thousands of signals and few proxies
 	for i := range list {
 		o.nameSources(list[i].Sources, labels)
 	}
@@ -95,8 +95,8 @@ func (o *Overview) Connected(a ble.Address) bool { return o.links.Connected(a) }
 // Connects lists at most n of the last calls of Connect, the newest first.
 func (o *Overview) Connects(n int) []gatt.Attempt { return o.namedVia(o.links.Attempts(n)) }
 
-// maxDeviceConnects is how many of a device's calls of Connect its object tells of: every client that lists all objects
-// gets them.
+// maxDeviceConnects bounds the calls of Connect that a device's object on D-Bus shows, since every client that lists
+// all objects gets them.
 const maxDeviceConnects = 4
 
 // DeviceConnects lists the last few calls of Connect of one device, the newest first.
@@ -138,7 +138,7 @@ func (o *Overview) LinkError(p *fleet.Proxy) string {
 // Links lists the connection slots of a proxy that are in use.
 func (o *Overview) Links(p *fleet.Proxy) []inspect.Link { return o.linksOf(p, o.links.Holds()) }
 
-// linksOf picks them out of all.
+// linksOf picks the slots of a proxy out of all holds, and adds those that others use.
 func (o *Overview) linksOf(p *fleet.Proxy, holds []gatt.Hold) []inspect.Link {
 	id := p.ID()
 	var out []inspect.Link

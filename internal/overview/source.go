@@ -22,7 +22,7 @@ var _ web.Source = source{}
 // Source is the Overview as the HTTP listener takes it.
 func (o *Overview) Source() web.Source { return source{o} }
 
-// errNotReady is what /readyz says before org.bluez is ours and once the work ends.
+// errNotReady is the answer of /readyz before the daemon owns org.bluez and once it stops.
 var errNotReady = errors.New("org.bluez is not served")
 
 // Ready implements web.Source.
@@ -33,7 +33,7 @@ func (s source) Ready() error {
 	return nil
 }
 
-// Healthy implements web.Source: the loop that serves the bus still does something.
+// Healthy implements web.Source: it reports whether the loop that serves the bus still answers.
 func (s source) Healthy(ctx context.Context) error {
 	if err := s.cfg.Loop(ctx); err != nil {
 		return errors.New("the loop that serves the bus does not answer")
@@ -110,7 +110,7 @@ func (s source) Proxies() []web.Proxy {
 	return out
 }
 
-// proxy is what a proxy's session tells of it.
+// proxy describes a proxy, without its advertisements and slots.
 func (s source) proxy(p *fleet.Proxy) web.Proxy {
 	traffic, slots := p.Traffic(), p.Slots()
 	w := web.Proxy{
