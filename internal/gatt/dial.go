@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -25,7 +26,8 @@ type dialler struct {
 	said     []string           // what each attempt said, in order
 	last     ble.ConnectFailure // of the last attempt
 	current  *proxyState        // of the attempt in progress
-	full     time.Time          // since when there is no free slot
+	full     time.Time          // since when it waits for a slot, zero while it tries one
+	slotless time.Time          // since when there was no free slot, though one that was said to be free may have been tried
 	deadline time.Time
 	wasBlind bool // the device was dialled blind
 	waiter   *waiter
@@ -102,7 +104,12 @@ func (dl *dialler) reserve(c *candidate) *hold {
 func (dl *dialler) note(dctx context.Context, ps *proxyState, begun time.Time, err error) {
 	m := dl.s.m
 	now := time.Now()
-	dl.said = append(dl.said, ps.name+": "+said(err))
+	text, level := ps.name+": "+said(err), slog.LevelInfo
+	if n := len(dl.said); n > 0 && dl.said[n-1] == text {
+		level = slog.LevelDebug
+	} else {
+		dl.said = append(dl.said, text)
+	}
 	dl.last = failureOf(err)
 	t := dl.tries[ps.id]
 	m.mu.Lock()
@@ -115,6 +122,9 @@ func (dl *dialler) note(dctx context.Context, ps *proxyState, begun time.Time, e
 		ps.failedLocked(dl.s.addr, now)
 	}
 	m.mu.Unlock()
+	if !noSlot {
+		dl.slotless = time.Time{}
+	}
 	switch {
 	case noSlot:
 		dl.last = ble.ConnectNoSlot
@@ -128,7 +138,7 @@ func (dl *dialler) note(dctx context.Context, ps *proxyState, begun time.Time, e
 		t.again, t.passing = now.Add(time.Duration(t.count)*retryPause), passes(err)
 	}
 	dl.tries[ps.id] = t
-	m.log.Info("attempt to connect failed", "device", dl.s.addr, "proxy", ps.name, "error", said(err))
+	m.log.Log(dctx, level, "attempt to connect failed", "device", dl.s.addr, "proxy", ps.name, "error", said(err))
 }
 
 // answeredNoSlot: ESPHome answers a request without a free slot with error 0, as some other failures.
@@ -177,7 +187,10 @@ func (dl *dialler) noSlot(v *survey) error {
 	if dl.full.IsZero() {
 		dl.full = time.Now()
 	}
-	if wait && time.Since(dl.full) < dl.s.m.cfg.SlotWait {
+	if dl.slotless.IsZero() {
+		dl.slotless = dl.full
+	}
+	if wait && time.Since(dl.slotless) < dl.s.m.cfg.SlotWait {
 		return nil
 	}
 	return dl.failure(ble.ConnectNoSlot, v)
@@ -186,7 +199,7 @@ func (dl *dialler) noSlot(v *survey) error {
 // timedOut is the error when the search took too long.
 func (dl *dialler) timedOut(v *survey) error {
 	switch {
-	case v.any(full) && len(dl.said) == 0:
+	case v.any(full) && len(dl.said) == 0, !dl.slotless.IsZero() && dl.last == ble.ConnectNoSlot:
 		return dl.failure(ble.ConnectNoSlot, v)
 	case len(dl.said) == 0 && len(v.candidates) == 0 && len(v.offline) > 0:
 		return dl.failure(ble.ConnectRefused, v)
@@ -220,7 +233,7 @@ func (dl *dialler) wait(dctx context.Context, v *survey) {
 		}
 	}
 	if !dl.full.IsZero() {
-		if left := dl.s.m.cfg.SlotWait - time.Since(dl.full); left > 0 {
+		if left := dl.s.m.cfg.SlotWait - time.Since(dl.slotless); left > 0 {
 			d = min(d, left)
 		}
 	}

@@ -184,9 +184,11 @@ func (m *Manager) LinkReport(id string, a ble.Address, connected bool, _ int, co
 			h.timer.Stop() // an attempt that was called off came up all the same
 			delete(ps.holds, a)
 		}
-		m.ghostLocked(ps, a, "a link came up that nobody asked for")
+		const why = "a link came up that nobody asked for"
 		if ps.hosts == HostsShared { // reports are of what this daemon asked for; the list of slots tells nothing of it
-			m.goLocked(func(context.Context) { _ = m.disconnectAt(ps, a, disconnectWait) })
+			m.releaseGhostLocked(ps, a, why)
+		} else {
+			m.ghostLocked(ps, a, why)
 		}
 	case connected:
 		l.seenUp = true

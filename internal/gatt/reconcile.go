@@ -13,20 +13,25 @@ const (
 	ghostRetryMax = time.Minute
 )
 
-// ghostLocked has the proxy end a link that nobody here asked for, until
-// message 81 no longer shows it or we want it ourselves.
+// ghostLocked has the proxy end a link that nobody here asked for, unless it may be another host's.
 func (m *Manager) ghostLocked(ps *proxyState, a ble.Address, why string) {
+	if ps.hosts == HostsNone {
+		m.releaseGhostLocked(ps, a, why)
+		return
+	}
+	if ps.hosts == HostsApart && ps.holds[a] == nil && !ps.gone && !m.closed && !ps.foreign[a] && len(ps.foreign) < maxAllocated {
+		ps.foreign[a] = true
+		m.log.Info("a connection slot is in use by another host", "proxy", ps.name, "device", a)
+	}
+}
+
+// releaseGhostLocked has the proxy end a link that nobody here asked for, until message 81 no longer shows it or we want
+// it ourselves. A daemon that shares the proxy is asked once: it ends our part in the link, and shows that of others.
+func (m *Manager) releaseGhostLocked(ps *proxyState, a ble.Address, why string) {
 	if ps.holds[a] != nil {
 		return // it is being called off; if that fails, the hold's timer comes here
 	}
 	if ps.gone || m.closed || ps.ghosts[a] != nil || len(ps.ghosts) >= maxAllocated {
-		return
-	}
-	if ps.hosts != HostsNone {
-		if ps.hosts == HostsApart && !ps.foreign[a] && len(ps.foreign) < maxAllocated {
-			ps.foreign[a] = true
-			m.log.Info("a connection slot is in use by another host", "proxy", ps.name, "device", a)
-		}
 		return
 	}
 	m.log.Info("releasing a connection that nobody here wants", "proxy", ps.name, "device", a, "reason", why)

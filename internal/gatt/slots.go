@@ -91,8 +91,10 @@ func (ps *proxyState) stopLocked() {
 }
 
 // joins reports whether another host of the daemon that shares the proxy has a link to a, or an attempt at one, which
-// it would share with us.
-func (ps *proxyState) joins(a ble.Address) bool { return ps.hosts == HostsShared && ps.stale(a) }
+// it would share with us. While that daemon is asked to end our part in it, a new one would end with that.
+func (ps *proxyState) joins(a ble.Address) bool {
+	return ps.hosts == HostsShared && ps.stale(a) && ps.ghosts[a] == nil
+}
 
 // releaseLocked gives up our claim to the slot of a once the proxy shows it as
 // free. Firmware 2025.8 to 2026.7 reports the end of a link twice and frees the slot with the second

@@ -21,7 +21,8 @@ type intake struct {
 
 	mu      lockorder.Mutex[lockorder.Leaf]
 	queue   queue
-	ripe    *time.Timer // wakes gatherTime after the first record; nil before there was one
+	ripe    *time.Timer // of soon; nil before it was needed
+	soon    bool        // what is to be done is so within gatherTime
 	offered uint64
 	dropped uint64
 	// What is known of devices: those that were heard lately, and those that were not since some minutes, which make room
@@ -56,7 +57,7 @@ func newIntake(f *filter, atMost, atLeast time.Duration, limit, maxDevices int) 
 func (in *intake) adverts(at time.Time, merged []ble.RawAdvert) {
 	now, stamp := int64(at.Sub(in.epoch)), at.UnixMilli()
 	in.mu.Lock()
-	before := in.queue.n
+	before, held := in.queue.n, len(in.late)
 	if now-in.turned > turnEvery {
 		in.devices, in.former, in.turned = make(map[ble.Address]*device, len(in.devices)), in.devices, now
 	}
@@ -66,17 +67,31 @@ func (in *intake) adverts(at time.Time, merged []ble.RawAdvert) {
 	after := in.queue.n
 	switch {
 	case before < in.gatherUntil && after >= in.gatherUntil:
-		if in.ripe != nil {
-			in.ripe.Stop()
+		if in.ripe != nil && in.ripe.Stop() {
+			in.soon = false
 		}
 		signal(in.wake)
-	case before > 0 || after == 0:
+	case before == 0 && after > 0, len(in.late) > held:
+		in.wakeSoon()
+	}
+	in.mu.Unlock()
+}
+
+// wakeSoon wakes the goroutine that publishes gatherTime from now, unless that is to happen earlier. in.mu is held.
+func (in *intake) wakeSoon() {
+	switch {
+	case in.soon:
 	case in.ripe == nil:
-		in.ripe = time.AfterFunc(gatherTime, func() { signal(in.wake) })
+		in.ripe = time.AfterFunc(gatherTime, func() {
+			in.mu.Lock()
+			in.soon = false
+			in.mu.Unlock()
+			signal(in.wake)
+		})
 	default:
 		in.ripe.Reset(gatherTime)
 	}
-	in.mu.Unlock()
+	in.soon = true
 }
 
 func (in *intake) advert(now, stamp int64, a *ble.RawAdvert) {
@@ -101,7 +116,6 @@ func (in *intake) advert(now, stamp int64, a *ble.RawAdvert) {
 				d.due = true
 				in.late = append(in.late, d)
 				in.offered++
-				signal(in.wake)
 			}
 		}
 	case changed || d.due || d.at == 0 || in.atLeast > 0 && now-d.at >= in.atLeast:
