@@ -179,7 +179,7 @@ func (h *host) ended(a ble.Address, d *device, code int32) {
 	h.s.Connection(a, false, 0, code)
 	h.tellSlotsLocked()
 	if h.outdated && len(h.devices) == 0 {
-		h.s.Close(errGrown)
+		h.s.Close(errOutdated)
 	}
 }
 

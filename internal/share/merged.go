@@ -54,8 +54,8 @@ func (m *Merged) Up(info Info) (*Member, error) {
 	m.features |= info.Features
 	own := m.srv.cfg.Installation.String()
 	m.via[info.ID] = slices.DeleteFunc(slices.Clone(info.Via), func(v string) bool { return strings.HasPrefix(v, own) })
-	further := false // one of them may use us
-	for _, v := range m.through() {
+	through, further := m.through(), false // one of them may use us
+	for _, v := range through {
 		further = further || !slices.Contains(before, v)
 	}
 	if m.newest.Version == "" || newer(info, m.newest) {
@@ -70,6 +70,8 @@ func (m *Merged) Up(info Info) (*Member, error) {
 		m.up, m.toldAny = p, false
 	} else if grown || further {
 		m.up.learn(m.device(), m.newest.minor(), further)
+	} else if len(through) < len(before) {
+		m.up.lessen(m.device())
 	}
 	m.members = append(m.members, mb)
 	return mb, nil
@@ -99,14 +101,15 @@ func (m *Merged) through() (all []string) {
 	return all
 }
 
-// Forget forgets through which daemons the proxy with that ID came: it is used no more. Hosts that come from now on are
-// told so, such as one that refused to use all proxies because it was among those daemons.
+// Forget forgets through which daemons the proxy with that ID came: it is used no more. Hosts are told so, such as one
+// that refused to use all proxies because it was among those daemons.
 func (m *Merged) Forget(id string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	before := len(m.through())
 	delete(m.via, id)
-	if m.up != nil {
-		m.up.become(m.device())
+	if m.up != nil && len(m.through()) < before {
+		m.up.lessen(m.device())
 	}
 }
 
@@ -226,17 +229,30 @@ func (p *Proxy) learn(d apiserver.Device, minor uint32, further bool) {
 	p.device, p.minor = d, minor
 	for s, h := range p.hosts {
 		h.outdated = true
-		if len(h.devices) == 0 || further && strings.HasPrefix(s.ClientName(), apiwire.ClientName+" ") {
-			s.Close(errGrown)
+		if len(h.devices) == 0 || further && isDaemon(s) {
+			s.Close(errOutdated)
 		}
 	}
 }
 
-// become changes what the device says of itself to hosts that come from now on.
-func (p *Proxy) become(d apiserver.Device) {
+// lessen takes daemons out of those that the device comes through. A daemon is made to come back when it holds no links: one
+// behind it may have refused what came from itself, and asks only that one.
+func (p *Proxy) lessen(d apiserver.Device) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.device = d
+	for s, h := range p.hosts {
+		if isDaemon(s) {
+			h.outdated = true
+			if len(h.devices) == 0 {
+				s.Close(errOutdated)
+			}
+		}
+	}
+}
+
+func isDaemon(s *apiserver.Session) bool {
+	return strings.HasPrefix(s.ClientName(), apiwire.ClientName+" ")
 }
 
 // newer compares firmware: by the API first, then by the version, of which one that cannot be read counts as the

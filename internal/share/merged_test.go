@@ -93,22 +93,61 @@ func TestMergedLoop(t *testing.T) {
 	further := testInfo
 	further.Via = []string{"02:00:00:00:00:07 attic"}
 	m.join(t, further)
-	ends := func(c *client) {
-		t.Helper()
-		for {
-			if _, _, err := c.f.Read(); errors.Is(err, os.ErrDeadlineExceeded) {
-				t.Fatal("its session goes on")
-			} else if err != nil {
-				return
-			}
-		}
-	}
-	ends(hosts["bluez-esphome 1.1.0"])
+	hosts["bluez-esphome 1.1.0"].ends()
 	other := hosts["Home Assistant"]
 	other.send(&apipb.PingRequest{})
 	want[*apipb.PingResponse](other) // its link is worth more
 	other.send(&apipb.BluetoothDeviceRequest{Address: uint64(device1), RequestType: apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_DISCONNECT})
-	ends(other)
+	other.ends()
+}
+
+// ends wants the session to end.
+func (c *client) ends() {
+	c.t.Helper()
+	for {
+		if _, _, err := c.f.Read(); errors.Is(err, os.ErrDeadlineExceeded) {
+			c.t.Fatal("its session goes on")
+		} else if err != nil {
+			return
+		}
+	}
+}
+
+// One daemon less on the way makes daemons come back, which tell those behind them, of which it may be one that refused what
+// came from itself: when they hold no link any more. Other hosts do not care.
+func TestMergedLoopIsOver(t *testing.T) {
+	connect := &apipb.BluetoothDeviceRequest{Address: uint64(device1), HasAddressType: true, AddressType: 1,
+		RequestType: apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_CONNECT_V3_WITHOUT_CACHE}
+	for name, less := range map[string]func(*testing.T, *Merged, Info){
+		"it is used no more":          func(_ *testing.T, m *Merged, of Info) { m.Forget(of.ID) },
+		"it comes through fewer ones": func(t *testing.T, m *Merged, of Info) { of.Via = of.Via[:1]; m.join(t, of) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, m := newMerged(t)
+			m.join(t, testInfo)
+			behind := testInfo
+			behind.ID, behind.Via = "behind", []string{"02:00:00:00:00:07 attic", "02:00:00:00:00:08 barn"}
+			member := m.join(t, behind)
+			idle, other := b.dialAs("bluez-esphome 1.1.0"), b.dialAs("Home Assistant")
+			busy := b.dialAs("bluez-esphome 1.2.0", connect)
+			want[*apipb.BluetoothDeviceConnectionResponse](busy)
+			for _, c := range []*client{idle, other} { // they are open, not only greeted
+				c.send(&apipb.PingRequest{})
+				want[*apipb.PingResponse](c)
+			}
+			member.Down()
+			less(t, m, behind)
+			idle.ends()
+			for _, c := range []*client{busy, other} {
+				c.send(&apipb.PingRequest{})
+				want[*apipb.PingResponse](c)
+			}
+			busy.send(&apipb.BluetoothDeviceRequest{Address: uint64(device1), RequestType: apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_DISCONNECT})
+			busy.ends()
+			other.send(&apipb.PingRequest{})
+			want[*apipb.PingResponse](other)
+		})
+	}
 }
 
 // What the proxies come through is told as long as they are used, also while they are offline.

@@ -138,8 +138,8 @@ func (p *Proxy) host(s *apiserver.Session) *host {
 	return p.hosts[s]
 }
 
-// errGrown is why a session ends whose host is to ask again.
-var errGrown = errors.New("the proxies together are more than the host was told")
+// errOutdated is why a session ends whose host is to ask again.
+var errOutdated = errors.New("the proxies together are no longer what the host was told")
 
 // Opened implements apiserver.Backend.
 func (p *Proxy) Opened(s *apiserver.Session) {
