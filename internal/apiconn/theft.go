@@ -71,7 +71,9 @@ type probe struct {
 	counts   bool // slots that come next without an answer to the read make one more round
 	ours     bool // the last verdict
 	stolen   bool
-	asked    bool      // the answer to the question of whose.go is due
+	granting bool      // the slots that come next show whether there was one for the question of whose.go
+	noRoom   bool      // there was none
+	asked    bool      // the slots that come next answer the question
 	since    time.Time // of the theft, or of the other host's last sign
 	retries  int       // since the theft
 	// strangers hold slots, and nobody knows who asked for them.
@@ -251,10 +253,12 @@ func (s *session) judge(slots ble.Slots, held bool) {
 	case s.probe.waiting && s.probe.answered:
 		s.probe.waiting = false
 		back = s.probe.stolen
+	case s.probe.stolen && s.probe.granting:
+		s.probe.granting, s.probe.noRoom = false, noRoom(slots, held)
 	case s.probe.stolen && s.probe.asked:
 		s.probe.asked = false
-		free = !held
-		if held {
+		free = !held && !s.probe.noRoom && !noRoom(slots, held)
+		if !free {
 			s.probe.since = time.Now()
 		}
 		s.endQuestion()
@@ -291,7 +295,7 @@ func (s *session) stolenFromUs(slots ble.Slots) {
 		return
 	}
 	s.probe.stolen, s.probe.ours, s.probe.since, s.probe.retries = true, false, now, 0
-	s.probe.waiting, s.probe.asked, s.probe.strangers = false, false, nil
+	s.probe.waiting, s.probe.granting, s.probe.asked, s.probe.strangers = false, false, false, nil
 	s.probe.mu.Unlock()
 	s.probe.used.Store(true)
 	s.deaf.Store(false)
@@ -371,7 +375,9 @@ func (s *session) displaced(now time.Time, v *vigil) (time.Time, bool) {
 		s.w.post(&apipb.SubscribeBluetoothConnectionsFreeRequest{})
 	case !now.Before(v.nextAsk) && s.canAsk() && free:
 		v.nextAsk, v.asking = now.Add(askEvery), true
+		s.probe.granting = true
 		s.askForNobody()
+		s.w.post(&apipb.SubscribeBluetoothConnectionsFreeRequest{})
 		return now.Add(sweepWithin), true
 	case !now.Before(v.nextAsk):
 		v.nextAsk = now.Add(askEvery)
@@ -397,7 +403,7 @@ func (s *session) hearing() {
 func (s *session) reinstated() {
 	s.probe.mu.Lock()
 	was := s.probe.stolen
-	s.probe.answered, s.probe.rounds, s.probe.stolen, s.probe.asked = true, 0, false, false
+	s.probe.answered, s.probe.rounds, s.probe.stolen, s.probe.granting, s.probe.asked = true, 0, false, false, false
 	s.probe.mu.Unlock()
 	s.probe.used.Store(false)
 	if was {

@@ -29,6 +29,7 @@ type firmware struct {
 	dull       bool // no adverts follow it
 	under      int  // slots that are under way when a read comes
 	foreign    []uint64
+	last       uint64          // the device for which the other host takes a slot just before a question comes, 0 for none
 	subscribed []time.Duration // since begun, when it was asked for
 	dropped    []uint64        // disconnect requests
 	begun      time.Time
@@ -90,6 +91,10 @@ func (f *firmware) answer(m proto.Message) {
 			f.asked = m.RequestType == apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_CONNECT_V3_WITHOUT_CACHE
 			if f.asked {
 				f.questions++
+				if f.last != 0 {
+					f.foreign, f.last = append(f.foreign, f.last), 0
+				}
+				f.asked = len(f.foreign) < 3
 			}
 			if m.HasAddressType {
 				f.far.t.Error("the question has an address type: the proxy would dial")

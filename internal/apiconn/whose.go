@@ -15,6 +15,7 @@ import (
 //	              for a read, comes before the answer to a question for the slots that was sent behind.
 //	2026.7        the newest subscription wins, and nothing tells whom it was taken from.
 //	from 2026.8   ask for a slot for a device that is not there. The proxy frees it within 100 ms if nobody is subscribed.
+//	              Where no slot is free there is none to be freed: some host has them all.
 const (
 	// sweepWithin is how long a proxy without a subscriber may take to free a slot: it looks every 100 ms.
 	sweepWithin = 250 * time.Millisecond
@@ -47,11 +48,20 @@ func (s *session) endQuestion() {
 // hasSubscriber asks during the bring-up whether another host has the proxy. The other host does not notice.
 func (s *session) hasSubscriber() (bool, error) {
 	s.askForNobody()
+	first, granted, err := s.askSlots()
+	if err != nil || !first.Known {
+		s.endQuestion()
+		return false, err
+	}
 	<-time.After(sweepWithin) // what comes meanwhile waits in the socket
-	_, held, err := s.askSlots()
+	slots, held, err := s.askSlots()
 	s.endQuestion()
-	return held, err
+	return held || noRoom(first, granted) || noRoom(slots, held), err
 }
+
+// noRoom reports whether the proxy had no slot for the question: another host may have taken the last one since it was
+// seen free.
+func noRoom(slots ble.Slots, held bool) bool { return slots.Known && slots.Free == 0 && !held }
 
 // askSlots asks for the slots during the bring-up, and whether one is held for the question. The slots are not Known if
 // the proxy does not answer.

@@ -103,6 +103,43 @@ func TestAskBeforeTaking(t *testing.T) {
 	}
 }
 
+// A host that is displaced is not told of the slots, and a question needs one. If the other host took the last slot, nothing
+// is held for the question, which says nothing of whether the proxy has a subscriber.
+func TestLastSlotIsTaken(t *testing.T) {
+	full := func() *firmware {
+		return &firmware{info: device("2026.10.0", 0xff), other: true, grants: true, foreign: []uint64{7, 8}, last: 9}
+	}
+	t.Run("at first", func(t *testing.T) {
+		inHome(t, full(), nil, func(h *home) {
+			h.after(10 * time.Minute)
+			h.expect(StateDisplaced, 0)
+			h.f.with(func() { h.f.other, h.f.foreign = false, nil })
+			h.after(time.Minute + time.Second)
+			h.expect(StateOnline, 1)
+		})
+	})
+	t.Run("later", func(t *testing.T) {
+		f := &firmware{info: device("2026.10.0", 0xff), grants: true}
+		inHome(t, f, nil, func(h *home) {
+			h.expect(StateOnline, 1)
+			f.with(func() { f.ours, f.other, f.foreign = false, true, []uint64{7, 8} }) // it takes the subscription
+			h.after(5 * time.Second)
+			h.expect(StateDisplaced, 1)
+			for i := range 10 {
+				f.with(func() { f.foreign, f.last = []uint64{7, 8}, 9 })
+				h.after(time.Minute)
+				if s := h.p.State(); s != StateDisplaced {
+					h.t.Errorf("after %d minutes it is %v", i+1, s)
+				}
+			}
+			h.expect(StateDisplaced, 1)
+			if f.questions < 5 {
+				h.t.Errorf("asked %d times", f.questions)
+			}
+		})
+	})
+}
+
 // Nobody has it: it is ours within a second, and nobody is warned of a host before.
 func TestNobodyHasIt(t *testing.T) {
 	f := &firmware{info: device("2026.10.0", 0xff), grants: true}

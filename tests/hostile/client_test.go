@@ -174,7 +174,6 @@ func TestHostileClients(t *testing.T) {
 	for _, p := range []dbus.ObjectPath{"/", adapterPath, goodPath} {
 		c.Call(p, "org.freedesktop.DBus.Introspectable.Introspect")
 	}
-	if v := c.Get(adapterPath, adapterIface, "Pairable"); v != false {
-		t.Errorf("Pairable is %v: an agent is left", v)
-	}
+	// The bus may still have messages of clients that are gone, and tells of their end behind them.
+	c.Eventually("no agent is left", func() bool { return c.Get(adapterPath, adapterIface, "Pairable") == false })
 }
