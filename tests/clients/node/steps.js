@@ -22,6 +22,9 @@ async function main () {
   const gone = new Promise(resolve => device.once('disconnect', resolve))
   await device.connect()
   step('connect', await device.isConnected())
+  // node-ble asks whether the services are resolved, and listens for the change only after the answer. If it comes in
+  // between, gatt() waits for ever, on bluetoothd, too.
+  while (!await device.helper.prop('ServicesResolved')) await new Promise(resolve => setTimeout(resolve, 20))
   const gatt = await device.gatt()
   const service = await gatt.getPrimaryService(SERVICE)
   step('list', (await service.characteristics()).includes(GREETING))
