@@ -53,6 +53,7 @@ func (s *session) hasSubscriber() (bool, error) {
 		s.endQuestion()
 		return false, err
 	}
+	s.busy.end(time.Now())    // the wait is no work
 	<-time.After(sweepWithin) // what comes meanwhile waits in the socket
 	slots, held, err := s.askSlots()
 	s.endQuestion()

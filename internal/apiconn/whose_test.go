@@ -140,6 +140,17 @@ func TestLastSlotIsTaken(t *testing.T) {
 	})
 }
 
+// The wait for the answer is no work, for which a proxy that floods has to pause.
+func TestQuestionIsNoWork(t *testing.T) {
+	f := &firmware{info: device("2026.10.0", 0xff), grants: true}
+	inHome(t, f, nil, func(h *home) {
+		h.expect(StateOnline, 1)
+		if debt := h.p.current.Load().busy.debt; f.questions != 1 || debt > sweepWithin/4 {
+			h.t.Errorf("asked %d times, %v of work", f.questions, debt)
+		}
+	})
+}
+
 // Nobody has it: it is ours within a second, and nobody is warned of a host before.
 func TestNobodyHasIt(t *testing.T) {
 	f := &firmware{info: device("2026.10.0", 0xff), grants: true}
