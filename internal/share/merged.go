@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	"bluez-esphome/internal/apiserver"
 	"bluez-esphome/internal/apiwire"
@@ -13,6 +15,10 @@ import (
 
 // mergedName stands for {name} where all proxies are shared as one.
 const mergedName = "all-proxies"
+
+// maxBreaks is how often in an hour further daemons on the way may end the links of daemons behind this one. Loops form when
+// somebody configures something; a proxy that tells of another daemon each time it comes back must not end links for ever.
+const maxBreaks = 8
 
 // Merged offers all real proxies as one device, which is there while any of them is. To its hosts it is one receiver
 // with the connection slots of all: whoever feeds it passes each advertisement on once, and Links choose the proxy for
@@ -29,7 +35,8 @@ type Merged struct {
 	// via are the daemons through which each of them came, by its ID, also while it is offline: what comes back has to find
 	// itself there.
 	via     map[string][]string
-	up      *Proxy // nil: no proxy is online, or there is no port
+	breaks  []time.Time // of the last hour, see maxBreaks
+	up      *Proxy      // nil: no proxy is online, or there is no port
 	told    apiserver.ScannerStatus
 	toldAny bool
 }
@@ -69,12 +76,22 @@ func (m *Merged) Up(info Info) (*Member, error) {
 		}
 		m.up, m.toldAny = p, false
 	} else if grown || further {
-		m.up.learn(m.device(), m.newest.minor(), further)
+		m.up.learn(m.device(), m.newest.minor(), grown, sync.OnceValue(func() bool { return further && m.mayBreak(time.Now()) }))
 	} else if len(through) < len(before) {
 		m.up.lessen(m.device())
 	}
 	m.members = append(m.members, mb)
 	return mb, nil
+}
+
+// mayBreak reports whether links may be ended once more, and counts that. m.mu is held.
+func (m *Merged) mayBreak(now time.Time) bool {
+	m.breaks = slices.DeleteFunc(m.breaks, func(t time.Time) bool { return now.Sub(t) >= time.Hour })
+	if len(m.breaks) >= maxBreaks {
+		return false
+	}
+	m.breaks = append(m.breaks, now)
+	return true
 }
 
 // device is what all proxies together say of themselves. Both addresses are made up: hosts tell devices and radios
@@ -220,16 +237,21 @@ func (mb *Member) WantsActive() bool {
 // Wanted is false: a proxy is none of all as one before it is online.
 func (mb *Member) Wanted() bool { return false }
 
-// learn changes what the device says of itself. Hosts are made to come back, as by a restart, and ask again: those that hold
-// links when these have ended, but a daemon at once if further ones are on the way to the device, of which it may be one. A loop
-// would go on for as long as a link through it.
-func (p *Proxy) learn(d apiserver.Device, minor uint32, further bool) {
+// learn changes what the device says of itself. Hosts that are to know it are made to come back, as by a restart, and ask again,
+// when they hold no links any more: all hosts if the device can do more than before, else only daemons, since further ones are on
+// the way to the device. If atOnce allows it, daemons come back in spite of links: each may be one of those on the way, and a
+// loop would go on for as long as a link through it.
+func (p *Proxy) learn(d apiserver.Device, minor uint32, more bool, atOnce func() bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.device, p.minor = d, minor
 	for s, h := range p.hosts {
+		daemon := isDaemon(s)
+		if !more && !daemon {
+			continue
+		}
 		h.outdated = true
-		if len(h.devices) == 0 || further && isDaemon(s) {
+		if len(h.devices) == 0 || daemon && atOnce() {
 			s.Close(errOutdated)
 		}
 	}

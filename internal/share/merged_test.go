@@ -2,9 +2,11 @@ package share
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -74,31 +76,55 @@ func TestMergedFeatures(t *testing.T) {
 	// Less than it can do already changes nothing.
 	stays := b.dial()
 	m.join(t, old)
-	stays.send(&apipb.PingRequest{})
-	want[*apipb.PingResponse](stays)
+	stays.answers()
 }
 
-// A further daemon on the way makes daemons come back at once, of which one may be that daemon, and other hosts when they hold no link
-// any more.
+// A further daemon on the way makes daemons come back at once, of which one may be that daemon. Other hosts do not care.
 func TestMergedLoop(t *testing.T) {
 	b, m := newMerged(t)
 	m.join(t, testInfo)
-	connect := &apipb.BluetoothDeviceRequest{Address: uint64(device1), HasAddressType: true, AddressType: 1,
-		RequestType: apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_CONNECT_V3_WITHOUT_CACHE}
-	hosts := map[string]*client{}
-	for _, name := range []string{"Home Assistant", "bluez-esphome 1.1.0"} {
-		hosts[name] = b.dialAs(name, connect)
-		want[*apipb.BluetoothDeviceConnectionResponse](hosts[name])
-	}
+	other, idle := b.dialAs("Home Assistant", connect1), b.dialAs("Home Assistant")
+	idle.answers()
+	want[*apipb.BluetoothDeviceConnectionResponse](other)
 	further := testInfo
-	further.Via = []string{"02:00:00:00:00:07 attic"}
+	for i := range maxBreaks {
+		daemon := b.dialAs("bluez-esphome 1.1.0", connect1)
+		want[*apipb.BluetoothDeviceConnectionResponse](daemon)
+		further.Via = []string{fmt.Sprint("02:00:00:00:00:07 attic", i)}
+		m.join(t, further)
+		daemon.ends()
+	}
+	// This goes on and on: now their links are worth more, and they come back when these have ended.
+	daemon := b.dialAs("bluez-esphome 1.1.0", connect1)
+	want[*apipb.BluetoothDeviceConnectionResponse](daemon)
+	further.Via = []string{"02:00:00:00:00:07 barn"}
 	m.join(t, further)
-	hosts["bluez-esphome 1.1.0"].ends()
-	other := hosts["Home Assistant"]
-	other.send(&apipb.PingRequest{})
-	want[*apipb.PingResponse](other) // its link is worth more
-	other.send(&apipb.BluetoothDeviceRequest{Address: uint64(device1), RequestType: apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_DISCONNECT})
-	other.ends()
+	for _, c := range []*client{daemon, other, idle} {
+		c.answers()
+	}
+	for _, c := range []*client{daemon, other} {
+		c.send(disconnect1)
+	}
+	daemon.ends()
+	other.answers()
+	m.breaks[0] = m.breaks[0].Add(-time.Hour)
+	if !m.mayBreak(time.Now()) || m.mayBreak(time.Now()) {
+		t.Error("after an hour links are to be ended for one loop more")
+	}
+}
+
+// The request for a link to device1, and that for its end.
+var (
+	connect1 = &apipb.BluetoothDeviceRequest{Address: uint64(device1), HasAddressType: true, AddressType: 1,
+		RequestType: apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_CONNECT_V3_WITHOUT_CACHE}
+	disconnect1 = &apipb.BluetoothDeviceRequest{Address: uint64(device1), RequestType: apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_DISCONNECT}
+)
+
+// answers wants the session to go on.
+func (c *client) answers() {
+	c.t.Helper()
+	c.send(&apipb.PingRequest{})
+	want[*apipb.PingResponse](c)
 }
 
 // ends wants the session to end.
@@ -116,8 +142,6 @@ func (c *client) ends() {
 // One daemon less on the way makes daemons come back, which tell those behind them, of which it may be one that refused what
 // came from itself: when they hold no link any more. Other hosts do not care.
 func TestMergedLoopIsOver(t *testing.T) {
-	connect := &apipb.BluetoothDeviceRequest{Address: uint64(device1), HasAddressType: true, AddressType: 1,
-		RequestType: apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_CONNECT_V3_WITHOUT_CACHE}
 	for name, less := range map[string]func(*testing.T, *Merged, Info){
 		"it is used no more":          func(_ *testing.T, m *Merged, of Info) { m.Forget(of.ID) },
 		"it comes through fewer ones": func(t *testing.T, m *Merged, of Info) { of.Via = of.Via[:1]; m.join(t, of) },
@@ -129,23 +153,20 @@ func TestMergedLoopIsOver(t *testing.T) {
 			behind.ID, behind.Via = "behind", []string{"02:00:00:00:00:07 attic", "02:00:00:00:00:08 barn"}
 			member := m.join(t, behind)
 			idle, other := b.dialAs("bluez-esphome 1.1.0"), b.dialAs("Home Assistant")
-			busy := b.dialAs("bluez-esphome 1.2.0", connect)
+			busy := b.dialAs("bluez-esphome 1.2.0", connect1)
 			want[*apipb.BluetoothDeviceConnectionResponse](busy)
 			for _, c := range []*client{idle, other} { // they are open, not only greeted
-				c.send(&apipb.PingRequest{})
-				want[*apipb.PingResponse](c)
+				c.answers()
 			}
 			member.Down()
 			less(t, m, behind)
 			idle.ends()
 			for _, c := range []*client{busy, other} {
-				c.send(&apipb.PingRequest{})
-				want[*apipb.PingResponse](c)
+				c.answers()
 			}
-			busy.send(&apipb.BluetoothDeviceRequest{Address: uint64(device1), RequestType: apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_DISCONNECT})
+			busy.send(disconnect1)
 			busy.ends()
-			other.send(&apipb.PingRequest{})
-			want[*apipb.PingResponse](other)
+			other.answers()
 		})
 	}
 }
