@@ -1,6 +1,10 @@
 package apiwire
 
-import "google.golang.org/protobuf/encoding/protowire"
+import (
+	"os"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
 
 // A daemon that shares a proxy marks message 10 with the daemons that it comes through, the nearest first: a repeated text
 // under a number that ESPHome does not use, which hosts skip as protobuf has them do. Each is the daemon's address, which is
@@ -16,6 +20,15 @@ const (
 	maxVia     = 32
 	maxViaText = 64
 )
+
+// Self is the text of the daemon with that address, on this host. It is what others read of it.
+func Self(address string) string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return Printable(address+" "+host, maxViaText)
+}
 
 // Via reads the daemons out of message 10. What is no message has none.
 func Via(payload []byte) (via []string) {

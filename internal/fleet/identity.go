@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"bluez-esphome/internal/apiconn"
+	"bluez-esphome/internal/apiwire"
 	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/config"
 	"bluez-esphome/internal/store"
@@ -82,6 +83,10 @@ func (s *Set) loop(p *Proxy, via []string) string {
 	own := s.cfg.Store.Address().String()
 	for i, v := range via {
 		if strings.HasPrefix(v, own) {
+			if v != apiwire.Self(own) {
+				return fmt.Sprintf("the daemon on %s has the same address as this one, as if its state_dir were a copy of this one's: on one of the two, stop it, "+
+					"move the folder (%s) away, and start it again", Chain(via[i:i+1]), s.cfg.Live().StateDir)
+			}
 			if i == 0 {
 				return "this daemon itself shares it: remove it from proxies"
 			}

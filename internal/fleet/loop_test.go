@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"bluez-esphome/internal/apiconn"
+	"bluez-esphome/internal/apiwire"
 	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/config"
 )
@@ -21,7 +23,7 @@ type node struct {
 }
 
 // name is what daemons behind it know it by.
-func (n *node) name() string { return n.cfg.Store.Address().String() + " host" }
+func (n *node) name() string { return apiwire.Self(n.cfg.Store.Address().String()) }
 
 // Unused implements Hooks.
 func (n *node) Unused(string) { n.told = nil }
@@ -173,5 +175,19 @@ func TestRingOneAfterTheOther(t *testing.T) {
 	low.asks([]string{low.uses.name(), low.name()})
 	if low.used {
 		t.Error("it offers its proxies singly and uses them through the other one")
+	}
+}
+
+// Whoever copies a machine copies the address of its daemon, too. Both then take what the other one shares for their own, which
+// removing it from proxies would not mend.
+func TestCopiedState(t *testing.T) {
+	n := ring(t, 2, true)[0]
+	n.cfg.Live().StateDir = "/var/lib/b"
+	copied := n.cfg.Store.Address().String() + " cellar"
+	for _, via := range [][]string{{copied}, {n.uses.name(), copied}} {
+		err := n.admit(n.list[0], apiconn.Info{Name: "kitchen-shared", MAC: ble.Address(1).String(), Features: ble.FeatureActiveConnections, Via: via})
+		if err == nil || !strings.Contains(err.Error(), "the daemon on cellar has the same address as this one") || !strings.Contains(err.Error(), "/var/lib/b") {
+			t.Errorf("through %q: %v", via, err)
+		}
 	}
 }

@@ -5,10 +5,10 @@ package sharing
 import (
 	"log/slog"
 	"net"
-	"os"
 	"reflect"
 
 	"bluez-esphome/internal/apiconn"
+	"bluez-esphome/internal/apiwire"
 	"bluez-esphome/internal/ble"
 	"bluez-esphome/internal/config"
 	"bluez-esphome/internal/finder"
@@ -80,7 +80,7 @@ func (s *Sharer) begin(cfg config.Share) {
 
 func (s *Sharer) serverConfig(cfg config.Share) share.Config {
 	sc := share.Config{
-		Listen: cfg.Listen, BasePort: cfg.BasePort, Names: cfg.Names, Installation: s.opts.Store.Address(), Self: self(s.opts.Store.Address()),
+		Listen: cfg.Listen, BasePort: cfg.BasePort, Names: cfg.Names, Installation: s.opts.Store.Address(), Self: apiwire.Self(s.opts.Store.Address().String()),
 		Original: cfg.Identity == config.IdentityOriginal, Links: s.opts.Links,
 		Index: func(mac ble.Address) (int, bool) {
 			return s.opts.Store.ShareIndex(mac, s.proxies.Position(mac))
@@ -229,13 +229,4 @@ func infoOf(id, name string, info apiconn.Info) share.Info {
 func (s *Sharer) MayBeOurs(svc mdns.Service) bool {
 	cfg := s.configured()
 	return cfg.Listen != "" && svc.Port >= cfg.BasePort && finder.OfThisHost(svc)
-}
-
-// self is what daemons behind this one know it by.
-func self(installation ble.Address) string {
-	name, err := os.Hostname()
-	if err != nil {
-		name = "unknown"
-	}
-	return installation.String() + " " + name
 }
