@@ -128,7 +128,8 @@ func (r *reader) take(e event) {
 	}
 }
 
-// counts counts the results of the tests without subtests. A test with subtests is not counted beside them.
+// counts counts the results of the tests without subtests. A test with subtests is not counted beside them. A part that
+// is not made of Go tests counts as one.
 func (o *outcome) counts() (passed, failed, skipped int) {
 	for _, t := range o.tests {
 		if o.parent(t) {
@@ -143,8 +144,11 @@ func (o *outcome) counts() (passed, failed, skipped int) {
 			failed++
 		}
 	}
-	if o.action == "fail" && failed == 0 { // it did not build, it crashed, or it is not a Go test
+	switch {
+	case o.action == "fail" && failed == 0: // it did not build, it crashed, or it is not made of Go tests
 		failed++
+	case o.action == "pass" && len(o.tests) == 0:
+		passed++
 	}
 	return passed, failed, skipped
 }
