@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // SplitAddress reads a proxy's address: a host name, an IPv4 or an IPv6 address, each with or without a port (IPv6 with
@@ -68,8 +69,8 @@ func checkHost(h string) error {
 		if l == "" || len(l) > 63 {
 			return errors.New("the parts between the dots have 1 to 63 letters, digits or hyphens")
 		}
-		for _, c := range []byte(l) {
-			if !alphanumeric(c) && c != '-' && c != '_' {
+		for _, c := range l {
+			if c >= utf8.RuneSelf || !alphanumeric(byte(c)) && c != '-' && c != '_' {
 				return fmt.Errorf("%q cannot be part of a host name", c)
 			}
 		}

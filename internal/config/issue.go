@@ -58,13 +58,16 @@ type reporter struct {
 	file   string
 	lines  map[string]int    // key → line; "" is the whole file
 	env    map[string]string // key → environment variable that replaced it
-	broken map[string]bool   // list entries that were reported as a whole
+	broken map[string]bool   // list entries and values that were reported as a whole
 	meant  map[string]bool   // keys that an unknown key was probably meant to be, which is reported
 	issues []Issue
 }
 
-// at reports a mistake in the value of key.
+// at reports a mistake in the value of key, unless that is broken.
 func (r *reporter) at(key, remedy, format string, args ...any) {
+	if r.broken[key] && r.env[key] == "" {
+		return
+	}
 	is := Issue{File: r.file, Line: r.line(key), Key: key, What: fmt.Sprintf(format, args...), Remedy: remedy}
 	if v := r.env[key]; v != "" {
 		is.File, is.Line, is.Key = "environment", 0, v

@@ -65,7 +65,7 @@ func (l *loader) load() (*Config, error) {
 	case errors.Is(err, fs.ErrPermission):
 		return nil, unreadable(l.path)
 	case err != nil:
-		return nil, fmt.Errorf("cannot read configuration %s: %w", l.path, err)
+		return nil, fmt.Errorf("cannot read configuration %s: %w", l.path, reason(err))
 	case !info.Mode().IsRegular():
 		return nil, fmt.Errorf("cannot read configuration %s: not a regular file; name the file itself", l.path)
 	case info.Size() > maxFile:
@@ -76,7 +76,7 @@ func (l *loader) load() (*Config, error) {
 		return nil, unreadable(l.path)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot read configuration %s: %w", l.path, err)
+		return nil, fmt.Errorf("cannot read configuration %s: %w", l.path, reason(err))
 	}
 	l.mode = info.Mode().Perm()
 	return l.parse(data)
@@ -114,11 +114,19 @@ func (l *loader) tree(data []byte) (map[string]any, error) {
 		l.report.atLine(0, "", "", "%d bytes are more than the %d allowed", len(data), maxFile)
 		return nil, l.report.err()
 	}
+	if line, space := oddSpace(data); line > 0 {
+		l.report.atLine(line, "", "type a plain space in its place",
+			"not valid YAML: the line has a character that only looks like a space (%U)", space)
+		return nil, l.report.err()
+	}
 	var doc yaml.Node
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	err := dec.Decode(&doc)
-	if err == nil && !errors.Is(dec.Decode(new(yaml.Node)), io.EOF) {
-		err = errors.New("more than one document")
+	if err == nil {
+		err = dec.Decode(new(yaml.Node))
+		if err == nil {
+			err = errDocuments
+		}
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		line, what, remedy := explain(data, err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -83,7 +84,9 @@ func (l *loader) psk(prefix, inline, file string) Secret {
 	}
 	if inline != "" {
 		s, err := ParseSecret(inline)
-		if err != nil {
+		if err != nil && l.isKeyFile(inline) {
+			l.report.at(key, "write noise_psk_file: "+clip(inline), "this is a file, not a key")
+		} else if err != nil {
 			l.report.at(key, remedy, "the key %v", err)
 		}
 		l.inline = l.inline || l.report.env[key] == ""
@@ -93,6 +96,10 @@ func (l *loader) psk(prefix, inline, file string) Secret {
 		return Secret{}
 	}
 	path := l.resolve(file)
+	if _, err := l.fsys.Stat(path); err != nil && keyLike.MatchString(file) {
+		l.report.at(key+"_file", "write noise_psk: in place of noise_psk_file:", "this is a key, not a file")
+		return Secret{}
+	}
 	text, problem, fix := l.readKey(path)
 	if problem != "" {
 		l.report.at(key+"_file", fix, "cannot use %s: %s", clip(path), problem)
@@ -100,9 +107,21 @@ func (l *loader) psk(prefix, inline, file string) Secret {
 	}
 	s, err := ParseSecret(text)
 	if err != nil {
-		l.report.at(key+"_file", remedy, "the key in %s %v", clip(path), err)
+		l.report.at(key+"_file", remedy+", and put nothing else into the file", "the key in %s %v", clip(path), err)
 	}
 	return s
+}
+
+// keyLike matches what is a key, or was one before it was copied badly. It is not to be shown.
+var keyLike = regexp.MustCompile(`^[A-Za-z0-9+/_-]{40,}=*$`)
+
+// isKeyFile reports whether text in the place of a key names a file.
+func (l *loader) isKeyFile(text string) bool {
+	if keyLike.MatchString(text) {
+		return false
+	}
+	info, err := l.fsys.Stat(l.resolve(text))
+	return err == nil && info.Mode().IsRegular() || strings.HasSuffix(text, ".key")
 }
 
 // readKey reads a key file, or says what is wrong with it and what helps.
@@ -112,7 +131,7 @@ func (l *loader) readKey(path string) (text, problem, fix string) {
 	case errors.Is(err, fs.ErrNotExist):
 		return "", "no such file", "the path is relative to the configuration file; a bare name is also looked up among systemd's credentials, which are read when the unit starts"
 	case err != nil:
-		return "", reason(err), ""
+		return "", reason(err).Error(), ""
 	case !info.Mode().IsRegular():
 		return "", "not a regular file", ""
 	case info.Size() > maxKeyFile:
@@ -122,17 +141,17 @@ func (l *loader) readKey(path string) (text, problem, fix string) {
 	}
 	b, err := l.fsys.ReadFile(path)
 	if err != nil {
-		return "", reason(err), "let the user that runs the daemon read it"
+		return "", reason(err).Error(), "let the user that runs the daemon read it"
 	}
 	return strings.TrimSpace(string(b)), "", ""
 }
 
 // reason is an error of the operating system without the path, which the message has already.
-func reason(err error) string {
+func reason(err error) error {
 	if pe := (*fs.PathError)(nil); errors.As(err, &pe) {
-		return pe.Err.Error()
+		return pe.Err
 	}
-	return err.Error()
+	return err
 }
 
 // proxyName checks names of proxies that stand at a key.

@@ -75,20 +75,20 @@ func (w *walker) value(node *yaml.Node, t reflect.Type, key string) any {
 	if node.Kind == yaml.ScalarNode && node.Tag == "!!null" {
 		return nil
 	}
+	if strings.HasPrefix(node.Tag, "!") && !strings.HasPrefix(node.Tag, "!!") { // such as ESPHome's !secret and !include
+		w.wrong(key, "write the value itself, or for a key noise_psk_file: PATH", "%s is not known here", clip(node.Tag))
+		return nil
+	}
 	switch t.Kind() {
 	case reflect.Struct:
 		if node.Kind != yaml.MappingNode {
-			w.at(key, w.groupRemedy(node, t, key), "want a group of keys, not %s", describe(node))
+			w.wrong(key, w.groupRemedy(node, t, key), "want a group of keys, not %s", describe(node))
 			return nil
 		}
 		return w.mapping(node, t, key)
 	case reflect.Slice:
 		if node.Kind != yaml.SequenceNode {
-			remedy := `begin each entry on a line of its own with "- "`
-			if write := plainEntry(key, node.Value); write != "" && node.Kind == yaml.ScalarNode {
-				remedy = write + " on a line of its own below it"
-			}
-			w.at(key, remedy, "want a list, not %s", describe(node))
+			w.wrong(key, listRemedy(node, t.Elem(), key), "want a list, not %s", describe(node))
 			return nil
 		}
 		out := make([]any, 0, len(node.Content))
@@ -105,14 +105,38 @@ func (w *walker) value(node *yaml.Node, t reflect.Type, key string) any {
 		return out
 	}
 	if node.Kind != yaml.ScalarNode {
-		w.at(key, "", "want one value, not %s", describe(node))
-		return nil
-	}
-	if strings.HasPrefix(node.Tag, "!") && !strings.HasPrefix(node.Tag, "!!") { // such as ESPHome's !secret
-		w.at(key, "write the value itself, or for a key noise_psk_file: PATH", "%s is not known here", clip(node.Tag))
+		remedy := ""
+		if strings.HasPrefix(key, "proxies[") && strings.HasSuffix(key, ".address") {
+			remedy = "list each proxy as an entry of its own"
+		}
+		w.wrong(key, remedy, "want one value, not %s", describe(node))
 		return nil
 	}
 	return node.Value
+}
+
+// wrong reports a value of the wrong form. Nothing else is reported of it: that it is missing, say.
+func (w *walker) wrong(key, remedy, format string, args ...any) {
+	w.at(key, remedy, format, args...)
+	w.broken[key] = true
+}
+
+// listRemedy says what to write where a list of elem is wanted and something else was found.
+func listRemedy(node *yaml.Node, elem reflect.Type, key string) string {
+	switch node.Kind {
+	case yaml.ScalarNode:
+		if write := plainEntry(key, node.Value); write != "" {
+			return write + " on a line of its own below it"
+		}
+	case yaml.MappingNode:
+		if len(node.Content) < 2 || key != "proxies" || fieldOf(elem, node.Content[0].Value) != nil {
+			break
+		}
+		if write := namedEntry(node.Content[0].Value, node.Content[1]); write != "" {
+			return write
+		}
+	}
+	return `begin each entry on a line of its own with "- "`
 }
 
 // groupRemedy says what to write where a group of keys is wanted and something else was found.
@@ -144,7 +168,7 @@ func (w *walker) mapping(node *yaml.Node, t reflect.Type, prefix string) map[str
 		key := join(prefix, k.Value)
 		ft := fieldOf(t, k.Value)
 		if k.Kind != yaml.ScalarNode || ft == nil {
-			w.unknown(prefix, k, v, keysOf(t))
+			w.unknown(node, prefix, k, v, keysOf(t))
 			continue
 		}
 		if _, dup := out[k.Value]; dup {
@@ -158,8 +182,8 @@ func (w *walker) mapping(node *yaml.Node, t reflect.Type, prefix string) map[str
 	return out
 }
 
-// unknown reports a key that the group at prefix, with the keys here, does not have.
-func (w *walker) unknown(prefix string, key, value *yaml.Node, here []string) {
+// unknown reports a key of group that a group at prefix, with the keys here, does not have.
+func (w *walker) unknown(group *yaml.Node, prefix string, key, value *yaml.Node, here []string) {
 	if key.Kind != yaml.ScalarNode {
 		w.atLine(key.Line, prefix, "known here are "+strings.Join(here, ", "), "unknown key %s", quoteKey(key))
 		return
@@ -168,13 +192,16 @@ func (w *walker) unknown(prefix string, key, value *yaml.Node, here []string) {
 		w.atLine(key.Line, prefix, "write KEY: VALUE, with a space after the colon", "no space stands behind %q", clip(name)+":")
 		return
 	}
-	remedy := w.elsewhere(prefix, key.Value)
+	remedy := w.elsewhere(group, prefix, key.Value)
 	meant := meantKey(prefix, key.Value)
 	switch {
 	case meant != "":
-		remedy = howToWrite(prefix, meant, value)
+		remedy = howToWrite(group, prefix, key.Value, meant, value)
 	case remedy == "":
 		remedy, meant = w.suggest(prefix, key.Value, here)
+		if write := namedEntry(key.Value, value); meant == "" && write != "" && strings.HasPrefix(prefix, "proxies[") && len(group.Content) == 2 {
+			remedy, meant = write, "address"
+		}
 	}
 	if meant != "" {
 		w.meant[join(prefix, meant)] = true
@@ -202,7 +229,7 @@ func (w *walker) suggest(prefix, got string, here []string) (remedy, meant strin
 		}
 	}
 	known := "known here are " + strings.Join(here, ", ")
-	if dist <= len(got)/2 {
+	if 2*dist < len(got) {
 		return fmt.Sprintf("the nearest known key is %q; %s", best, known), best
 	}
 	return known, ""

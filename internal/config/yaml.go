@@ -1,11 +1,16 @@
 package config
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -31,7 +36,8 @@ var faults = []struct{ says, what, remedy string }{
 	{"invalid leading UTF-8 octet", "the file is not UTF-8", "save it as UTF-8"},
 	{"invalid trailing UTF-8 octet", "the file is not UTF-8", "save it as UTF-8"},
 	{"incomplete UTF-8 octet sequence", "the file is not UTF-8", "save it as UTF-8"},
-	{"control characters are not allowed", "the file holds characters that do not print", "remove them"},
+	{"control characters are not allowed", "the file holds characters that do not print", "remove them, or save it as UTF-8"},
+	{"did not find expected <document start>", "the line belongs to nothing above it", "write KEY: VALUE"},
 	{errDocuments.Error(), "the file holds more than one document", `remove the line "---" or "..." and what belongs to the other one`},
 }
 
@@ -42,18 +48,39 @@ var indentFaults = []string{"did not find expected '-' indicator", "did not find
 // do.
 func explain(data []byte, err error) (line int, what, remedy string) {
 	line, says := yamlError(err)
+	data = fromUTF16(data)
 	if n := brokenFrom(data); n > 0 {
 		line = n
 	}
 	lines := strings.Split(string(data), "\n")
+	switch {
+	case errors.Is(err, errDocuments), strings.Contains(says, "<document start>"):
+		line++ // the library counts these from 0
+		if n := secondDocument(lines); n > 0 {
+			line, says = n, errDocuments.Error()
+		}
+	case strings.Contains(says, "tab character"): // which may stand further down
+		line = min(max(line, 1), len(lines))
+		if i := slices.IndexFunc(lines[line-1:], tabbed); i >= 0 {
+			line += i
+		}
+	}
 	here := textOf(lines, line)
 	before := line - 1 // the nearest line above that is not empty or a comment
 	for before > 0 && (strings.TrimSpace(lines[before-1]) == "" || strings.HasPrefix(strings.TrimSpace(lines[before-1]), "#")) {
 		before--
 	}
 	above := textOf(lines, before)
-	if strings.Contains(here[:indentation(here)], "\t") {
-		return line, "the line is indented with a tab", "use spaces: YAML does not take tabs for indentation"
+	if tabbed(here) {
+		what = "the line is indented with a tab"
+		if lead := here[:indentation(here)]; strings.Contains(lead[:strings.IndexByte(lead, '\t')], "-") {
+			what = `a tab stands behind the "-"`
+		}
+		return line, what, "use spaces: YAML does not take tabs for indentation"
+	}
+	if key := closed.FindStringSubmatch(above); key != nil && strings.HasPrefix(strings.TrimSpace(here), "- ") {
+		return line, fmt.Sprintf("an entry follows %q, which says that there is none", strings.TrimSpace(key[1])+": "+key[2]),
+			fmt.Sprintf("remove the %s in line %d", key[2], before)
 	}
 	const noColon = "mapping values are not allowed"
 	if strings.Contains(says, noColon) && above != "" && !strings.Contains(above, ":") && indentation(here) <= indentation(above) {
@@ -66,7 +93,7 @@ func explain(data []byte, err error) (line int, what, remedy string) {
 		if opens := strings.HasSuffix(strings.TrimSpace(above), ":"); opens && indentation(here) > indentation(above) {
 			continue // the indentation is right: something else is wrong
 		}
-		return line, fmt.Sprintf("the line begins %s in, the one above it %s", spaces(indentation(here)), spaces(indentation(above))),
+		return line, fmt.Sprintf("the key begins in column %d, the one above it in column %d", indentation(here)+1, indentation(above)+1),
 			`give all keys of one entry the same indentation, and quote values that hold ": " or "#"`
 	}
 	for _, f := range faults {
@@ -90,11 +117,56 @@ func indentation(line string) int {
 	return len(line) - len(strings.TrimLeft(line, " \t-"))
 }
 
-func spaces(n int) string {
-	if n == 1 {
-		return "1 space"
+// tabbed reports whether a tab stands before the key of a line.
+func tabbed(line string) bool { return strings.Contains(line[:indentation(line)], "\t") }
+
+// closed matches a key with a list or group that is empty, so that nothing can stand below it.
+var closed = regexp.MustCompile(`^\s*([^\s#-][^#]*):\s*(\[\]|\{\}|null|~)\s*(?:#.*)?$`)
+
+// secondDocument is the line that begins another document, 0 if there is none.
+func secondDocument(lines []string) int {
+	begun := false
+	for i, line := range lines {
+		mark := strings.HasPrefix(line, "---") || strings.HasPrefix(line, "...")
+		if mark && begun {
+			return i + 1
+		}
+		text := strings.TrimSpace(line)
+		begun = begun || mark || text != "" && !strings.HasPrefix(text, "#")
 	}
-	return strconv.Itoa(n) + " spaces"
+	return 0
+}
+
+// odd matches a line in which a character that only looks like a space stands where YAML wants one: before the key,
+// behind the "-" or behind the colon. Web pages and text programs make them.
+var odd = regexp.MustCompile(`(?m)^[ \t-]*(?:[A-Za-z_]+:)? *([\x{a0}\x{1680}\x{2000}-\x{200b}\x{202f}\x{205f}\x{3000}])`)
+
+// oddSpace finds the first line with such a character; the line is 0 if there is none.
+func oddSpace(data []byte) (line int, space rune) {
+	m := odd.FindSubmatchIndex(data)
+	if m == nil {
+		return 0, 0
+	}
+	space, _ = utf8.DecodeRune(data[m[2]:])
+	return bytes.Count(data[:m[2]], []byte("\n")) + 1, space
+}
+
+// fromUTF16 gives a file in UTF-16, which its first two bytes tell, as UTF-8.
+func fromUTF16(data []byte) []byte {
+	var order binary.ByteOrder
+	switch {
+	case bytes.HasPrefix(data, []byte{0xff, 0xfe}):
+		order = binary.LittleEndian
+	case bytes.HasPrefix(data, []byte{0xfe, 0xff}):
+		order = binary.BigEndian
+	default:
+		return data
+	}
+	var text []uint16
+	for data = data[2:]; len(data) >= 2; data = data[2:] {
+		text = append(text, order.Uint16(data))
+	}
+	return []byte(string(utf16.Decode(text)))
 }
 
 // Bounds, in lines and bytes, of a file of which every beginning is parsed to find the place of a mistake.
