@@ -5,6 +5,7 @@ cd "$(dirname "$0")/.."
 . scripts/lib.sh
 . scripts/project.sh
 need_go
+need_own
 out=$1
 version=$(version)
 # Static, so that one binary runs on every distribution.

@@ -2,6 +2,11 @@
 # shellcheck shell=sh
 GO=${GO:-go}
 
+# A checkout may be another user's, as a container is often given one. git tells nothing of it, and go build fails, unless
+# git is told that the folder is trusted; whoever runs this trusts it.
+count=${GIT_CONFIG_COUNT:-0}
+export "GIT_CONFIG_KEY_$count=safe.directory" "GIT_CONFIG_VALUE_$count=*" "GIT_CONFIG_COUNT=$((count + 1))"
+
 # stop TEXT prints TEXT, which says in one line what is missing and what to do, and ends the script.
 stop() {
 	echo "bluez-esphome: $1" >&2
@@ -21,6 +26,18 @@ need_go() {
 	if ! at_least "${found:-0.0}" "$wanted"; then
 		stop "Go ${found:-of an unknown version} is too old: $(go_remedy "$wanted")"
 	fi
+}
+
+# need_own ends the script where the user may not write what make run and make test write, as after sudo make.
+need_own() {
+	[ "$(id -u)" -ne 0 ] || return 0
+	[ -w . ] || stop "you may not write in $PWD; clone the repository into a folder of your own"
+	others=
+	for path in bin dist .venv $node_dirs; do
+		case $path in tests/*) path=$path/node_modules ;; esac
+		if [ -n "$(find "$path" ! -user "$(id -u)" 2>/dev/null | head -n 1)" ]; then others="$others $path"; fi
+	done
+	[ -z "$others" ] || stop "some files are another user's, as after sudo make; paste: sudo chown -R \$(id -u)$others"
 }
 
 # go_remedy VERSION prints where that version of Go comes from, and the command that installs it.

@@ -6,6 +6,7 @@ cd "$(dirname "$0")/.."
 program=$1
 . scripts/lib.sh
 need_go
+need_own
 # This check comes before the build, which takes a minute. The output is a list of words.
 # shellcheck disable=SC2046
 install_packages $(missing_for demo)

@@ -5,6 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 need_go
+need_own
 
 # tests FLAG…: builds and runs tests/run.
 tests() {
