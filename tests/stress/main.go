@@ -1,7 +1,7 @@
 // Command stress runs the whole of make test again and again on a machine that is kept busy: beside two programs that
 // do nothing but compute, at two priorities and with GOMAXPROCS 1, 2 and 8 in turn. It stops nothing at a failure. Each
 // run is a row of docs/evidence/stress.md; the runs that are asked for are counted by commit, so that what was stopped
-// goes on where it was.
+// goes on where it was. The logs of a run that fails stay in bin/stress-logs.
 package main
 
 import (
@@ -75,7 +75,8 @@ func run(ctx context.Context) error {
 		s := turn(n)
 		fmt.Printf("== run %d of %d at %s: GOMAXPROCS=%d, nice %d, %d burners\n", n+1, *runs, commit, s.procs, s.nice, burners)
 		begun := time.Now()
-		res, err := once(ctx, root, s)
+		logs := filepath.Join(root, "bin", "stress-logs", fmt.Sprint(commit, "-", n+1))
+		res, err := once(ctx, root, logs, s)
 		if ctx.Err() != nil {
 			return errors.New("interrupted; the next make test-stress goes on with this run")
 		}
@@ -83,6 +84,11 @@ func run(ctx context.Context) error {
 			return err
 		}
 		failed += res.Failed
+		if res.Failed == 0 {
+			if err := os.RemoveAll(logs); err != nil {
+				return fmt.Errorf("cannot remove the logs: %w", err)
+			}
+		}
 		// Read again: a run takes long, and somebody may have written to the page.
 		r, err = load(page)
 		if err != nil {
@@ -121,8 +127,8 @@ func commitOf(ctx context.Context, root string) (string, error) {
 	return commit, nil
 }
 
-// once is one run.
-func once(ctx context.Context, root string, s settings) (result, error) {
+// once is one run, which leaves its logs in a folder of its own.
+func once(ctx context.Context, root, logs string, s settings) (result, error) {
 	var res result
 	for range burners {
 		b := exec.CommandContext(ctx, "sh", "-c", "while :; do :; done")
@@ -141,7 +147,7 @@ func once(ctx context.Context, root string, s settings) (result, error) {
 	}
 	defer func() { _ = os.Remove(file.Name()) }()
 	_ = file.Close()
-	cmd := exec.CommandContext(ctx, "nice", "-n", fmt.Sprint(s.nice), filepath.Join(root, "bin", "run-tests"), "-uncached", "-result", file.Name())
+	cmd := exec.CommandContext(ctx, "nice", "-n", fmt.Sprint(s.nice), filepath.Join(root, "bin", "run-tests"), "-uncached", "-logs", logs, "-result", file.Name())
 	cmd.Dir, cmd.Stdout, cmd.Stderr = root, os.Stdout, os.Stderr
 	cmd.Env = append(os.Environ(), fmt.Sprint("GOMAXPROCS=", s.procs))
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
