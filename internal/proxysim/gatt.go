@@ -54,8 +54,14 @@ func (c *connection) streamServices() {
 		short = p.subscriber != nil && p.subscriber.ShortUUIDs()
 	}
 	batches := apiserver.ServiceBatches(c.link.p.table.services, limit, short)
+	first := true
 	var next func()
 	next = func() {
+		if p.hold && !first {
+			c.stream = p.air.sched.after(servicePace, next)
+			return
+		}
+		first = false
 		if len(batches) == 0 {
 			c.stream, c.streamed = nil, true
 			p.tell(func(s *apiserver.Session) { s.ServicesDone(c.addr) })
@@ -79,6 +85,13 @@ func (p *Proxy) Truncate(n int) {
 	p.air.sched.mu.Lock()
 	defer p.air.sched.mu.Unlock()
 	p.truncate = n
+}
+
+// HoldServices lets streams of services stop after their first message, until it is called with false.
+func (p *Proxy) HoldServices(hold bool) {
+	p.air.sched.mu.Lock()
+	defer p.air.sched.mu.Unlock()
+	p.hold = hold
 }
 
 // Read implements apiserver.Backend.

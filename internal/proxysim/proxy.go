@@ -43,6 +43,7 @@ type Proxy struct {
 	deviceNotes
 	off      bool // without power
 	truncate int  // how many streams of services are still to be cut short
+	hold     bool // streams of services stop after their first message
 }
 
 // NewProxy adds a proxy to the air. It scans from then on, and has no

@@ -97,9 +97,9 @@ func rows() []row {
 		{name: "the best proxy has just lost power", note: "nobody knows: it reports no slot for the attempt", devices: 3,
 			before: func(w *world, _ []proxysim.DeviceSpec) { w.sim.Proxy("north").PowerOff() }},
 		{name: "the best proxy restarts mid-discovery", note: "the link is up, the services are on their way", devices: 3, serial: true,
-			spec: manyServices, during: midDiscovery(restart)},
+			spec: manyServices, first: holdServices, during: midDiscovery(restart)},
 		{name: "the best proxy loses power mid-discovery", note: "nobody is told", devices: 2, serial: true, nightly: true,
-			spec: manyServices, during: midDiscovery(powerOff)},
+			spec: manyServices, first: holdServices, during: midDiscovery(powerOff)},
 		{name: "the device leaves the best proxy's reach", note: "that proxy's RSSI is still the best known", devices: 3,
 			before: func(w *world, devices []proxysim.DeviceSpec) {
 				for _, d := range devices {
@@ -311,7 +311,15 @@ func midConnect(do func(*proxysim.Proxy)) func(*world, proxysim.DeviceSpec, <-ch
 	}
 }
 
-// midDiscovery does something to the proxy as soon as the link is up.
+// holdServices lets no list of services come to its end.
+func holdServices(w *world, _ proxysim.DeviceSpec) {
+	for _, p := range w.sim.Proxies() {
+		p.HoldServices(true)
+	}
+}
+
+// midDiscovery does something to the proxy that has the link, and lets the lists of services of the others come to their
+// end.
 func midDiscovery(do func(*proxysim.Proxy)) func(*world, proxysim.DeviceSpec, <-chan struct{}) {
 	return func(w *world, d proxysim.DeviceSpec, connected <-chan struct{}) {
 		<-connected
@@ -319,6 +327,9 @@ func midDiscovery(do func(*proxysim.Proxy)) func(*world, proxysim.DeviceSpec, <-
 			do(w.sim.Proxy(h))
 		} else {
 			w.t.Errorf("nobody has a link to %s", d.ID)
+		}
+		for _, p := range w.sim.Proxies() {
+			p.HoldServices(false)
 		}
 	}
 }
