@@ -39,7 +39,7 @@ func lockPath(path string) (*os.File, error) {
 	name := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".lock")
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR|syscall.O_CLOEXEC|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("cannot lock the private bus: %w", err)
+		return nil, fmt.Errorf("cannot lock the private bus: %w; its folder is to be yours", err)
 	}
 	err = filelock.Try(f)
 	if err == nil {

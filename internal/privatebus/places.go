@@ -23,26 +23,47 @@ const (
 )
 
 // DefaultPath is where the socket is: $RUNTIME_DIRECTORY/bus, else $XDG_RUNTIME_DIR/bluez-esphome/bus.
-// It is empty if neither is set: a temporary folder is made then.
+// It is empty if there is neither: a temporary folder is made then.
 func DefaultPath() string {
 	if dir, _, _ := strings.Cut(os.Getenv("RUNTIME_DIRECTORY"), ":"); dir != "" {
 		return filepath.Join(dir, socket)
 	}
-	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
+	if dir := runtimeDir(); dir != "" {
 		return userPath(dir)
 	}
 	return ""
 }
 
+// runtimeDir is $XDG_RUNTIME_DIR, which has to be this user's (XDG Base Directory Specification). After su or sudo it may
+// be another one's, and counts for nothing.
+func runtimeDir() string {
+	dir := os.Getenv("XDG_RUNTIME_DIR")
+	info, err := os.Stat(dir)
+	if err != nil || !info.IsDir() || !owned(info) {
+		return ""
+	}
+	return dir
+}
+
+// pathVariable names the variable of the environment that decides on the path of a socket.
+func pathVariable(path string) string {
+	for _, name := range []string{"RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR"} {
+		if dir := os.Getenv(name); dir != "" && strings.HasPrefix(path, dir+"/") {
+			return name
+		}
+	}
+	return "TMPDIR"
+}
+
 // userPath is the socket of a user with that runtime folder.
 func userPath(runtime string) string { return filepath.Join(runtime, "bluez-esphome", socket) }
 
-// Addresses lists where a private bus is as a rule: at DefaultPath, where this user's is though the environment was
-// cleaned, and where the packaged unit has it.
+// Addresses lists where a private bus is as a rule: at DefaultPath, where that of another user is whose environment was
+// kept (sudo -E), where this user's is though the environment was cleaned, and where the packaged unit has it.
 func Addresses() []string {
 	var out []string
-	for _, p := range []string{DefaultPath(), userPath(fmt.Sprintf("/run/user/%d", os.Getuid())), unitPath} {
-		if p != "" && !slices.Contains(out, scheme+p) {
+	for _, p := range []string{DefaultPath(), userPath(os.Getenv("XDG_RUNTIME_DIR")), userPath(fmt.Sprintf("/run/user/%d", os.Getuid())), unitPath} {
+		if filepath.IsAbs(p) && !slices.Contains(out, scheme+p) {
 			out = append(out, scheme+p)
 		}
 	}
@@ -55,7 +76,7 @@ func Addresses() []string {
 func DemoPath() string {
 	const name = tempPrefix + "demo"
 	var places []string
-	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
+	if dir := runtimeDir(); dir != "" {
 		places = append(places, filepath.Join(dir, name))
 	}
 	places = append(places, filepath.Join(os.TempDir(), fmt.Sprintf("%s-%d", name, os.Getuid())))
@@ -70,9 +91,11 @@ func DemoPath() string {
 // ours reports whether dir is a folder of this user, no link, on which others have none of the rights that are given.
 func ours(dir string, rights fs.FileMode) bool {
 	info, err := os.Lstat(dir)
-	if err != nil || !info.IsDir() || info.Mode()&rights != 0 {
-		return false
-	}
+	return err == nil && info.IsDir() && info.Mode()&rights == 0 && owned(info)
+}
+
+// owned reports whether a file is this user's.
+func owned(info fs.FileInfo) bool {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	return ok && int(st.Uid) == os.Getuid()
 }
@@ -84,7 +107,7 @@ func TemporaryAddresses() []string {
 	if err != nil {
 		return nil // of a pattern that the folder's name spoils
 	}
-	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
+	if dir := runtimeDir(); dir != "" {
 		paths = slices.Concat([]string{filepath.Join(dir, tempPrefix+"demo", socket)}, paths)
 	}
 	var out []string

@@ -24,6 +24,10 @@ import (
 	"bluez-esphome/internal/lockorder"
 )
 
+// maxSocketPath is how long the path of a socket of dbus-daemon may be, in bytes: it is meant to work on every Unix
+// (dbus-sysdeps-unix.c, _DBUS_MAX_SUN_PATH_LENGTH).
+const maxSocketPath = 99
+
 // startTimeout is how long dbus-daemon may take to say that it listens.
 const startTimeout = 10 * time.Second
 
@@ -91,7 +95,7 @@ func Reserve(ctx context.Context, path string, log *slog.Logger) (*Bus, error) {
 // takePath makes the folder of the socket, locks the path and removes what a killed process left of it.
 func takePath(path string) (*os.File, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, fmt.Errorf("cannot make the folder of the private bus: %w", err)
+		return nil, fmt.Errorf("cannot make the folder of the private bus: %w; set %s to a folder of your own", err, pathVariable(path))
 	}
 	lock, err := lockPath(path)
 	if err != nil {
@@ -165,6 +169,11 @@ func (b *Bus) publish(seal bool) error {
 func (b *Bus) start(ctx context.Context) error {
 	b.conf = filepath.Join(b.dir, "bus.conf")
 	b.hidden = hiddenPrefix(b.path) + rand.Text()[:8]
+	if over := len(b.hidden) - maxSocketPath; over > 0 {
+		b.forget()
+		return fmt.Errorf("cannot start the private bus: the path of its socket, %s, has %d bytes, of which %d fit; set %s to a shorter folder",
+			b.path, len(b.path), len(b.path)-over, pathVariable(b.path))
+	}
 	if err := writeConfiguration(b.conf, b.hidden, false); err != nil {
 		b.forget()
 		return err

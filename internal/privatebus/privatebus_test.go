@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -44,19 +45,54 @@ func mustConnect(t *testing.T, address string) *dbus.Conn {
 }
 
 func TestDefaultPath(t *testing.T) {
+	own, others := t.TempDir(), t.TempDir()
 	for _, c := range []struct{ name, runtime, xdg, want string }{
-		{"systemd", "/run/bluez-esphome", "/run/user/1000", "/run/bluez-esphome/bus"},
+		{"systemd", "/run/bluez-esphome", own, "/run/bluez-esphome/bus"},
 		{"systemd with several folders", "/run/a:/run/b", "", "/run/a/bus"},
-		{"session", "", "/run/user/1000", "/run/user/1000/bluez-esphome/bus"},
+		{"session", "", own, own + "/bluez-esphome/bus"},
+		{"a folder that is not there", "", own + "/gone", ""},
+		{"another user's, after su", "", others, ""},
 		{"neither", "", "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			if c.xdg == others {
+				if os.Geteuid() != 0 {
+					t.Skip("only root can make a folder of another user (run it as root)")
+				}
+				if err := os.Chown(others, 65534, 65534); err != nil {
+					t.Fatal(err)
+				}
+			}
 			t.Setenv("RUNTIME_DIRECTORY", c.runtime)
 			t.Setenv("XDG_RUNTIME_DIR", c.xdg)
 			if got := DefaultPath(); got != c.want {
 				t.Errorf("%q, want %q", got, c.want)
 			}
+			if asked := scheme + userPath(c.xdg); slices.Contains(Addresses(), asked) != (c.xdg != "") {
+				t.Errorf("whoever looks for a bus looks at %q", Addresses())
+			}
 		})
+	}
+}
+
+// TestLongPath: a socket's path has a limit, which nobody knows.
+func TestLongPath(t *testing.T) {
+	needDaemon(t)
+	dir := shortDir(t)
+	long := filepath.Join(dir, strings.Repeat("x", maxSocketPath-len(dir)-len("//bus")-len(".-12345678")))
+	for path, want := range map[string]string{
+		long + "/bus":  "",
+		long + "x/bus": long + "x/bus, has 90 bytes, of which 89 fit; set XDG_RUNTIME_DIR to a shorter folder",
+	} {
+		t.Setenv("XDG_RUNTIME_DIR", dir)
+		b, err := Start(t.Context(), path)
+		if err == nil {
+			mustConnect(t, b.Address).Close()
+			b.Stop()
+		}
+		if (err == nil) != (want == "") || err != nil && !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%d bytes: %v", len(path), err)
+		}
 	}
 }
 
