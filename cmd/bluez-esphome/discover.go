@@ -351,12 +351,11 @@ proxies: and run bluez-esphome provision NAME, or set api: encryption: key: in t
 `
 }
 
-// oneHost says what happens to those of the proxies that Home Assistant uses. It depends on their firmware: whether
-// another host has a proxy can be told up to ESPHome 2026.6, and again from 2026.8 on.
+// oneHost says what happens to those of the proxies that Home Assistant uses, and names those that cannot tell it.
 func oneHost(list []*found) string {
 	var taken []string
 	for _, f := range list {
-		if f.Configuration != "" && strings.HasPrefix(f.Version, "2026.7.") {
+		if f.Configuration != "" && f.cannotTell() {
 			taken = append(taken, f.Name)
 		}
 	}
@@ -365,9 +364,20 @@ func oneHost(list []*found) string {
 		return left + `; home-assistant.md says how both can use it.
 `
 	}
-	return left + `, except with ESPHome 2026.7: such a proxy is taken, and
-Home Assistant is not told. List these only if nobody else uses them, or share them: home-assistant.md says how.
+	return left + `, unless the proxy cannot tell: then it is taken, and
+Home Assistant is not told. ESPHome 2026.7 cannot tell, nor can a proxy without connections from 2026.8 on. List these only if
+nobody else uses them, or share them: home-assistant.md says how.
 
-  ESPHome 2026.7: ` + strings.Join(taken, ", ") + `
+  cannot tell: ` + strings.Join(taken, ", ") + `
 `
+}
+
+// cannotTell reports whether nothing tells if another host has the proxy: with ESPHome 2026.7, and from 2026.8 on where
+// it makes no connections, since the question is for a connection slot.
+func (f *found) cannotTell() bool {
+	v, known := ble.ParseVersion(f.Version)
+	if !known || !v.AtLeast(2026, 7) {
+		return false
+	}
+	return !v.AtLeast(2026, 8) || len(f.Features) > 0 && !slices.Contains(f.Features, ble.FeatureActiveConnections.String())
 }

@@ -11,23 +11,28 @@ import (
 func TestOneHost(t *testing.T) {
 	t.Parallel()
 	yes := true
+	connects, passive := []string{"PASSIVE_SCAN", "ACTIVE_CONNECTIONS"}, []string{"PASSIVE_SCAN"}
 	for _, c := range []struct {
 		name, version string
+		features      []string
 		configured    bool
 		taken         bool
 	}{
-		{"up to 2026.6", "2026.6.5", false, false},
-		{"2026.7", "2026.7.0", false, true},
-		{"a later 2026.7", "2026.7.4", false, true},
-		{"2026.7, but listed already", "2026.7.4", true, false},
-		{"from 2026.8", "2026.8.0", false, false},
-		{"unknown", "", false, false},
+		{"up to 2026.6", "2026.6.5", connects, false, false},
+		{"up to 2026.6, without connections", "2026.6.5", passive, false, false},
+		{"2026.7", "2026.7.0", connects, false, true},
+		{"a later 2026.7", "2026.7.4", connects, false, true},
+		{"2026.7, but listed already", "2026.7.4", connects, true, false},
+		{"from 2026.8", "2026.8.0", connects, false, false},
+		{"from 2026.8, without connections", "2026.8.0", passive, false, true},
+		{"from 2026.8, not asked for what it can", "2026.8.0", nil, false, false},
+		{"unknown", "", nil, false, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			list := []*found{
-				{Name: "kitchen", Address: "kitchen.local:6053", Version: c.version, Proxy: &yes, Configured: c.configured},
-				{Name: "hall", Address: "hall.local:6053", Version: "2026.10.0", Proxy: &yes},
+				{Name: "kitchen", Address: "kitchen.local:6053", Version: c.version, Features: c.features, Proxy: &yes, Configured: c.configured},
+				{Name: "hall", Address: "hall.local:6053", Version: "2026.10.0", Features: connects, Proxy: &yes},
 			}
 			for _, f := range list {
 				f.configure()
@@ -40,7 +45,7 @@ func TestOneHost(t *testing.T) {
 			if !strings.Contains(warning, "A proxy serves one host at a time.") || !strings.Contains(lines, "- {name: \"hall\"") {
 				t.Errorf("prints\n%s", out.String())
 			}
-			if got := strings.Contains(warning, "ESPHome 2026.7: kitchen\n"); got != c.taken {
+			if got := strings.Contains(warning, "cannot tell: kitchen\n"); got != c.taken {
 				t.Errorf("the proxy is said to be taken: %v, want %v:\n%s", got, c.taken, out.String())
 			}
 		})

@@ -16,7 +16,7 @@ var examples = map[string]string{
   bluez-esphome devices thermo --json | jq '.heard[].sources'`,
 	"discover":  `  bluez-esphome discover`,
 	"provision": `  bluez-esphome provision kitchen`,
-	"reload":    `  bluez-esphome reload`,
+	"reload":    `  bluez-esphome reload --pid $MAINPID    # ExecReload= of the units`,
 	"run": `  bluez-esphome run --config my.yaml --bus private
   kill -HUP PID                          # read the configuration again`,
 	"simulate": `  bluez-esphome simulate --listen 127.0.0.1:6053 --name kitchen

@@ -78,6 +78,9 @@ func TestExamples(t *testing.T) {
 		if c.Example == "" && c.Name() != "completion" && c.Name() != "help" && c != root {
 			t.Errorf("%s has no example", c.Name())
 		}
+		if c.Name() == "reload" && !strings.Contains(c.Example, "--pid") {
+			t.Errorf("the example of reload lacks --pid, without which it fails: %s", c.Example)
+		}
 		var out strings.Builder
 		c.SetOut(&out)
 		c.HelpFunc()(c, nil)

@@ -45,7 +45,7 @@ func newRun() *cobra.Command {
 of its own and prints its address, which programs take from the environment; without it the system's is used, and bluetoothd has to be stopped.
 
 SIGHUP has it read the configuration again: proxies that are new, changed or gone are applied at once, the others keep their sessions and
-links. bluez-esphome reload sends that signal and says what is wrong with the file.`,
+links. systemctl reload sends that signal to a unit, and says what is wrong with the file.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			noCore()
 			load := func() (*config.Config, error) {

@@ -79,8 +79,8 @@ listener: no ACTIVE_CONNECTIONS: passive only: no connections through it
 old-proxy-with-a-name-that-is-long: no FEATURE_STATE_AND_MODE,
   CONNECTION_PARAMS_SETTING; bluez-esphome status
   old-proxy-with-a-name-that-is-long says what that disables
-locked: next attempt in 27 s; a reload (systemctl reload bluez-esphome,
-  bluez-esphome reload) tries now
+locked: next attempt in 27 s; a reload (systemctl reload bluez-esphome, or
+  SIGHUP) tries now
 note on listener: mind the gap
 9 devices heard, 2 on the bus, 1 connected
 `
@@ -200,7 +200,7 @@ func TestEqualFailures(t *testing.T) {
 	want := `all 13 proxies: cannot connect to their addresses: connection refused; check
   that the device is powered
 all 13 proxies: next attempt in 10 to 22 s; a reload (systemctl reload
-  bluez-esphome, bluez-esphome reload) tries now
+  bluez-esphome, or SIGHUP) tries now
 `
 	if diff := cmp.Diff(want, b.String()); diff != "" {
 		t.Error(diff)

@@ -111,7 +111,7 @@ func nextAttempt(first, last time.Duration) string {
 	case last > first:
 		text = fmt.Sprintf("next attempt in %d to %d s", first/time.Second, last/time.Second)
 	}
-	return text + "; a reload (systemctl reload bluez-esphome, bluez-esphome reload) tries now"
+	return text + "; a reload (systemctl reload bluez-esphome, or SIGHUP) tries now"
 }
 
 // anonymous puts placeholders for the proxy's address into a text.
