@@ -82,9 +82,10 @@ var elsewhere = map[string]struct{ file, contains string }{
 	"bluez-esphome capture --redact FILE.btsnoop":     {"tests/capture/capture_test.go", `{"redacted", "--redact"}`},
 	"bluez-esphome capture FILE.btsnoop":              {"tests/capture/capture_test.go", `"capture", "--bus"`},
 	"bluez-esphome simulate --proxy kitchen=127.0.0.1:6053 --peripherals bug.btsnoop": {"tests/capture/capture_test.go", `harness.Simulate(t, w.file("all")`},
-	"tshark -r FILE":          {"tests/capture/capture_test.go", `"tshark", "-r"`},
-	"btmon -r FILE":           {},
-	"go test ./tests/capture": {},
+	"bluez-esphome provision NAME": {"cmd/bluez-esphome/provision_test.go", `"provision", "kitchen"`},
+	"tshark -r FILE":               {"tests/capture/capture_test.go", `"tshark", "-r"`},
+	"btmon -r FILE":                {},
+	"go test ./tests/capture":      {},
 	// Commands of other programs that a document only mentions.
 	"apt install dbus-daemon":                     {"scripts/lib.sh", "list dbus-daemon"},
 	"journalctl -u bluez-esphome":                 {},
@@ -165,6 +166,41 @@ func TestLinks(t *testing.T) {
 	if links < 40 || targets < 12 {
 		t.Errorf("%d links and %d targets found: do the documents look different now?", links, targets)
 	}
+}
+
+// TestAnchors: headings that a link leads to are there.
+func TestAnchors(t *testing.T) {
+	t.Parallel()
+	found, known := 0, map[string][]string{}
+	for _, name := range documents(t) {
+		for _, m := range regexp.MustCompile(`\]\(([^)#:]*)#([^)]+)\)`).FindAllStringSubmatch(read(t, name).text, -1) {
+			target := name
+			if m[1] != "" {
+				target = path.Join(path.Dir(name), m[1])
+			}
+			found++
+			if known[target] == nil {
+				known[target] = anchors(t, target)
+			}
+			if !slices.Contains(known[target], m[2]) {
+				t.Errorf("%s links %s#%s; %s has no such heading", name, m[1], m[2], target)
+			}
+		}
+	}
+	if found < 20 {
+		t.Errorf("only %d links to headings found", found)
+	}
+}
+
+// anchors lists what the headings of a document are called in links: in lower case, with hyphens for spaces, and
+// without punctuation (GitHub's rule).
+func anchors(t *testing.T, name string) (out []string) {
+	t.Helper()
+	for _, m := range regexp.MustCompile("(?m)^#+ (.*)$").FindAllStringSubmatch(read(t, name).text, -1) {
+		anchor := regexp.MustCompile(`[^\pL\pN _-]`).ReplaceAllString(strings.ToLower(m[1]), "")
+		out = append(out, strings.ReplaceAll(anchor, " ", "-"))
+	}
+	return out
 }
 
 // TestCommandLine: commands and flags of the program that documents name are known to it.

@@ -5,6 +5,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -18,7 +19,8 @@ import (
 // guides are the documents that quote messages.
 var guides = []string{
 	"README.md", "SECURITY.md", "docs/install.md", "docs/proxies.md", "docs/home-assistant.md", "docs/container.md", "docs/clients.md",
-	"docs/troubleshooting.md", "docs/operations.md", "docs/glossary.md", "docs/quirks.md",
+	"docs/troubleshooting.md", "docs/operations.md", "docs/glossary.md", "docs/quirks.md", "docs/controller.md", "docs/fleet.md", "docs/mqtt.md",
+	"docs/capture.md", "docs/matter.md", "docs/simulate.md",
 }
 
 // notOurs are messages of other programs, each with the name of the program.
@@ -28,6 +30,9 @@ var notOurs = map[string]string{
 	"no route to host":                    "the kernel",
 	"address already in use":              "the kernel",
 	"Report a vulnerability":              "GitHub",
+	"Device or resource busy":             "the kernel",
+	"no such file or directory":           "the kernel",
+	"permission denied":                   "the kernel",
 }
 
 // messageColumns are the heads of table columns that hold messages, whatever they look like.
@@ -37,7 +42,7 @@ var messageColumns = []string{"message", "error", "what you see", "the log says"
 // guides for it finds it.
 func TestMessages(t *testing.T) {
 	t.Parallel()
-	literals := programTexts(t)
+	literals := append(programTexts(t), setupTexts(t)...)
 	total := 0
 	for _, name := range guides {
 		for _, q := range quotedMessages(read(t, name).text) {
@@ -101,6 +106,22 @@ func quotedMessages(text string) (out []string) {
 type literal []string
 
 var verb = regexp.MustCompile(`%[+#]?[-0-9.]*[a-zA-Z]`)
+
+// setup is the script that a user runs beside the program.
+const setup = "scripts/deb/bluez-esphome-setup"
+
+// setupTexts are the texts in double quotes of that script.
+func setupTexts(t *testing.T) (out []literal) {
+	t.Helper()
+	b, err := os.ReadFile(harness.Path(t, filepath.FromSlash(setup)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile(`"([^"]{4,})"`).FindAllStringSubmatch(string(b), -1) {
+		out = append(out, literal(regexp.MustCompile(`\$\w+|\$\([^)]*\)`).Split(m[1], -1)))
+	}
+	return out
+}
 
 // programTexts are all strings of the program, tests aside.
 func programTexts(t *testing.T) (out []literal) {

@@ -27,7 +27,7 @@ type block struct{ language, text string }
 var programs = []string{
 	"make", "bluez-esphome", "bin/bluez-esphome", "bluez-esphome-setup", "apt", "apt-get", "dpkg", "systemctl", "journalctl", "systemd-analyze",
 	"bluetoothctl", "gdbus", "busctl", "sudo", "export", "go", "docker", "podman", "curl", "sh", "python3", "openssl",
-	"kill", "pkill", "usermod", "esphome", "git",
+	"kill", "pkill", "usermod", "esphome", "git", "tshark", "btmon", "btattach",
 }
 
 var span = regexp.MustCompile("`([^`\n]+)`")
