@@ -15,7 +15,7 @@ func newTake() *cobra.Command {
 		Use: "take PROXY", Short: "take a proxy from whichever host has it",
 		Long: `take has the running daemon take a proxy at once, also from another host such as Home Assistant, which gets nothing from it any more and is not
 told. What on_conflict says holds again afterwards: a host that takes the proxy back keeps it. To use what nobody has any more, nothing is needed:
-the daemon asks each minute, and at once when it reloads.`,
+the daemon asks each minute, and at once when it reloads; firmware 2026.7 does not tell, and is tried after half an hour.`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return &usageError{fmt.Errorf("take wants the name of one proxy, but got %q", args)}

@@ -26,6 +26,7 @@ func TestCause(t *testing.T) {
 		{fmt.Errorf("dial: %w", context.DeadlineExceeded), "no answer in time"},
 		{&net.DNSError{Err: "no such host", Name: "nosuch.example", Server: "10.255.255.53:53"}, "no such host"},
 		{errors.New("no usable address"), "no usable address"},
+		{errors.Join(&net.DNSError{Err: "no such host"}, errors.New("nobody answers"), &net.DNSError{Err: "no such host"}), "no such host, nobody answers"},
 	} {
 		if got := cause(c.err); got != c.want {
 			t.Errorf("%v: %q, want %q", c.err, got, c.want)

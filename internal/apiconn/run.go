@@ -183,8 +183,9 @@ func (p *Proxy) nextAt(d time.Duration) {
 	}
 }
 
-// NextAttempt is when the next attempt to reach the proxy begins, if nothing makes it earlier; zero while there is a
-// session or an attempt, and where an attempt waits for something else than time.
+// NextAttempt is when the next attempt to reach the proxy, or to have one back that another host took, begins if nothing
+// makes it earlier; zero while the proxy is ours or an attempt is under way, and where one waits for something else than
+// time.
 func (p *Proxy) NextAttempt() time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -199,6 +200,7 @@ func (p *Proxy) attempt(ctx context.Context) (wasUp bool, err error) {
 	}
 	at := conn.RemoteAddr()
 	p.at.Store(&at)
+	defer p.nextAt(-1) // which a session has while another host has the proxy
 	s := newSession(p, conn)
 	err = s.open(ctx)
 	if err == nil {

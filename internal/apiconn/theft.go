@@ -109,12 +109,20 @@ type vigil struct {
 	nextRound                    time.Time // of the probe
 	asking                       bool      // a slot is asked for, and the slots are to be looked at
 	deafPause                    time.Duration
+	lost                         bool // to another host, when last looked at
 }
 
 // listen checks whether adverts still come, and returns when to check again.
 func (s *session) listen(now time.Time, v *vigil) time.Time {
-	if at, ok := s.displaced(now, v); ok {
+	at, attempt, lost := s.displaced(now, v)
+	if lost {
+		s.p.nextAt(attempt.Sub(now))
+		v.lost = true
 		return at
+	}
+	if v.lost {
+		s.p.nextAt(-1)
+		v.lost = false
 	}
 	heard := s.begun
 	never := false
@@ -336,8 +344,9 @@ func (s *session) stolenFromUs(slots ble.Slots) {
 const codeLocalHost = 0x16
 
 // displaced watches a proxy that another host has: it asks each minute whether that one is still there, where the proxy
-// tells, and takes the proxy when its time has come. It reports false if the proxy is not known to be lost.
-func (s *session) displaced(now time.Time, v *vigil) (time.Time, bool) {
+// tells, and takes the proxy when its time has come. It returns when to look again, and when the next attempt to have
+// the proxy is; false if it is not known to be lost.
+func (s *session) displaced(now time.Time, v *vigil) (again, attempt time.Time, lost bool) {
 	s.p.mu.Lock()
 	t := s.p.thefts
 	free := s.p.slots.Free > 0
@@ -347,7 +356,7 @@ func (s *session) displaced(now time.Time, v *vigil) (time.Time, bool) {
 	if !s.probe.stolen {
 		v.asking = false
 		s.takeNow.Store(false) // we have it already
-		return time.Time{}, false
+		return time.Time{}, time.Time{}, false
 	}
 	due := s.probe.since.Add(t.pause(s.p.cfg.OnConflict, s.probe.retries))
 	if s.canAsk() && s.p.cfg.OnConflict == Yield {
@@ -364,6 +373,7 @@ func (s *session) displaced(now time.Time, v *vigil) (time.Time, bool) {
 		v.nextAsk = now.Add(askEvery)
 		s.probe.retries++
 		s.probe.since = now
+		due = now.Add(t.pause(s.p.cfg.OnConflict, s.probe.retries))
 		s.p.log.Info("Asking for the proxy again", "losses", t.count, "attempt", s.probe.retries)
 		s.subscribe()
 		if !s.newestWins() && s.info.Features.Has(ble.FeatureActiveConnections) {
@@ -378,12 +388,15 @@ func (s *session) displaced(now time.Time, v *vigil) (time.Time, bool) {
 		s.probe.granting = true
 		s.askForNobody()
 		s.w.post(&apipb.SubscribeBluetoothConnectionsFreeRequest{})
-		return now.Add(sweepWithin), true
+		return now.Add(sweepWithin), v.nextAsk, true
 	case !now.Before(v.nextAsk):
 		v.nextAsk = now.Add(askEvery)
 		s.w.post(&apipb.SubscribeBluetoothConnectionsFreeRequest{})
 	}
-	return earlier(now.Add(askEvery), v.nextAsk), true
+	if s.canAsk() || !s.newestWins() { // then to ask is an attempt
+		due = earlier(due, v.nextAsk)
+	}
+	return earlier(now.Add(askEvery), v.nextAsk), due, true
 }
 
 // hearing notes that adverts come, after a time when they did not. It is called by the reader.

@@ -153,6 +153,11 @@ func TestTheft(t *testing.T) {
 				if b.p.State() != StateDisplaced || b.p.Online() || changes == 0 {
 					t.Fatalf("after 5 s: state %v, online %v, %d changes", b.p.State(), b.p.Online(), changes)
 				}
+				time.Sleep(suspectAfter) // until the watch looks
+				synctest.Wait()
+				if next := time.Until(b.p.NextAttempt()); next < tt.soonest-5*time.Second || next > max(tt.soonest, time.Minute) {
+					t.Errorf("the next attempt is said to be in %v", next)
+				}
 				if events := b.rec.take(); !slices.Contains(events, "down AA:BB:CC:DD:EE:FF 0x16") {
 					t.Errorf("the link was not given up: %q", events)
 				}
@@ -166,6 +171,9 @@ func TestTheft(t *testing.T) {
 				synctest.Wait()
 				if len(f.subscribed) == 0 || f.subscribed[0] < tt.soonest || b.p.State() != StateOnline || !b.p.Online() {
 					t.Errorf("asked for it %v; state %v", f.subscribed, b.p.State())
+				}
+				if next := b.p.NextAttempt(); !next.IsZero() {
+					t.Errorf("it is ours, and the next attempt is said to be at %v", next)
 				}
 				b.p.Stop()
 				_ = far.conn.Close()

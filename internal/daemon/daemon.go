@@ -66,6 +66,7 @@ type Daemon struct {
 	live    atomic.Pointer[config.Config] // see config
 	ready   atomic.Bool                   // org.bluez is ours and the work goes on
 	reloads atomic.Int32                  // asked for, applied or not
+	grown   atomic.Bool                   // a reload asked for adapters: per-proxy
 	started chan struct{}                 // closed once the proxies are at work
 	radio
 	fronts

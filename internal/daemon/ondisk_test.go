@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"bluez-esphome/internal/config"
 	"bluez-esphome/internal/dbusobj/dbustest"
 	"bluez-esphome/internal/status"
 )
@@ -22,7 +23,8 @@ func TestConfigurationOnDisk(t *testing.T) {
 	bus := dbustest.Start(t)
 	addrs := simulate(t, "kitchen")
 	begun := status.Moment(time.Now().Unix())
-	d, _ := run(t, configOf(t, bus, addrs, "kitchen"))
+	started := configOf(t, bus, addrs, "kitchen")
+	d, _ := run(t, started)
 	ask := func() status.Configuration {
 		t.Helper()
 		r, err := status.Ask(t.Context(), bus)
@@ -56,5 +58,15 @@ func TestConfigurationOnDisk(t *testing.T) {
 	d.Reload(cfg)
 	if c := ask(); c.Problem != "" || c.Since != 0 || !slices.Equal(c.RestartKeys, []string{"state_dir", "http"}) {
 		t.Errorf("after a success %+v", c)
+	}
+	more := *started
+	more.Adapters = config.AdaptersPerProxy
+	d.Reload(&more)
+	if c := ask(); len(c.RestartKeys) != 0 {
+		t.Errorf("with all put back and an adapter more %+v", c)
+	}
+	d.Reload(started)
+	if c := ask(); !slices.Equal(c.RestartKeys, []string{"adapters"}) {
+		t.Errorf("with an adapter less %+v", c)
 	}
 }

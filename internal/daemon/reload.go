@@ -31,6 +31,7 @@ func (d *Daemon) Reload(cfg *config.Config) {
 	d.finder.Apply(cfg) // before the proxies, whose names it resolves
 	added, removed := d.proxies.Apply()
 	if cfg.Adapters == config.AdaptersPerProxy && old.Adapters != cfg.Adapters {
+		d.grown.Store(true)
 		d.knownAdapters(d.addAdapter)
 		d.proxies.Settle()
 	}
@@ -39,7 +40,7 @@ func (d *Daemon) Reload(cfg *config.Config) {
 	d.stream.Apply(cfg.MQTT)
 	d.conn.Post(func() { d.shown.Show(len(cfg.HCI) > 0) })
 	d.log.Info("The configuration was read again", "reload", d.reloads.Add(1), "added", added, "removed", removed)
-	later := needRestart(d.opts.Config, cfg)
+	later := needRestart(d.opts.Config, cfg, d.grown.Load())
 	d.onDisk.Load().Applied(later)
 	if len(later) > 0 {
 		d.log.Warn("Some changes take effect only when the daemon is started again", "keys", later)
@@ -54,8 +55,8 @@ func (d *Daemon) ReloadFailed(err error) {
 }
 
 // needRestart lists the keys that differ between what the daemon was started with and cfg, and that a reload does not
-// apply.
-func needRestart(started, cfg *config.Config) []string {
+// apply. grown says that a reload has added adapters.
+func needRestart(started, cfg *config.Config, grown bool) []string {
 	var keys []string
 	for _, c := range []struct {
 		key  string
@@ -75,7 +76,7 @@ func needRestart(started, cfg *config.Config) []string {
 		}
 	}
 	// Adapters are added by a reload; none is taken away from clients that use it.
-	if started.Adapters == config.AdaptersPerProxy && cfg.Adapters == config.AdaptersMerged {
+	if (grown || started.Adapters == config.AdaptersPerProxy) && cfg.Adapters == config.AdaptersMerged {
 		keys = append(keys, "adapters")
 	}
 	return keys

@@ -3,7 +3,6 @@ package mdns
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -21,6 +20,9 @@ func Local(host string) bool {
 	}
 	return strings.HasSuffix(h, ".local") || !strings.Contains(h, ".")
 }
+
+// errNobody is what an administrator reads who wrote the name of a proxy that is in another network.
+var errNobody = errors.New("nobody answers by multicast DNS, which does not cross routers")
 
 // Lookup asks for the addresses of a host until there is an answer or ctx ends; .local is added to a name without a
 // dot. An answer that was heard within the last two seconds counts.
@@ -53,7 +55,10 @@ func (c *Client) Lookup(ctx context.Context, host string) ([]netip.Addr, error) 
 			return slices.Clone(c.recent[name].addrs), nil
 		case <-ctx.Done():
 			timer.Stop()
-			return nil, fmt.Errorf("nobody answers to %s by multicast DNS: %w", name, ctx.Err())
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return nil, errNobody
+			}
+			return nil, ctx.Err()
 		case <-timer.C:
 		}
 		pause = min(2*pause, maxHostQuery)

@@ -56,7 +56,11 @@ func (r *Report) verdict() (status int, line string) {
 		if status == CheckOK {
 			status, line = CheckWarning, strings.Replace(line, "OK", "WARNING", 1)
 		}
-		line += "; the configuration on disk has mistakes"
+		if c.unread() {
+			line += "; the configuration on disk cannot be read"
+		} else {
+			line += "; the configuration on disk has mistakes"
+		}
 	}
 	return status, line
 }

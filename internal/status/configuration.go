@@ -43,7 +43,11 @@ func (c *Configuration) print(w io.Writer, now time.Time) {
 		return
 	}
 	if c.Problem != "" {
-		wrap(w, "", "  ", fmt.Sprintf("the file on disk has mistakes since %s, and nothing of it is applied until they are mended:", clock(c.Since, now)))
+		what := "the file on disk has mistakes since %s, and nothing of it is applied until they are mended:"
+		if c.unread() {
+			what = "the file on disk cannot be used since %s, and what was read before stays in use:"
+		}
+		wrap(w, "", "  ", fmt.Sprintf(what, clock(c.Since, now)))
 		for line := range strings.SplitSeq(c.Problem, "\n") {
 			wrap(w, "  ", "    ", line)
 		}
@@ -51,6 +55,11 @@ func (c *Configuration) print(w io.Writer, now time.Time) {
 	if len(c.RestartKeys) > 0 {
 		wrap(w, "", "  ", "restart to apply: "+strings.Join(c.RestartKeys, ", "))
 	}
+}
+
+// unread reports whether the newest reload found no file that it could read.
+func (c *Configuration) unread() bool {
+	return strings.HasPrefix(c.Problem, "cannot read configuration ")
 }
 
 // clock tells a time of day, with the date if it is not of the last day.

@@ -22,6 +22,8 @@ func TestConfiguration(t *testing.T) {
 			"the file on disk has mistakes since 23:50, and nothing of it is applied until\n  they are mended:\n  my.yaml:45: x: is wrong; mend it\n  my.yaml:46: y\n"},
 		{"an old mistake", &Configuration{Problem: "x", Since: since - 86400},
 			"the file on disk has mistakes since 2026-11-28 23:50, and nothing of it is\n  applied until they are mended:\n  x\n"},
+		{"no file", &Configuration{Problem: "cannot read configuration my.yaml: file does not exist", Since: since},
+			"the file on disk cannot be used since 23:50, and what was read before stays in\n  use:\n  cannot read configuration my.yaml: file does not exist\n"},
 		{"restart", &Configuration{RestartKeys: []string{"http", "log"}}, "restart to apply: http, log\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

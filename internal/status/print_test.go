@@ -221,3 +221,36 @@ all 13 proxies: next attempt in 10 to 22 s; a reload (systemctl reload
 		t.Error(line)
 	}
 }
+
+// TestNextAttempt: where nothing tells whether the other host has gone, a reload changes nothing. A name that is not
+// resolved has no port.
+func TestNextAttempt(t *testing.T) {
+	taken := func(name, version string) Proxy {
+		return Proxy{Name: name, Host: name + ":6053", State: "displaced", ESPHomeVersion: version, NextAttempt: 1000 + 29*60, Features: []string{"ACTIVE_CONNECTIONS"}}
+	}
+	passive := taken("d", "2026.10.0")
+	passive.Features = []string{"PASSIVE_SCAN"}
+	lost := Proxy{Name: "lost", Host: "lost.local:6053", State: "offline", LastError: "cannot resolve lost.local: no such host; check the name"}
+	r := &Report{Proxies: []Proxy{taken("a", "2026.7.4"), taken("b", "2026.10.0"), taken("c", "2026.7.0"), passive, lost}}
+	var b strings.Builder
+	r.printRemarks(&b, time.Unix(1000, 0))
+	r.Proxies[0].print(&b, time.Unix(1000, 0))
+	want := `lost: cannot resolve lost.local: no such host; check the name
+b: next attempt in 29 min; a reload (systemctl reload bluez-esphome, or SIGHUP)
+  tries now
+a, c, d: next attempt in 29 min; bluez-esphome take NAME tries now, and takes it
+  also from a host that is still there
+a
+  state      displaced
+  next       next attempt in 29 min; bluez-esphome take a tries now, and takes
+             it also from a host that is still there
+  address    a:6053
+  firmware   ESPHome 2026.7.4
+  scan mode  unknown
+  heard      never
+  features   ACTIVE_CONNECTIONS
+`
+	if diff := cmp.Diff(want, b.String()); diff != "" {
+		t.Error(diff)
+	}
+}

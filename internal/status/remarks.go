@@ -4,15 +4,19 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"time"
+
+	"bluez-esphome/internal/ble"
 )
 
-// Placeholders for the name and the address of a proxy in a remark, so that equal remarks about several proxies are
-// found.
+// Placeholders for the name, the address and the host of a proxy in a remark, so that equal remarks about several
+// proxies are found.
 const (
 	thisProxy   = "\x00"
 	thisAddress = "\x01"
+	thisHost    = "\x02"
 )
 
 // printRemarks writes the remarks about all proxies; a remark that several have is written once.
@@ -32,11 +36,11 @@ func (r *Report) printRemarks(w io.Writer, now time.Time) {
 	}
 	for _, remark := range order {
 		list := whom[remark]
-		address := list[0].Host
+		address, host := list[0].Host, list[0].hostAlone()
 		if len(list) > 1 {
-			address = "their addresses"
+			address, host = "their addresses", "their names"
 		}
-		remark = strings.NewReplacer(thisProxy, list[0].Name, thisAddress, address).Replace(remark)
+		remark = strings.NewReplacer(thisProxy, list[0].Name, thisAddress, address, thisHost, host).Replace(remark)
 		wrap(w, "", "  ", r.whom(list)+": "+remark)
 	}
 	r.printNext(w, now)
@@ -61,22 +65,25 @@ func (r *Report) whom(list []*Proxy) string {
 
 // printNext writes when the daemon tries again to reach those that are away.
 func (r *Report) printNext(w io.Writer, now time.Time) {
-	var (
-		list        []*Proxy
-		first, last time.Duration
-	)
-	for i := range r.Proxies {
-		left, ok := r.Proxies[i].left(now)
-		if !ok {
-			continue
+	for _, takes := range []bool{false, true} {
+		var (
+			list        []*Proxy
+			first, last time.Duration
+		)
+		for i := range r.Proxies {
+			p := &r.Proxies[i]
+			left, ok := p.left(now)
+			if !ok || p.untold() != takes {
+				continue
+			}
+			if len(list) == 0 {
+				first, last = left, left
+			}
+			list, first, last = append(list, p), min(first, left), max(last, left)
 		}
-		if len(list) == 0 {
-			first, last = left, left
+		if len(list) > 0 {
+			wrap(w, "", "  ", r.whom(list)+": "+nextAttempt(first, last)+"; "+list[0].sooner(len(list)))
 		}
-		list, first, last = append(list, &r.Proxies[i]), min(first, left), max(last, left)
-	}
-	if len(list) > 0 {
-		wrap(w, "", "  ", r.whom(list)+": "+nextAttempt(first, last))
 	}
 }
 
@@ -86,8 +93,33 @@ func (p *Proxy) next(now time.Time) string {
 	if !ok {
 		return ""
 	}
-	return nextAttempt(left, left)
+	return nextAttempt(left, left) + "; " + p.sooner(1)
 }
+
+// untold reports whether another host has the proxy, and nothing tells when that host has gone: to try is to take it.
+// So it is with ESPHome 2026.7, and from 2026.8 on where the proxy makes no connections.
+func (p *Proxy) untold() bool {
+	v, known := ble.ParseVersion(p.ESPHomeVersion)
+	if p.State != displaced || !known || !v.AtLeast(2026, 7) {
+		return false
+	}
+	return !v.AtLeast(2026, 8) || !slices.Contains(p.Features, ble.FeatureActiveConnections.String())
+}
+
+// sooner says how the next attempt for so many proxies like this one can be had at once.
+func (p *Proxy) sooner(proxies int) string {
+	name := p.Name
+	switch {
+	case !p.untold():
+		return "a reload (systemctl reload bluez-esphome, or SIGHUP) tries now"
+	case proxies > 1:
+		name = "NAME"
+	}
+	return fmt.Sprintf("bluez-esphome take %s tries now, and takes it also from a host that is still there", name)
+}
+
+// displaced is the state of a proxy that another host has.
+const displaced = "displaced"
 
 // left is the time until the next attempt; it returns false if none is planned.
 func (p *Proxy) left(now time.Time) (time.Duration, bool) {
@@ -111,21 +143,29 @@ func nextAttempt(first, last time.Duration) string {
 	case last > first:
 		text = fmt.Sprintf("next attempt in %d to %d s", first/time.Second, last/time.Second)
 	}
-	return text + "; a reload (systemctl reload bluez-esphome, or SIGHUP) tries now"
+	return text
 }
 
-// anonymous puts placeholders for the proxy's address into a text.
+// anonymous puts placeholders for the proxy's address and host into a text.
 func (p *Proxy) anonymous(text string) string {
-	host, _, err := net.SplitHostPort(p.Host)
-	if err != nil {
-		host = p.Host
-	}
 	words := strings.Split(text, " ")
 	for i, word := range words {
-		bare := strings.TrimRight(word, ":;,.")
-		if bare != "" && (bare == p.Host || bare == host) {
+		switch bare := strings.TrimRight(word, ":;,."); bare {
+		case "":
+		case p.Host:
 			words[i] = thisAddress + word[len(bare):]
+		case p.hostAlone():
+			words[i] = thisHost + word[len(bare):]
 		}
 	}
 	return strings.Join(words, " ")
+}
+
+// hostAlone is the proxy's host without its port.
+func (p *Proxy) hostAlone() string {
+	host, _, err := net.SplitHostPort(p.Host)
+	if err != nil {
+		return p.Host
+	}
+	return host
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strconv"
 	"syscall"
 	"time"
@@ -113,8 +114,11 @@ func (s *streamer) dial(ctx context.Context) (net.Conn, error) {
 		}
 	}
 	conn, err := dial(ctx, broker(s.m))
-	if err != nil || secure == nil {
-		return conn, err
+	if err != nil {
+		return nil, unreached(err)
+	}
+	if secure == nil {
+		return conn, nil
 	}
 	encrypted := tls.Client(conn, secure)
 	if err := encrypted.HandshakeContext(ctx); err != nil {
@@ -122,6 +126,23 @@ func (s *streamer) dial(ctx context.Context) (net.Conn, error) {
 		return nil, fmt.Errorf("no TLS with the broker: %w", explain(err))
 	}
 	return encrypted, nil
+}
+
+// unreached is why there is no connection, without Go's words and the broker's address, which stands beside it.
+func unreached(err error) error {
+	var (
+		dns *net.DNSError
+		sys syscall.Errno
+	)
+	switch {
+	case errors.As(err, &dns):
+		return fmt.Errorf("cannot resolve %s: %s", dns.Name, dns.Err)
+	case errors.As(err, &sys):
+		return sys
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
+		return errors.New("no answer in time")
+	}
+	return err
 }
 
 // closed reports whether the peer ended a connection.

@@ -8,7 +8,8 @@ import (
 	"bluez-esphome/tests/harness"
 )
 
-// TestKeysStayPrivate: what the README has people make in their checkout holds keys, and git add . does not take it.
+// TestKeysStayPrivate: what the README has people make in their checkout holds keys, and git add . takes neither it nor
+// the copies that editors leave.
 func TestKeysStayPrivate(t *testing.T) {
 	t.Parallel()
 	if err := exec.Command("git", "-C", harness.Path(t), "rev-parse").Run(); err != nil {
@@ -16,7 +17,8 @@ func TestKeysStayPrivate(t *testing.T) {
 	}
 	for name, want := range map[string]bool{
 		"my.yaml": true, "my-home.yaml": true, "kitchen.key": true, "proxy.key": true, "keys/kitchen": true,
-		"configs/kitchen.key": true, "docs/container/config/bluez-esphome.yaml": true,
+		"house.yaml": true, "secrets.yml": true, "my.yaml~": true, "my.yaml.bak": true, ".my.yaml.swp": true, "kitchen.key~": true,
+		"configs/my.yaml": true, "configs/bluez-esphome.yaml.save": true, "configs/kitchen.key": true, "docs/container/config/bluez-esphome.yaml": true,
 		"configs/bluez-esphome.yaml": false, "docs/container/compose.yaml": false, "internal/config/config.go": false,
 	} {
 		err := exec.Command("git", "-C", harness.Path(t), "check-ignore", "-q", "--no-index", name).Run()
