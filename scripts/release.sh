@@ -41,7 +41,8 @@ for arch in "$@"; do
 	rm -rf "$work/deb"
 	cp -r docs/container "$files/docs/"
 	rm -rf "$files/docs/container/config"
-	cp docs/container.md "$files/docs/"
+	# Links to what is not in the archive become plain text.
+	awk -v file=docs/container.md -v packed="$(echo docs/container/*)" -f scripts/deb/docs.awk docs/container.md >"$files/docs/container.md"
 	cp configs/bluez-esphome.yaml "$files/configs/"
 	cp LICENSE "$files/"
 	chmod -R u=rwX,go=rX "$files"

@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -112,7 +113,7 @@ func checkContainer(t *testing.T, data []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	modes := map[string]int64{}
+	modes, guide := map[string]int64{}, ""
 	for r := tar.NewReader(unzipped); ; {
 		h, err := r.Next()
 		if errors.Is(err, io.EOF) {
@@ -122,6 +123,13 @@ func checkContainer(t *testing.T, data []byte) {
 			t.Fatal(err)
 		}
 		modes[h.Name] = h.Mode
+		if path.Base(h.Name) == "container.md" {
+			b, err := io.ReadAll(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			guide = string(b)
+		}
 		if h.Uid != 0 || h.Gid != 0 || h.ModTime.Unix() != 1700000000 {
 			t.Errorf("%s is of %d:%d, %v", h.Name, h.Uid, h.Gid, h.ModTime)
 		}
@@ -133,5 +141,14 @@ func checkContainer(t *testing.T, data []byte) {
 		if got := modes["bluez-esphome-1.2.3/"+name]; got != mode {
 			t.Errorf("%s has mode %o, want %o", name, got, mode)
 		}
+	}
+	links := docLink.FindAllStringSubmatch(guide, -1)
+	for _, m := range links {
+		if _, ok := modes["bluez-esphome-1.2.3/docs/"+m[1]]; !ok {
+			t.Errorf("container.md links %s, which is not in the archive", m[1])
+		}
+	}
+	if len(links) < 2 {
+		t.Errorf("container.md has %d links", len(links))
 	}
 }
