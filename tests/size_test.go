@@ -14,7 +14,7 @@ import (
 
 // maxProgram bounds the size of the program, in bytes. Nearly all of it is mapped into memory soon after the start, and
 // an idle daemon should have less than 15 MiB there.
-const maxProgram = 16_500_000 // 15.7 MiB; the virtual controllers took 0.3 MB of it, the stream to a broker 0.5 MB, names of companies and services 0.1 MB
+const maxProgram = 16_600_000 // 15.8 MiB; the virtual controllers took 0.3 MB of it, the stream to a broker 0.5 MB, names of companies and services 0.1 MB
 
 // TestProgramSize builds the program as scripts/build.sh does. No function of it may look up methods by a name that is
 // known only when it runs, as package text/template does: with one that does, the linker keeps every exported method of
