@@ -189,6 +189,15 @@ func TestCheckTryFaults(t *testing.T) {
 		`wrong: the device \(which says it is kitchen, MAC ([0-9A-F]{2}:){5}[0-9A-F]{2}\) refused the encryption key: .*`,
 		`none: the device requires encryption: .*`,
 	)
+	// The same device by two addresses, one of them with another key.
+	got, err = checkTry(t, fmt.Sprintf("{name: wrong, address: %q, noise_psk: %q}", addrs["kitchen"], strings.Replace(psk, "AQID", "AQIE", 1)),
+		fmt.Sprintf("{name: right, address: %q, noise_psk: %q}", strings.Replace(addrs["kitchen"], "127.0.0.1", "localhost", 1), psk))
+	if !errors.Is(err, errTries) || !strings.Contains(err.Error(), "1 of 2") {
+		t.Errorf("the error is %v", err)
+	}
+	wantLines(t, got,
+		`wrong: the device says that it is the same as "right" \(MAC ([0-9A-F]{2}:){5}[0-9A-F]{2}\), and refused the encryption key: remove one of the two entries`,
+	)
 	got, err = checkTry(t)
 	if err != nil || !strings.Contains(got, "there is no proxy to try") {
 		t.Errorf("%v %s", err, got)

@@ -29,7 +29,7 @@ type try struct {
 	config.Proxy
 	found apiconn.Probed
 	err   error
-	twin  *try // an earlier entry that leads to the same device
+	twin  *try // another entry that leads to the same device
 }
 
 // errTries ends check --try with a status of its own; what is wrong was printed.
@@ -100,7 +100,7 @@ func (t *try) probe(ctx context.Context, timeout time.Duration, resolve func(con
 func findTwins(tries []*try) {
 	byMAC := map[string]*try{}
 	for _, t := range tries {
-		if mac := t.found.MAC; t.err != nil || mac == "" {
+		if mac := apiwire.MAC(t.found.MAC); t.err != nil || mac == "" {
 			continue
 		} else if first := byMAC[mac]; first != nil {
 			t.twin = first
@@ -108,11 +108,19 @@ func findTwins(tries []*try) {
 			byMAC[mac] = t
 		}
 	}
+	for _, t := range tries { // a device says who it is before it looks at the key
+		if badKey := (*apiwire.InvalidKeyError)(nil); errors.As(t.err, &badKey) {
+			t.twin = byMAC[apiwire.MAC(badKey.MAC)]
+		}
+	}
 }
 
 // problem says why the proxy cannot be used, or nothing.
 func (t *try) problem() string {
 	switch {
+	case t.err != nil && t.twin != nil:
+		return fmt.Sprintf("the device says that it is the same as %q (MAC %s), and refused the encryption key: remove one of the two entries",
+			label(t.twin.Proxy), apiwire.MAC(t.twin.found.MAC))
 	case t.err != nil:
 		return t.err.Error()
 	case t.twin != nil:
