@@ -48,7 +48,16 @@ go_remedy() {
 	armv[67]*) machine=armv6l ;;
 	*) machine=$(uname -m) ;;
 	esac
-	echo "${1%.*} or later from https://go.dev/dl/; paste: curl -L https://go.dev/dl/go$1.linux-$machine.tar.gz |" \
+	# A system that was just installed has neither, as often as not.
+	get="curl -L"
+	if ! command -v curl >/dev/null 2>&1; then
+		if command -v wget >/dev/null 2>&1; then
+			get="wget -O-"
+		else
+			get="$(as_root)apt-get update && $(as_root)apt-get install -y curl && curl -L"
+		fi
+	fi
+	echo "${1%.*} or later from https://go.dev/dl/; paste: $get https://go.dev/dl/go$1.linux-$machine.tar.gz |" \
 		"$(as_root)tar -C /usr/local -xz && export PATH=/usr/local/go/bin:\$PATH"
 }
 

@@ -177,7 +177,7 @@ for machine in "$@"; do
 	row "$machine" "fresh, line pasted" anna ours "make run" works
 	row "$machine" fresh root ours "make run" works
 	fresh "$machine" fresh none
-	row "$machine" fresh root none "make run" 'there is no Go: .*or later from https://go.dev/dl/; paste: curl'
+	row "$machine" fresh root none "make run" 'there is no Go: .*or later from https://go.dev/dl/; paste: .*curl -L'
 	row "$machine" fresh anna none "make test" 'there is no Go: .*| sudo tar'
 	fresh "$machine" fresh distribution
 	own=$(inside root / sh -c 'go version' | awk '{ print substr($3, 3) }')
