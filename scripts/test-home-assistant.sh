@@ -7,7 +7,7 @@ set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 need_go
-[ "$(id -u)" -eq 0 ] || stop "make test-home-assistant wants root, to make a root; paste: sudo make test-home-assistant"
+[ "$(id -u)" -eq 0 ] || stop "make test-home-assistant needs root, to make a root; paste: sudo make test-home-assistant"
 command -v mmdebstrap >/dev/null 2>&1 || install_packages mmdebstrap
 GO="$GO" sh scripts/build.sh bin/bluez-esphome
 HA_WORK=$(mktemp -d)

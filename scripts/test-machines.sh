@@ -9,7 +9,7 @@ set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 need_go
-[ "$(id -u)" -eq 0 ] || stop "make test-machines wants root, to make roots; paste: sudo make test-machines"
+[ "$(id -u)" -eq 0 ] || stop "make test-machines needs root, to make roots; paste: sudo make test-machines"
 command -v mmdebstrap >/dev/null 2>&1 || install_packages mmdebstrap
 page=docs/evidence/machines.md
 [ $# -gt 0 ] || set -- debian-12 debian-13 ubuntu-24.04

@@ -7,7 +7,7 @@ set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 need_go
-[ "$(id -u)" -eq 0 ] || stop "make test-matter wants root, for network namespaces; paste: sudo make test-matter"
+[ "$(id -u)" -eq 0 ] || stop "make test-matter needs root, for network namespaces; paste: sudo make test-matter"
 for tool in node npm python3 ip dbus-daemon; do
 	command -v $tool >/dev/null 2>&1 || stop "make test-matter wants $tool"
 done

@@ -13,9 +13,11 @@ func newTake() *cobra.Command {
 	var bus string
 	c := &cobra.Command{
 		Use: "take PROXY", Short: "take a proxy from whichever host has it",
-		Long: `take has the running daemon take a proxy at once, also from another host such as Home Assistant, which gets nothing from it any more and is not
-told. What on_conflict says holds again afterwards: a host that takes the proxy back keeps it. To use what nobody has any more, nothing is needed:
-the daemon asks each minute, and at once when it reloads; firmware 2026.7 does not tell, and is tried after half an hour.`,
+		Long: `take makes the running daemon take a proxy at once, also from another host such as Home Assistant,
+which gets nothing from it any more and is not told. Firmware up to ESPHome 2026.6 does not allow that: the other host
+has to leave the proxy. Afterwards on_conflict holds again: a host that takes the proxy back keeps it. Nothing is
+needed to use a proxy that no host has any more: the daemon asks each minute, and at once when it reloads; firmware
+2026.7 does not tell, and is tried after half an hour.`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return &usageError{fmt.Errorf("take wants the name of one proxy, but got %q", args)}
@@ -35,7 +37,7 @@ the daemon asks each minute, and at once when it reloads; firmware 2026.7 does n
 			if err := r.Take(c.Context(), args[0]); err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(c.OutOrStdout(), "asked for %s; bluez-esphome status %s shows what came of it\n", args[0], args[0])
+			_, err = fmt.Fprintf(c.OutOrStdout(), "asked for %s; bluez-esphome status %s shows whether it worked\n", args[0], args[0])
 			return err
 		},
 	}

@@ -83,7 +83,7 @@ func (l *loader) load() (*Config, error) {
 }
 
 func unreadable(path string) error {
-	return fmt.Errorf("cannot read configuration %s: %w; run this as root, or as a user who may read it and its folder", path, fs.ErrPermission)
+	return fmt.Errorf("cannot read configuration %s: %w; run this as root, or as a user who can read it and its folder", path, fs.ErrPermission)
 }
 
 func (l *loader) parse(data []byte) (*Config, error) {

@@ -96,7 +96,7 @@ func explain(address string, err error) error {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("%s: nobody listens any more", path)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("%s: no permission; ask as root, or as a user who may", path)
+		return fmt.Errorf("%s: no permission; ask as root, or as a user who can use that bus", path)
 	}
 	return fmt.Errorf("%s: %w", path, err)
 }
