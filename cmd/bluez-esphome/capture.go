@@ -34,12 +34,12 @@ func newCapture() *cobra.Command {
 	var v captureCommand
 	c := &cobra.Command{
 		Use: "capture FILE.btsnoop", Short: "record what the proxies hear and what is done on their links, for Wireshark and btmon",
-		Long: `capture records the advertisements that the running daemon hears and everything that is done on links, whoever holds them, until it is stopped
+		Long: `capture records the advertisements that the running daemon hears and everything that is done on links, until it is stopped
 with Ctrl-C. Wireshark and btmon -r show the file as HCI and ATT traffic, each proxy as an adapter; simulate --peripherals FILE plays the devices
 in it. FILE must not exist; - is standard output.
 
-The values that devices send and are sent are in it. Keys never are. --redact gives each Bluetooth address another one in its place, also where it
-stands in a value or in a name; names, serial numbers and other values stay. It takes root or the daemon's own user.`,
+The file contains the values that devices send and get, but no keys. --redact replaces each Bluetooth address by another one, also where it
+stands in a value or in a name; names, serial numbers and other values stay. Only root and the daemon's own user can capture.`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return &usageError{fmt.Errorf("capture wants one file, but got %q", args)}

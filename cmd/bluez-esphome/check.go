@@ -26,7 +26,7 @@ func newCheck() *cobra.Command {
 	c := &cobra.Command{
 		Use: "check [FILE]", Short: "read a configuration and report all mistakes in it",
 		Long: `check reads a configuration and reports all mistakes in it, each with line and remedy. With --try it also connects to
-each proxy once and shows what it found. It subscribes to nothing: whoever uses a proxy keeps it.`,
+each proxy once and shows what it found. It subscribes to nothing: a host that uses a proxy keeps it.`,
 		Example: "  bluez-esphome check --try my.yaml",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 1 {

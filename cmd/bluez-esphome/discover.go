@@ -70,7 +70,7 @@ func newDiscover() *cobra.Command {
 		Use: "discover", Short: "list the ESPHome devices on the network and how to configure them",
 		Long: `discover asks the network by multicast DNS for devices with ESPHome's native API, connects to those it can (without
 encryption, or with a key of --config or --psk-file), and prints lines for the configuration. It subscribes to nothing:
-whoever uses a proxy keeps it.`,
+a host that uses a proxy keeps it.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if timeout <= 0 || timeout > maxDiscoverTime {
 				return &usageError{fmt.Errorf("--timeout %v: want more than 0, at most %v", timeout, maxDiscoverTime)}

@@ -22,7 +22,7 @@ func sayHelp(root *cobra.Command) {
 		case "help":
 			c.Short = "show the help of a command"
 		case "completion":
-			c.Short = "print what has a shell complete commands, flags and names"
+			c.Short = "print a script with which a shell completes commands, flags and names"
 		}
 	}
 	root.SetUsageFunc(func(c *cobra.Command) error {

@@ -27,8 +27,8 @@ func newProvision() *cobra.Command {
 	c := &cobra.Command{
 		Use: "provision PROXY", Short: "give a proxy without a key its encryption key",
 		Long: `provision makes an encryption key, writes it to a file that only its owner can read, and gives it to a proxy of the configuration, named by its
-name or host, that was built with encryption and has no key yet (from ESPHome 2027.2 on such a device answers nobody). The file is
-PROXY.key beside the configuration, or that of --key-file, and must not be there yet. The key is printed nowhere.`,
+name or host, that was built with encryption and has no key yet (from ESPHome 2027.2 on such a device does not answer any more). The file
+is PROXY.key beside the configuration, or that of --key-file, and must not exist yet. The key is not printed.`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return &usageError{fmt.Errorf("provision wants the name of one proxy, but got %q", args)}

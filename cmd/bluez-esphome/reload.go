@@ -131,7 +131,7 @@ func askReload(ctx context.Context, pid int, kill func(int, syscall.Signal) erro
 func newReload() *cobra.Command {
 	var pid int
 	c := &cobra.Command{
-		Use: "reload", Short: "have a running daemon read its configuration again, and say what it found wrong",
+		Use: "reload", Short: "make the daemon of a unit read its configuration again, and say what is wrong with it",
 		Long: `reload is what systemctl reload runs: it sends SIGHUP to the daemon with that process id, waits for its verdict, and fails with
 the mistakes that the daemon found. It finds the verdict in the folder that STATE_DIRECTORY names.`,
 		RunE: func(c *cobra.Command, _ []string) error {

@@ -42,10 +42,10 @@ func newRun() *cobra.Command {
 	c := &cobra.Command{
 		Use: "run", Short: "connect to the configured proxies and serve org.bluez",
 		Long: `run connects to the proxies of the configuration and serves org.bluez until SIGTERM or Ctrl-C. With --bus private it starts a D-Bus
-of its own and prints its address, which programs take from the environment; without it the system's is used, and bluetoothd has to be stopped.
+of its own and prints its address, which programs take from the environment. On the system bus bluetoothd has to be stopped first.
 
-SIGHUP has it read the configuration again: proxies that are new, changed or gone are applied at once, the others keep their sessions and
-links. systemctl reload sends that signal to a unit, and says what is wrong with the file.`,
+SIGHUP makes it read the configuration again and apply the changes at once; proxies that did not change keep their sessions and links.
+systemctl reload sends that signal to a unit, and says what is wrong with the file.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			noCore()
 			load := func() (*config.Config, error) {
