@@ -33,7 +33,10 @@ var inGroup = map[string]map[string]string{
 }
 
 // esphomeSections are sections of an ESPHome configuration. Who writes them here has confused the two files.
-var esphomeSections = []string{"esphome", "esp32", "wifi", "ethernet", "ota", "logger", "bluetooth_proxy", "esp32_ble_tracker"}
+var esphomeSections = []string{
+	"esphome", "esp32", "esp8266", "rp2040", "ln882x", "substitutions", "packages", "external_components", "wifi", "captive_portal", "ethernet", "ota",
+	"logger", "web_server", "bluetooth_proxy", "esp32_ble", "esp32_ble_tracker", "sensor", "binary_sensor", "text_sensor", "switch", "button", "interval",
+}
 
 // listsOfProxies are names, as plain writes them, that were meant to be the list of proxies.
 var listsOfProxies = []string{"proxy", "bluetoothproxies", "esphomeproxies", "hosts", "addresses", "nodes"}
@@ -126,6 +129,8 @@ func (w *walker) elsewhere(group *yaml.Node, prefix, word string) string {
 	word = strings.ToLower(word)
 	is := foreign[plain(word)]
 	switch {
+	case word == "<<":
+		return "keys of another entry are not taken over: write them here"
 	case strings.HasPrefix(prefix, "proxies[") && word == "port":
 		return "the port is part of the address: write address: " + quoted(proxyAddress(group, prefix))
 	case prefix == "stream.mqtt" && word == "port":

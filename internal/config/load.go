@@ -114,9 +114,9 @@ func (l *loader) tree(data []byte) (map[string]any, error) {
 		l.report.atLine(0, "", "", "%d bytes are more than the %d allowed", len(data), maxFile)
 		return nil, l.report.err()
 	}
-	if line, space := oddSpace(data); line > 0 {
-		l.report.atLine(line, "", "type a plain space in its place",
-			"not valid YAML: the line has a character that only looks like a space (%U)", space)
+	if line, odd, plain := lookalike(data); line > 0 {
+		l.report.atLine(line, "", fmt.Sprintf("type a plain %s in its place", plain),
+			"not valid YAML: the line has a character that only looks like a %s (%U)", plain, odd)
 		return nil, l.report.err()
 	}
 	var doc yaml.Node

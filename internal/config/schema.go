@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"reflect"
 	"slices"
 	"strconv"
@@ -106,13 +107,25 @@ func (w *walker) value(node *yaml.Node, t reflect.Type, key string) any {
 	}
 	if node.Kind != yaml.ScalarNode {
 		remedy := ""
-		if strings.HasPrefix(key, "proxies[") && strings.HasSuffix(key, ".address") {
+		switch ip, err := netip.ParseAddr(firstOf(node)); {
+		case !strings.HasPrefix(key, "proxies[") || !strings.HasSuffix(key, ".address"):
+		case err == nil && len(node.Content) == 1:
+			remedy = "write address: " + ip.String()
+		default:
 			remedy = "list each proxy as an entry of its own"
 		}
 		w.wrong(key, remedy, "want one value, not %s", describe(node))
 		return nil
 	}
 	return node.Value
+}
+
+// firstOf is the first value of a list, or the first key of a group.
+func firstOf(node *yaml.Node) string {
+	if len(node.Content) == 0 {
+		return ""
+	}
+	return node.Content[0].Value
 }
 
 // wrong reports a value of the wrong form. Nothing else is reported of it: that it is missing, say.
@@ -150,6 +163,9 @@ func (w *walker) groupRemedy(node *yaml.Node, t reflect.Type, key string) string
 		case key != list && write != "":
 			return write
 		}
+	}
+	if key == "" && node.Kind == yaml.SequenceNode {
+		return `write "proxies:" above it`
 	}
 	return "its keys are " + strings.Join(keysOf(t), ", ")
 }

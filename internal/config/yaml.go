@@ -32,6 +32,7 @@ var faults = []struct{ says, what, remedy string }{
 	{"unknown anchor", "a value begins with *", "quote the value"},
 	{"found unknown escape character", `\ and the letter behind it mean nothing in double quotes`, `use single quotes, or write \\ for \`},
 	{"found unknown directive name", "the line begins with %", "quote the value"},
+	{"found unexpected non-alphabetical character", "the line begins with %", "quote the value"},
 	{"did not find expected whitespace", "a value begins with a character that YAML keeps for itself", "quote the value"},
 	{"invalid leading UTF-8 octet", "the file is not UTF-8", "save it as UTF-8"},
 	{"invalid trailing UTF-8 octet", "the file is not UTF-8", "save it as UTF-8"},
@@ -82,6 +83,9 @@ func explain(data []byte, err error) (line int, what, remedy string) {
 		return line, fmt.Sprintf("an entry follows %q, which says that there is none", strings.TrimSpace(key[1])+": "+key[2]),
 			fmt.Sprintf("remove the %s in line %d", key[2], before)
 	}
+	if a := bracketed.FindStringSubmatch(here); a != nil {
+		return line, "an address in brackets is a list to YAML", fmt.Sprintf(`write "%s", with the quotes`, a[1])
+	}
 	const noColon = "mapping values are not allowed"
 	if strings.Contains(says, noColon) && above != "" && !strings.Contains(above, ":") && indentation(here) <= indentation(above) {
 		return before, `the key has no ": " behind it`, "write KEY: VALUE, with a space after the colon"
@@ -123,6 +127,9 @@ func tabbed(line string) bool { return strings.Contains(line[:indentation(line)]
 // closed matches a key with a list or group that is empty, so that nothing can stand below it.
 var closed = regexp.MustCompile(`^\s*([^\s#-][^#]*):\s*(\[\]|\{\}|null|~)\s*(?:#.*)?$`)
 
+// bracketed matches a value that is an IPv6 address with a port, without quotes.
+var bracketed = regexp.MustCompile(`:\s+(\[[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(?:%\w+)?\]:\d+)\s*(?:#.*)?$`)
+
 // secondDocument is the line that begins another document, 0 if there is none.
 func secondDocument(lines []string) int {
 	begun := false
@@ -137,18 +144,24 @@ func secondDocument(lines []string) int {
 	return 0
 }
 
-// odd matches a line in which a character that only looks like a space stands where YAML wants one: before the key,
-// behind the "-" or behind the colon. Web pages and text programs make them.
-var odd = regexp.MustCompile(`(?m)^[ \t-]*(?:[A-Za-z_]+:)? *([\x{a0}\x{1680}\x{2000}-\x{200b}\x{202f}\x{205f}\x{3000}])`)
+// Lines in which a character that only looks like a space or a hyphen stands where YAML wants one: before the key, behind
+// the "-" or behind the colon. Web pages and text programs make them.
+var (
+	oddSpace  = regexp.MustCompile(`(?m)^[ \t-]*(?:[A-Za-z_]+:)? *([\x{a0}\x{1680}\x{2000}-\x{200b}\x{202f}\x{205f}\x{3000}])`)
+	oddHyphen = regexp.MustCompile(`(?m)^ *([\x{2010}-\x{2015}\x{2022}\x{2212}])[ \x{a0}]`)
+)
 
-// oddSpace finds the first line with such a character; the line is 0 if there is none.
-func oddSpace(data []byte) (line int, space rune) {
-	m := odd.FindSubmatchIndex(data)
+// lookalike finds the first line with such a character, and says what it looks like; the line is 0 if there is none.
+func lookalike(data []byte) (line int, odd rune, plain string) {
+	m, plain := oddSpace.FindSubmatchIndex(data), "space"
 	if m == nil {
-		return 0, 0
+		m, plain = oddHyphen.FindSubmatchIndex(data), "hyphen"
 	}
-	space, _ = utf8.DecodeRune(data[m[2]:])
-	return bytes.Count(data[:m[2]], []byte("\n")) + 1, space
+	if m == nil {
+		return 0, 0, ""
+	}
+	odd, _ = utf8.DecodeRune(data[m[2]:])
+	return bytes.Count(data[:m[2]], []byte("\n")) + 1, odd, plain
 }
 
 // fromUTF16 gives a file in UTF-16, which its first two bytes tell, as UTF-8.

@@ -36,6 +36,7 @@ func TestInvisible(t *testing.T) {
 		{"behind the dash", "proxies:\n  -\u00a0address: a.local\n", "2: " + space},
 		{"before a key", entry + "  \u00a0\u00a0name: x\n", "3: " + space},
 		{"behind the colon", "proxies:\n  - address:\u00a0a.local\n", "2: " + space},
+		{"a dash for a hyphen", "proxies:\n  \u2013 address: a.local\n    name: x\n", "2: not valid YAML: the line has a character that only looks like a hyphen (U+2013); type a plain hyphen in its place"},
 		{"in a text", "adapter_alias: a\u00a0b # c\u00a0d\n" + entry, ""},
 		{"a tab beyond what is searched", "proxies:\n" + strings.Repeat("  - address: a.local\n", maxSoughtLines) + "  - address: b.local\n\tname: x\n",
 			"503: not valid YAML: the line is indented with a tab"},
