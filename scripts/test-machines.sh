@@ -1,7 +1,7 @@
 #!/bin/sh
 # test-machines.sh [MACHINE…]: runs "make run" and "make test" as a new user does on a fresh machine: Debian 12 and 13,
-# and Ubuntu 24.04 where its keyring is installed; with and without apt's lists, as root and as a user, with this Go,
-# with that of the distribution and without any. It needs root and mmdebstrap. Each case begins with an unchanged root
+# and Ubuntu 24.04 where its keyring is installed; with and without apt's lists, as root and as a user, in one's own
+# checkout and in another user's, with this Go, with that of the distribution and without any. It needs root and mmdebstrap. Each case begins with an unchanged root
 # (an overlay), in namespaces of its own as in a container. It writes docs/evidence/machines.md. ROOTS is the folder for
 # the roots (dist/test-machines). FULL says where it runs all of make test, which takes 10 minutes: first (on the first
 # machine, the default), all or none.
@@ -20,6 +20,7 @@ roots=$(cd "$roots" && pwd)
 work=$(mktemp -d)
 table=$(mktemp)
 case_root=$work/case
+annas="/home/anna/my projects/bluez-esphome"
 failed=
 # end unmounts all that a case has mounted.
 end() {
@@ -52,7 +53,8 @@ make_root() {
 		{ echo "$1: not had: mmdebstrap failed"; return 1; }
 }
 
-# fresh MACHINE LISTS GO: makes a new copy of the root, with the repository in /src and anna's in /home/anna/src.
+# fresh MACHINE LISTS GO: makes a new copy of the root, with the repository in /src and anna's in a folder of hers whose
+# name has a space.
 fresh() {
 	end
 	mkdir -p "$work/upper" "$work/work" "$case_root"
@@ -76,8 +78,8 @@ fresh() {
 	mount --bind "$("$GO" env GOMODCACHE)/cache/download" "$case_root/gomod"
 	mount --bind "$roots/gocache" "$case_root/gocache"
 	inside root / useradd -m anna
-	for home in "$case_root" "$case_root/home/anna"; do git clone -q "$PWD" "$home/src"; done
-	inside root / chown -R anna /home/anna/src
+	for folder in /src "$annas"; do git clone -q "$PWD" "$case_root$folder"; done
+	inside root / chown -R anna /home/anna
 }
 
 # inside USER FOLDER COMMAND…: runs a command in the root, as a container would.
@@ -93,7 +95,7 @@ inside() {
 	# shellcheck disable=SC2016
 	unshare --mount --pid --ipc --uts --fork --kill-child sh -c 'mount -t proc proc "$1/proc" && shift && exec "$@"' sh "$case_root" \
 		env -i "$(command -v chroot)" "--userspec=$user" "$case_root" \
-		env -C "$folder" "HOME=$home" "USER=$user" GOPROXY=file:///gomod,https://proxy.golang.org GOSUMDB=off GOFLAGS=-buildvcs=false \
+		env -C "$folder" "HOME=$home" "USER=$user" GOPROXY=file:///gomod,https://proxy.golang.org GOSUMDB=off \
 		GOCACHE=/gocache PATH=/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"
 }
 
@@ -124,13 +126,16 @@ row() {
 	chmod -R a+rwX "$roots/gocache" # another user may have written it for the last row
 	begun=$(date +%s)
 	status=0
-	folder=/src
-	[ "$3" = root ] || folder=/home/anna/src
+	case $3 in
+	root) user=root folder=/src ;;
+	"root in anna's folder") user=root folder=$annas ;;
+	anna*) user=anna folder=$annas ;;
+	esac
 	if [ "$5" = "make run" ]; then
-		demo "$3" "$folder" >"$work/out" 2>&1 || status=$?
+		demo "$user" "$folder" >"$work/out" 2>&1 || status=$?
 	else
 		# shellcheck disable=SC2086
-		inside "$3" "$folder" $5 >"$work/out" 2>&1 || status=$?
+		inside "$user" "$folder" $5 >"$work/out" 2>&1 || status=$?
 	fi
 	took=$(($(date +%s) - begun))
 	says=$(grep -a '^bluez-esphome: ' "$work/out" | head -n 1)
@@ -176,6 +181,8 @@ for machine in "$@"; do
 	inside root / apt-get install -y -q dbus-daemon >/dev/null 2>&1
 	row "$machine" "fresh, line pasted" anna ours "make run" works
 	row "$machine" fresh root ours "make run" works
+	row "$machine" fresh "root in anna's folder" ours "make run" works
+	row "$machine" fresh "anna, after that" ours "make run" 'paste: sudo chown -R .*id -u.* bin$'
 	fresh "$machine" fresh none
 	row "$machine" fresh root none "make run" 'there is no Go: .*or later from https://go.dev/dl/; paste: .*curl -L'
 	row "$machine" fresh anna none "make test" 'there is no Go: .*| sudo tar'
