@@ -76,7 +76,8 @@ type Finder struct {
 
 // found is an instance that was looked at.
 type found struct {
-	p       *fleet.Proxy // nil once it proved to be of no use
+	p       *fleet.Proxy // nil before it is made, and once it proved to be of no use
+	coming  bool         // p is being made
 	release string       // what it was then: another version may be of use
 	seen    time.Time
 	since   time.Time // when p was made
@@ -240,7 +241,7 @@ func (f *Finder) look(svc mdns.Service, turn bool) {
 	cfg, set, auto, e := f.cfg, f.set, f.auto, f.found[svc.Instance]
 	if e != nil {
 		e.seen = max2(e.seen, svc.Seen)
-		if e.p != nil || e.release == release {
+		if e.p != nil || e.coming || e.release == release {
 			auto = nil
 		}
 	}
@@ -249,22 +250,29 @@ func (f *Finder) look(svc mdns.Service, turn bool) {
 	if auto == nil || ended || configured(cfg, svc) || f.known(set, svc) || f.own(svc) {
 		return
 	}
-	evicted, ok := f.place(svc.Instance, release, now, turn)
+	place, evicted := f.place(svc.Instance, release, now, turn)
 	if evicted != nil {
 		set.Leave(evicted)
 	}
-	if !ok {
+	if place == nil {
 		return
 	}
-	if p := f.begin(set, svc, auto); p != nil {
-		f.mu.Lock()
-		if e := f.found[svc.Instance]; e != nil {
-			e.p, e.since = p, now
-		}
-		f.mu.Unlock()
-		if set.Join(p) != nil {
-			f.forget(p)
-		}
+	p := f.begin(set, svc, auto)
+	f.mu.Lock()
+	place.p, place.coming = p, false
+	f.mu.Unlock()
+	if p == nil {
+		return
+	}
+	if set.Join(p) != nil {
+		f.forget(p)
+		return
+	}
+	f.mu.Lock()
+	lost := f.found[svc.Instance] != place // to another one, or by a reload, when p was no part of the set yet
+	f.mu.Unlock()
+	if lost {
+		set.Leave(p)
 	}
 }
 
@@ -275,36 +283,36 @@ func max2(a, b time.Time) time.Time {
 	return b
 }
 
-// place makes room for an instance, false if there is none, perhaps by taking that of another one, whose proxy is
+// place makes room for an instance, nil if there is none, perhaps by taking that of another one, whose proxy is
 // returned.
-func (f *Finder) place(instance, release string, now time.Time, turn bool) (evicted *fleet.Proxy, ok bool) {
+func (f *Finder) place(instance, release string, now time.Time, turn bool) (_ *found, evicted *fleet.Proxy) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.ended {
-		return nil, false
+		return nil, nil
 	}
 	if f.found[instance] == nil {
 		proven, trials, useless, over, oldest := 0, 0, 0, "", ""
 		for name, e := range f.found {
-			if e.p == nil {
+			if e.p == nil && !e.coming {
 				useless++
 				if oldest == "" || e.seen.Before(f.found[oldest].seen) {
 					oldest = name
 				}
 				continue
 			}
-			e.proven = e.proven || e.p.ID() != ""
+			e.proven = e.proven || e.p != nil && e.p.ID() != ""
 			if e.proven {
 				proven++
 				continue
 			}
 			trials++
-			if now.Sub(e.since) >= trial && (over == "" || e.since.Before(f.found[over].since)) {
+			if e.p != nil && now.Sub(e.since) >= trial && (over == "" || e.since.Before(f.found[over].since)) {
 				over = name
 			}
 		}
 		if proven >= maxFound || trials >= maxTrial && (!turn || over == "") {
-			return nil, false
+			return nil, nil
 		}
 		if trials >= maxTrial {
 			evicted = f.found[over].p
@@ -318,8 +326,9 @@ func (f *Finder) place(instance, release string, now time.Time, turn bool) (evic
 		clear(f.tried)
 	}
 	f.tried[instance] = now
-	f.found[instance] = &found{release: release, seen: now, since: now}
-	return evicted, true
+	place := &found{coming: true, release: release, seen: now, since: now}
+	f.found[instance] = place
+	return place, evicted
 }
 
 // begin makes the proxy of an instance; nil if the instance cannot be used.

@@ -2,6 +2,7 @@ package finder
 
 import (
 	"net/netip"
+	"strconv"
 	"testing"
 	"time"
 )
@@ -37,5 +38,28 @@ func TestTargets(t *testing.T) {
 	}
 	if len(targets.ports) > maxTargets || len(targets.address) > maxTargets {
 		t.Errorf("%d ports and %d addresses are remembered", len(targets.ports), len(targets.address))
+	}
+}
+
+// A place counts from when it is given, not only from when its proxy is made: the announcements that come and those that are looked
+// at again are handled beside each other. None of these is online.
+func TestPlaces(t *testing.T) {
+	f, now := New(Config{}), time.Now()
+	given := 0
+	for i := range 2 * maxTrial {
+		if place, evicted := f.place(strconv.Itoa(i), "", now.Add(time.Duration(i)*time.Minute), true); evicted != nil {
+			t.Fatal("one whose proxy is not made yet had to go")
+		} else if place != nil {
+			given++
+		}
+	}
+	if given != maxTrial {
+		t.Errorf("%d places, want %d", given, maxTrial)
+	}
+	for _, e := range f.found {
+		e.coming = false // they proved to be of no use
+	}
+	if place, _ := f.place("new", "", now, false); place == nil {
+		t.Error("what is of no use keeps a place")
 	}
 }
