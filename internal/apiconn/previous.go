@@ -43,5 +43,5 @@ func (v *Previous) tell() {
 	v.names = nil
 	v.mu.Unlock()
 	v.log.Warn("These proxies do not tell whether another host (Home Assistant?) used them: if one did, it gets nothing from them any more; "+
-		"remove them there, share them from here, or update them to ESPHome 2026.8 or later, where we ask first", "proxies", strings.Join(names, ", "))
+		"remove them there, share them from here, or update those with ESPHome 2026.7: later ones that make connections are asked first", "proxies", strings.Join(names, ", "))
 }

@@ -25,7 +25,7 @@ func guard(next http.Handler, own func(host string) bool) http.Handler {
 		h.Set("Cache-Control", "no-store")
 		switch {
 		case !own(r.Host):
-			http.Error(w, "This listener does not serve the host that was asked for.", http.StatusForbidden)
+			http.Error(w, "This listener does not serve the host that was asked for. Ask for it by its IP address, as localhost, or by the name in http.listen.", http.StatusForbidden)
 		case r.Method != http.MethodGet && r.Method != http.MethodHead:
 			h.Set("Allow", "GET, HEAD")
 			http.Error(w, "This listener is read-only.", http.StatusMethodNotAllowed)

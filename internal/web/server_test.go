@@ -71,8 +71,12 @@ func TestHost(t *testing.T) {
 			if c.want == 200 && path == "events" {
 				continue // a stream
 			}
-			if got, _, _ := get(t, "GET", s.URL()+path, c.host); got != c.want {
+			got, _, body := get(t, "GET", s.URL()+path, c.host)
+			if got != c.want {
 				t.Errorf("Host %q, /%s: status %d, want %d", c.host, path, got, c.want)
+			}
+			if got == 403 && !strings.Contains(body, "as localhost, or by the name in http.listen") {
+				t.Errorf("Host %q, /%s: it is not said which host to ask for: %s", c.host, path, body)
 			}
 		}
 	}
