@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -28,8 +29,8 @@ type Proc struct {
 }
 
 // Start starts a process in a group of its own, with the environment of the test and in addition env ("NAME=value").
-// The process is stopped at the end of the test. Its output is logged if the test failed, and a data race that it
-// reported fails the test.
+// The process is stopped at the end of the test; when the test itself is killed, it gets SIGTERM. Its output is logged
+// if the test failed, and a data race that it reported fails the test.
 func Start(t testing.TB, env []string, name string, args ...string) *Proc {
 	t.Helper()
 	p := newProc(env, name, args...)
@@ -46,19 +47,24 @@ func Start(t testing.TB, env []string, name string, args ...string) *Proc {
 func newProc(env []string, name string, args ...string) *Proc {
 	p := &Proc{Out: NewStream(), Err: NewStream(), cmd: exec.Command(name, args...), done: make(chan struct{})}
 	p.cmd.Env = append(os.Environ(), env...)
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	p.cmd.WaitDelay = drain
 	return p
 }
 
 func (p *Proc) start(t testing.TB, name string) {
 	t.Helper()
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	started := make(chan error)
 	go func() {
+		// The process gets its Pdeathsig when the thread that started it ends, which must not be before.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := p.cmd.Start()
+		if started <- err; err != nil {
+			return
+		}
 		defer close(p.done)
-		err := p.cmd.Wait()
+		err = p.cmd.Wait()
 		p.status = p.cmd.ProcessState.ExitCode()
 		if err != nil && p.status == 0 {
 			p.status = -1
@@ -66,6 +72,9 @@ func (p *Proc) start(t testing.TB, name string) {
 		p.Out.End()
 		p.Err.End()
 	}()
+	if err := <-started; err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
 		p.Stop(t)
 		races := p.Err.Count("WARNING: DATA RACE") + p.Out.Count("WARNING: DATA RACE")

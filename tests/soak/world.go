@@ -101,7 +101,7 @@ func (w *world) startDaemon(ctx context.Context) error {
 	w.cmd = exec.Command(w.s.bin, "run", "--config", conf, "--bus", "private")
 	w.cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+w.dir, "RUNTIME_DIRECTORY=", "STATE_DIRECTORY=", "NOTIFY_SOCKET=",
 		"JOURNAL_STREAM=", "DBUS_SYSTEM_BUS_ADDRESS=", "BLUEZ_ESPHOME_PPROF=1")
-	w.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	w.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	out, err := w.cmd.StdoutPipe()
 	if err != nil {
 		return err
