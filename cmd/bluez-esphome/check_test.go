@@ -145,6 +145,7 @@ func TestCheckTry(t *testing.T) {
 		`hall +hall +`+mac+` +2026\.10\.0 +connects, pairs +no +0/3 used +another host`,
 		`porch +porch +`+mac+` +2026\.8\.2 +connects, pairs +no +0/3 used +nobody`,
 		`\? no connection is in use; .*`,
+		`another host may be a daemon of yours, too: .*`,
 		kitchen+`: another host is connected through it to C8:2B:96:10:00:01`,
 	)
 	for _, p := range sim.Proxies() {

@@ -179,6 +179,9 @@ func printTries(w io.Writer, tries []*try, autoAdd bool) error {
 	if slices.ContainsFunc(tries, func(t *try) bool { return slices.Contains(t.cells(), unknown) }) {
 		fmt.Fprintln(w, "\n? no connection is in use; whether another host listens to it cannot be told without taking the proxy")
 	}
+	if slices.ContainsFunc(tries, func(t *try) bool { return t.err == nil && t.found.Host == apiconn.HostOther }) {
+		fmt.Fprintln(w, "\nanother host may be a daemon of yours, too: one that runs with this configuration uses these proxies")
+	}
 	blank := sync.OnceFunc(func() { fmt.Fprintln(w) })
 	for _, t := range tries {
 		lines := t.notes()

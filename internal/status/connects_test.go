@@ -196,6 +196,33 @@ func TestDevices(t *testing.T) {
 			t.Errorf("the three best are not named:\n%s", b.String())
 		}
 	}
+	for _, c := range []struct{ match, want string }{
+		{"kitchen", "none of 3 devices is chosen; for those that a proxy hears: --proxy kitchen\n"},
+		{"nobody", "none of 3 devices is chosen; leave out the name or the flags\n"},
+	} {
+		var b strings.Builder
+		heardSample().PrintDevices(&b, time.Unix(1000, 0), DevicesView{Match: c.match})
+		if b.String() != c.want {
+			t.Errorf("%s: %q", c.match, b.String())
+		}
+	}
+}
+
+// TestDevicesJSON: a device that is asked for has its own connections and no other's.
+func TestDevicesJSON(t *testing.T) {
+	for _, c := range []struct {
+		view                     DevicesView
+		heard, devices, connects int
+	}{
+		{DevicesView{}, 3, 1, 3}, {DevicesView{Match: "hallway"}, 1, 0, 2}, {DevicesView{Match: "lamp"}, 1, 1, 1}, {DevicesView{Proxy: "shed"}, 2, 1, 1},
+		{DevicesView{Match: "nobody"}, 0, 0, 0},
+	} {
+		r := heardSample()
+		c.view.Filter(r)
+		if len(r.Heard) != c.heard || len(r.Devices) != c.devices || len(r.Connects) != c.connects {
+			t.Errorf("%+v: %d heard, %d on the bus, %d connects", c.view, len(r.Heard), len(r.Devices), len(r.Connects))
+		}
+	}
 }
 
 // TestCheck: a monitoring program gets a line and a status.

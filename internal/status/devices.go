@@ -80,14 +80,18 @@ func one(b bool) int {
 	return 0
 }
 
-// Filter removes from a report all devices that are not in the view, for JSON.
+// Filter removes from a report all devices that are not in the view, with their connections, for JSON.
 func (v *DevicesView) Filter(r *Report) {
 	r.Heard = v.choose(r)
+	if v.Match == "" && v.Proxy == "" && !v.OnBus {
+		return
+	}
 	keep := map[string]bool{}
 	for _, h := range r.Heard {
 		keep[h.Address] = true
 	}
 	r.Devices = append([]Device{}, only(r.Devices, func(d Device) bool { return keep[d.Address] })...)
+	r.Connects = append([]Connect{}, only(r.Connects, func(c Connect) bool { return keep[c.Device] })...)
 }
 
 // strongest sorts sources, the strongest first.
@@ -103,7 +107,11 @@ func (r *Report) PrintDevices(w io.Writer, now time.Time, v DevicesView) {
 	list := v.choose(r)
 	switch {
 	case len(list) == 0 && len(r.Heard)+len(r.Devices) > 0:
-		fmt.Fprintf(w, "no device of %d is chosen; leave out the name or the flags\n", max(len(r.Heard), len(r.Devices)))
+		hint := "leave out the name or the flags"
+		if slices.ContainsFunc(r.Proxies, func(p Proxy) bool { return p.Name == v.Match }) {
+			hint = "for those that a proxy hears: --proxy " + v.Match
+		}
+		fmt.Fprintf(w, "none of %d devices is chosen; %s\n", max(len(r.Heard), len(r.Devices)), hint)
 		return
 	case len(list) == 0:
 		fmt.Fprintln(w, "no device is heard; bluez-esphome status says how the proxies are")
