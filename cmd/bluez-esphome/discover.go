@@ -189,7 +189,7 @@ func (d *discovery) add(ctx context.Context, s mdns.Service) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		if err != nil {
-			f.Error = err.Error()
+			f.Error = strings.ReplaceAll(err.Error(), "\n", "; ") // one for each address
 			if ctx.Err() != nil {
 				f.Error = "it did not answer in time: try a longer --timeout"
 			}
@@ -284,7 +284,7 @@ or configure their IP addresses. A device that just started may need longer: try
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(t, "NAME\tADDRESS\tESPHOME\tENCRYPTED\tBLUETOOTH")
 	for _, f := range list {
-		encrypted, bluetooth := "no", f.Error
+		encrypted, bluetooth := "no", unknown
 		switch {
 		case f.Encrypted:
 			encrypted = "yes"
@@ -308,7 +308,7 @@ or configure their IP addresses. A device that just started may need longer: try
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	if _, err := io.WriteString(w, keyless(list)); err != nil {
+	if _, err := io.WriteString(w, unasked(list)+keyless(list)); err != nil {
 		return err
 	}
 	var lines []string
@@ -329,6 +329,29 @@ proxies:
 %s
 `, oneHost(list), strings.Join(lines, "\n"))
 	return err
+}
+
+// unasked says of each device whose abilities are not known why, and once what several have in common.
+func unasked(list []*found) string {
+	var order []string
+	whom := map[string][]string{}
+	for _, f := range list {
+		if f.Error == "" {
+			continue
+		}
+		if whom[f.Error] == nil {
+			order = append(order, f.Error)
+		}
+		whom[f.Error] = append(whom[f.Error], f.Name)
+	}
+	var b strings.Builder
+	for i, text := range order {
+		if i == 0 {
+			b.WriteString("\n")
+		}
+		fmt.Fprintf(&b, "%s: %s\n", strings.Join(whom[text], ", "), text)
+	}
+	return b.String()
 }
 
 // keyless names those that stop to answer without a key, empty if there are none. A device whose ESPHome configuration

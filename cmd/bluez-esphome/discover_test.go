@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -49,6 +50,38 @@ func TestOneHost(t *testing.T) {
 				t.Errorf("the proxy is said to be taken: %v, want %v:\n%s", got, c.taken, out.String())
 			}
 		})
+	}
+}
+
+// TestUnasked: why it is not known what a device can do stands below the table, which stays narrow.
+func TestUnasked(t *testing.T) {
+	t.Parallel()
+	d := discovery{found: map[string]*found{}}
+	for _, name := range []string{"kitchen", "hall", "shed"} {
+		text := map[string]string{"api_encryption": "Noise"}
+		if name == "shed" {
+			delete(text, "api_encryption")
+		}
+		d.add(t.Context(), mdns.Service{Instance: name, Host: name + ".local", Port: 1, Text: text, Addrs: []netip.Addr{
+			netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("127.0.0.2"),
+		}})
+	}
+	d.wg.Wait()
+	var out strings.Builder
+	if err := printFound(&out, []*found{d.found["kitchen"], d.found["hall"], d.found["shed"]}); err != nil {
+		t.Fatal(err)
+	}
+	table, rest, _ := strings.Cut(out.String(), "\n\n")
+	for _, want := range []string{
+		"kitchen, hall: it is encrypted: give its key with --psk-file or --config to see what it can do\n",
+		"shed: cannot connect to 127.0.0.1:1: connection refused; ", "; cannot connect to 127.0.0.2:1: ",
+	} {
+		if !strings.Contains(rest, want) {
+			t.Errorf("%q is not in\n%s", want, rest)
+		}
+	}
+	if lines := strings.Split(table, "\n"); len(lines) != 4 || len(lines[1]) > 80 || !strings.HasSuffix(lines[1], "?") {
+		t.Errorf("the table is\n%s", table)
 	}
 }
 
