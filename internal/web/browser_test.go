@@ -12,7 +12,7 @@ import (
 )
 
 // TestBrowser: the page shows names from the air and texts from the network as text, which has no other effect. It
-// shows what the Source gives, and tells when another proxy speaks for a device. Every complaint of the browser, such
+// shows what the Source gives, and tells when another proxy becomes a device's owner. Every complaint of the browser, such
 // as a breach of the content policy, fails the test.
 func TestBrowser(t *testing.T) {
 	webtest.Find(t)
@@ -79,7 +79,7 @@ func TestBrowser(t *testing.T) {
 	p.Eval(`{const i = document.getElementById("filter"); i.value = ""; i.dispatchEvent(new Event("input"))}`, nil)
 	p.Until(`document.querySelector("td span.owner").textContent === "−60 ★"`)
 
-	// Another proxy speaks for the device.
+	// Another proxy becomes the device's owner.
 	f.mu.Lock()
 	now := time.Now()
 	f.devices = append([]Device(nil), f.devices...)

@@ -67,7 +67,7 @@ var (
 		{airDesc("repeats_total", "Advertisements that said what their device last said."), prometheus.CounterValue, func(a *Air) float64 { return float64(a.Repeats) }},
 		{airDesc("novel_total", "Advertisements with new content."), prometheus.CounterValue, func(a *Air) float64 { return float64(a.Novel) }},
 		{airDesc("replays_total", "Late copies of older content, not reported again."), prometheus.CounterValue, func(a *Air) float64 { return float64(a.Replays) }},
-		{airDesc("source_switches_total", "Times that another proxy became the one that speaks for a device."), prometheus.CounterValue, func(a *Air) float64 { return float64(a.Switches) }},
+		{airDesc("source_switches_total", "Times that another proxy became the owner of a device."), prometheus.CounterValue, func(a *Air) float64 { return float64(a.Switches) }},
 		{airDesc("evicted_total", "Devices dropped because the table was full."), prometheus.CounterValue, func(a *Air) float64 { return float64(a.Evicted) }},
 		{airDesc("expired_total", "Devices dropped because nobody heard them."), prometheus.CounterValue, func(a *Air) float64 { return float64(a.Expired) }},
 		{airDesc("overrun_total", "Payloads dropped because clients or the bus were too slow."), prometheus.CounterValue, func(a *Air) float64 { return float64(a.Overrun) }},

@@ -64,7 +64,7 @@ type pageDev struct {
 	Connected bool   `json:"connected,omitempty"`
 	Heard     int64  `json:"heard"`
 	Error     string `json:"error,omitempty"`
-	// Sources are [index in proxies, dBm (0 unknown), milliseconds ago, 1 if it speaks for the device].
+	// Sources are [index in proxies, dBm (0 unknown), milliseconds ago, 1 if it is the device's owner].
 	Sources [][4]int64 `json:"sources"`
 }
 

@@ -167,7 +167,7 @@ export class Heat {
         if (this.flash.has(d.address)) cell.dataset.flash = Date.now() + 2500;
       }
       set(cell, dBm(s[1]) + (s[3] ? " ★" : ""), cls,
-        `${s[1]} dBm at ${snap.proxies[i].name}, ${ago(s[2])}` + (s[3] ? "; speaks for the device" : ""));
+        `${s[1]} dBm at ${snap.proxies[i].name}, ${ago(s[2])}` + (s[3] ? "; the owner of the device" : ""));
     });
   }
 }

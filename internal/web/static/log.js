@@ -10,7 +10,7 @@ export function showLog(snap) {
   $("log-failed").setAttribute("aria-pressed", String(state.log === "failed"));
   put($("log"), JSON.stringify(list), () => list.map(line));
   $("no-log").hidden = list.length > 0;
-  $("no-log").textContent = snap.log.length ? "None of the last connections is chosen by the filters." : "Nobody has asked for a connection since the start.";
+  $("no-log").textContent = snap.log.length ? "None of the last connections is chosen by the filters." : "No program or host has asked for a connection since the start.";
 }
 
 function line(c) {

@@ -8,7 +8,7 @@ import {showLog, startLog} from "./log.js";
 import {showPanel, startPanel} from "./panel.js";
 import {showWalk, startWalk} from "./walk.js";
 
-// Switches: the proxy that speaks for a device is another one than in the snapshot before.
+// Switches: the owner of a device is another proxy than in the snapshot before.
 const owners = new Map();
 function switches(snap) {
   const out = [];
@@ -56,7 +56,7 @@ function render() {
   const online = snap.proxies.filter((p) => p.state === "online").length, down = snap.proxies.length - online;
   put($("down"), String(away ? 0 : down), () => down && !away ? [`${down} ${down === 1 ? "proxy is" : "proxies are"} not online. `] : []);
   const words = `${online} of ${snap.proxies.length} proxies online · ${snap.devices} devices · ${snap.rate < 0 ? "–" : snap.rate} adverts/s · ` +
-    `${snap.switches} ${snap.switches === 1 ? "switch" : "switches"} of source`;
+    `${snap.switches} ${snap.switches === 1 ? "change" : "changes"} of owner`;
   put($("summary"), words, () => [words]);
   put($("version"), snap.version, () => ["bluez-esphome " + snap.version]);
   put($("remarks"), snap.remarks.join("\n"), () => snap.remarks.map((r) => el("li", "", r)));

@@ -46,7 +46,7 @@ class Card {
     this.state.className = "state " + word;
     this.button.setAttribute("aria-pressed", String(state.proxy === p.name));
     this.button.title = "Show only what " + p.name + " hears";
-    const facts = [(p.rate < 0 ? "–" : p.rate) + " adverts/s", "speaks for " + p.owned, p.heard > 10e3 && "heard " + ago(p.heard)].filter(Boolean);
+    const facts = [(p.rate < 0 ? "–" : p.rate) + " adverts/s", "owner of " + p.owned, p.heard > 10e3 && "heard " + ago(p.heard)].filter(Boolean);
     put(this.facts, facts.join(), () => facts.map((f) => el("span", "", f)));
     if (w) put(this.worth, JSON.stringify(w), () => [el("span", "", `hears ${w.hears}`), el("span", "", `best for ${w.best}`), el("span", w.only ? "strong" : "", `the only one for ${w.only}`),
       ...(w.loses ? [el("span", "lost", `if it fails, ${w.loses} ${w.loses === 1 ? "is" : "are"} lost: `, foreign((w.lost || []).join(", ") + (w.loses > (w.lost || []).length ? "…" : "")))] : [])]);
@@ -101,7 +101,7 @@ export function showAdvice(snap) {
   const worst = a.proxies.reduce((b, p, i) => p.loses > (b < 0 ? 0 : a.proxies[b].loses) ? i : b, -1);
   put($("advice"), JSON.stringify([weak, a.spot, a.serves, worst, worst >= 0 && a.proxies[worst].loses]), () => {
     const out = [];
-    const li = el("li", "", weak ? `${weak} ${weak === 1 ? "device is" : "devices are"} heard by nobody better than −85 dBm. ` : "Every device is heard better than −85 dBm by some proxy.");
+    const li = el("li", "", weak ? `${weak} ${weak === 1 ? "device is" : "devices are"} heard by no proxy better than −85 dBm. ` : "Every device is heard better than −85 dBm by some proxy.");
     if (weak) {
       const b = el("button", "", "Show them");
       b.type = "button";

@@ -23,7 +23,7 @@ export function showWalk(snap) {
   $("walk-list").replaceChildren(...rows.slice(0, 3).map((r) => el("li", r.mid > -70 ? "good" : r.mid > -85 ? "fair" : "poor",
     el("b", "", dBm(r.mid)), el("span", "", foreign(r.name), ` now ${dBm(r.now)}, best so far ${dBm(best.get(r.name))}`))));
   $("walk-none").hidden = rows.length > 0;
-  put($("walk-none"), via, () => via ? ["It is connected through ", foreign(via), ": a device that is connected often does not advertise."] : ["Nobody hears it now."]);
+  put($("walk-none"), via, () => via ? ["It is connected through ", foreign(via), ": a device that is connected often does not advertise."] : ["No proxy hears it now."]);
 }
 
 // sample asks for the signals as they are now: those of the stream are smoothed.
