@@ -203,7 +203,7 @@ done
 Written by \`make test-machines\` at $(git rev-parse --short=9 HEAD), $(date -u +%Y-%m-%d). Each machine is a root made by mmdebstrap (minbase) with git, make and
 ca-certificates. Each row begins with it as it was made, in mount, process and IPC namespaces of its own, as in a container; rows
 without a change of user, lists or Go follow one another in it. Go's modules and build cache are shared by all, so that times are
-those of a second build; other work was done on the same processors.
+those of a second build.
 
 | machine | apt's lists | user | Go | command | result | time |
 | --- | --- | --- | --- | --- | --- | ---: |
