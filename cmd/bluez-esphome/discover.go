@@ -395,12 +395,9 @@ nobody else uses them, or share them: home-assistant.md says how.
 `
 }
 
-// cannotTell reports whether nothing tells if another host has the proxy: with ESPHome 2026.7, and from 2026.8 on where
-// it makes no connections, since the question is for a connection slot.
+// cannotTell reports whether nothing tells if another host has the proxy. One that was not asked for its features is taken
+// to make connections.
 func (f *found) cannotTell() bool {
 	v, known := ble.ParseVersion(f.Version)
-	if !known || !v.AtLeast(2026, 7) {
-		return false
-	}
-	return !v.AtLeast(2026, 8) || len(f.Features) > 0 && !slices.Contains(f.Features, ble.FeatureActiveConnections.String())
+	return known && !v.TellsHost(len(f.Features) == 0 || slices.Contains(f.Features, ble.FeatureActiveConnections.String()))
 }

@@ -295,7 +295,7 @@ func (s *session) announce(slots ble.Slots) {
 	p.changed()
 	p.log.Info("Proxy is online", "name", apiwire.Printable(s.info.Name, 32), "esphome", apiwire.Printable(s.info.Version, 32),
 		"features", s.info.Features.String(), "encrypted", s.info.Encrypted)
-	if !wasUp && s.newestWins() && !s.canAsk() && !s.info.Shared() { // nothing tells whether another host had it
+	if !wasUp && !s.tells() && !s.info.Shared() { // nothing tells whether another host had it
 		p.cfg.Previous.add(p)
 		p.mu.Lock()
 		p.taken = time.Now()

@@ -393,7 +393,7 @@ func (s *session) displaced(now time.Time, v *vigil) (again, attempt time.Time, 
 		v.nextAsk = now.Add(askEvery)
 		s.w.post(&apipb.SubscribeBluetoothConnectionsFreeRequest{})
 	}
-	if s.canAsk() || !s.newestWins() { // then to ask is an attempt
+	if s.tells() { // then to ask is an attempt
 		due = earlier(due, v.nextAsk)
 	}
 	return earlier(now.Add(askEvery), v.nextAsk), due, true

@@ -35,6 +35,12 @@ func (s *session) canAsk() bool {
 	return known && v.AtLeast(2026, 8) && s.info.Features.Has(ble.FeatureActiveConnections)
 }
 
+// tells reports whether the proxy tells if another host has it.
+func (s *session) tells() bool {
+	v, known := ble.ParseVersion(s.info.Version)
+	return known && v.TellsHost(s.info.Features.Has(ble.FeatureActiveConnections))
+}
+
 // askForNobody asks for a slot for a device that does not exist.
 func (s *session) askForNobody() {
 	s.w.post(deviceRequest(probeAddress, apipb.BluetoothDeviceRequestType_BLUETOOTH_DEVICE_REQUEST_TYPE_CONNECT_V3_WITHOUT_CACHE))

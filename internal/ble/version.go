@@ -48,3 +48,9 @@ func (v Version) Compare(w Version) int {
 func (v Version) AtLeast(year, month int) bool {
 	return v.Compare(Version{Year: year, Month: month}) >= 0
 }
+
+// TellsHost reports whether a proxy with ESPHome v tells if another host has it. Up to 2026.6 it refuses a second one. From
+// 2026.8 on it can be asked for a connection slot, if it makes connections. 2026.7 tells nothing.
+func (v Version) TellsHost(connects bool) bool {
+	return !v.AtLeast(2026, 7) || v.AtLeast(2026, 8) && connects
+}

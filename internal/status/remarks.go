@@ -97,13 +97,9 @@ func (p *Proxy) next(now time.Time) string {
 }
 
 // untold reports whether another host has the proxy, and nothing tells when that host has gone: to try is to take it.
-// So it is with ESPHome 2026.7, and from 2026.8 on where the proxy makes no connections.
 func (p *Proxy) untold() bool {
 	v, known := ble.ParseVersion(p.ESPHomeVersion)
-	if p.State != displaced || !known || !v.AtLeast(2026, 7) {
-		return false
-	}
-	return !v.AtLeast(2026, 8) || !slices.Contains(p.Features, ble.FeatureActiveConnections.String())
+	return p.State == displaced && known && !v.TellsHost(slices.Contains(p.Features, ble.FeatureActiveConnections.String()))
 }
 
 // sooner says how the next attempt for so many proxies like this one can be had at once.
