@@ -80,7 +80,7 @@ type found struct {
 	coming  bool         // p is being made
 	release string       // what it was then: another version may be of use
 	seen    time.Time
-	since   time.Time // when p was made
+	since   time.Time // when it got its place
 	proven  bool      // p was online
 }
 

@@ -245,16 +245,7 @@ func (p *Proxy) learn(d apiserver.Device, minor uint32, more bool, atOnce func()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.device, p.minor = d, minor
-	for s, h := range p.hosts {
-		daemon := isDaemon(s)
-		if !more && !daemon {
-			continue
-		}
-		h.outdated = true
-		if len(h.devices) == 0 || daemon && atOnce() {
-			s.Close(errOutdated)
-		}
-	}
+	p.recall(more, atOnce)
 }
 
 // lessen takes daemons out of those that the device comes through. A daemon is made to come back when it holds no links: one
@@ -263,12 +254,19 @@ func (p *Proxy) lessen(d apiserver.Device) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.device = d
+	p.recall(false, func() bool { return false })
+}
+
+// recall makes daemons, or all hosts, come back as learn says. p.mu is held.
+func (p *Proxy) recall(all bool, atOnce func() bool) {
 	for s, h := range p.hosts {
-		if isDaemon(s) {
-			h.outdated = true
-			if len(h.devices) == 0 {
-				s.Close(errOutdated)
-			}
+		daemon := isDaemon(s)
+		if !all && !daemon {
+			continue
+		}
+		h.outdated = true
+		if len(h.devices) == 0 || daemon && atOnce() {
+			s.Close(errOutdated)
 		}
 	}
 }
